@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What bindgen reads: the kernel's headers for network drivers with XDP, and
+ * our own helpers.
+ */
+#include <linux/bpf.h>
+#include <linux/ethtool.h>
+#include <linux/etherdevice.h>
+#include <linux/filter.h>
+#include <linux/netdevice.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/skbuff.h>
+#include <net/netdev_queues.h>
+#include <net/page_pool/helpers.h>
+#include <net/xdp.h>
+
+#include "helpers.h"
+
+/* Constants that are macros with a cast or an expression in the kernel. */
+static const u64 OXNIC_NETIF_F_SG = NETIF_F_SG;
+static const u64 OXNIC_NETIF_F_HW_CSUM = NETIF_F_HW_CSUM;
+static const u64 OXNIC_NETIF_F_HIGHDMA = NETIF_F_HIGHDMA;
+static const u64 OXNIC_NETIF_F_RXCSUM = NETIF_F_RXCSUM;
+static const u64 OXNIC_NETIF_F_RXHASH = NETIF_F_RXHASH;
+static const size_t OXNIC_PAGE_SIZE = PAGE_SIZE;
+static const size_t OXNIC_SMP_CACHE_BYTES = SMP_CACHE_BYTES;

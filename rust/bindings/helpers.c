@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The C side of the bindings: see helpers.h. No logic of the driver lives
+ * here.
+ */
+#include <linux/bpf_trace.h>
+#include <linux/etherdevice.h>
+#include <linux/ethtool.h>
+#include <linux/filter.h>
+#include <linux/netdevice.h>
+#include <linux/netlink.h>
+#include <linux/skbuff.h>
+
+#include "helpers.h"
+
+void oxnic_local_bh_disable(void)
+{
+	local_bh_disable();
+}
+
+void oxnic_local_bh_enable(void)
+{
+	local_bh_enable();
+}
+
+unsigned int oxnic_num_online_cpus(void)
+{
+	return num_online_cpus();
+}
+
+struct net_device *oxnic_alloc_etherdev_mqs(int sizeof_priv, const char *name,
+					    unsigned int txqs,
+					    unsigned int rxqs)
+{
+	return alloc_netdev_mqs(sizeof_priv, name, NET_NAME_ENUM, ether_setup,
+				txqs, rxqs);
+}
+
+void *oxnic_netdev_priv(const struct net_device *dev)
+{
+	return netdev_priv(dev);
+}
+
+void oxnic_dev_hold(struct net_device *dev)
+{
+	dev_hold(dev);
+}
+
+void oxnic_dev_put(struct net_device *dev)
+{
+	dev_put(dev);
+}
+
+void oxnic_eth_hw_addr_random(struct net_device *dev)
+{
+	eth_hw_addr_random(dev);
+}
+
+void oxnic_netif_tx_start_all_queues(struct net_device *dev)
+{
+	netif_tx_start_all_queues(dev);
+}
+
+void oxnic_netif_tx_stop_queue(struct net_device *dev, u16 queue)
+{
+	netif_tx_stop_queue(netdev_get_tx_queue(dev, queue));
+}
+
+void oxnic_netif_tx_start_queue(struct net_device *dev, u16 queue)
+{
+	netif_tx_start_queue(netdev_get_tx_queue(dev, queue));
+}
+
+void oxnic_netif_tx_wake_queue(struct net_device *dev, u16 queue)
+{
+	netif_tx_wake_queue(netdev_get_tx_queue(dev, queue));
+}
+
+/*
+ * The driver copies what it sends, so an skb may be shared (pktgen's clone_skb)
+ * and the address may change while the interface is up. netpoll would send
+ * with interrupts off, which a lock shared with softirqs cannot bear.
+ */
+void oxnic_netdev_set_flags(struct net_device *dev)
+{
+	dev->priv_flags |= IFF_LIVE_ADDR_CHANGE | IFF_TX_SKB_SHARING |
+			   IFF_DISABLE_NETPOLL;
+}
+
+void oxnic_xdp_set_features(struct net_device *dev, xdp_features_t features)
+{
+	xdp_set_features_flag(dev, features);
+}
+
+void oxnic_netif_napi_add_config(struct net_device *dev,
+				 struct napi_struct *napi,
+				 int (*poll)(struct napi_struct *napi,
+					     int budget), int index)
+{
+	netif_napi_add_config(dev, napi, poll, index);
+	netif_queue_set_napi(dev, index, NETDEV_QUEUE_TYPE_RX, napi);
+}
+
+void oxnic_netif_napi_del(struct napi_struct *napi)
+{
+	netif_queue_set_napi(napi->dev, napi->index, NETDEV_QUEUE_TYPE_RX,
+			     NULL);
+	netif_napi_del(napi);
+}
+
+void oxnic_napi_schedule(struct napi_struct *napi)
+{
+	napi_schedule(napi);
+}
+
+void oxnic_napi_gro_receive(struct napi_struct *napi, struct sk_buff *skb)
+{
+	napi_gro_receive(napi, skb);
+}
+
+/*
+ * Copies the whole frame, also from page fragments and fragment lists, and
+ * fills in a checksum that the stack left to the device.
+ */
+int oxnic_skb_copy(const struct sk_buff *skb, u8 *to)
+{
+	if (skb->ip_summed == CHECKSUM_PARTIAL) {
+		if (unlikely(skb_checksum_start_offset(skb) < 0 ||
+			     skb_checksum_start_offset(skb) +
+			     skb->csum_offset + sizeof(__sum16) > skb->len ||
+			     skb_checksum_start_offset(skb) >
+			     skb_headlen(skb)))
+			return -EINVAL;
+		skb_copy_and_csum_dev(skb, to);
+		return 0;
+	}
+	if (likely(!skb_is_nonlinear(skb))) {
+		memcpy(to, skb->data, skb->len);
+		return 0;
+	}
+	return skb_copy_bits(skb, 0, to, skb->len);
+}
+
+u16 oxnic_skb_queue_mapping(const struct sk_buff *skb)
+{
+	return skb_get_queue_mapping(skb);
+}
+
+bool oxnic_skb_csum_is_good(const struct sk_buff *skb)
+{
+	return skb->ip_summed == CHECKSUM_PARTIAL;
+}
+
+void oxnic_skb_tx_timestamp(struct sk_buff *skb)
+{
+	skb_tx_timestamp(skb);
+}
+
+void oxnic_skb_set_rx(struct sk_buff *skb, u32 hash, u32 hash_type,
+		      bool csum_good)
+{
+	if (hash_type != PKT_HASH_TYPE_NONE)
+		skb_set_hash(skb, hash, hash_type);
+	if (csum_good)
+		skb->ip_summed = CHECKSUM_UNNECESSARY;
+}
+
+void *oxnic_page_pool_alloc(struct page_pool *pool)
+{
+	struct page *page = page_pool_dev_alloc_pages(pool);
+
+	return page ? page_address(page) : NULL;
+}
+
+/*
+ * Gives a page back from inside the poll of @napi: without a lock if that is
+ * the NAPI its pool belongs to.
+ */
+void oxnic_page_pool_recycle(const struct napi_struct *napi, void *va)
+{
+	netmem_ref netmem = page_to_netmem(virt_to_page(va));
+	struct page_pool *pool = netmem_get_pp(netmem);
+
+	page_pool_put_full_netmem(pool, netmem, pool->p.napi == napi);
+}
+
+void oxnic_page_pool_put(void *va)
+{
+	netmem_ref netmem = page_to_netmem(virt_to_page(va));
+
+	page_pool_put_full_netmem(netmem_get_pp(netmem), netmem, false);
+}
+
+u32 oxnic_bpf_prog_run_xdp(const struct bpf_prog *prog, struct xdp_buff *xdp)
+{
+	return bpf_prog_run_xdp(prog, xdp);
+}
+
+void oxnic_trace_xdp_exception(const struct net_device *dev,
+			       const struct bpf_prog *prog, u32 act)
+{
+	trace_xdp_exception(dev, prog, act);
+}
+
+int oxnic_xdp_rxq_info_reg(struct xdp_rxq_info *rxq, struct net_device *dev,
+			   u32 index, unsigned int napi_id)
+{
+	return xdp_rxq_info_reg(rxq, dev, index, napi_id);
+}
+
+/*
+ * Copies the text into the buffer of the extack: it is read after the
+ * callback returned, perhaps after the module is gone.
+ */
+void oxnic_nl_set_err_msg(struct netlink_ext_ack *extack, const char *msg)
+{
+	NL_SET_ERR_MSG_FMT(extack, "%s", msg);
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Functions that exist in the kernel only as static inlines or macros, made
+ * callable from Rust. Each does one such thing, or the few that belong to one
+ * step of the hot path so that the step costs one call.
+ */
+#ifndef OXNIC_HELPERS_H
+#define OXNIC_HELPERS_H
+
+#include <linux/netdevice.h>
+#include <net/page_pool/helpers.h>
+#include <net/xdp.h>
+
+/* Bottom halves and RCU */
+void oxnic_local_bh_disable(void);
+void oxnic_local_bh_enable(void);
+
+/* net_device */
+unsigned int oxnic_num_online_cpus(void);
+struct net_device *oxnic_alloc_etherdev_mqs(int sizeof_priv, const char *name,
+					    unsigned int txqs,
+					    unsigned int rxqs);
+void *oxnic_netdev_priv(const struct net_device *dev);
+void oxnic_dev_hold(struct net_device *dev);
+void oxnic_dev_put(struct net_device *dev);
+void oxnic_eth_hw_addr_random(struct net_device *dev);
+void oxnic_netif_tx_start_all_queues(struct net_device *dev);
+void oxnic_netif_tx_stop_queue(struct net_device *dev, u16 queue);
+void oxnic_netif_tx_start_queue(struct net_device *dev, u16 queue);
+void oxnic_netif_tx_wake_queue(struct net_device *dev, u16 queue);
+void oxnic_netdev_set_flags(struct net_device *dev);
+void oxnic_xdp_set_features(struct net_device *dev, xdp_features_t features);
+
+/* NAPI */
+void oxnic_netif_napi_add_config(struct net_device *dev,
+				 struct napi_struct *napi,
+				 int (*poll)(struct napi_struct *napi,
+					     int budget), int index);
+void oxnic_netif_napi_del(struct napi_struct *napi);
+void oxnic_napi_schedule(struct napi_struct *napi);
+void oxnic_napi_gro_receive(struct napi_struct *napi, struct sk_buff *skb);
+
+/* sk_buff */
+int oxnic_skb_copy(const struct sk_buff *skb, u8 *to);
+u16 oxnic_skb_queue_mapping(const struct sk_buff *skb);
+bool oxnic_skb_csum_is_good(const struct sk_buff *skb);
+void oxnic_skb_tx_timestamp(struct sk_buff *skb);
+void oxnic_skb_set_rx(struct sk_buff *skb, u32 hash, u32 hash_type,
+		      bool csum_good);
+
+/* page_pool */
+void *oxnic_page_pool_alloc(struct page_pool *pool);
+void oxnic_page_pool_recycle(const struct napi_struct *napi, void *va);
+void oxnic_page_pool_put(void *va);
+
+/* XDP */
+u32 oxnic_bpf_prog_run_xdp(const struct bpf_prog *prog, struct xdp_buff *xdp);
+void oxnic_trace_xdp_exception(const struct net_device *dev,
+			       const struct bpf_prog *prog, u32 act);
+int oxnic_xdp_rxq_info_reg(struct xdp_rxq_info *rxq, struct net_device *dev,
+			   u32 index, unsigned int napi_id);
+
+/* rtnetlink */
+void oxnic_nl_set_err_msg(struct netlink_ext_ack *extack, const char *msg);
+
+#endif /* OXNIC_HELPERS_H */

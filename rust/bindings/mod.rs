@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Bindings of the kernel's C interface for network drivers with XDP.
+//!
+//! `generated.rs` is what bindgen makes of `headers.h` with `bindgen_parameters` while the module
+//! is built. Only [`crate::net`] uses this room.
+
+#![allow(
+    clippy::all,
+    clippy::undocumented_unsafe_blocks,
+    dead_code,
+    improper_ctypes,
+    missing_docs,
+    non_camel_case_types,
+    non_snake_case,
+    non_upper_case_globals,
+    rustdoc::all,
+    unreachable_pub,
+    unsafe_op_in_unsafe_fn
+)]
+
+use kernel::ffi;
+
+// Blocked in bindgen because these are pointer-sized whatever C calls them.
+type __kernel_size_t = usize;
+type __kernel_ssize_t = isize;
+type __kernel_ptrdiff_t = isize;
+
+include!("generated.rs");

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What `ethtool` shows and sets.
+
+use super::vsi::Vsi;
+use crate::net::{
+    device::Device,
+    ethtool::{msg, DrvInfo, Ops, PauseParam, RingParam, Visitor},
+    rtnl::Rtnl,
+};
+use core::sync::atomic::Ordering;
+use kernel::prelude::*;
+
+/// Message types that are printed unless told otherwise.
+pub(super) const DEFAULT_MSG: u32 = msg::DRV;
+
+#[vtable]
+impl Ops for Vsi {
+    fn drvinfo(&self) -> DrvInfo {
+        DrvInfo {
+            driver: c"oxnic",
+            version: c"0.1.0",
+        }
+    }
+
+    fn msglevel(&self) -> u32 {
+        self.port.msg_enable.load(Ordering::Relaxed)
+    }
+
+    fn set_msglevel(&self, level: u32) {
+        self.port.msg_enable.store(level, Ordering::Relaxed);
+    }
+
+    fn stats(&self, visitor: &mut dyn Visitor) {
+        for (n, ring) in self.port.rings.iter().enumerate() {
+            let mut visit = |name, value| visitor.visit(fmt!("rx_queue_{n}_{name}"), value);
+            ring.stats.each(&mut visit);
+            ring.wire.each(&mut visit);
+        }
+        for (n, queue) in self.port.tx.iter().enumerate() {
+            queue.each(|name, value| visitor.visit(fmt!("tx_queue_{n}_{name}"), value));
+        }
+    }
+
+    fn ringparam(&self) -> RingParam {
+        RingParam {
+            rx_max: self.ring_size,
+            rx: self.ring_size,
+        }
+    }
+
+    fn combined_channels(&self) -> (u32, u32) {
+        let queues = self.port.rings.len() as u32;
+        (queues, queues)
+    }
+
+    fn pauseparam(&self) -> PauseParam {
+        PauseParam {
+            autoneg: false,
+            rx: self.port.rx_pause.load(Ordering::Relaxed),
+            tx: self.port.tx_pause.load(Ordering::Relaxed),
+        }
+    }
+
+    fn set_pauseparam(&self, _dev: &Device, param: PauseParam, _rtnl: &Rtnl) -> Result {
+        if param.autoneg {
+            return Err(EOPNOTSUPP);
+        }
+        self.port.rx_pause.store(param.rx, Ordering::Relaxed);
+        self.port.tx_pause.store(param.tx, Ordering::Relaxed);
+        Ok(())
+    }
+}

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The driver of the simulated card.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | [`xdp`] | the XDP hook: `ndo_bpf`, and what becomes of a frame |
+//! | [`rx`] | a receive ring: NAPI poll and refill |
+//! | [`tx`] | sending: `ndo_start_xmit`, XDP_TX, flow control |
+//! | [`vsi`] | a port's device: up, down, MTU, counters |
+//! | [`port`] | what a port and its peer both see |
+//! | [`ethtool`], [`stats`], [`trace`] | what a person sees |
+
+#![forbid(unsafe_code)]
+
+mod ethtool;
+mod params;
+mod port;
+mod rx;
+mod stats;
+mod trace;
+mod tx;
+mod vsi;
+mod xdp;
+
+pub(crate) use params::Params;
+pub(crate) use vsi::Ports;

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Module parameters and their ranges.
+
+use crate::{net::device, nic::pause};
+use kernel::fmt;
+
+/// Most pairs of ports.
+const MAX_PAIRS: i64 = 64;
+
+/// Most queues of a port: as many as can wait for a full ring.
+const MAX_QUEUES: i64 = pause::MAX_QUEUES as i64;
+
+/// Most queues that a port gets without being asked for.
+const DEFAULT_MAX_QUEUES: i64 = 4;
+
+/// Smallest and largest receive ring, in descriptors.
+const RING_SIZES: core::ops::RangeInclusive<i64> = 64..=4096;
+
+/// What the module is loaded with, checked.
+pub(crate) struct Params {
+    /// Number of pairs of joined ports.
+    pub(crate) pairs: usize,
+    /// Number of receive queues, and of transmit queues, of a port.
+    pub(crate) queues: u16,
+    /// Descriptors of a receive ring.
+    pub(crate) ring_size: u32,
+}
+
+/// A parameter out of its range; displays as the line for the kernel log.
+pub(crate) struct Refused {
+    name: &'static str,
+    value: i64,
+    range: &'static str,
+}
+
+impl Params {
+    /// Checks the parameters. Without `queues` it is the number of CPUs that are online, up to
+    /// four.
+    pub(crate) fn new(pairs: i64, queues: Option<i64>, ring_size: i64) -> Result<Self, Refused> {
+        let refused = |name, value, range| Refused { name, value, range };
+        let queues = queues.unwrap_or(i64::from(device::online_cpus()).min(DEFAULT_MAX_QUEUES));
+
+        if !(1..=MAX_PAIRS).contains(&pairs) {
+            return Err(refused("pairs", pairs, "1 to 64"));
+        }
+        if !(1..=MAX_QUEUES).contains(&queues) {
+            return Err(refused("queues", queues, "1 to 64"));
+        }
+        if !RING_SIZES.contains(&ring_size) || ring_size.count_ones() != 1 {
+            return Err(refused(
+                "ring_size",
+                ring_size,
+                "a power of two from 64 to 4096",
+            ));
+        }
+        // In range, so nothing is cut off.
+        Ok(Self {
+            pairs: pairs as usize,
+            queues: queues as u16,
+            ring_size: ring_size as u32,
+        })
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, value, range } = self;
+        write!(f, "{name}={value}: must be {range}")
+    }
+}

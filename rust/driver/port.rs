@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a port and its peer both see: the end of the wire.
+//!
+//! A port's device may come and go while its peer sends to it. This part stays as long as either of
+//! the two refers to it, and says at every moment which receive rings are there.
+
+use super::{
+    ethtool,
+    rx::RxRing,
+    stats::TxStats, //
+};
+use crate::{
+    net::{
+        bh,
+        device::{self, Device},
+        rtnl::Rtnl,
+    },
+    nic::rss::{Hash, Indirection, Toeplitz},
+};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use kernel::{
+    alloc::KVBox,
+    prelude::*,
+    sync::{aref::ARef, Arc},
+};
+
+/// What a frame may be longer than the MTU: the Ethernet header and two VLAN tags.
+pub(crate) const FRAME_OVERHEAD: u32 = 14 + 2 * 4;
+
+/// The wire's end at a port.
+#[pin_data]
+pub(crate) struct Port {
+    /// The receive rings, one for each queue.
+    pub(crate) rings: KVec<Arc<RxRing>>,
+    /// Counters of the transmit queues.
+    pub(crate) tx: KVec<TxStats>,
+    hash: KVBox<Toeplitz>,
+    indirection: Indirection,
+    /// Whether the interface is up; written under RTNL.
+    up: AtomicBool,
+    /// Message types that are printed.
+    pub(crate) msg_enable: AtomicU32,
+    /// Whether the port stops sending when the peer is out of buffers.
+    pub(crate) rx_pause: AtomicBool,
+    /// Whether the port makes the peer stop sending when it is out of buffers.
+    pub(crate) tx_pause: AtomicBool,
+    /// The device while it is registered.
+    #[pin]
+    dev: bh::Lock<Option<ARef<Device>>>,
+}
+
+impl Port {
+    /// A port with `queues` queues, down and without a device.
+    pub(crate) fn new(queues: u16) -> Result<Arc<Self>> {
+        let mut rings = KVec::with_capacity(queues.into(), GFP_KERNEL)?;
+        let mut tx = KVec::with_capacity(queues.into(), GFP_KERNEL)?;
+        for index in 0..queues {
+            rings.push(RxRing::new(index)?, GFP_KERNEL)?;
+            tx.push(TxStats::default(), GFP_KERNEL)?;
+        }
+        let mut hash = KVBox::init(pin_init::init_zeroed::<Toeplitz>(), GFP_KERNEL)?;
+        hash.set_key(&device::rss_key());
+        Arc::pin_init(
+            pin_init!(Self {
+                rings,
+                tx,
+                hash,
+                indirection: Indirection::new(queues.into()),
+                up: AtomicBool::new(false),
+                msg_enable: AtomicU32::new(ethtool::DEFAULT_MSG),
+                rx_pause: AtomicBool::new(true),
+                tx_pause: AtomicBool::new(true),
+                dev <- bh::Lock::new(None),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Which receive ring a frame that starts with `head` goes to, and its hash.
+    #[inline]
+    pub(crate) fn steer(&self, head: &[u8]) -> Option<(&Arc<RxRing>, Hash)> {
+        let hash = self.hash.hash_frame(head);
+        let ring = self.rings.get(self.indirection.queue(hash) as usize)?;
+        Some((ring, hash))
+    }
+
+    /// Whether `self`, out of buffers, makes `sender` wait instead of losing its frames.
+    pub(crate) fn pauses(&self, sender: &Port) -> bool {
+        self.tx_pause.load(Ordering::Relaxed) && sender.rx_pause.load(Ordering::Relaxed)
+    }
+
+    /// The device is registered, or about to be unregistered. While it is here the kernel cannot
+    /// free it.
+    pub(crate) fn set_device(&self, dev: Option<ARef<Device>>) {
+        let bh = bh::disable();
+        let old = core::mem::replace(&mut *self.dev.lock(&bh), dev);
+        drop(bh);
+        drop(old);
+    }
+
+    /// Lets transmit queues of this port go on that waited for the peer's buffers.
+    pub(crate) fn wake(&self, queues: impl Iterator<Item = u32>, bh: &bh::Disabled) {
+        let mut queues = queues.peekable();
+        // Mostly nobody waits.
+        if queues.peek().is_none() {
+            return;
+        }
+        let dev = self.dev.lock(bh);
+        let Some(dev) = dev.as_ref() else { return };
+        for queue in queues {
+            if let Some(stats) = self.tx.get(queue as usize) {
+                stats.woken.add(1);
+                dev.wake_tx_queue(queue as u16);
+            }
+        }
+    }
+
+    /// The interface of this port, whose device is `dev`, went up or down: both ends get or lose
+    /// their carrier.
+    pub(crate) fn set_up(&self, up: bool, dev: &Device, peer: &Port, _rtnl: &Rtnl) {
+        self.up.store(up, Ordering::Relaxed);
+        let link = up && peer.up.load(Ordering::Relaxed);
+        let set_carrier = |dev: &Device| {
+            if link {
+                dev.carrier_on();
+            } else {
+                dev.carrier_off();
+            }
+        };
+        set_carrier(dev);
+        let bh = bh::disable();
+        let peer_dev = peer.dev.lock(&bh);
+        if let Some(dev) = &*peer_dev {
+            set_carrier(dev);
+        }
+    }
+}

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A receive ring: the NAPI poll that cleans it, and the refill.
+
+use super::{
+    port::Port,
+    stats::{RxStats, WireStats},
+    trace::Trace,
+    tx::TxBatch,
+    xdp::Received,
+};
+use crate::{
+    net::{
+        bh,
+        device::{feature, Device},
+        napi::{self, Instance, Polled},
+        page_pool::Buffer,
+        rtnl::Rtnl,
+        xdp::{Buff, ProgSlot, RxQueue},
+    },
+    nic::{
+        irq::Irq,
+        pause::Waiters,
+        ring::{DriverSide, NicSide, Ring, Slot},
+        wire::{self, Inlet},
+    },
+};
+use kernel::{alloc::KVVec, prelude::*, sync::Arc};
+
+/// A descriptor ring of page_pool buffers.
+type DescRing = Ring<Buffer, KVVec<Slot<Buffer>>>;
+
+/// A refill is worth its cost from this many empty descriptors on.
+const REFILL_BATCH: u32 = 16;
+
+impl wire::Buffer for Buffer {
+    #[inline]
+    fn room(&mut self) -> &mut [u8] {
+        Buffer::room(self)
+    }
+}
+
+/// The lasting part of a receive ring: what outlives the interface going down.
+#[pin_data]
+pub(crate) struct RxRing {
+    /// Number of the receive queue.
+    pub(crate) index: u16,
+    /// The program that the ring's poll runs.
+    pub(crate) xdp_prog: ProgSlot,
+    /// What the poll counts.
+    pub(crate) stats: RxStats,
+    /// What the NIC counts.
+    pub(crate) wire: WireStats,
+    /// The ring's interrupt.
+    pub(crate) irq: Irq,
+    /// The peer's transmit queues that wait for buffers.
+    pub(crate) waiters: Waiters,
+    /// The NIC's side while the port is up: whoever holds this lock is the wire.
+    #[pin]
+    pub(crate) inlet: bh::Lock<Option<RxInlet>>,
+}
+
+/// The NIC's side of a ring that is up.
+pub(crate) struct RxInlet {
+    /// Takes the frames.
+    pub(crate) wire: Inlet<Arc<DescRing>>,
+    napi: Arc<Instance>,
+}
+
+impl RxInlet {
+    /// Shows the driver what was put into the ring and raises its interrupt if it is armed.
+    #[inline]
+    pub(crate) fn flush(&mut self, irq: &Irq, bh: &bh::Disabled) {
+        if self.wire.flush() != 0 && irq.raise() {
+            self.napi.schedule(bh);
+        }
+    }
+}
+
+impl RxRing {
+    /// The ring of receive queue `index`, down.
+    pub(super) fn new(index: u16) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                index,
+                xdp_prog: ProgSlot::new(),
+                stats: RxStats::default(),
+                wire: WireStats::default(),
+                irq: Irq::new(false),
+                waiters: Waiters::new(),
+                inlet <- bh::Lock::new(None),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Connects the ring to the wire, or with `None` takes it off. No frame gets into the ring any
+    /// more when this returns.
+    fn connect(&self, inlet: Option<RxInlet>) {
+        let bh = bh::disable();
+        let old = core::mem::replace(&mut *self.inlet.lock(&bh), inlet);
+        drop(bh);
+        drop(old);
+    }
+}
+
+/// The napi of a ring that is up, with all that is needed to take it down.
+pub(crate) struct RunningRing {
+    ring: Arc<RxRing>,
+    napi: napi::Napi<RxPoll>,
+}
+
+/// A ring that is filled and ready to run.
+pub(crate) struct ReadyRing {
+    running: RunningRing,
+    poll: KBox<RxPoll>,
+    nic: NicSide<Arc<DescRing>>,
+}
+
+impl ReadyRing {
+    /// Makes the descriptors of `ring` of `port`, and posts a buffer for each. Fails with `ENOMEM`.
+    pub(crate) fn new(
+        dev: &Device,
+        port: &Arc<Port>,
+        peer: &Arc<Port>,
+        ring: &Arc<RxRing>,
+        size: u32,
+        rtnl: &Rtnl,
+    ) -> Result<Self> {
+        let mut napi = napi::Napi::new(dev, ring.index, rtnl)?;
+        let pool = crate::net::page_pool::PagePool::new(dev, &napi, ring.index, size)?;
+        let queue = RxQueue::new(dev, ring.index, pool, rtnl)?;
+
+        let mut slots = KVVec::with_capacity(size as usize, GFP_KERNEL)?;
+        for _ in 0..size {
+            slots.push(Slot::new(), GFP_KERNEL)?;
+        }
+        let descriptors = Arc::new(Ring::new(slots).map_err(|_| EINVAL)?, GFP_KERNEL)?;
+        let (nic, descriptors) = Ring::split(descriptors).ok_or(EINVAL)?;
+
+        let mut poll = KBox::new(
+            RxPoll {
+                descriptors,
+                size,
+                queue,
+                ring: ring.clone(),
+                port: port.clone(),
+                peer: peer.clone(),
+            },
+            GFP_KERNEL,
+        )?;
+        if !napi.prepare(|cx| poll.refill(cx))? {
+            return Err(ENOMEM);
+        }
+        Ok(Self {
+            running: RunningRing {
+                ring: ring.clone(),
+                napi,
+            },
+            poll,
+            nic,
+        })
+    }
+
+    /// Lets frames of up to `max_len` bytes in.
+    pub(crate) fn run(self, max_len: usize, rtnl: &Rtnl) -> RunningRing {
+        let Self {
+            mut running,
+            poll,
+            nic,
+        } = self;
+        running.napi.start(poll, rtnl);
+        // Nothing is in the ring yet, so there is nothing to look for when the interrupt is armed.
+        let _ = running.ring.irq.rearm(|| false);
+        running.ring.connect(Some(RxInlet {
+            wire: Inlet::new(nic, max_len),
+            napi: running.napi.instance().clone(),
+        }));
+        running
+    }
+}
+
+impl RunningRing {
+    /// Takes the ring down: frames in it are counted as lost, `peer`'s waiting queues go on.
+    pub(crate) fn stop(mut self, peer: &Port, rtnl: &Rtnl) {
+        self.ring.connect(None);
+        drop(self.napi.stop(rtnl));
+        peer.wake(self.ring.waiters.take(), &bh::disable());
+    }
+}
+
+/// What the poll of a ring works on.
+pub(crate) struct RxPoll {
+    descriptors: DriverSide<Arc<DescRing>>,
+    size: u32,
+    queue: Pin<KBox<RxQueue>>,
+    ring: Arc<RxRing>,
+    port: Arc<Port>,
+    peer: Arc<Port>,
+}
+
+impl napi::Poll for RxPoll {
+    fn poll(&mut self, cx: &napi::Context<'_>, budget: u32) -> Polled {
+        if budget == 0 {
+            return Polled::Again;
+        }
+        let work = self.clean_rx_irq(cx, budget);
+        let refilled = self.refill(cx);
+        if work == budget {
+            return Polled::Again;
+        }
+        // Without any buffer no frame will come that could make us try again.
+        if !refilled && self.descriptors.unused() == self.size {
+            return Polled::Again;
+        }
+        if self.ring.irq.rearm(|| self.descriptors.has_completed()) {
+            return Polled::Again;
+        }
+        Polled::Done(work)
+    }
+}
+
+impl RxPoll {
+    /// Takes up to `budget` frames off the ring and runs the program on each. Returns how many
+    /// there were.
+    fn clean_rx_irq(&mut self, cx: &napi::Context<'_>, budget: u32) -> u32 {
+        let queue = &*self.queue;
+        let dev = queue.device();
+        let prog = self.ring.xdp_prog.read_once(cx);
+        let mut received = Received {
+            cx,
+            dev,
+            ring: &self.ring,
+            trace: Trace::new(dev, &self.port),
+            rx_hash: dev.has_feature(feature::RXHASH),
+            rx_csum: dev.has_feature(feature::RXCSUM),
+            tx: TxBatch::new(&self.peer),
+        };
+        let (mut frames, mut bytes) = (0, 0);
+        while frames < budget {
+            let Some((buffer, completion)) = self.descriptors.take() else {
+                break;
+            };
+            frames += 1;
+            bytes += u64::from(completion.len);
+            let buff = Buff::new(queue, buffer, completion.len);
+            match prog {
+                Some(prog) => received.run_xdp(prog, buff, &completion),
+                None => received.pass_without_program(buff, &completion),
+            }
+        }
+        received.finish(prog);
+        self.ring.stats.packets.add(frames.into());
+        self.ring.stats.bytes.add(bytes);
+        frames
+    }
+
+    /// Posts a buffer to every empty descriptor and lets senders go on that waited for it. Returns
+    /// `false` if there was not enough memory.
+    fn refill(&mut self, cx: &napi::Context<'_>) -> bool {
+        if self.descriptors.unused() < REFILL_BATCH {
+            return true;
+        }
+        let mut complete = true;
+        while self.descriptors.unused() != 0 {
+            let Some(buffer) = self.queue.as_mut().pool().alloc(cx) else {
+                self.ring.stats.buf_alloc_fail.add(1);
+                complete = false;
+                break;
+            };
+            // There was an empty descriptor.
+            let _ = self.descriptors.post(buffer);
+        }
+        self.descriptors.doorbell();
+        self.peer.wake(self.ring.waiters.take(), cx);
+        complete
+    }
+}
+
+impl Drop for RxPoll {
+    fn drop(&mut self) {
+        // The ring is off the wire: what is still in it reaches nobody.
+        while self.descriptors.take().is_some() {
+            self.ring.stats.down.add(1);
+        }
+    }
+}

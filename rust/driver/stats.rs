@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Counters. They belong to a port for as long as it exists: taking the interface down lowers none.
+//!
+//! Each has a single writer: the ring's poll, the holder of the ring's wire lock, or the holder of
+//! the transmit queue's lock.
+
+use crate::nic::counter::Counter;
+
+/// Declares counters with the names under which `ethtool -S` shows them.
+macro_rules! counters {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(Default)]
+        pub(crate) struct $name {
+            $($(#[$field_doc])* pub(crate) $field: Counter,)*
+        }
+
+        impl $name {
+            /// Every counter with its name, always in the same order.
+            pub(crate) fn each(&self, mut visit: impl FnMut(&'static str, u64)) {
+                $(visit(stringify!($field), self.$field.get());)*
+            }
+        }
+    };
+}
+
+counters! {
+    /// What the poll of a receive ring counts. A frame on which a program ran is in exactly one of
+    /// the `xdp_…` counters.
+    RxStats {
+        /// Frames taken off the ring, those that XDP consumed too.
+        packets,
+        /// Their bytes, without the frame check sequence.
+        bytes,
+        /// Frames with the verdict XDP_PASS.
+        xdp_pass,
+        /// Frames with the verdict XDP_DROP.
+        xdp_drop,
+        /// Frames with the verdict XDP_TX that went out.
+        xdp_tx,
+        /// Their bytes as sent, without the frame check sequence.
+        xdp_tx_bytes,
+        /// Frames with the verdict XDP_TX that were lost: the peer was down or had no buffer.
+        xdp_tx_errors,
+        /// Frames with the verdict XDP_REDIRECT that were taken by their target.
+        xdp_redirect,
+        /// Frames with the verdict XDP_REDIRECT that were lost.
+        xdp_redirect_errors,
+        /// Frames lost by the verdict XDP_ABORTED.
+        xdp_aborted,
+        /// Frames lost by a number that is no verdict.
+        xdp_unknown,
+        /// Frames for the stack that were lost because there was no memory for an skb.
+        skb_alloc_fail,
+        /// Refills that were cut short because there was no memory for a buffer; no frame is lost
+        /// by it.
+        buf_alloc_fail,
+        /// Frames that were in the ring when the port went down.
+        down,
+    }
+}
+
+counters! {
+    /// What the NIC counts in front of a receive ring, under its wire lock.
+    WireStats {
+        /// Frames lost because no buffer was posted, with flow control off.
+        no_buffer,
+        /// Frames lost because they were longer than the port takes.
+        oversize,
+    }
+}
+
+counters! {
+    /// What a transmit queue counts, under its lock, but for `woken`.
+    TxStats {
+        /// Frames put on the wire for the stack.
+        packets,
+        /// Their bytes, without the frame check sequence.
+        bytes,
+        /// Skbs lost because they contradicted themselves.
+        dropped,
+        /// Skbs lost because the peer was down.
+        carrier,
+        /// Times the queue stopped because the peer's ring was full.
+        stopped,
+        /// Times the queue was woken by the peer's refill; counted under the port's device lock.
+        woken,
+    }
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Bottom halves: the token of softirq context and the lock that is taken in it.
+//!
+//! C headers: [`include/linux/bottom_half.h`](srctree/include/linux/bottom_half.h)
+
+use crate::bindings;
+use core::ops::Deref;
+use kernel::{
+    new_spinlock,
+    prelude::*,
+    sync::{lock, lock::spinlock::SpinLockBackend, SpinLock},
+    types::NotThreadSafe,
+};
+
+/// Proof that bottom halves are off on this CPU: softirq context, or process context between
+/// `local_bh_disable` and `local_bh_enable`. It is an RCU read-side section too.
+///
+/// # Invariants
+///
+/// While a reference to this type exists, bottom halves are off for the thread that has it.
+pub(crate) struct Disabled(NotThreadSafe);
+
+impl Disabled {
+    /// Creates the proof for a callback that the kernel calls with bottom halves off.
+    ///
+    /// # Safety
+    ///
+    /// Bottom halves must stay off for as long as the caller uses the returned value.
+    pub(super) unsafe fn assume() -> Self {
+        // INVARIANT: The caller promises it.
+        Self(NotThreadSafe)
+    }
+}
+
+/// Keeps bottom halves off until it is dropped.
+pub(crate) struct Guard(Disabled);
+
+/// Switches bottom halves off in process context (`local_bh_disable`).
+pub(crate) fn disable() -> Guard {
+    // SAFETY: No preconditions; calls nest.
+    unsafe { bindings::oxnic_local_bh_disable() };
+    // INVARIANT: They are off now, and on again only when the guard is dropped.
+    Guard(Disabled(NotThreadSafe))
+}
+
+impl Deref for Guard {
+    type Target = Disabled;
+
+    fn deref(&self) -> &Disabled {
+        &self.0
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // SAFETY: Pairs with `disable` in the same thread: a guard cannot be sent to another.
+        unsafe { bindings::oxnic_local_bh_enable() };
+    }
+}
+
+/// Access to the data of a [`Lock`]; unlocks when dropped.
+pub(crate) type LockGuard<'a, T> = lock::Guard<'a, T, SpinLockBackend>;
+
+/// A spin lock for data that softirqs use (`spin_lock_bh` in C).
+///
+/// A holder that a softirq of the same CPU interrupts would deadlock with it; so locking asks for
+/// the proof that bottom halves are off.
+#[pin_data]
+pub(crate) struct Lock<T> {
+    #[pin]
+    inner: SpinLock<T>,
+}
+
+impl<T> Lock<T> {
+    /// A new unlocked lock around `data`.
+    pub(crate) fn new(data: T) -> impl PinInit<Self> {
+        pin_init!(Self {
+            inner <- new_spinlock!(data, "oxnic::bh::Lock"),
+        })
+    }
+
+    /// Takes the lock; spins while another CPU holds it.
+    #[inline]
+    pub(crate) fn lock<'a>(&'a self, _bh: &'a Disabled) -> LockGuard<'a, T> {
+        self.inner.lock()
+    }
+}

@@ -1,0 +1,506 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Network devices: `struct net_device` and the callbacks of a driver.
+//!
+//! C headers: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h),
+//! [`include/linux/etherdevice.h`](srctree/include/linux/etherdevice.h)
+
+use super::{
+    bh, ethtool,
+    rtnl::{self, Rtnl},
+    skbuff::SkBuff,
+    xdp,
+};
+use crate::bindings;
+use core::{ffi::CStr, marker::PhantomData, mem::MaybeUninit, ptr::NonNull};
+use kernel::{
+    error::{from_result, to_result, VTABLE_DEFAULT_ERROR},
+    prelude::*,
+    sync::aref::AlwaysRefCounted,
+    types::Opaque,
+};
+
+/// Length of an interface name with its NUL (`IFNAMSIZ`).
+const NAME_LEN: usize = 16;
+
+/// A network device (`struct net_device`).
+///
+/// # Invariants
+///
+/// An instance is a device that has been registered and that is not freed while a reference to it
+/// exists: its count (`dev_hold`, `dev_put`) is waited for by unregistration.
+#[repr(transparent)]
+pub(crate) struct Device(Opaque<bindings::net_device>);
+
+// SAFETY: What the methods touch is either protected by the context they ask for or written and
+// read as single words.
+unsafe impl Send for Device {}
+// SAFETY: As above.
+unsafe impl Sync for Device {}
+
+// SAFETY: Unregistration waits until every reference is given back before the device is freed.
+unsafe impl AlwaysRefCounted for Device {
+    fn inc_ref(&self) {
+        // SAFETY: The device is alive by the type's invariants.
+        unsafe { bindings::oxnic_dev_hold(self.as_ptr()) };
+    }
+
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: The caller gives up a reference that it owns.
+        unsafe { bindings::oxnic_dev_put(obj.as_ptr().cast()) };
+    }
+}
+
+impl Device {
+    /// # Safety
+    ///
+    /// `ptr` must be a registered device that outlives the returned reference.
+    pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::net_device) -> &'a Self {
+        // SAFETY: The caller's promise; the type is transparent.
+        unsafe { &*ptr.cast() }
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::net_device {
+        self.0.get()
+    }
+
+    /// The interface's name, padded with NUL. It may be changed at any time by the user.
+    pub(crate) fn name(&self) -> [u8; NAME_LEN] {
+        // SAFETY: The field lives as long as the device. A rename may be under way: bytes of both
+        // names are then read, which is harmless in a message.
+        unsafe { (&raw const (*self.as_ptr()).name).cast::<[u8; NAME_LEN]>().read_volatile() }
+    }
+
+    /// The maximum transfer unit in bytes, without the Ethernet header.
+    pub(crate) fn mtu(&self) -> u32 {
+        // SAFETY: The field lives as long as the device and is written as a word.
+        unsafe { (&raw const (*self.as_ptr()).mtu).read_volatile() }
+    }
+
+    /// Whether a feature, one of [`feature`], is switched on.
+    #[inline]
+    pub(crate) fn has_feature(&self, feature: u64) -> bool {
+        // SAFETY: The field lives as long as the device and is written as a word.
+        unsafe { (&raw const (*self.as_ptr()).features).read_volatile() & feature != 0 }
+    }
+
+    /// Tells the stack that the link is there (`netif_carrier_on`). Any context.
+    pub(crate) fn carrier_on(&self) {
+        // SAFETY: The device is alive by the type's invariants.
+        unsafe { bindings::netif_carrier_on(self.as_ptr()) };
+    }
+
+    /// Tells the stack that the link is gone (`netif_carrier_off`). Any context.
+    pub(crate) fn carrier_off(&self) {
+        // SAFETY: The device is alive by the type's invariants.
+        unsafe { bindings::netif_carrier_off(self.as_ptr()) };
+    }
+
+    /// Lets the stack use all transmit queues (`netif_tx_start_all_queues`).
+    pub(crate) fn start_all_tx_queues(&self, _rtnl: &Rtnl) {
+        // SAFETY: The device is alive by the type's invariants.
+        unsafe { bindings::oxnic_netif_tx_start_all_queues(self.as_ptr()) };
+    }
+
+    /// Keeps the stack from using transmit queue `queue` (`netif_tx_stop_queue`). A queue that the
+    /// device does not have is left alone.
+    pub(crate) fn stop_tx_queue(&self, queue: u16) {
+        if self.has_tx_queue(queue) {
+            // SAFETY: The device is alive and has this queue.
+            unsafe { bindings::oxnic_netif_tx_stop_queue(self.as_ptr(), queue) };
+        }
+    }
+
+    /// Lets the stack use transmit queue `queue` again from inside `start_xmit`
+    /// (`netif_tx_start_queue`).
+    pub(crate) fn start_tx_queue(&self, queue: u16) {
+        if self.has_tx_queue(queue) {
+            // SAFETY: The device is alive and has this queue.
+            unsafe { bindings::oxnic_netif_tx_start_queue(self.as_ptr(), queue) };
+        }
+    }
+
+    /// Lets the stack use transmit queue `queue` again and schedules it (`netif_tx_wake_queue`).
+    /// Any context.
+    pub(crate) fn wake_tx_queue(&self, queue: u16) {
+        if self.has_tx_queue(queue) {
+            // SAFETY: The device is alive and has this queue.
+            unsafe { bindings::oxnic_netif_tx_wake_queue(self.as_ptr(), queue) };
+        }
+    }
+
+    fn has_tx_queue(&self, queue: u16) -> bool {
+        // SAFETY: The field is set when the device is allocated and never changed.
+        u32::from(queue) < unsafe { (*self.as_ptr()).num_tx_queues }
+    }
+}
+
+/// What became of an skb given to [`Ops::start_xmit`] (`netdev_tx_t`).
+pub(crate) enum Xmit {
+    /// The device has taken the skb, sent or not.
+    Done,
+    /// The queue is full and stopped; the stack keeps the skb and tries again once woken.
+    Busy(SkBuff),
+}
+
+/// The callbacks of a driver (`struct net_device_ops`). `self` is the driver's data for the device.
+#[vtable]
+pub(crate) trait Ops: ethtool::Ops + Sized + Send + Sync + 'static {
+    /// The interface goes up (`ndo_open`). Process context, may sleep.
+    fn open(&self, dev: &Device, rtnl: &Rtnl) -> Result;
+
+    /// The interface goes down (`ndo_stop`); no transmit is running any more. Process context, may
+    /// sleep.
+    fn stop(&self, dev: &Device, rtnl: &Rtnl);
+
+    /// Sends `skb` on the transmit queue it is mapped to (`ndo_start_xmit`). The kernel calls this
+    /// for one skb at a time on each queue.
+    fn start_xmit(&self, dev: &Device, skb: SkBuff, bh: &bh::Disabled) -> Xmit;
+
+    /// Adds the device's counters to `stats` (`ndo_get_stats64`). Must not sleep.
+    fn stats64(&self, stats: &mut Stats64);
+
+    /// The user has changed the MTU to `mtu` bytes, within the device's limits
+    /// (`ndo_change_mtu`). Process context, may sleep.
+    fn change_mtu(&self, _dev: &Device, _mtu: u32, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// A command of the XDP control path (`ndo_bpf`). Process context, may sleep.
+    fn bpf(&self, _dev: &Device, _command: xdp::Command<'_>, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// Counters of a device since it was made (`struct rtnl_link_stats64`): frames, and bytes without
+/// the frame check sequence.
+pub(crate) type Stats64 = bindings::rtnl_link_stats64;
+
+/// Length of an RSS key in bytes.
+pub(crate) const RSS_KEY_LEN: usize = 40;
+
+/// The key with which the system's network cards hash, random from boot to boot
+/// (`netdev_rss_key_fill`).
+pub(crate) fn rss_key() -> [u8; RSS_KEY_LEN] {
+    let mut key = [0; RSS_KEY_LEN];
+    // SAFETY: The buffer is as long as said.
+    unsafe { bindings::netdev_rss_key_fill(key.as_mut_ptr().cast(), key.len()) };
+    key
+}
+
+/// Number of CPUs that are online (`num_online_cpus`).
+pub(crate) fn online_cpus() -> u32 {
+    // SAFETY: No preconditions.
+    unsafe { bindings::oxnic_num_online_cpus() }
+}
+
+/// What a device is made with.
+pub(crate) struct Config<'a> {
+    /// Interface name, with `%d` where the kernel puts the next free number.
+    pub(crate) name: &'a CStr,
+    /// Number of transmit queues, and of receive queues.
+    pub(crate) queues: u16,
+    /// Largest MTU in bytes that the device can do.
+    pub(crate) max_mtu: u32,
+    /// What the device does for the stack, all of it switchable by the user.
+    pub(crate) features: u64,
+    /// What the device's XDP can do, as announced in netlink ([`xdp::feature`]).
+    pub(crate) xdp_features: u32,
+}
+
+/// Bits of [`Config::features`] (`NETIF_F_…`).
+pub(crate) mod feature {
+    use crate::bindings;
+
+    /// Takes skbs whose data is in several pieces.
+    pub(crate) const SG: u64 = bindings::OXNIC_NETIF_F_SG;
+    /// Computes the checksum of any protocol that uses the Internet checksum.
+    pub(crate) const HW_CSUM: u64 = bindings::OXNIC_NETIF_F_HW_CSUM;
+    /// Takes skbs in high memory.
+    pub(crate) const HIGHDMA: u64 = bindings::OXNIC_NETIF_F_HIGHDMA;
+    /// Tells which received checksums are good.
+    pub(crate) const RXCSUM: u64 = bindings::OXNIC_NETIF_F_RXCSUM;
+    /// Gives each received frame its flow hash.
+    pub(crate) const RXHASH: u64 = bindings::OXNIC_NETIF_F_RXHASH;
+}
+
+/// What hangs on the device: the driver's data and what the abstractions keep beside it.
+#[pin_data]
+pub(super) struct Private<T> {
+    #[pin]
+    pub(super) data: T,
+    /// Number of statistics the device had when it was made: the size of ethtool's buffers.
+    pub(super) n_stats: usize,
+}
+
+/// The driver's part of a device during a callback.
+///
+/// # Safety
+///
+/// `dev` must be a device of `Allocated<T>`, and not freed during `'a`.
+pub(super) unsafe fn private<'a, T>(dev: *mut bindings::net_device) -> &'a Private<T> {
+    // SAFETY: `Allocated::new` put this pointer there, and it is freed only with the device.
+    unsafe { &**bindings::oxnic_netdev_priv(dev).cast::<*const Private<T>>() }
+}
+
+/// A device that the kernel does not know yet. Dropping it frees it.
+///
+/// # Invariants
+///
+/// `dev` was allocated with room for a pointer, which owns a `KBox<Private<T>>`.
+pub(crate) struct Allocated<T: Ops> {
+    dev: NonNull<bindings::net_device>,
+    xdp_features: u32,
+    _data: PhantomData<T>,
+}
+
+// SAFETY: The device is not known to anybody else; `T` is `Send`.
+unsafe impl<T: Ops> Send for Allocated<T> {}
+// SAFETY: With a shared reference only the driver's data can be reached, which is `Sync`.
+unsafe impl<T: Ops> Sync for Allocated<T> {}
+
+impl<T: Ops> Allocated<T> {
+    /// Allocates an Ethernet device (`alloc_netdev_mqs`, `ether_setup`) with a random address and
+    /// no carrier. Fails with `ENOMEM`. Process context.
+    pub(crate) fn new(config: &Config<'_>, data: impl PinInit<T, Error>) -> Result<Self> {
+        let private: Pin<KBox<Private<T>>> = KBox::pin_init(
+            try_pin_init!(Private {
+                data <- data,
+                n_stats: 0,
+            }? Error),
+            GFP_KERNEL,
+        )?;
+        let n_stats = ethtool::count_stats(&private.data);
+        // SAFETY: The value is not moved out of its pinned place.
+        let private = unsafe { KBox::into_raw(Pin::into_inner_unchecked(private)) };
+        // SAFETY: Nobody else has the pointer yet.
+        unsafe { (*private).n_stats = n_stats };
+
+        // SAFETY: The name is NUL-terminated and shorter than the kernel checks for.
+        let dev = unsafe {
+            bindings::oxnic_alloc_etherdev_mqs(
+                size_of::<*const Private<T>>() as c_int,
+                config.name.as_ptr().cast(),
+                config.queues.into(),
+                config.queues.into(),
+            )
+        };
+        let Some(dev) = NonNull::new(dev) else {
+            // SAFETY: The pointer came from `into_raw` above.
+            drop(unsafe { KBox::from_raw(private) });
+            return Err(ENOMEM);
+        };
+        // INVARIANT: The room was asked for above; the box is owned by this pointer now.
+        // SAFETY: As above; the device is not known to anybody else yet.
+        unsafe {
+            bindings::oxnic_netdev_priv(dev.as_ptr())
+                .cast::<*const Private<T>>()
+                .write(private);
+            let raw = &mut *dev.as_ptr();
+            raw.netdev_ops = &NetdevOps::<T>::TABLE;
+            raw.ethtool_ops = &ethtool::EthtoolOps::<T>::TABLE;
+            raw.max_mtu = config.max_mtu;
+            raw.hw_features = config.features;
+            raw.features = config.features;
+            raw.vlan_features = config.features;
+            bindings::oxnic_netdev_set_flags(dev.as_ptr());
+            bindings::oxnic_eth_hw_addr_random(dev.as_ptr());
+            bindings::netif_carrier_off(dev.as_ptr());
+        }
+        Ok(Self {
+            dev,
+            xdp_features: config.xdp_features,
+            _data: PhantomData,
+        })
+    }
+
+    /// Makes the device known (`register_netdevice`). From here on callbacks come. On an error the
+    /// device is freed.
+    pub(crate) fn register(self, _rtnl: &Rtnl) -> Result<Registration<T>> {
+        // SAFETY: The device is ours, complete and not registered; RTNL is held.
+        unsafe {
+            bindings::oxnic_xdp_set_features(self.dev.as_ptr(), self.xdp_features);
+            to_result(bindings::register_netdevice(self.dev.as_ptr()))?;
+        }
+        Ok(Registration {
+            inner: self,
+            registered: true,
+        })
+    }
+}
+
+impl<T: Ops> Drop for Allocated<T> {
+    fn drop(&mut self) {
+        // SAFETY: No callback runs: the device was never registered or has been unregistered, so
+        // this was the last user of the driver's data and of the device.
+        unsafe {
+            let private = core::ptr::from_ref(private::<T>(self.dev.as_ptr())).cast_mut();
+            drop(KBox::from_raw(private));
+            bindings::free_netdev(self.dev.as_ptr());
+        }
+    }
+}
+
+/// A registered device. Dropping it takes the interface down, unregisters it, waits until nobody
+/// uses it any more, and frees it; RTNL must not be held then.
+pub(crate) struct Registration<T: Ops> {
+    inner: Allocated<T>,
+    registered: bool,
+}
+
+impl<T: Ops> Registration<T> {
+    /// The device.
+    pub(crate) fn device(&self) -> &Device {
+        // SAFETY: It is registered and is freed only with `self`.
+        unsafe { Device::from_raw(self.inner.dev.as_ptr()) }
+    }
+
+    /// The driver's data.
+    pub(crate) fn data(&self) -> &T {
+        // SAFETY: It is freed only with the device, that is with `self`.
+        unsafe { &private::<T>(self.inner.dev.as_ptr()).data }
+    }
+
+    /// Unregisters many devices at once, which costs little more than one
+    /// (`unregister_netdevice_many`), and frees them.
+    pub(crate) fn unregister_many<'a>(all: impl Iterator<Item = &'a mut Self>) {
+        let mut list = MaybeUninit::<bindings::list_head>::uninit();
+        let head = list.as_mut_ptr();
+        // SAFETY: An empty list is a head that points to itself.
+        unsafe {
+            (*head).next = head;
+            (*head).prev = head;
+        }
+        let rtnl = rtnl::lock();
+        for one in all {
+            if core::mem::take(&mut one.registered) {
+                // SAFETY: The device is registered and RTNL is held. It is unregistered before the
+                // list goes.
+                unsafe {
+                    bindings::unregister_netdevice_queue(one.inner.dev.as_ptr(), head);
+                }
+            }
+        }
+        // SAFETY: The list holds registered devices; RTNL is held.
+        unsafe { bindings::unregister_netdevice_many(head) };
+        // Giving RTNL back waits until nobody refers to the devices any more.
+        drop(rtnl);
+    }
+}
+
+impl<T: Ops> Drop for Registration<T> {
+    fn drop(&mut self) {
+        Self::unregister_many(core::iter::once(self));
+    }
+}
+
+/// The table of C callbacks for a driver.
+struct NetdevOps<T>(PhantomData<T>);
+
+impl<T: Ops> NetdevOps<T> {
+    const TABLE: bindings::net_device_ops = bindings::net_device_ops {
+        ndo_open: Some(Self::open),
+        ndo_stop: Some(Self::stop),
+        ndo_start_xmit: Some(Self::start_xmit),
+        ndo_get_stats64: Some(Self::stats64),
+        ndo_change_mtu: if T::HAS_CHANGE_MTU {
+            Some(Self::change_mtu)
+        } else {
+            None
+        },
+        ndo_bpf: if T::HAS_BPF { Some(Self::bpf) } else { None },
+        ndo_set_mac_address: Some(bindings::eth_mac_addr),
+        ndo_validate_addr: Some(bindings::eth_validate_addr),
+        ndo_features_check: Some(bindings::passthru_features_check),
+        // SAFETY: A null function pointer is `None`, and every other field may be zero too.
+        ..unsafe { MaybeUninit::zeroed().assume_init() }
+    };
+
+    unsafe extern "C" fn open(dev: *mut bindings::net_device) -> c_int {
+        // SAFETY: The kernel calls this for a registered device of ours under RTNL.
+        let (data, dev, rtnl) = unsafe { Self::control(dev) };
+        from_result(|| data.open(dev, &rtnl).map(|()| 0))
+    }
+
+    unsafe extern "C" fn stop(dev: *mut bindings::net_device) -> c_int {
+        // SAFETY: The kernel calls this for a registered device of ours under RTNL.
+        let (data, dev, rtnl) = unsafe { Self::control(dev) };
+        data.stop(dev, &rtnl);
+        0
+    }
+
+    unsafe extern "C" fn start_xmit(
+        skb: *mut bindings::sk_buff,
+        dev: *mut bindings::net_device,
+    ) -> bindings::netdev_tx_t {
+        // SAFETY: The kernel calls this for a registered device of ours, with an skb that is ours
+        // from here on, and with bottom halves off.
+        let (data, dev, skb, bh) = unsafe {
+            (
+                &private::<T>(dev).data,
+                Device::from_raw(dev),
+                SkBuff::from_raw(skb),
+                bh::Disabled::assume(),
+            )
+        };
+        match data.start_xmit(dev, skb, &bh) {
+            Xmit::Done => bindings::netdev_tx_NETDEV_TX_OK,
+            Xmit::Busy(skb) => {
+                // The stack keeps the skb.
+                skb.into_raw();
+                bindings::netdev_tx_NETDEV_TX_BUSY
+            }
+        }
+    }
+
+    unsafe extern "C" fn stats64(
+        dev: *mut bindings::net_device,
+        stats: *mut bindings::rtnl_link_stats64,
+    ) {
+        // SAFETY: The kernel calls this for a registered device of ours, with zeroed counters that
+        // are nobody else's.
+        let (data, stats) = unsafe { (&private::<T>(dev).data, &mut *stats) };
+        data.stats64(stats);
+    }
+
+    unsafe extern "C" fn change_mtu(dev: *mut bindings::net_device, mtu: c_int) -> c_int {
+        // SAFETY: The kernel calls this for a registered device of ours under RTNL.
+        let (data, device, rtnl) = unsafe { Self::control(dev) };
+        from_result(|| {
+            let mtu = u32::try_from(mtu)?;
+            data.change_mtu(device, mtu, &rtnl)?;
+            // SAFETY: The field lives as long as the device; RTNL keeps other writers out.
+            unsafe { (&raw mut (*dev).mtu).write_volatile(mtu) };
+            Ok(0)
+        })
+    }
+
+    unsafe extern "C" fn bpf(
+        dev: *mut bindings::net_device,
+        bpf: *mut bindings::netdev_bpf,
+    ) -> c_int {
+        // SAFETY: The kernel calls this for a registered device of ours under RTNL.
+        let (data, dev, rtnl) = unsafe { Self::control(dev) };
+        from_result(|| {
+            // SAFETY: The command is valid and this callback's until it returns.
+            unsafe { xdp::dispatch(bpf, |command| data.bpf(dev, command, &rtnl)) }.map(|()| 0)
+        })
+    }
+
+    /// What a control path callback works with.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must be a registered device of ours, not freed while the results are used, and RTNL
+    /// must be held for as long.
+    unsafe fn control<'a>(dev: *mut bindings::net_device) -> (&'a T, &'a Device, Rtnl) {
+        // SAFETY: The caller's promises.
+        unsafe {
+            (
+                &private::<T>(dev).data,
+                Device::from_raw(dev),
+                Rtnl::assume_held(),
+            )
+        }
+    }
+}

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What `ethtool` asks of a device.
+//!
+//! C header: [`include/linux/ethtool.h`](srctree/include/linux/ethtool.h)
+
+use super::{
+    device::{self, private, Device},
+    rtnl::Rtnl,
+};
+use crate::bindings;
+use core::{ffi::CStr, marker::PhantomData, mem::MaybeUninit, slice};
+use kernel::{
+    error::{from_result, VTABLE_DEFAULT_ERROR},
+    fmt::{self, Write},
+    prelude::*,
+};
+
+/// Message types (`NETIF_MSG_…`), the bits of `ethtool -s … msglvl`.
+pub(crate) mod msg {
+    use crate::bindings;
+
+    /// `drv`: what the driver does on request.
+    pub(crate) const DRV: u32 = 1 << bindings::NETIF_MSG_DRV_BIT;
+    /// `rx_status`: what became of each received frame.
+    pub(crate) const RX_STATUS: u32 = 1 << bindings::NETIF_MSG_RX_STATUS_BIT;
+    /// `pktdata`: the content of frames.
+    pub(crate) const PKTDATA: u32 = 1 << bindings::NETIF_MSG_PKTDATA_BIT;
+}
+
+/// Length of a statistic's name with its NUL (`ETH_GSTRING_LEN`).
+const NAME_LEN: usize = bindings::ETH_GSTRING_LEN as usize;
+
+/// Who the driver is (`struct ethtool_drvinfo`).
+pub(crate) struct DrvInfo {
+    /// The driver's name.
+    pub(crate) driver: &'static CStr,
+    /// The driver's version.
+    pub(crate) version: &'static CStr,
+}
+
+/// How many descriptors the rings have (`struct ethtool_ringparam`).
+pub(crate) struct RingParam {
+    /// Most descriptors that a receive ring can have.
+    pub(crate) rx_max: u32,
+    /// Descriptors of a receive ring.
+    pub(crate) rx: u32,
+}
+
+/// Link-level flow control (`struct ethtool_pauseparam`).
+#[derive(Clone, Copy)]
+pub(crate) struct PauseParam {
+    /// Whether the settings are negotiated with the peer.
+    pub(crate) autoneg: bool,
+    /// Whether the port stops sending when the peer asks for it.
+    pub(crate) rx: bool,
+    /// Whether the port asks the peer to stop sending when it is out of buffers.
+    pub(crate) tx: bool,
+}
+
+/// Takes the statistics of a device one after the other.
+pub(crate) trait Visitor {
+    /// A statistic: its name, at most 31 bytes, and its value.
+    fn visit(&mut self, name: fmt::Arguments<'_>, value: u64);
+}
+
+/// The callbacks of a driver (`struct ethtool_ops`), all under RTNL.
+#[vtable]
+pub(crate) trait Ops {
+    /// `ethtool -i`.
+    fn drvinfo(&self) -> DrvInfo;
+
+    /// The types of messages that are printed, bits of [`msg`] (`ethtool`).
+    fn msglevel(&self) -> u32;
+
+    /// `ethtool -s … msglvl`.
+    fn set_msglevel(&self, level: u32);
+
+    /// `ethtool -S`: shows `visitor` every statistic, in the same order and number every time.
+    fn stats(&self, visitor: &mut dyn Visitor);
+
+    /// `ethtool -g`.
+    fn ringparam(&self) -> RingParam {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool -l`: queues that receive and transmit, the most there can be and those in use.
+    fn combined_channels(&self) -> (u32, u32) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool -a`.
+    fn pauseparam(&self) -> PauseParam {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool -A`.
+    fn set_pauseparam(&self, _dev: &Device, _param: PauseParam, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// Number of statistics.
+pub(super) fn count_stats<T: Ops>(data: &T) -> usize {
+    struct Count(usize);
+
+    impl Visitor for Count {
+        fn visit(&mut self, _name: fmt::Arguments<'_>, _value: u64) {
+            self.0 += 1;
+        }
+    }
+
+    let mut count = Count(0);
+    data.stats(&mut count);
+    count.0
+}
+
+/// Writes the names, each to its place.
+struct Names<'a>(slice::ChunksExactMut<'a, u8>);
+
+impl Visitor for Names<'_> {
+    fn visit(&mut self, name: fmt::Arguments<'_>, _value: u64) {
+        if let Some(place) = self.0.next() {
+            place.fill(0);
+            // The last byte stays the NUL; a longer name is cut off.
+            let mut cell = Cell(place.get_mut(..NAME_LEN - 1).unwrap_or_default());
+            let _ = cell.write_fmt(name);
+        }
+    }
+}
+
+/// Writes text as far as it fits.
+struct Cell<'a>(&'a mut [u8]);
+
+impl Write for Cell<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = core::mem::take(&mut self.0);
+        let len = text.len().min(room.len());
+        let (now, later) = room.split_at_mut(len);
+        now.copy_from_slice(&text.as_bytes()[..len]);
+        self.0 = later;
+        Ok(())
+    }
+}
+
+/// Writes the values, each to its place.
+struct Values<'a>(slice::IterMut<'a, u64>);
+
+impl Visitor for Values<'_> {
+    fn visit(&mut self, _name: fmt::Arguments<'_>, value: u64) {
+        if let Some(place) = self.0.next() {
+            *place = value;
+        }
+    }
+}
+
+/// Copies `text` to a field of a C structure, cut so that a NUL remains.
+fn copy_text(field: &mut [c_char], text: &CStr) {
+    field.fill(0);
+    let len = field.len().saturating_sub(1);
+    for (to, &from) in field.iter_mut().take(len).zip(text.to_bytes()) {
+        *to = from as c_char;
+    }
+}
+
+/// The table of C callbacks for a driver.
+pub(super) struct EthtoolOps<T>(PhantomData<T>);
+
+impl<T: device::Ops> EthtoolOps<T> {
+    pub(super) const TABLE: bindings::ethtool_ops = bindings::ethtool_ops {
+        get_drvinfo: Some(Self::drvinfo),
+        get_msglevel: Some(Self::msglevel),
+        set_msglevel: Some(Self::set_msglevel),
+        get_link: Some(bindings::ethtool_op_get_link),
+        get_ts_info: Some(bindings::ethtool_op_get_ts_info),
+        get_sset_count: Some(Self::sset_count),
+        get_strings: Some(Self::strings),
+        get_ethtool_stats: Some(Self::stats),
+        get_ringparam: if T::HAS_RINGPARAM {
+            Some(Self::ringparam)
+        } else {
+            None
+        },
+        get_channels: if T::HAS_COMBINED_CHANNELS {
+            Some(Self::channels)
+        } else {
+            None
+        },
+        get_pauseparam: if T::HAS_PAUSEPARAM {
+            Some(Self::pauseparam)
+        } else {
+            None
+        },
+        set_pauseparam: if T::HAS_SET_PAUSEPARAM {
+            Some(Self::set_pauseparam)
+        } else {
+            None
+        },
+        // SAFETY: A null function pointer is `None`, and every other field may be zero too.
+        ..unsafe { MaybeUninit::zeroed().assume_init() }
+    };
+
+    /// The driver's data.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must be a registered device of ours that is not freed while the result is used.
+    unsafe fn data<'a>(dev: *mut bindings::net_device) -> &'a T {
+        // SAFETY: The caller's promise.
+        unsafe { &private::<T>(dev).data }
+    }
+
+    unsafe extern "C" fn drvinfo(
+        dev: *mut bindings::net_device,
+        info: *mut bindings::ethtool_drvinfo,
+    ) {
+        // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
+        let (data, info) = unsafe { (Self::data(dev), &mut *info) };
+        let DrvInfo { driver, version } = data.drvinfo();
+        copy_text(&mut info.driver, driver);
+        copy_text(&mut info.version, version);
+    }
+
+    unsafe extern "C" fn msglevel(dev: *mut bindings::net_device) -> u32 {
+        // SAFETY: The kernel calls this for a device of ours.
+        unsafe { Self::data(dev) }.msglevel()
+    }
+
+    unsafe extern "C" fn set_msglevel(dev: *mut bindings::net_device, level: u32) {
+        // SAFETY: The kernel calls this for a device of ours.
+        unsafe { Self::data(dev) }.set_msglevel(level);
+    }
+
+    unsafe extern "C" fn sset_count(dev: *mut bindings::net_device, set: c_int) -> c_int {
+        if set as u32 != bindings::ethtool_stringset_ETH_SS_STATS {
+            return EOPNOTSUPP.to_errno();
+        }
+        // SAFETY: The kernel calls this for a device of ours.
+        unsafe { private::<T>(dev).n_stats as c_int }
+    }
+
+    unsafe extern "C" fn strings(dev: *mut bindings::net_device, set: u32, buffer: *mut u8) {
+        if set != bindings::ethtool_stringset_ETH_SS_STATS {
+            return;
+        }
+        // SAFETY: The kernel calls this for a device of ours, with room for as many names as
+        // `sset_count` said.
+        let (private, buffer) = unsafe {
+            let private = private::<T>(dev);
+            let len = private.n_stats * NAME_LEN;
+            (private, slice::from_raw_parts_mut(buffer, len))
+        };
+        let mut names = Names(buffer.chunks_exact_mut(NAME_LEN));
+        private.data.stats(&mut names);
+    }
+
+    unsafe extern "C" fn stats(
+        dev: *mut bindings::net_device,
+        _stats: *mut bindings::ethtool_stats,
+        buffer: *mut u64,
+    ) {
+        // SAFETY: The kernel calls this for a device of ours, with room for as many values as
+        // `sset_count` said.
+        let (private, buffer) = unsafe {
+            let private = private::<T>(dev);
+            let buffer = slice::from_raw_parts_mut(buffer, private.n_stats);
+            (private, buffer)
+        };
+        private.data.stats(&mut Values(buffer.iter_mut()));
+    }
+
+    unsafe extern "C" fn ringparam(
+        dev: *mut bindings::net_device,
+        param: *mut bindings::ethtool_ringparam,
+        _kernel: *mut bindings::kernel_ethtool_ringparam,
+        _extack: *mut bindings::netlink_ext_ack,
+    ) {
+        // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
+        let (data, param) = unsafe { (Self::data(dev), &mut *param) };
+        let RingParam { rx_max, rx } = data.ringparam();
+        param.rx_max_pending = rx_max;
+        param.rx_pending = rx;
+    }
+
+    unsafe extern "C" fn channels(
+        dev: *mut bindings::net_device,
+        channels: *mut bindings::ethtool_channels,
+    ) {
+        // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
+        let (data, channels) = unsafe { (Self::data(dev), &mut *channels) };
+        (channels.max_combined, channels.combined_count) = data.combined_channels();
+    }
+
+    unsafe extern "C" fn pauseparam(
+        dev: *mut bindings::net_device,
+        param: *mut bindings::ethtool_pauseparam,
+    ) {
+        // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
+        let (data, param) = unsafe { (Self::data(dev), &mut *param) };
+        let PauseParam { autoneg, rx, tx } = data.pauseparam();
+        param.autoneg = autoneg.into();
+        param.rx_pause = rx.into();
+        param.tx_pause = tx.into();
+    }
+
+    unsafe extern "C" fn set_pauseparam(
+        dev: *mut bindings::net_device,
+        param: *mut bindings::ethtool_pauseparam,
+    ) -> c_int {
+        // SAFETY: The kernel calls this for a device of ours under RTNL, with a structure that is
+        // ours.
+        let (data, dev, param, rtnl) = unsafe {
+            (
+                Self::data(dev),
+                Device::from_raw(dev),
+                &*param,
+                Rtnl::assume_held(),
+            )
+        };
+        let param = PauseParam {
+            autoneg: param.autoneg != 0,
+            rx: param.rx_pause != 0,
+            tx: param.tx_pause != 0,
+        };
+        from_result(|| data.set_pauseparam(dev, param, &rtnl).map(|()| 0))
+    }
+}

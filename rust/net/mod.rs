@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Safe abstractions over the kernel's networking API for drivers of network cards with XDP.
+//!
+//! Each C object is one type here, and the context a call needs is an argument instead of a
+//! comment: [`rtnl::Rtnl`] for what must hold the RTNL lock, [`bh::Disabled`] for what must run with
+//! bottom halves off, [`napi::Context`] for what must run in a NAPI poll. Nothing here knows which
+//! driver uses it.
+
+pub(crate) mod bh;
+pub(crate) mod device;
+pub(crate) mod ethtool;
+pub(crate) mod napi;
+pub(crate) mod page_pool;
+pub(crate) mod print;
+pub(crate) mod rtnl;
+pub(crate) mod skbuff;
+pub(crate) mod xdp;

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! NAPI: the poll that a receive interrupt schedules.
+//!
+//! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
+
+use super::{
+    bh,
+    device::Device,
+    rtnl::Rtnl,
+    skbuff::SkBuff, //
+};
+use crate::bindings;
+use core::{
+    cell::{Cell, UnsafeCell},
+    marker::PhantomData,
+    ops::Deref,
+    ptr,
+};
+use kernel::{
+    prelude::*,
+    sync::{aref::ARef, Arc},
+    types::Opaque,
+};
+
+/// What a driver does when its ring's interrupt has come.
+pub(crate) trait Poll: Send + 'static {
+    /// Takes up to `budget` frames off the ring. Softirq context; the kernel never runs two polls
+    /// of one NAPI at the same time, so `self` is this poll's alone.
+    ///
+    /// A `budget` of 0 allows no frame to be taken.
+    fn poll(&mut self, cx: &Context<'_>, budget: u32) -> Polled;
+}
+
+/// What a poll came to.
+pub(crate) enum Polled {
+    /// There is, or may be, more to do: poll again.
+    Again,
+    /// The ring was empty after this many frames, and its interrupt is armed again. An interrupt
+    /// that came meanwhile is not lost: NAPI remembers it and polls again.
+    Done(u32),
+}
+
+/// The surroundings of a running poll: softirq context, an RCU read-side section, and the only
+/// place that may use the page_pool of this NAPI.
+///
+/// # Invariants
+///
+/// `napi` is either being polled by this thread or is disabled and owned by it, with bottom
+/// halves off, for as long as a reference to this type exists.
+pub(crate) struct Context<'a> {
+    napi: &'a Instance,
+    bh: bh::Disabled,
+    redirected: Cell<bool>,
+}
+
+impl Context<'_> {
+    /// Hands a received frame to the stack, merged with its neighbours where possible
+    /// (`napi_gro_receive`).
+    #[inline]
+    pub(crate) fn gro_receive(&self, skb: SkBuff) {
+        // SAFETY: This NAPI is being polled; the stack takes the skb over.
+        unsafe { bindings::oxnic_napi_gro_receive(self.as_ptr(), skb.into_raw()) };
+    }
+
+    /// Notes that a frame was redirected, so that the end of the poll flushes.
+    pub(super) fn set_redirected(&self) {
+        self.redirected.set(true);
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::napi_struct {
+        self.napi.napi.get()
+    }
+}
+
+impl Deref for Context<'_> {
+    type Target = bh::Disabled;
+
+    fn deref(&self) -> &bh::Disabled {
+        &self.bh
+    }
+}
+
+/// The shared part of a NAPI, which an interrupt or a page_pool refers to. It may outlive the
+/// [`Napi`]; scheduling it does nothing then.
+///
+/// # Invariants
+///
+/// `state` points to what the poll works on while the NAPI is enabled, and is null or not used
+/// while it is disabled.
+#[pin_data]
+#[repr(C)]
+pub(crate) struct Instance {
+    // First, so that a pointer to it is one to the whole.
+    #[pin]
+    napi: Opaque<bindings::napi_struct>,
+    state: UnsafeCell<*mut c_void>,
+}
+
+// SAFETY: The C object locks itself; `state` is used as the type's invariants say.
+unsafe impl Send for Instance {}
+// SAFETY: As above.
+unsafe impl Sync for Instance {}
+
+impl Instance {
+    fn new() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                napi <- Opaque::ffi_init(|slot: *mut bindings::napi_struct| {
+                    // SAFETY: The slot is ours; all zeroes is what `netif_napi_add` wants to find.
+                    unsafe { ptr::write_bytes(slot, 0, 1) }
+                }),
+                state: UnsafeCell::new(ptr::null_mut()),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Schedules the poll (`napi_schedule`): what a receive interrupt does. The poll runs when
+    /// bottom halves are on again. Does nothing while the NAPI is disabled.
+    pub(crate) fn schedule(&self, _bh: &bh::Disabled) {
+        // SAFETY: Once added, the object stays a valid NAPI; a disabled or deleted one has its
+        // SCHED bit set, which makes this do nothing.
+        unsafe { bindings::oxnic_napi_schedule(self.napi.get()) };
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::napi_struct {
+        self.napi.get()
+    }
+}
+
+/// A NAPI of a device, with what its poll works on while it is enabled.
+///
+/// # Invariants
+///
+/// The instance has been added to `_dev`. It is enabled exactly while `running` is true, and its
+/// `state` is then a `KBox<T>` turned into a pointer.
+pub(crate) struct Napi<T: Poll> {
+    instance: Arc<Instance>,
+    // Keeps the device, on whose list the NAPI is.
+    _dev: ARef<Device>,
+    running: bool,
+    _state: PhantomData<T>,
+}
+
+impl<T: Poll> Napi<T> {
+    /// Adds a NAPI for receive queue `index` to `dev`, with the settings that the user gave this
+    /// index earlier (`netif_napi_add_config`); it is disabled at first.
+    ///
+    /// Fails with `EINVAL` if the device has no such queue, and with `ENOMEM`.
+    pub(crate) fn new(dev: &Device, index: u16, _rtnl: &Rtnl) -> Result<Self> {
+        // SAFETY: The field is set when the device is allocated.
+        if u32::from(index) >= unsafe { (*dev.as_ptr()).num_rx_queues } {
+            return Err(EINVAL);
+        }
+        let instance = Instance::new()?;
+        // SAFETY: The NAPI is zeroed and stays where it is; the device is alive and RTNL held.
+        unsafe {
+            bindings::oxnic_netif_napi_add_config(
+                dev.as_ptr(),
+                instance.as_ptr(),
+                Some(Self::poll),
+                index.into(),
+            );
+        }
+        // INVARIANT: Just added, and disabled as every new one.
+        Ok(Self {
+            instance,
+            _dev: dev.into(),
+            running: false,
+            _state: PhantomData,
+        })
+    }
+
+    /// What interrupts schedule.
+    pub(crate) fn instance(&self) -> &Arc<Instance> {
+        &self.instance
+    }
+
+    /// Runs `f` in the context of this NAPI before it is enabled, for what only its poll may do
+    /// otherwise: fill the ring for the first time.
+    ///
+    /// Fails with `EBUSY` when it is enabled.
+    pub(crate) fn prepare<R>(&mut self, f: impl FnOnce(&Context<'_>) -> R) -> Result<R> {
+        if self.running {
+            return Err(EBUSY);
+        }
+        let bh_off = bh::disable();
+        // INVARIANT: The NAPI is disabled and `self` is its only owner; bottom halves are off
+        // until `bh_off` goes.
+        let cx = Context {
+            napi: &self.instance,
+            // SAFETY: They are off until `bh_off` goes, after the last use of `cx`.
+            bh: unsafe { bh::Disabled::assume() },
+            redirected: Cell::new(false),
+        };
+        let result = f(&cx);
+        drop(bh_off);
+        Ok(result)
+    }
+
+    /// Lets polls run, on `state` (`napi_enable`). An enabled NAPI is stopped first. May sleep.
+    pub(crate) fn start(&mut self, state: KBox<T>, rtnl: &Rtnl) {
+        drop(self.stop(rtnl));
+        // SAFETY: The NAPI is disabled: no poll looks at the pointer.
+        unsafe { *self.instance.state.get() = KBox::into_raw(state).cast() };
+        // SAFETY: The NAPI has been added and is disabled. A poll may run from here on; it finds
+        // the state.
+        unsafe { bindings::napi_enable(self.instance.as_ptr()) };
+        self.running = true;
+    }
+
+    /// Waits for a running poll to end, keeps further ones from running, and gives back what they
+    /// worked on (`napi_disable`); `None` if it was not enabled. May sleep.
+    pub(crate) fn stop(&mut self, _rtnl: &Rtnl) -> Option<KBox<T>> {
+        self.disable()
+    }
+
+    fn disable(&mut self) -> Option<KBox<T>> {
+        if !core::mem::take(&mut self.running) {
+            return None;
+        }
+        // SAFETY: The NAPI is enabled.
+        unsafe { bindings::napi_disable(self.instance.as_ptr()) };
+        // SAFETY: `start` put the pointer there, and no poll uses it any more.
+        unsafe {
+            let state = ptr::replace(self.instance.state.get(), ptr::null_mut());
+            Some(KBox::from_raw(state.cast()))
+        }
+    }
+
+    /// The C callback.
+    ///
+    /// # Safety
+    ///
+    /// Called by the kernel for an enabled NAPI of this type, with bottom halves off.
+    unsafe extern "C" fn poll(napi: *mut bindings::napi_struct, budget: c_int) -> c_int {
+        // SAFETY: The NAPI is the first field of an `Instance`, alive while it can be polled, and
+        // its state is a `T` that only this poll uses.
+        let (instance, state) = unsafe {
+            let instance = &*napi.cast::<Instance>();
+            (instance, &mut *(*instance.state.get()).cast::<T>())
+        };
+        // INVARIANT: This is the poll.
+        let cx = Context {
+            napi: instance,
+            // SAFETY: The kernel polls with bottom halves off.
+            bh: unsafe { bh::Disabled::assume() },
+            redirected: Cell::new(false),
+        };
+        let budget = u32::try_from(budget).unwrap_or(0);
+        let polled = state.poll(&cx, budget);
+        if cx.redirected.get() {
+            // SAFETY: In the poll that redirected.
+            unsafe { bindings::xdp_do_flush() };
+        }
+        match polled {
+            // NAPI must not be completed in a poll without a budget.
+            Polled::Done(work) if work < budget => {
+                // SAFETY: The poll has ended with less than its budget. From here on another poll
+                // may run: `state` is not used any more.
+                unsafe { bindings::napi_complete_done(napi, work as c_int) };
+                work as c_int
+            }
+            _ => budget as c_int,
+        }
+    }
+}
+
+impl<T: Poll> Drop for Napi<T> {
+    fn drop(&mut self) {
+        let state = self.disable();
+        // SAFETY: The NAPI was added to the device, which `_dev` keeps alive, and is disabled. This
+        // waits until nobody walks over it.
+        unsafe { bindings::oxnic_netif_napi_del(self.instance.as_ptr()) };
+        drop(state);
+    }
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Receive buffers from a page_pool: one page each, with head room for XDP in front and room for
+//! `struct skb_shared_info` behind, so that an skb can be built around the page.
+//!
+//! C header: [`include/net/page_pool/helpers.h`](srctree/include/net/page_pool/helpers.h)
+
+use super::{
+    device::Device,
+    napi::{self, Instance, Napi}, //
+};
+use crate::bindings;
+use core::{mem::MaybeUninit, ptr::NonNull, slice};
+use kernel::{error::from_err_ptr, prelude::*, sync::Arc};
+
+/// Size of a buffer in bytes: one page.
+pub(crate) const BUFFER_SIZE: usize = bindings::OXNIC_PAGE_SIZE;
+
+/// Bytes in front of a frame, for XDP programs that push headers (`XDP_PACKET_HEADROOM`).
+pub(crate) const HEADROOM: usize = bindings::XDP_PACKET_HEADROOM as usize;
+
+/// Bytes behind a frame that belong to `struct skb_shared_info` (`SKB_DATA_ALIGN`).
+const TAILROOM: usize =
+    size_of::<bindings::skb_shared_info>().next_multiple_of(bindings::OXNIC_SMP_CACHE_BYTES);
+
+/// Bytes of frame that a buffer holds.
+pub(crate) const FRAME_ROOM: usize = BUFFER_SIZE - HEADROOM - TAILROOM;
+
+/// The pool of one receive ring (`struct page_pool`).
+///
+/// Pages that are still out when it is dropped are waited for in the background by the kernel.
+pub(crate) struct PagePool {
+    ptr: NonNull<bindings::page_pool>,
+    // The pool has a pointer to it, until it is destroyed.
+    napi: Arc<Instance>,
+}
+
+// SAFETY: What a NAPI must do alone is asked for by a `napi::Context`.
+unsafe impl Send for PagePool {}
+
+impl PagePool {
+    /// A pool for receive queue `queue` of `dev`, allocated from by the polls of `napi`, that keeps
+    /// about `size` pages at hand.
+    ///
+    /// Fails with `ENOMEM`, and with `E2BIG` if `size` is over 32768.
+    pub(crate) fn new<T: napi::Poll>(
+        dev: &Device,
+        napi: &Napi<T>,
+        queue: u16,
+        size: u32,
+    ) -> Result<Self> {
+        // SAFETY: All zeroes is what a C initialiser leaves in the fields that it does not name.
+        let mut params: bindings::page_pool_params =
+            unsafe { MaybeUninit::zeroed().assume_init() };
+        // SAFETY: Both arms of the union are the same fields.
+        unsafe {
+            let fast = &mut params.__bindgen_anon_1.__bindgen_anon_1;
+            fast.pool_size = size;
+            fast.nid = -1;
+            fast.napi = napi.instance().as_ptr();
+            let slow = &mut params.__bindgen_anon_2.__bindgen_anon_1;
+            slow.netdev = dev.as_ptr();
+            slow.queue_idx = queue.into();
+        }
+        // SAFETY: The parameters are complete; the NAPI lives as long as the pool, by `napi`.
+        let ptr = from_err_ptr(unsafe { bindings::page_pool_create(&params) })?;
+        Ok(Self {
+            ptr: NonNull::new(ptr).ok_or(ENOMEM)?,
+            napi: napi.instance().clone(),
+        })
+    }
+
+    /// A buffer from the pool; `None` if there is no memory, or if `cx` is another NAPI's.
+    #[inline]
+    pub(crate) fn alloc(&mut self, cx: &napi::Context<'_>) -> Option<Buffer> {
+        if cx.as_ptr() != self.napi.as_ptr() {
+            return None;
+        }
+        // SAFETY: The context is the pool's own NAPI, so nobody else is on its allocation side.
+        let va = unsafe { bindings::oxnic_page_pool_alloc(self.ptr.as_ptr()) };
+        // INVARIANT: The page is ours.
+        NonNull::new(va.cast()).map(Buffer)
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::page_pool {
+        self.ptr.as_ptr()
+    }
+}
+
+impl Drop for PagePool {
+    fn drop(&mut self) {
+        // SAFETY: The pool is ours; pages that are out keep it in existence.
+        unsafe { bindings::page_pool_destroy(self.ptr.as_ptr()) };
+    }
+}
+
+/// A buffer that is somebody's own: the ring's, an XDP buff's or this function's. Dropping it gives
+/// the page back to its pool, in any context.
+///
+/// # Invariants
+///
+/// Points to a page from a page_pool, to which nobody else refers.
+pub(crate) struct Buffer(NonNull<u8>);
+
+// SAFETY: The page belongs to the owner of the value, whatever the thread.
+unsafe impl Send for Buffer {}
+
+impl Buffer {
+    /// The room for a frame: [`FRAME_ROOM`] bytes behind the head room. The content is whatever was
+    /// last in the page.
+    #[inline]
+    pub(crate) fn room(&mut self) -> &mut [u8] {
+        // SAFETY: The page is ours alone, and the range is inside it. Its bytes come from the page
+        // allocator: they have a value, if not one that matters.
+        unsafe { slice::from_raw_parts_mut(self.0.as_ptr().add(HEADROOM), FRAME_ROOM) }
+    }
+
+    /// Gives the page back from inside a poll, at the least cost if the pool is that NAPI's.
+    #[inline]
+    pub(crate) fn recycle(self, cx: &napi::Context<'_>) {
+        // SAFETY: The page is ours and is given up; the context is the NAPI that is being polled.
+        unsafe { bindings::oxnic_page_pool_recycle(cx.as_ptr(), self.into_raw().cast()) };
+    }
+
+    /// The start of the page, owned by the caller from here on.
+    pub(super) fn into_raw(self) -> *mut u8 {
+        let start = self.start();
+        core::mem::forget(self);
+        start
+    }
+
+    /// The start of the page.
+    pub(super) fn start(&self) -> *mut u8 {
+        self.0.as_ptr()
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        // SAFETY: The page is ours and not used any more.
+        unsafe { bindings::oxnic_page_pool_put(self.0.as_ptr().cast()) };
+    }
+}

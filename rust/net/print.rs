@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Messages about a device in the kernel log, in the form `driver interface: text`.
+
+use super::device::Device;
+use kernel::{fmt, print};
+
+/// Longest prefix: the module's name, a blank, an interface name (`IFNAMSIZ`), a NUL.
+const PREFIX_LEN: usize = 64;
+
+/// Prints one line of level info about `dev`, prefixed with the module's name and the interface's.
+///
+/// Any context. Use [`netdev_info!`](crate::netdev_info).
+pub(crate) fn info(module: &[u8], dev: &Device, args: fmt::Arguments<'_>) {
+    let mut prefix = [0; PREFIX_LEN];
+    let name = dev.name();
+    let module = module.strip_suffix(b"\0").unwrap_or(module);
+    let text = module.iter().chain(b" ").chain(&name);
+    // The last byte is never written: the prefix ends with a NUL whatever the names are.
+    for (to, &from) in prefix[..PREFIX_LEN - 1]
+        .iter_mut()
+        .zip(text.filter(|&&byte| byte != 0))
+    {
+        *to = from;
+    }
+    // SAFETY: The format string is one of the fixed ones; the prefix is NUL-terminated.
+    unsafe { print::call_printk(&print::format_strings::INFO, &prefix, args) };
+}
+
+/// Prints one line about a network device: `netdev_info!(dev, "text {}\n", value)`.
+#[macro_export]
+macro_rules! netdev_info {
+    ($dev:expr, $($arg:tt)+) => {
+        $crate::net::print::info(
+            $crate::__LOG_PREFIX,
+            $dev,
+            ::kernel::prelude::fmt!($($arg)+),
+        )
+    };
+}

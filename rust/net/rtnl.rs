@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The RTNL lock, which serialises the control path of network devices.
+//!
+//! C headers: [`include/linux/rtnetlink.h`](srctree/include/linux/rtnetlink.h)
+
+use crate::bindings;
+use core::{ffi::CStr, ops::Deref, ptr::NonNull};
+use kernel::types::NotThreadSafe;
+
+/// Proof that the RTNL lock is held by this thread.
+///
+/// # Invariants
+///
+/// While a reference to this type exists, the thread that has it holds the RTNL lock.
+pub(crate) struct Rtnl(NotThreadSafe);
+
+impl Rtnl {
+    /// Creates the proof for a callback that the kernel calls under RTNL.
+    ///
+    /// # Safety
+    ///
+    /// The caller must hold the RTNL lock for as long as it uses the returned value.
+    pub(super) unsafe fn assume_held() -> Self {
+        // INVARIANT: The caller promises it.
+        Self(NotThreadSafe)
+    }
+}
+
+/// Holds the RTNL lock until it is dropped. Dropping it may sleep: device unregistration finishes
+/// there.
+pub(crate) struct Guard(Rtnl);
+
+/// Takes the RTNL lock (`rtnl_lock`). May sleep; must not be called with the lock held.
+pub(crate) fn lock() -> Guard {
+    // SAFETY: No preconditions but process context, without which nothing works.
+    unsafe { bindings::rtnl_lock() };
+    // INVARIANT: The lock was just taken.
+    Guard(Rtnl(NotThreadSafe))
+}
+
+impl Deref for Guard {
+    type Target = Rtnl;
+
+    fn deref(&self) -> &Rtnl {
+        &self.0
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // SAFETY: `lock` took the lock in this thread: a guard cannot be sent to another.
+        unsafe { bindings::rtnl_unlock() };
+    }
+}
+
+/// Where a control path operation leaves the reason of a refusal for the user
+/// (`struct netlink_ext_ack`), shown by `ip` and `ethtool`.
+#[derive(Clone, Copy)]
+pub(crate) struct ExtAck<'a> {
+    ptr: Option<NonNull<bindings::netlink_ext_ack>>,
+    _lifetime: core::marker::PhantomData<&'a ()>,
+}
+
+impl ExtAck<'_> {
+    /// # Safety
+    ///
+    /// `ptr` must be null or valid, and exclusively this operation's, for the lifetime.
+    pub(super) unsafe fn from_raw(ptr: *mut bindings::netlink_ext_ack) -> Self {
+        Self {
+            ptr: NonNull::new(ptr),
+            _lifetime: core::marker::PhantomData,
+        }
+    }
+
+    /// Leaves `text` for the user; cut by the kernel at 80 bytes (`NETLINK_MAX_FMTMSG_LEN`).
+    pub(crate) fn set(&self, text: &CStr) {
+        if let Some(ptr) = self.ptr {
+            // SAFETY: Valid by the requirement of `from_raw`; the text is copied.
+            unsafe { bindings::oxnic_nl_set_err_msg(ptr.as_ptr(), text.as_ptr().cast()) };
+        }
+    }
+}

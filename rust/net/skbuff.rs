@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Socket buffers.
+//!
+//! C header: [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)
+
+use crate::bindings;
+use core::{mem::ManuallyDrop, ptr::NonNull, slice};
+use kernel::{error::to_result, prelude::*};
+
+/// An skb (`struct sk_buff`) that is ours. Dropping it counts as losing the frame (`kfree_skb`);
+/// [`SkBuff::consume`] ends one that has served its purpose.
+///
+/// # Invariants
+///
+/// Points to a valid skb, on which this value owns a reference.
+pub(crate) struct SkBuff(NonNull<bindings::sk_buff>);
+
+/// The kind of flow hash that came with a frame (`enum pkt_hash_types`).
+#[derive(Clone, Copy)]
+pub(crate) enum HashType {
+    /// None: the stack computes its own when it needs one.
+    None,
+    /// Of the network addresses.
+    L3,
+    /// Of the network addresses and the transport ports.
+    L4,
+}
+
+impl SkBuff {
+    /// # Safety
+    ///
+    /// `ptr` must be a valid skb; a reference to it goes over to the new value.
+    pub(super) unsafe fn from_raw(ptr: *mut bindings::sk_buff) -> Self {
+        // INVARIANT: The caller's promise.
+        // SAFETY: A valid skb is not null.
+        Self(unsafe { NonNull::new_unchecked(ptr) })
+    }
+
+    /// The pointer, with the reference.
+    pub(super) fn into_raw(self) -> *mut bindings::sk_buff {
+        ManuallyDrop::new(self).as_ptr()
+    }
+
+    fn as_ptr(&self) -> *mut bindings::sk_buff {
+        self.0.as_ptr()
+    }
+
+    /// Length of the frame in bytes, whatever pieces it is in.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        // SAFETY: The skb is valid.
+        unsafe { (*self.as_ptr()).len as usize }
+    }
+
+    /// The start of the frame, as far as it is in one piece: at least the Ethernet header of an skb
+    /// that is to be sent.
+    #[inline]
+    pub(crate) fn head(&self) -> &[u8] {
+        // SAFETY: The linear part is `len - data_len` bytes from `data`; nobody writes to it while
+        // we have a reference.
+        unsafe {
+            let skb = &*self.as_ptr();
+            slice::from_raw_parts(skb.data, skb.len.wrapping_sub(skb.data_len) as usize)
+        }
+    }
+
+    /// Copies the first bytes of the frame, also from its fragments (`skb_copy_bits`): as many as
+    /// fit, or as there are. Returns what was copied.
+    pub(crate) fn copy_head<'a>(&self, to: &'a mut [u8]) -> &'a [u8] {
+        let len = to.len().min(self.len());
+        // SAFETY: `len` bytes are in the frame and fit.
+        let copied =
+            unsafe { bindings::skb_copy_bits(self.as_ptr(), 0, to.as_mut_ptr().cast(), len as c_int) };
+        to.get(..if copied == 0 { len } else { 0 }).unwrap_or(&[])
+    }
+
+    /// Copies the whole frame, also from its fragments, to the start of `to`, with the checksum
+    /// filled in that the stack may have left to the device (`skb_copy_and_csum_dev`).
+    ///
+    /// Fails with `EMSGSIZE` if it does not fit, and with `EINVAL` or `EFAULT` if the skb
+    /// contradicts itself.
+    #[inline]
+    pub(crate) fn copy_to(&self, to: &mut [u8]) -> Result {
+        if to.len() < self.len() {
+            return Err(EMSGSIZE);
+        }
+        // SAFETY: The skb is valid and fits.
+        to_result(unsafe { bindings::oxnic_skb_copy(self.as_ptr(), to.as_mut_ptr()) })
+    }
+
+    /// Whether the checksum is known to be right once the frame has been copied: the device itself
+    /// fills it in (`CHECKSUM_PARTIAL`).
+    #[inline]
+    pub(crate) fn csum_is_good(&self) -> bool {
+        // SAFETY: The skb is valid.
+        unsafe { bindings::oxnic_skb_csum_is_good(self.as_ptr()) }
+    }
+
+    /// The transmit queue that the stack has chosen (`skb_get_queue_mapping`).
+    #[inline]
+    pub(crate) fn queue_mapping(&self) -> u16 {
+        // SAFETY: The skb is valid.
+        unsafe { bindings::oxnic_skb_queue_mapping(self.as_ptr()) }
+    }
+
+    /// Tells whoever asked for it when the frame was sent (`skb_tx_timestamp`).
+    #[inline]
+    pub(crate) fn tx_timestamp(&self) {
+        // SAFETY: The skb is valid and has not been freed.
+        unsafe { bindings::oxnic_skb_tx_timestamp(self.as_ptr()) };
+    }
+
+    /// Notes what the device found out about a received frame: its flow hash (`skb_set_hash`), and
+    /// whether its checksum is good (`CHECKSUM_UNNECESSARY`).
+    #[inline]
+    pub(crate) fn set_received(&mut self, hash: u32, hash_type: HashType, csum_good: bool) {
+        let hash_type = match hash_type {
+            HashType::None => bindings::pkt_hash_types_PKT_HASH_TYPE_NONE,
+            HashType::L3 => bindings::pkt_hash_types_PKT_HASH_TYPE_L3,
+            HashType::L4 => bindings::pkt_hash_types_PKT_HASH_TYPE_L4,
+        };
+        // SAFETY: The skb is valid.
+        unsafe { bindings::oxnic_skb_set_rx(self.as_ptr(), hash, hash_type, csum_good) };
+    }
+
+    /// Ends an skb that has been sent (`consume_skb`). Not in hard interrupts.
+    #[inline]
+    pub(crate) fn consume(self) {
+        // SAFETY: The reference is given up.
+        unsafe { bindings::consume_skb(self.into_raw()) };
+    }
+}
+
+impl Drop for SkBuff {
+    fn drop(&mut self) {
+        // SAFETY: The reference is given up.
+        unsafe {
+            bindings::dev_kfree_skb_any_reason(
+                self.as_ptr(),
+                bindings::skb_drop_reason_SKB_DROP_REASON_NOT_SPECIFIED,
+            );
+        }
+    }
+}

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The simulated hardware of the NIC: what a data sheet would describe.
+//!
+//! Plain Rust on `core` that calls nothing of the kernel, so that the same files are a part of the
+//! kernel module and a library on the host, where tests, a model checker and an interpreter can
+//! look at them. Only [`storage`] names kernel types, and no more than names them.
+//!
+//! A frame passes through these files in this order:
+//!
+//! - [`rss`]: which queue the frame belongs to;
+//! - [`wire`]: the frame is copied into the next buffer that the receiving port has posted;
+//! - [`ring`]: the buffer, with a completion, goes over to the receiving driver;
+//! - [`irq`]: the receiving driver is told, once per batch;
+//! - [`pause`]: a sender that found no buffer is told when there are some again.
+//!
+//! Nothing here takes a lock, allocates, or writes a shared cache line per frame.
+
+pub mod counter;
+pub mod irq;
+pub mod pause;
+pub mod ring;
+pub mod rss;
+pub mod storage;
+mod sync;
+pub mod wire;

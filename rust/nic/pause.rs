@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Flow control: senders that wait for the receiver to post buffers.
+//!
+//! A full ring makes its senders stop, and the refill wakes them. What must not happen is that a
+//! sender stops and nobody wakes it, because the refill looked for waiting senders just before.
+//! Both write one thing and then read the other's:
+//!
+//! ```text
+//!     sender                         refill
+//!     waiting |= queue               doorbell
+//!     fence(SeqCst)                  fence(SeqCst)
+//!     read whether it is still full  read who is waiting
+//! ```
+//!
+//! One of the two fences comes first in the single order of all such fences. If it is the
+//! sender's, the refill sees the sender waiting; if it is the refill's, the sender sees that there
+//! is room. If both see it, a queue that runs is woken, which does no harm.
+
+use super::sync::{fence, AtomicU64, Line, Ordering};
+
+/// How many queues can wait for one ring; their numbers are below this.
+pub const MAX_QUEUES: u32 = u64::BITS;
+
+/// The sending queues that wait for buffers in one ring: a bit each.
+pub struct Waiters {
+    waiting: Line<AtomicU64>,
+}
+
+impl Waiters {
+    /// Nobody waits.
+    pub fn new() -> Self {
+        Self {
+            waiting: Line(AtomicU64::new(0)),
+        }
+    }
+
+    /// The sender, whose queue number is below [`MAX_QUEUES`], found the ring full and has
+    /// stopped its queue; in this order, so that who wakes it finds it stopped.
+    ///
+    /// Returns `true` if it must stay stopped: it will be in what [`take`](Self::take) returns.
+    /// Returns `false` if by now there is room, as `still_full` says: it must start its queue
+    /// again itself. It may then be woken needlessly.
+    #[inline]
+    #[must_use = "the queue must be started again if this is `false`"]
+    pub fn wait(&self, queue: u32, still_full: impl FnOnce() -> bool) -> bool {
+        // A queue without a bit would never be woken.
+        let Some(bit) = 1u64.checked_shl(queue) else {
+            return false;
+        };
+
+        // Release: the queue was stopped before. Pairs with `take`.
+        self.waiting.0.fetch_or(bit, Ordering::Release);
+        fence(Ordering::SeqCst);
+        if still_full() {
+            return true;
+        }
+        self.waiting.0.fetch_and(!bit, Ordering::Relaxed);
+        false
+    }
+
+    /// The refill has posted buffers and rung the doorbell: returns the queues to wake, each once.
+    ///
+    /// Once per batch: it costs a full barrier, and writes only if somebody waits.
+    #[inline]
+    pub fn take(&self) -> Woken {
+        fence(Ordering::SeqCst);
+        if self.waiting.0.load(Ordering::Relaxed) == 0 {
+            return Woken(0);
+        }
+        // Acquire: the queues were stopped before. Pairs with `wait`.
+        Woken(self.waiting.0.swap(0, Ordering::Acquire))
+    }
+}
+
+impl Default for Waiters {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The numbers of the queues that are to be woken, in ascending order.
+#[derive(Clone, Debug)]
+#[must_use = "the queues must be woken"]
+pub struct Woken(u64);
+
+impl Iterator for Woken {
+    type Item = u32;
+
+    #[inline]
+    fn next(&mut self) -> Option<u32> {
+        if self.0 == 0 {
+            return None;
+        }
+        let queue = self.0.trailing_zeros();
+        self.0 &= self.0.wrapping_sub(1);
+        Some(queue)
+    }
+}

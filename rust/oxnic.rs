@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! oxnic: a multi-queue network card simulated in memory, and its driver, which shows the driver's
+//! side of the XDP hook.
+//!
+//! - [`bindings`]: the kernel's C interface, as bindgen translates it;
+//! - [`net`]: safe abstractions over it, for any driver of a network card;
+//! - [`nic`]: the simulated hardware;
+//! - [`driver`]: the driver. Start at [`driver::xdp`].
+
+use kernel::prelude::*;
+
+mod bindings;
+mod driver;
+mod net;
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "a library in its own right, which the host's tests use whole"
+)]
+mod nic;
+
+module! {
+    type: Oxnic,
+    name: "oxnic",
+    authors: ["The oxnic authors"],
+    description: "Multi-queue network card simulated in memory, with native XDP",
+    license: "GPL v2",
+    params: {
+        pairs: i64 {
+            default: 1,
+            description: "Pairs of joined ports, 1 to 64 (default 1)",
+        },
+        queues: i64 {
+            default: i64::MIN,
+            description: "Queues of a port, 1 to 64 (default: the number of CPUs, at most 4)",
+        },
+        ring_size: i64 {
+            default: 512,
+            description: "Descriptors of a receive ring, a power of two from 64 to 4096 (default 512)",
+        },
+    },
+}
+
+/// The loaded module: all its ports.
+struct Oxnic {
+    _ports: driver::Ports,
+}
+
+impl kernel::Module for Oxnic {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        let queues = module_parameters::queues.value();
+        let params = driver::Params::new(
+            module_parameters::pairs.value(),
+            (queues != i64::MIN).then_some(queues),
+            module_parameters::ring_size.value(),
+        )
+        .map_err(|refused| {
+            pr_err!("{}\n", refused);
+            EINVAL
+        })?;
+        Ok(Self {
+            _ports: driver::Ports::new(&params)?,
+        })
+    }
+}
