@@ -13,12 +13,7 @@ use kernel::prelude::*;
 mod bindings;
 mod driver;
 mod net;
-#[allow(
-    dead_code,
-    unreachable_pub,
-    reason = "a library in its own right, which the host's tests use whole"
-)]
-mod nic;
+pub mod nic;
 
 module! {
     type: Oxnic,

@@ -68,7 +68,11 @@ impl Device {
     pub(crate) fn name(&self) -> [u8; NAME_LEN] {
         // SAFETY: The field lives as long as the device. A rename may be under way: bytes of both
         // names are then read, which is harmless in a message.
-        unsafe { (&raw const (*self.as_ptr()).name).cast::<[u8; NAME_LEN]>().read_volatile() }
+        unsafe {
+            (&raw const (*self.as_ptr()).name)
+                .cast::<[u8; NAME_LEN]>()
+                .read_volatile()
+        }
     }
 
     /// The maximum transfer unit in bytes, without the Ethernet header.
@@ -280,7 +284,7 @@ impl<T: Ops> Allocated<T> {
         let dev = unsafe {
             bindings::oxnic_alloc_etherdev_mqs(
                 size_of::<*const Private<T>>() as c_int,
-                config.name.as_ptr().cast(),
+                config.name.as_char_ptr(),
                 config.queues.into(),
                 config.queues.into(),
             )
@@ -416,12 +420,18 @@ impl<T: Ops> NetdevOps<T> {
         ..unsafe { MaybeUninit::zeroed().assume_init() }
     };
 
+    /// # Safety
+    ///
+    /// Called by the kernel as `ndo_open`, for a device of `Allocated<T>`.
     unsafe extern "C" fn open(dev: *mut bindings::net_device) -> c_int {
         // SAFETY: The kernel calls this for a registered device of ours under RTNL.
         let (data, dev, rtnl) = unsafe { Self::control(dev) };
         from_result(|| data.open(dev, &rtnl).map(|()| 0))
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel as `ndo_stop`, for a device of `Allocated<T>`.
     unsafe extern "C" fn stop(dev: *mut bindings::net_device) -> c_int {
         // SAFETY: The kernel calls this for a registered device of ours under RTNL.
         let (data, dev, rtnl) = unsafe { Self::control(dev) };
@@ -429,6 +439,9 @@ impl<T: Ops> NetdevOps<T> {
         0
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel as `ndo_start_xmit`, for a device of `Allocated<T>`.
     unsafe extern "C" fn start_xmit(
         skb: *mut bindings::sk_buff,
         dev: *mut bindings::net_device,
@@ -453,6 +466,9 @@ impl<T: Ops> NetdevOps<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel as `ndo_get_stats64`, for a device of `Allocated<T>`.
     unsafe extern "C" fn stats64(
         dev: *mut bindings::net_device,
         stats: *mut bindings::rtnl_link_stats64,
@@ -463,6 +479,9 @@ impl<T: Ops> NetdevOps<T> {
         data.stats64(stats);
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel as `ndo_change_mtu`, for a device of `Allocated<T>`.
     unsafe extern "C" fn change_mtu(dev: *mut bindings::net_device, mtu: c_int) -> c_int {
         // SAFETY: The kernel calls this for a registered device of ours under RTNL.
         let (data, device, rtnl) = unsafe { Self::control(dev) };
@@ -475,6 +494,9 @@ impl<T: Ops> NetdevOps<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel as `ndo_bpf`, for a device of `Allocated<T>`.
     unsafe extern "C" fn bpf(
         dev: *mut bindings::net_device,
         bpf: *mut bindings::netdev_bpf,

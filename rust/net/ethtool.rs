@@ -210,6 +210,9 @@ impl<T: device::Ops> EthtoolOps<T> {
         unsafe { &private::<T>(dev).data }
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_drvinfo`, for a device of `Allocated<T>`.
     unsafe extern "C" fn drvinfo(
         dev: *mut bindings::net_device,
         info: *mut bindings::ethtool_drvinfo,
@@ -221,16 +224,25 @@ impl<T: device::Ops> EthtoolOps<T> {
         copy_text(&mut info.version, version);
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_msglevel`, for a device of `Allocated<T>`.
     unsafe extern "C" fn msglevel(dev: *mut bindings::net_device) -> u32 {
         // SAFETY: The kernel calls this for a device of ours.
         unsafe { Self::data(dev) }.msglevel()
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel as `set_msglevel`, for a device of `Allocated<T>`.
     unsafe extern "C" fn set_msglevel(dev: *mut bindings::net_device, level: u32) {
         // SAFETY: The kernel calls this for a device of ours.
         unsafe { Self::data(dev) }.set_msglevel(level);
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_sset_count`, for a device of `Allocated<T>`.
     unsafe extern "C" fn sset_count(dev: *mut bindings::net_device, set: c_int) -> c_int {
         if set as u32 != bindings::ethtool_stringset_ETH_SS_STATS {
             return EOPNOTSUPP.to_errno();
@@ -239,6 +251,9 @@ impl<T: device::Ops> EthtoolOps<T> {
         unsafe { private::<T>(dev).n_stats as c_int }
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_strings`, for a device of `Allocated<T>`.
     unsafe extern "C" fn strings(dev: *mut bindings::net_device, set: u32, buffer: *mut u8) {
         if set != bindings::ethtool_stringset_ETH_SS_STATS {
             return;
@@ -254,6 +269,9 @@ impl<T: device::Ops> EthtoolOps<T> {
         private.data.stats(&mut names);
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_ethtool_stats`, for a device of `Allocated<T>`.
     unsafe extern "C" fn stats(
         dev: *mut bindings::net_device,
         _stats: *mut bindings::ethtool_stats,
@@ -269,6 +287,9 @@ impl<T: device::Ops> EthtoolOps<T> {
         private.data.stats(&mut Values(buffer.iter_mut()));
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_ringparam`, for a device of `Allocated<T>`.
     unsafe extern "C" fn ringparam(
         dev: *mut bindings::net_device,
         param: *mut bindings::ethtool_ringparam,
@@ -282,6 +303,9 @@ impl<T: device::Ops> EthtoolOps<T> {
         param.rx_pending = rx;
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_channels`, for a device of `Allocated<T>`.
     unsafe extern "C" fn channels(
         dev: *mut bindings::net_device,
         channels: *mut bindings::ethtool_channels,
@@ -291,6 +315,9 @@ impl<T: device::Ops> EthtoolOps<T> {
         (channels.max_combined, channels.combined_count) = data.combined_channels();
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_pauseparam`, for a device of `Allocated<T>`.
     unsafe extern "C" fn pauseparam(
         dev: *mut bindings::net_device,
         param: *mut bindings::ethtool_pauseparam,
@@ -303,6 +330,9 @@ impl<T: device::Ops> EthtoolOps<T> {
         param.tx_pause = tx.into();
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel as `set_pauseparam`, for a device of `Allocated<T>`.
     unsafe extern "C" fn set_pauseparam(
         dev: *mut bindings::net_device,
         param: *mut bindings::ethtool_pauseparam,

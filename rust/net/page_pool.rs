@@ -50,8 +50,7 @@ impl PagePool {
         size: u32,
     ) -> Result<Self> {
         // SAFETY: All zeroes is what a C initialiser leaves in the fields that it does not name.
-        let mut params: bindings::page_pool_params =
-            unsafe { MaybeUninit::zeroed().assume_init() };
+        let mut params: bindings::page_pool_params = unsafe { MaybeUninit::zeroed().assume_init() };
         // SAFETY: Both arms of the union are the same fields.
         unsafe {
             let fast = &mut params.__bindgen_anon_1.__bindgen_anon_1;

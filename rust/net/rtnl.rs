@@ -6,7 +6,7 @@
 
 use crate::bindings;
 use core::{ffi::CStr, ops::Deref, ptr::NonNull};
-use kernel::types::NotThreadSafe;
+use kernel::{prelude::*, types::NotThreadSafe};
 
 /// Proof that the RTNL lock is held by this thread.
 ///
@@ -77,7 +77,7 @@ impl ExtAck<'_> {
     pub(crate) fn set(&self, text: &CStr) {
         if let Some(ptr) = self.ptr {
             // SAFETY: Valid by the requirement of `from_raw`; the text is copied.
-            unsafe { bindings::oxnic_nl_set_err_msg(ptr.as_ptr(), text.as_ptr().cast()) };
+            unsafe { bindings::oxnic_nl_set_err_msg(ptr.as_ptr(), text.as_char_ptr()) };
         }
     }
 }

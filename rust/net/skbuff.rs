@@ -70,8 +70,9 @@ impl SkBuff {
     pub(crate) fn copy_head<'a>(&self, to: &'a mut [u8]) -> &'a [u8] {
         let len = to.len().min(self.len());
         // SAFETY: `len` bytes are in the frame and fit.
-        let copied =
-            unsafe { bindings::skb_copy_bits(self.as_ptr(), 0, to.as_mut_ptr().cast(), len as c_int) };
+        let copied = unsafe {
+            bindings::skb_copy_bits(self.as_ptr(), 0, to.as_mut_ptr().cast(), len as c_int)
+        };
         to.get(..if copied == 0 { len } else { 0 }).unwrap_or(&[])
     }
 
