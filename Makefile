@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The front door: `make help` says what there is. The module itself is described by Kbuild,
+# which the kernel's build system reads.
+
+# The kernel tree to build against; empty for the lab's.
+KDIR ?=
+# The tests to run: a part of their names.
+TESTS ?=
+
+export OXNIC_ACCEL OXNIC_MIRROR XDG_CACHE_HOME
+
+# The recipes share the clone, so only one at a time; the tools in them work in parallel.
+.NOTPARALLEL:
+
+.PHONY: all demo test vm check lab clean lab-clean help
+
+all:
+ifeq ($(KDIR),)
+	@scripts/build module
+else
+	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+endif
+
+demo:
+	@scripts/build module bpf
+	@scripts/vm --timeout 300 scripts/demo
+
+test:
+	@scripts/test $(TESTS)
+
+vm:
+	@scripts/build module bpf
+	@scripts/vm --interactive scripts/vm-shell
+
+check:
+	@scripts/check
+
+lab:
+	@scripts/lab
+
+clean:
+	@scripts/clean
+
+lab-clean:
+	@scripts/clean --lab
+
+define HELP
+oxnic: a simulated network card with an XDP driver in Rust, for a stock Linux kernel.
+
+Targets (everything but a build with KDIR runs in the lab, which is made when it is missing,
+and needs root):
+
+  make            build the module oxnic.ko
+  make demo       boot the VM, load the module and play a session with XDP programs
+  make test       run the tests, on the host and in the VM
+  make vm         a shell in the VM with oxnic loaded; leaving it powers off
+  make check      rustfmt, clippy, checkpatch, shellcheck and rustdoc, without a warning
+  make lab        make the lab: a Debian root with the kernel, its tree, compilers and QEMU
+  make clean      remove what was built from this clone
+  make lab-clean  remove all labs from the cache
+  make help       this text
+
+Variables:
+
+  KDIR=           kernel tree to build oxnic.ko against [the lab's]; a kernel with Rust on the
+                  host itself is KDIR=/lib/modules/$$(uname -r)/build
+  TESTS=          run only the tests in the VM whose names contain this [all, and the host's]
+  OXNIC_ACCEL=    kvm or tcg: how the VM runs [KVM if a probe shows that it works, else
+                  emulated (tcg)]
+  OXNIC_MIRROR=   Debian mirror that the lab is made from [the host's own on Debian, else
+                  mmdebstrap's default]
+  XDG_CACHE_HOME= the lab is made in the folder oxnic of this one [~/.cache]
+
+The versions of everything in the lab are pinned in scripts/lab.conf. A command in the lab:
+scripts/in-lab COMMAND; in the VM: scripts/vm COMMAND (see scripts/vm --help).
+endef
+export HELP
+
+help:
+	@echo "$$HELP"

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# Shared by the scripts that run on the host: where things are, and how to get into the
+# lab. To be sourced.
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+# shellcheck source=lab.conf
+. "$repo/scripts/lab.conf"
+
+say() {
+	printf '%s\n' "$*" >&2
+}
+
+die() {
+	say "error: $*"
+	exit 1
+}
+
+# One line that stands for the content of all given files or arguments.
+digest() {
+	sha256sum | cut -c1-12
+}
+
+case $repo in
+*[[:space:],:]*) # A comma would end an option of QEMU, a colon one of mount.
+	die "the path of the clone has a space, comma or colon in it, which the kernel's build cannot handle: '$repo'" ;;
+esac
+
+# The lab is named after the files that decide what it contains, so that a change to one of
+# them makes a new lab, and all clones with the same files share one.
+lab_key=$(cd "$repo/scripts" && cat lab.conf lab lab-inside initrd-init | digest)
+cache=${XDG_CACHE_HOME:-${HOME:?}/.cache}/oxnic
+# Used by the scripts that source this file.
+# shellcheck disable=SC2034
+lab=$cache/$lab_key
+# What this clone alone builds: cargo takes a file that is older than its output for
+# unchanged, so two clones must not share one target directory.
+build=$lab/clones/$(digest <<<"$repo")
+
+need_root() {
+	[[ $EUID -eq 0 ]] || die "this needs root (for chroot and mount): run it as root, for example with sudo"
+}
+
+# Runs a command in mount and process namespaces of its own, which end with it: however it
+# or this script dies, no mount and no process stays behind.
+contained() {
+	setpriv --pdeathsig KILL \
+		unshare --mount --propagation private --pid --mount-proc --fork --kill-child "$@"
+}
+
+# Environment that the lab takes over from the host: what decides how the network is reached.
+# One NAME=VALUE per line.
+network_environment() {
+	local name
+	for name in $(compgen -e); do
+		case $name in
+		# Both name files of the host; the lab has its own place for them.
+		CARGO_HOME | CARGO_HTTP_CAINFO | CARGO_TARGET_DIR) ;;
+		CARGO_HTTP_* | CARGO_NET_* | CARGO_REGISTRY_* | CARGO_REGISTRIES_* | CARGO_SOURCE_* | \
+			http_proxy | https_proxy | no_proxy | all_proxy | \
+			HTTP_PROXY | HTTPS_PROXY | NO_PROXY | ALL_PROXY)
+			printf '%s=%s\n' "$name" "${!name}" ;;
+		esac
+	done
+}
+
+# The host's file of certificate authorities, if there is one.
+host_ca_bundle() {
+	local file
+	for file in "${SSL_CERT_FILE:-}" /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt; do
+		[[ -s $file ]] && readlink -f "$file" && return
+	done
+	return 0
+}
+
+# in_lab COMMAND...: runs a command in the lab, in the clone, which is /oxnic there.
+in_lab() {
+	local -a environment
+	mapfile -t environment < <(network_environment)
+	mkdir -p "$build" "$lab/cargo"
+	cargo_configuration
+	contained "$BASH" "$repo/scripts/lab-enter" "$lab/root" "$repo" "$build" "$lab/cargo" \
+		"$(host_ca_bundle)" env "${environment[@]}" "$@"
+}
+
+# The user's registry settings go along; written only when changed, as other runs may be
+# reading the file.
+cargo_configuration() {
+	local source=${CARGO_HOME:-$HOME/.cargo}/config.toml target=$lab/cargo/config.toml
+	if [[ ! -f $source ]]; then
+		rm -f "$target"
+	elif ! cmp -s "$source" "$target"; then
+		cp "$source" "$target.$$" && mv "$target.$$" "$target"
+	fi
+}
+
+need_lab() {
+	need_root
+	"$repo/scripts/lab" || exit 1
+}

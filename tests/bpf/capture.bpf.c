@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Copies every frame to user space exactly as it came off the wire, then passes it on. */
+#include "probe.h"
+
+#define FRAME_MAX	3520	/* the most that fits into one receive buffer */
+
+struct record {
+	__u32 len;
+	__u32 queue;
+	__u8 data[FRAME_MAX];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 * 1024 * 1024);
+} frames SEC(".maps");
+
+/* Frames that the ring buffer had no room for. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} missed SEC(".maps");
+
+SEC("xdp")
+int capture(struct xdp_md *ctx)
+{
+	struct record *rec;
+	__u32 zero = 0;
+	__u64 *miss;
+	__u64 len;
+
+	rec = bpf_ringbuf_reserve(&frames, sizeof(*rec), 0);
+	if (!rec) {
+		miss = bpf_map_lookup_elem(&missed, &zero);
+		if (miss)
+			__sync_fetch_and_add(miss, 1);
+		return XDP_PASS;
+	}
+	/* The verifier must see one 64-bit register compared and used, not two halves. */
+	len = (long)ctx->data_end - (long)ctx->data;
+	barrier_var(len);
+	if (!len || len > FRAME_MAX) {
+		bpf_ringbuf_discard(rec, 0);
+		return XDP_ABORTED;
+	}
+	rec->len = len;
+	rec->queue = ctx->rx_queue_index;
+	if (bpf_xdp_load_bytes(ctx, 0, rec->data, len)) {
+		bpf_ringbuf_discard(rec, 0);
+		return XDP_ABORTED;
+	}
+	bpf_ringbuf_submit(rec, 0);
+	return XDP_PASS;
+}
+
+char _license[] SEC("license") = "GPL";

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Programs that count the frames they saw, each loaded instance in a map of its own. */
+#include "probe.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} seen SEC(".maps");
+
+/* How many empty rounds count_slow makes per frame. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} rounds SEC(".maps");
+
+static __always_inline void count(void)
+{
+	__u32 zero = 0;
+	__u64 *value = bpf_map_lookup_elem(&seen, &zero);
+
+	if (value)
+		__sync_fetch_and_add(value, 1);
+}
+
+SEC("xdp")
+int count_pass(struct xdp_md *ctx)
+{
+	count();
+	return XDP_PASS;
+}
+
+SEC("xdp")
+int count_drop(struct xdp_md *ctx)
+{
+	count();
+	return XDP_DROP;
+}
+
+static long idle(__u32 index, void *ctx)
+{
+	return 0;
+}
+
+/* Keeps the poll busy, so that the ring behind it fills up. */
+SEC("xdp")
+int count_slow(struct xdp_md *ctx)
+{
+	__u32 zero = 0;
+	__u32 *n = bpf_map_lookup_elem(&rounds, &zero);
+
+	count();
+	if (n)
+		bpf_loop(*n, idle, NULL, 0);
+	return XDP_PASS;
+}
+
+char _license[] SEC("license") = "GPL";

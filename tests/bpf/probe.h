@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The frame that the tests send: Ethernet, IPv4 and UDP headers, then what tells the receiver
+ * which frame it is and the program what to do with it. tests/vm/src/wire/probe.rs builds it.
+ */
+#ifndef PROBE_H
+#define PROBE_H
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/types.h>
+#include <linux/udp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define PROBE_MAGIC	0x6f786e63	/* "oxnc" */
+
+/* Values of probe.verdict beyond those of enum xdp_action. */
+#define PROBE_DEVMAP		0x85	/* redirect through a devmap */
+#define PROBE_BAD_REDIRECT	0x86	/* redirect to a device that does not exist */
+
+struct probe {
+	__be32 magic;
+	__be32 flow;
+	__be32 seq;
+	__u8 verdict;
+	__u8 mark;
+	__u8 pad[2];
+};
+
+#define PROBE_OFFSET	(sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(struct udphdr))
+
+/* What tells one probe from another, or NULL if the frame is none. */
+static __always_inline struct probe *probe_of(struct xdp_md *ctx)
+{
+	struct probe *probe = (void *)(long)ctx->data + PROBE_OFFSET;
+
+	if ((void *)(probe + 1) > (void *)(long)ctx->data_end)
+		return NULL;
+	if (probe->magic != bpf_htonl(PROBE_MAGIC))
+		return NULL;
+	return probe;
+}
+
+#endif /* PROBE_H */

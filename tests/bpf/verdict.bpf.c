@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The frame itself says what the verdict on it shall be. */
+#include "probe.h"
+
+/* How often each value of probe.verdict was seen. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 256);
+	__type(key, __u32);
+	__type(value, __u64);
+} counts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_CPUMAP);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct bpf_cpumap_val));
+} cpus SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct bpf_devmap_val));
+} devs SEC(".maps");
+
+SEC("xdp")
+int verdict(struct xdp_md *ctx)
+{
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	struct probe *probe = probe_of(ctx);
+	unsigned char mac[ETH_ALEN];
+	__u64 *count;
+	__u32 act;
+
+	if (!probe)
+		return XDP_PASS;
+
+	act = probe->verdict;
+	count = bpf_map_lookup_elem(&counts, &act);
+	if (count)
+		__sync_fetch_and_add(count, 1);
+
+	switch (act) {
+	case XDP_TX:
+		__builtin_memcpy(mac, eth->h_dest, ETH_ALEN);
+		__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
+		__builtin_memcpy(eth->h_source, mac, ETH_ALEN);
+		/* A byte that only the program can have changed. */
+		probe->mark ^= 0xff;
+		return XDP_TX;
+	case XDP_REDIRECT:
+		return bpf_redirect_map(&cpus, 0, 0);
+	case PROBE_DEVMAP:
+		return bpf_redirect_map(&devs, 0, 0);
+	case PROBE_BAD_REDIRECT:
+		return bpf_redirect(0x7ffffff0, 0);
+	default:
+		return act;
+	}
+}
+
+char _license[] SEC("license") = "GPL";

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What happens between threads, in every interleaving that the memory model allows.
+
+#![cfg(loom)]
+
+use std::sync::{
+    atomic::{AtomicUsize, Ordering::Relaxed},
+    Arc,
+};
+
+use loom::{
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    thread,
+};
+use oxnic::nic::{
+    irq::Irq,
+    pause::Waiters,
+    ring::{Completion, DriverSide, NicSide, Ring, Slot},
+};
+
+type Shared = Arc<Ring<Box<u32>, Vec<Slot<Box<u32>>>>>;
+
+fn ring() -> (NicSide<Shared>, DriverSide<Shared>) {
+    Ring::split(Arc::new(Ring::new(vec![Slot::new(), Slot::new()]).unwrap())).unwrap()
+}
+
+/// Fills a posted buffer with twice its number, if there is one.
+fn fill(nic: &mut NicSide<Shared>) -> bool {
+    let Some(mut fill) = nic.next_buffer() else {
+        return false;
+    };
+    **fill.buffer() *= 2;
+    let len = **fill.buffer();
+    fill.complete(Completion {
+        len,
+        ..Completion::default()
+    });
+    true
+}
+
+/// Takes a buffer, if there is one, and checks that it is the next.
+fn take(driver: &mut DriverSide<Shared>, next: &mut u32) -> bool {
+    let Some((buffer, completion)) = driver.take() else {
+        return false;
+    };
+    assert_eq!(*buffer, 2 * *next);
+    assert_eq!(completion.len, *buffer);
+    *next += 1;
+    true
+}
+
+/// Buffers come back in order and with what was written into them, also when slots are used again
+/// while the NIC is at work.
+#[test]
+fn ring_hands_over() {
+    let most = Arc::new(AtomicUsize::new(0));
+    let seen = most.clone();
+    loom::model(move || {
+        let (mut nic, mut driver) = ring();
+        let hardware = thread::spawn(move || {
+            for _ in 0..3 {
+                fill(&mut nic);
+                nic.publish();
+            }
+            nic
+        });
+
+        let mut next = 0;
+        for id in 0..4 {
+            if driver.post(Box::new(id)).is_err() {
+                break;
+            }
+            driver.doorbell();
+            if id > 0 {
+                take(&mut driver, &mut next);
+            }
+        }
+        seen.fetch_max(next as usize, Relaxed);
+
+        let _nic = hardware.join().unwrap();
+        while take(&mut driver, &mut next) {}
+    });
+    assert_eq!(most.load(Relaxed), 3, "slots were never used again");
+}
+
+/// The NIC publishes two frames. Unless it or the poll's rearming schedules the poll again, all
+/// of them must have been taken.
+#[test]
+fn irq_is_never_lost() {
+    loom::model(|| {
+        let (mut nic, mut driver) = ring();
+        for id in 0..2 {
+            driver.post(Box::new(id)).unwrap();
+        }
+        driver.doorbell();
+
+        let irq = Arc::new(Irq::new(true));
+        // How many times the poll is yet to run.
+        let scheduled = Arc::new(AtomicU32::new(0));
+
+        let hardware = thread::spawn({
+            let (irq, scheduled) = (irq.clone(), scheduled.clone());
+            move || {
+                for _ in 0..2 {
+                    assert!(fill(&mut nic));
+                    nic.publish();
+                    if irq.raise() {
+                        let before = scheduled.fetch_add(1, Ordering::AcqRel);
+                        assert_eq!(before, 0, "scheduled twice");
+                    }
+                }
+            }
+        });
+
+        let mut next = 0;
+        let mut poll = || {
+            while scheduled.load(Ordering::Acquire) != 0 {
+                while take(&mut driver, &mut next) {}
+                scheduled.fetch_sub(1, Ordering::AcqRel);
+                if irq.rearm(|| driver.has_completed()) {
+                    let before = scheduled.fetch_add(1, Ordering::AcqRel);
+                    assert_eq!(before, 0, "scheduled twice");
+                }
+            }
+        };
+        poll();
+        poll();
+        hardware.join().unwrap();
+        poll();
+        assert_eq!(next, 2, "a frame was published and nobody told");
+    });
+}
+
+/// Two senders find the ring full while the driver makes room. Who then stays stopped is woken.
+#[test]
+fn waiting_sender_is_always_woken() {
+    loom::model(|| {
+        let room = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
+        let has_stopped = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
+        let waiters = Arc::new(Waiters::new());
+
+        let senders = [0, 1].map(|queue: u32| {
+            let (room, stopped, waiters) = (room.clone(), stopped.clone(), waiters.clone());
+            let has_stopped = has_stopped.clone();
+            thread::spawn(move || {
+                let stopped = &stopped[queue as usize];
+                stopped.store(true, Ordering::Relaxed);
+                has_stopped[queue as usize].store(true, Ordering::Relaxed);
+                let stay = waiters.wait(queue, || !room.load(Ordering::Relaxed));
+                if !stay {
+                    stopped.store(false, Ordering::Relaxed);
+                }
+            })
+        });
+
+        room.store(true, Ordering::Relaxed);
+        for queue in waiters.take() {
+            // Else the queue might be woken first and then stopped.
+            assert!(has_stopped[queue as usize].load(Ordering::Relaxed));
+            stopped[queue as usize].store(false, Ordering::Relaxed);
+        }
+
+        for sender in senders {
+            sender.join().unwrap();
+        }
+        for queue in stopped.iter() {
+            assert!(!queue.load(Ordering::Relaxed), "stopped for ever");
+        }
+    });
+}

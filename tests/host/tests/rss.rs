@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Receive side scaling: flows, hashes, queues.
+
+#![cfg(not(loom))]
+
+use std::net::{IpAddr, SocketAddr};
+
+use oxnic::nic::rss::{
+    flow, Addresses, Flow, Hash, HashType, Indirection, Ports, Toeplitz, HEADERS_LEN,
+    INDIRECTION_LEN, KEY_LEN,
+};
+use proptest::prelude::*;
+
+/// The key of the verification suite in Microsoft's RSS specification.
+const KEY: [u8; KEY_LEN] = [
+    0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0,
+    0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30, 0xf2, 0x0c,
+    0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
+];
+
+/// The suite: destination, source, hash of the addresses, hash with TCP ports.
+const SUITE: [(&str, &str, u32, u32); 8] = [
+    (
+        "161.142.100.80:1766",
+        "66.9.149.187:2794",
+        0x323e8fc2,
+        0x51ccc178,
+    ),
+    (
+        "65.69.140.83:4739",
+        "199.92.111.2:14230",
+        0xd718262a,
+        0xc626b0ea,
+    ),
+    (
+        "12.22.207.184:38024",
+        "24.19.198.95:12898",
+        0xd2d0a5de,
+        0x5c2b394a,
+    ),
+    (
+        "209.142.163.6:2217",
+        "38.27.205.30:48228",
+        0x82989176,
+        0xafc7327f,
+    ),
+    (
+        "202.188.127.2:1303",
+        "153.39.163.191:44251",
+        0x5d1809c5,
+        0x10e828a2,
+    ),
+    (
+        "[3ffe:2501:200:3::1]:1766",
+        "[3ffe:2501:200:1fff::7]:2794",
+        0x2cc18cd5,
+        0x40207d3d,
+    ),
+    (
+        "[ff02::1]:4739",
+        "[3ffe:501:8::260:97ff:fe40:efab]:14230",
+        0x0f0c461c,
+        0xdde51bbf,
+    ),
+    (
+        "[fe80::200:f8ff:fe21:67cf]:38024",
+        "[3ffe:1900:4545:3:200:f8ff:fe21:67cf]:44251",
+        0x4b61e985,
+        0x02d1feef,
+    ),
+];
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const ICMP: u8 = 1;
+
+const MACS: [u8; 12] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+const VLAN: [u8; 4] = [0x81, 0x00, 0x00, 0x05];
+const SERVICE_VLAN: [u8; 4] = [0x88, 0xa8, 0x20, 0x07];
+
+fn toeplitz(key: &[u8; KEY_LEN]) -> Box<Toeplitz> {
+    let mut toeplitz = Box::new(Toeplitz::ZERO);
+    toeplitz.set_key(key);
+    toeplitz
+}
+
+/// The hash as the specification words it: bit by bit.
+fn by_the_book(key: &[u8; KEY_LEN], input: &[u8]) -> u32 {
+    let bit = |bytes: &[u8], i: usize| u32::from((bytes[i / 8] >> (7 - i % 8)) & 1);
+    let mut window = u32::from_be_bytes(key[..4].try_into().unwrap());
+    let mut hash = 0;
+    for i in 0..8 * input.len() {
+        if bit(input, i) == 1 {
+            hash ^= window;
+        }
+        if i + 32 < 8 * KEY_LEN {
+            window = (window << 1) | bit(key, i + 32);
+        }
+    }
+    hash
+}
+
+fn ipv4(src: [u8; 4], dst: [u8; 4], protocol: u8, options: &[u8], payload: &[u8]) -> Vec<u8> {
+    let header_len = 20 + options.len();
+    let [len0, len1] = ((header_len + payload.len()) as u16).to_be_bytes();
+    let version_ihl = 0x40 | (header_len / 4) as u8;
+    let mut packet = vec![
+        version_ihl,
+        0,
+        len0,
+        len1,
+        0,
+        0,
+        0x40,
+        0,
+        64,
+        protocol,
+        0,
+        0,
+    ];
+    for part in [&src, &dst, options, payload] {
+        packet.extend_from_slice(part);
+    }
+    packet
+}
+
+fn ipv6(src: [u8; 16], dst: [u8; 16], next_header: u8, payload: &[u8]) -> Vec<u8> {
+    let [len0, len1] = (payload.len() as u16).to_be_bytes();
+    let mut packet = vec![0x60, 0, 0, 0, len0, len1, next_header, 64];
+    for part in [&src, &dst, payload] {
+        packet.extend_from_slice(part);
+    }
+    packet
+}
+
+fn packet(src: SocketAddr, dst: SocketAddr, protocol: u8) -> Vec<u8> {
+    let mut payload = [src.port().to_be_bytes(), dst.port().to_be_bytes()].concat();
+    payload.extend_from_slice(&[0; 16]);
+    match (src.ip(), dst.ip()) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            ipv4(src.octets(), dst.octets(), protocol, &[], &payload)
+        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) => ipv6(src.octets(), dst.octets(), protocol, &payload),
+        _ => unreachable!(),
+    }
+}
+
+/// A frame around an IP packet.
+fn frame(tags: &[[u8; 4]], packet: &[u8]) -> Vec<u8> {
+    let ethertype: [u8; 2] = if packet[0] >> 4 == 6 {
+        [0x86, 0xdd]
+    } else {
+        [0x08, 0x00]
+    };
+    [&MACS[..], &tags.concat(), &ethertype, packet].concat()
+}
+
+#[test]
+fn microsofts_vectors() {
+    let toeplitz = toeplitz(&KEY);
+    assert_eq!(toeplitz.key(), &KEY);
+    for (dst, src, addresses, with_ports) in SUITE {
+        let (src, dst): (SocketAddr, SocketAddr) = (src.parse().unwrap(), dst.parse().unwrap());
+        let (l3, tcp, udp) = if src.is_ipv4() {
+            (HashType::Ipv4, HashType::TcpIpv4, HashType::UdpIpv4)
+        } else {
+            (HashType::Ipv6, HashType::TcpIpv6, HashType::UdpIpv6)
+        };
+        for (protocol, value, kind) in [
+            (ICMP, addresses, l3),
+            (TCP, with_ports, tcp),
+            (UDP, with_ports, udp),
+        ] {
+            for tags in [&[][..], &[VLAN], &[SERVICE_VLAN, VLAN]] {
+                let frame = frame(tags, &packet(src, dst, protocol));
+                assert_eq!(toeplitz.hash_frame(&frame), Hash { value, kind }, "{src}");
+            }
+        }
+        assert!(!l3.has_ports() && tcp.has_ports() && udp.has_ports());
+    }
+}
+
+#[test]
+fn no_key_is_no_spread() {
+    let frame = frame(&[], &ipv4([1, 2, 3, 4], [5, 6, 7, 8], TCP, &[], &[9; 20]));
+    let hash = Toeplitz::ZERO.hash_frame(&frame);
+    assert_eq!(hash.value, 0);
+    assert_eq!(hash.kind, HashType::TcpIpv4);
+}
+
+const IPS: [u8; 8] = [10, 0, 0, 1, 10, 0, 0, 2];
+const PORTS: [u8; 4] = [0x12, 0x34, 0, 80];
+
+fn ipv4_udp(options: &[u8], payload: &[u8]) -> Vec<u8> {
+    ipv4([10, 0, 0, 1], [10, 0, 0, 2], UDP, options, payload)
+}
+
+fn only_addresses() -> Option<Flow<'static>> {
+    Some(Flow {
+        addresses: Addresses::V4(&IPS),
+        ports: Ports::None,
+    })
+}
+
+fn with_ports() -> Option<Flow<'static>> {
+    Some(Flow {
+        addresses: Addresses::V4(&IPS),
+        ports: Ports::Udp(&PORTS),
+    })
+}
+
+#[test]
+fn options_are_skipped() {
+    for words in 0..=10 {
+        let packet = ipv4_udp(&vec![1; 4 * words], &PORTS);
+        let frame = frame(&[VLAN, VLAN], &packet);
+        assert_eq!(flow(&frame), with_ports());
+        assert!(frame.len() <= HEADERS_LEN);
+    }
+}
+
+#[test]
+fn three_tags_are_too_many() {
+    let frame = frame(&[VLAN; 3], &ipv4_udp(&[], &PORTS));
+    assert_eq!(flow(&frame), None);
+}
+
+#[test]
+fn fragments_have_no_ports() {
+    // More fragments; some offset in either byte; do not fragment; the reserved bit.
+    for (high, low, flow_of) in [
+        (0x20, 0, only_addresses()),
+        (0x00, 1, only_addresses()),
+        (0x10, 0, only_addresses()),
+        (0x40, 0, with_ports()),
+        (0x80, 0, with_ports()),
+    ] {
+        let mut packet = ipv4_udp(&[], &PORTS);
+        packet[6..8].copy_from_slice(&[high, low]);
+        assert_eq!(flow(&frame(&[], &packet)), flow_of, "{high:02x}{low:02x}");
+    }
+}
+
+#[test]
+fn ipv6_extension_headers_hide_the_ports() {
+    let (src, dst) = ([0xfd; 16], [0xfe; 16]);
+    let both = [src, dst].concat();
+    // Hop-by-hop options, fragment, ICMPv6, none.
+    for next_header in [0, 44, 58, 59] {
+        let frame = frame(
+            &[],
+            &ipv6(src, dst, next_header, &[UDP, 0, 0, 0, 0, 0, 0, 0]),
+        );
+        let flow = flow(&frame).unwrap();
+        assert_eq!(flow.addresses, Addresses::V6(both[..].try_into().unwrap()));
+        assert_eq!(flow.ports, Ports::None);
+    }
+}
+
+#[test]
+fn padding_is_not_taken_for_ports() {
+    for payload in 0..4 {
+        let mut frame = frame(&[], &ipv4_udp(&[], &PORTS[..payload]));
+        frame.resize(60, 0xff);
+        assert_eq!(flow(&frame), only_addresses());
+    }
+    let mut frame = frame(&[], &ipv6([1; 16], [2; 16], TCP, &[1, 2]));
+    frame.resize(60, 0xff);
+    assert_eq!(flow(&frame).unwrap().ports, Ports::None);
+}
+
+#[test]
+fn other_protocols_have_no_flow() {
+    let arp = [&MACS[..], &[0x08, 0x06], &[0; 46]].concat();
+    assert_eq!(flow(&arp), None);
+    // 802.3: a length instead of a type.
+    let stp = [&MACS[..], &[0x00, 0x26], &[0x42; 46]].concat();
+    assert_eq!(flow(&stp), None);
+}
+
+#[test]
+fn malformed_frames_have_no_flow() {
+    let good = ipv4_udp(&[], &PORTS);
+    let broken = |at: usize, byte: u8| {
+        let mut packet = good.clone();
+        packet[at] = byte;
+        [&MACS[..], &[0x08, 0x00], &packet].concat()
+    };
+    assert_eq!(flow(&broken(0, 0x55)), None, "version");
+    assert_eq!(flow(&broken(0, 0x44)), None, "header shorter than itself");
+    assert_eq!(
+        flow(&broken(0, 0x4f)),
+        None,
+        "header longer than the packet"
+    );
+    assert_eq!(flow(&broken(3, 19)), None, "packet shorter than its header");
+
+    let mut packet = ipv6([1; 16], [2; 16], UDP, &PORTS);
+    packet[0] = 0x50;
+    assert_eq!(flow(&[&MACS[..], &[0x86, 0xdd], &packet].concat()), None);
+}
+
+#[test]
+fn truncated_frames_are_survived() {
+    let packets = [
+        ipv4_udp(&[1; 40], &PORTS),
+        ipv6([1; 16], [2; 16], TCP, &[7; 20]),
+    ];
+    for packet in packets {
+        let whole = frame(&[SERVICE_VLAN, VLAN], &packet);
+        let expected = flow(&whole).unwrap();
+        for len in 0..whole.len() {
+            if let Some(flow) = flow(&whole[..len]) {
+                assert_eq!(flow.addresses, expected.addresses);
+                assert!(flow.ports == Ports::None || flow.ports == expected.ports);
+            }
+        }
+    }
+}
+
+#[test]
+fn indirection_spreads_evenly() {
+    for queues in [1, 2, 3, 64, 128] {
+        let table = Indirection::new(queues);
+        for entry in 0..INDIRECTION_LEN {
+            assert_eq!(table.get(entry).map(u32::from), Some(entry as u32 % queues));
+        }
+    }
+    assert_eq!(Indirection::new(0).get(127), Some(0));
+    assert_eq!(Indirection::new(u32::MAX).get(127), Some(127));
+}
+
+#[test]
+fn indirection_can_be_set() {
+    let table = Indirection::new(4);
+    let hash = |value| Hash {
+        value,
+        kind: HashType::Ipv4,
+    };
+    assert!(table.set(5, 63));
+    assert_eq!(table.get(5), Some(63));
+    assert_eq!(table.queue(hash(0xabcd_ef80 | 5)), 63);
+    assert_eq!(table.queue(hash(6)), 2);
+    assert!(!table.set(INDIRECTION_LEN, 1));
+    assert_eq!(table.get(INDIRECTION_LEN), None);
+    table.spread(2);
+    assert_eq!(table.get(5), Some(1));
+}
+
+#[test]
+fn without_a_hash_it_is_queue_0() {
+    let table = Indirection::new(4);
+    for entry in 0..INDIRECTION_LEN {
+        table.set(entry, 3);
+    }
+    assert_eq!(table.queue(Hash::NONE), 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(miri) { 8 } else { 2000 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn tables_equal_the_book(key: [u8; KEY_LEN], ips: [u8; 32], ports: [u8; 4]) {
+        let toeplitz = toeplitz(&key);
+        let v4: &[u8; 8] = ips.first_chunk().unwrap();
+        for (addresses, bytes) in [
+            (Addresses::V4(v4), &v4[..]),
+            (Addresses::V6(&ips), &ips[..]),
+        ] {
+            let none = toeplitz.hash(&Flow { addresses, ports: Ports::None });
+            prop_assert_eq!(none.value, by_the_book(&key, bytes));
+            let with_ports = by_the_book(&key, &[bytes, &ports[..]].concat());
+            for ports in [Ports::Tcp(&ports), Ports::Udp(&ports)] {
+                prop_assert_eq!(toeplitz.hash(&Flow { addresses, ports }).value, with_ports);
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        flow(&bytes);
+    }
+
+    /// Bytes that begin like a frame with a flow get further into the parser.
+    #[test]
+    fn almost_frames_are_survived(
+        tags in 0usize..4,
+        v6: bool,
+        first_nibble in prop_oneof![9 => Just(true), 1 => Just(false)],
+        mut packet in prop::collection::vec(any::<u8>(), 0..120),
+    ) {
+        if let (Some(first), true) = (packet.first_mut(), first_nibble) {
+            *first = if v6 { 0x60 } else { 0x40 } | (*first & 0xf);
+        }
+        let ethertype: [u8; 2] = if v6 { [0x86, 0xdd] } else { [0x08, 0x00] };
+        let tags = [VLAN; 3].concat()[..4 * tags.min(3)].to_vec();
+        let bytes = [&MACS[..], &tags, &ethertype, &packet].concat();
+        let whole = flow(&bytes);
+        // What comes after the headers makes no difference.
+        prop_assert_eq!(whole, flow(&bytes[..bytes.len().min(HEADERS_LEN)]));
+        let queue = Indirection::new(5).queue(toeplitz(&KEY).hash_frame(&bytes));
+        prop_assert!(queue < 5);
+    }
+}
