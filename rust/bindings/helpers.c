@@ -71,9 +71,14 @@ void oxnic_netif_tx_start_queue(struct net_device *dev, u16 queue)
 	netif_tx_start_queue(netdev_get_tx_queue(dev, queue));
 }
 
-void oxnic_netif_tx_wake_queue(struct net_device *dev, u16 queue)
+/* Tells whether the queue was stopped. */
+bool oxnic_netif_tx_wake_queue(struct net_device *dev, u16 queue)
 {
-	netif_tx_wake_queue(netdev_get_tx_queue(dev, queue));
+	struct netdev_queue *txq = netdev_get_tx_queue(dev, queue);
+	bool stopped = netif_tx_queue_stopped(txq);
+
+	netif_tx_wake_queue(txq);
+	return stopped;
 }
 
 /*
@@ -98,14 +103,19 @@ void oxnic_netif_napi_add_config(struct net_device *dev,
 					     int budget), int index)
 {
 	netif_napi_add_config(dev, napi, poll, index);
-	netif_queue_set_napi(dev, index, NETDEV_QUEUE_TYPE_RX, napi);
 }
 
+/* The memory may be freed after a grace period. */
 void oxnic_netif_napi_del(struct napi_struct *napi)
 {
+	__netif_napi_del(napi);
+}
+
+/* Receive queue and NAPI have the same index. */
+void oxnic_netif_queue_set_napi(struct napi_struct *napi, bool set)
+{
 	netif_queue_set_napi(napi->dev, napi->index, NETDEV_QUEUE_TYPE_RX,
-			     NULL);
-	netif_napi_del(napi);
+			     set ? napi : NULL);
 }
 
 void oxnic_napi_schedule(struct napi_struct *napi)
@@ -124,6 +134,8 @@ void oxnic_napi_gro_receive(struct napi_struct *napi, struct sk_buff *skb)
  */
 int oxnic_skb_copy(const struct sk_buff *skb, u8 *to)
 {
+	__sum16 *sum;
+
 	if (skb->ip_summed == CHECKSUM_PARTIAL) {
 		if (unlikely(skb_checksum_start_offset(skb) < 0 ||
 			     skb_checksum_start_offset(skb) +
@@ -132,6 +144,11 @@ int oxnic_skb_copy(const struct sk_buff *skb, u8 *to)
 			     skb_headlen(skb)))
 			return -EINVAL;
 		skb_copy_and_csum_dev(skb, to);
+		sum = (__sum16 *)(to + skb_checksum_start_offset(skb) +
+				  skb->csum_offset);
+		/* UDP calls a sum of zero no checksum at all. */
+		if (!*sum)
+			*sum = CSUM_MANGLED_0;
 		return 0;
 	}
 	if (likely(!skb_is_nonlinear(skb))) {
@@ -165,9 +182,11 @@ void oxnic_skb_set_rx(struct sk_buff *skb, u32 hash, u32 hash_type,
 		skb->ip_summed = CHECKSUM_UNNECESSARY;
 }
 
-void *oxnic_page_pool_alloc(struct page_pool *pool)
+/* Without memory it fails, quietly and without killing anybody for it. */
+void *oxnic_page_pool_alloc(struct page_pool *pool, bool may_sleep)
 {
-	struct page *page = page_pool_dev_alloc_pages(pool);
+	gfp_t gfp = may_sleep ? GFP_KERNEL | __GFP_RETRY_MAYFAIL : GFP_ATOMIC;
+	struct page *page = page_pool_alloc_pages(pool, gfp | __GFP_NOWARN);
 
 	return page ? page_address(page) : NULL;
 }
@@ -203,9 +222,10 @@ void oxnic_trace_xdp_exception(const struct net_device *dev,
 }
 
 int oxnic_xdp_rxq_info_reg(struct xdp_rxq_info *rxq, struct net_device *dev,
-			   u32 index, unsigned int napi_id)
+			   u32 index)
 {
-	return xdp_rxq_info_reg(rxq, dev, index, napi_id);
+	/* The kernel looks the NAPI's id up itself, whatever is given here. */
+	return xdp_rxq_info_reg(rxq, dev, index, 0);
 }
 
 /*

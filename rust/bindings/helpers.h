@@ -27,7 +27,7 @@ void oxnic_eth_hw_addr_random(struct net_device *dev);
 void oxnic_netif_tx_start_all_queues(struct net_device *dev);
 void oxnic_netif_tx_stop_queue(struct net_device *dev, u16 queue);
 void oxnic_netif_tx_start_queue(struct net_device *dev, u16 queue);
-void oxnic_netif_tx_wake_queue(struct net_device *dev, u16 queue);
+bool oxnic_netif_tx_wake_queue(struct net_device *dev, u16 queue);
 void oxnic_netdev_set_flags(struct net_device *dev);
 void oxnic_xdp_set_features(struct net_device *dev, xdp_features_t features);
 
@@ -37,6 +37,7 @@ void oxnic_netif_napi_add_config(struct net_device *dev,
 				 int (*poll)(struct napi_struct *napi,
 					     int budget), int index);
 void oxnic_netif_napi_del(struct napi_struct *napi);
+void oxnic_netif_queue_set_napi(struct napi_struct *napi, bool set);
 void oxnic_napi_schedule(struct napi_struct *napi);
 void oxnic_napi_gro_receive(struct napi_struct *napi, struct sk_buff *skb);
 
@@ -49,7 +50,7 @@ void oxnic_skb_set_rx(struct sk_buff *skb, u32 hash, u32 hash_type,
 		      bool csum_good);
 
 /* page_pool */
-void *oxnic_page_pool_alloc(struct page_pool *pool);
+void *oxnic_page_pool_alloc(struct page_pool *pool, bool may_sleep);
 void oxnic_page_pool_recycle(const struct napi_struct *napi, void *va);
 void oxnic_page_pool_put(void *va);
 
@@ -58,7 +59,7 @@ u32 oxnic_bpf_prog_run_xdp(const struct bpf_prog *prog, struct xdp_buff *xdp);
 void oxnic_trace_xdp_exception(const struct net_device *dev,
 			       const struct bpf_prog *prog, u32 act);
 int oxnic_xdp_rxq_info_reg(struct xdp_rxq_info *rxq, struct net_device *dev,
-			   u32 index, unsigned int napi_id);
+			   u32 index);
 
 /* rtnetlink */
 void oxnic_nl_set_err_msg(struct netlink_ext_ack *extack, const char *msg);

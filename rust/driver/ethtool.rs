@@ -3,10 +3,13 @@
 //! What `ethtool` shows and sets.
 
 use super::vsi::Vsi;
-use crate::net::{
-    device::Device,
-    ethtool::{msg, DrvInfo, Ops, PauseParam, RingParam, Visitor},
-    rtnl::Rtnl,
+use crate::{
+    net::{
+        device::Device,
+        ethtool::{msg, DrvInfo, Ops, PauseParam, RingParam, Visitor},
+        rtnl::Rtnl,
+    },
+    netdev_info,
 };
 use core::sync::atomic::Ordering;
 use kernel::prelude::*;
@@ -62,12 +65,20 @@ impl Ops for Vsi {
         }
     }
 
-    fn set_pauseparam(&self, _dev: &Device, param: PauseParam, _rtnl: &Rtnl) -> Result {
+    fn set_pauseparam(&self, dev: &Device, param: PauseParam, _rtnl: &Rtnl) -> Result {
         if param.autoneg {
+            // ethtool has no other way to be told why.
+            netdev_info!(
+                dev,
+                "pause: autoneg on is refused: the wire negotiates nothing\n"
+            );
             return Err(EOPNOTSUPP);
         }
         self.port.rx_pause.store(param.rx, Ordering::Relaxed);
         self.port.tx_pause.store(param.tx, Ordering::Relaxed);
+        // Who waits for buffers may not have to any more.
+        self.port.wake_all(&self.peer);
+        self.peer.wake_all(&self.port);
         Ok(())
     }
 }

@@ -21,7 +21,7 @@ mod stats;
 mod trace;
 mod tx;
 mod vsi;
-mod xdp;
+pub(crate) mod xdp;
 
 pub(crate) use params::Params;
 pub(crate) use vsi::Ports;

@@ -110,9 +110,18 @@ impl Port {
         let Some(dev) = dev.as_ref() else { return };
         for queue in queues {
             if let Some(stats) = self.tx.get(queue as usize) {
-                stats.woken.add(1);
-                dev.wake_tx_queue(queue as u16);
+                if dev.wake_tx_queue(queue as u16) {
+                    stats.woken.add(1);
+                }
             }
+        }
+    }
+
+    /// Lets all queues of this port go on that wait for `peer`, to find out anew whether they must.
+    pub(crate) fn wake_all(&self, peer: &Port) {
+        let bh = bh::disable();
+        for ring in &peer.rings {
+            self.wake(ring.waiters.take(), &bh);
         }
     }
 

@@ -13,8 +13,8 @@ use crate::{
     net::{
         bh,
         device::{feature, Device},
-        napi::{self, Instance, Polled},
-        page_pool::Buffer,
+        napi::{self, Instance, Interrupt, Napi, Polled},
+        page_pool::{Buffer, PagePool},
         rtnl::Rtnl,
         xdp::{Buff, ProgSlot, RxQueue},
     },
@@ -25,6 +25,7 @@ use crate::{
         wire::{self, Inlet},
     },
 };
+use core::sync::atomic::{AtomicU32, Ordering};
 use kernel::{alloc::KVVec, prelude::*, sync::Arc};
 
 /// A descriptor ring of page_pool buffers.
@@ -51,8 +52,6 @@ pub(crate) struct RxRing {
     pub(crate) stats: RxStats,
     /// What the NIC counts.
     pub(crate) wire: WireStats,
-    /// The ring's interrupt.
-    pub(crate) irq: Irq,
     /// The peer's transmit queues that wait for buffers.
     pub(crate) waiters: Waiters,
     /// The NIC's side while the port is up: whoever holds this lock is the wire.
@@ -64,16 +63,35 @@ pub(crate) struct RxRing {
 pub(crate) struct RxInlet {
     /// Takes the frames.
     pub(crate) wire: Inlet<Arc<DescRing>>,
+    line: Arc<IrqLine>,
     napi: Arc<Instance>,
 }
 
 impl RxInlet {
     /// Shows the driver what was put into the ring and raises its interrupt if it is armed.
     #[inline]
-    pub(crate) fn flush(&mut self, irq: &Irq, bh: &bh::Disabled) {
-        if self.wire.flush() != 0 && irq.raise() {
+    pub(crate) fn flush(&mut self, bh: &bh::Disabled) {
+        if self.wire.flush() != 0 && self.line.irq.raise() {
             self.napi.schedule(bh);
         }
+    }
+}
+
+/// The interrupt of a ring that is up, and what the end of a poll needs to arm it.
+struct IrqLine {
+    irq: Irq,
+    descriptors: Arc<DescRing>,
+    /// How far the poll that ended last had come.
+    position: AtomicU32,
+}
+
+impl Interrupt for IrqLine {
+    /// If another poll runs already, `position` may be its; the worst of it is a poll for nothing.
+    fn rearm(&self) -> bool {
+        self.irq.rearm(|| {
+            let position = self.position.load(Ordering::Relaxed);
+            self.descriptors.has_completed_since(position)
+        })
     }
 }
 
@@ -86,7 +104,6 @@ impl RxRing {
                 xdp_prog: ProgSlot::new(),
                 stats: RxStats::default(),
                 wire: WireStats::default(),
-                irq: Irq::new(false),
                 waiters: Waiters::new(),
                 inlet <- bh::Lock::new(None),
             }),
@@ -104,10 +121,11 @@ impl RxRing {
     }
 }
 
-/// The napi of a ring that is up, with all that is needed to take it down.
+/// A ring that is up.
 pub(crate) struct RunningRing {
     ring: Arc<RxRing>,
-    napi: napi::Napi<RxPoll>,
+    line: Arc<IrqLine>,
+    napi: Napi<RxPoll>,
 }
 
 /// A ring that is filled and ready to run.
@@ -127,34 +145,41 @@ impl ReadyRing {
         size: u32,
         rtnl: &Rtnl,
     ) -> Result<Self> {
-        let mut napi = napi::Napi::new(dev, ring.index, rtnl)?;
-        let pool = crate::net::page_pool::PagePool::new(dev, &napi, ring.index, size)?;
-        let queue = RxQueue::new(dev, ring.index, pool, rtnl)?;
-
         let mut slots = KVVec::with_capacity(size as usize, GFP_KERNEL)?;
         for _ in 0..size {
             slots.push(Slot::new(), GFP_KERNEL)?;
         }
         let descriptors = Arc::new(Ring::new(slots).map_err(|_| EINVAL)?, GFP_KERNEL)?;
-        let (nic, descriptors) = Ring::split(descriptors).ok_or(EINVAL)?;
+        let line = IrqLine {
+            irq: Irq::new(true),
+            descriptors: descriptors.clone(),
+            position: AtomicU32::new(0),
+        };
+        let line = Arc::new(line, GFP_KERNEL)?;
 
+        let mut napi = Napi::new(dev, ring.index, line.clone(), rtnl)?;
+        let pool = PagePool::new(dev, &napi, ring.index, size)?;
+        let queue = RxQueue::new(dev, ring.index, pool, rtnl)?;
+        let (nic, descriptors) = Ring::split(descriptors).ok_or(EINVAL)?;
         let mut poll = KBox::new(
             RxPoll {
                 descriptors,
                 size,
                 queue,
+                line: line.clone(),
                 ring: ring.clone(),
                 port: port.clone(),
                 peer: peer.clone(),
             },
             GFP_KERNEL,
         )?;
-        if !napi.prepare(|cx| poll.refill(cx))? {
+        if !napi.prepare(|setup| poll.post_all(setup))? {
             return Err(ENOMEM);
         }
         Ok(Self {
             running: RunningRing {
                 ring: ring.clone(),
+                line,
                 napi,
             },
             poll,
@@ -170,10 +195,9 @@ impl ReadyRing {
             nic,
         } = self;
         running.napi.start(poll, rtnl);
-        // Nothing is in the ring yet, so there is nothing to look for when the interrupt is armed.
-        let _ = running.ring.irq.rearm(|| false);
         running.ring.connect(Some(RxInlet {
             wire: Inlet::new(nic, max_len),
+            line: running.line.clone(),
             napi: running.napi.instance().clone(),
         }));
         running
@@ -194,6 +218,7 @@ pub(crate) struct RxPoll {
     descriptors: DriverSide<Arc<DescRing>>,
     size: u32,
     queue: Pin<KBox<RxQueue>>,
+    line: Arc<IrqLine>,
     ring: Arc<RxRing>,
     port: Arc<Port>,
     peer: Arc<Port>,
@@ -213,9 +238,8 @@ impl napi::Poll for RxPoll {
         if !refilled && self.descriptors.unused() == self.size {
             return Polled::Again;
         }
-        if self.ring.irq.rearm(|| self.descriptors.has_completed()) {
-            return Polled::Again;
-        }
+        let position = self.descriptors.position();
+        self.line.position.store(position, Ordering::Relaxed);
         Polled::Done(work)
     }
 }
@@ -255,15 +279,22 @@ impl RxPoll {
         frames
     }
 
-    /// Posts a buffer to every empty descriptor and lets senders go on that waited for it. Returns
+    /// Posts buffers if that is worth it, and lets senders go on that waited for some. Returns
     /// `false` if there was not enough memory.
     fn refill(&mut self, cx: &napi::Context<'_>) -> bool {
         if self.descriptors.unused() < REFILL_BATCH {
             return true;
         }
+        let complete = self.post_all(cx);
+        self.peer.wake(self.ring.waiters.take(), cx);
+        complete
+    }
+
+    /// Posts a buffer to every empty descriptor. Returns `false` if there was not enough memory.
+    fn post_all(&mut self, cx: &impl napi::Owner) -> bool {
         let mut complete = true;
         while self.descriptors.unused() != 0 {
-            let Some(buffer) = self.queue.as_mut().pool().alloc(cx) else {
+            let Some(buffer) = self.queue.as_mut().alloc(cx) else {
                 self.ring.stats.buf_alloc_fail.add(1);
                 complete = false;
                 break;
@@ -272,7 +303,6 @@ impl RxPoll {
             let _ = self.descriptors.post(buffer);
         }
         self.descriptors.doorbell();
-        self.peer.wake(self.ring.waiters.take(), cx);
         complete
     }
 }

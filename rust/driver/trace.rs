@@ -9,7 +9,7 @@ use crate::{
     net::{
         device::Device,
         ethtool::msg,
-        xdp::{Prog, Verdict},
+        xdp::{ProgRef, Verdict},
     },
     netdev_info,
 };
@@ -54,12 +54,12 @@ impl<'a> Trace<'a> {
 
     /// A program ran on a frame of `len` bytes.
     #[cold]
-    pub(super) fn verdict(&self, ring: u16, prog: &Prog, len: usize, verdict: Verdict) {
+    pub(super) fn verdict(&self, ring: u16, prog: ProgRef<'_>, len: usize, verdict: Verdict) {
         netdev_info!(
             self.dev,
             "rx_ring[{}]: READ_ONCE: {}; bpf_prog_run_xdp({} bytes) = {}\n",
             ring,
-            program(Some(prog)),
+            program(Some(prog.id())),
             len,
             verdict
         );
@@ -82,7 +82,7 @@ impl<'a> Trace<'a> {
     pub(super) fn tx_failed(&self, ring: u16, lost: u64) {
         netdev_info!(
             self.dev,
-            "rx_ring[{}]: XDP_TX: {} frames lost, the peer has no buffer\n",
+            "rx_ring[{}]: XDP_TX: {} frames lost, the peer is down or has no buffer\n",
             ring,
             lost
         );
@@ -115,8 +115,8 @@ impl<'a> Trace<'a> {
     }
 }
 
-/// How a program is named in the trace: `id 17`, or `none`.
-pub(super) fn program(prog: Option<&Prog>) -> impl fmt::Display {
+/// How the program with this id is named in the trace: `id 17`, or `none`.
+pub(super) fn program(id: Option<u32>) -> impl fmt::Display {
     struct Name(Option<u32>);
 
     impl fmt::Display for Name {
@@ -128,7 +128,7 @@ pub(super) fn program(prog: Option<&Prog>) -> impl fmt::Display {
         }
     }
 
-    Name(prog.map(Prog::id))
+    Name(id)
 }
 
 /// Bytes in hexadecimal, a blank in front of each.

@@ -5,6 +5,7 @@
 use super::{
     port::Port,
     rx::{RxInlet, RxRing},
+    stats::TxStats,
     vsi::Vsi,
 };
 use crate::{
@@ -93,7 +94,7 @@ impl Vsi {
             // Not reached: the stack uses only queues that are there, and so does the hash.
             return Xmit::Done;
         };
-        let len = match self.put(dev, queue, &skb, ring, hash, bh) {
+        let len = match self.put(dev, queue, stats, &skb, (ring, hash), bh) {
             Put::Delivered(len) => u64::from(len),
             Put::Lost => skb.len().max(MIN_LEN) as u64,
             Put::Malformed => {
@@ -104,27 +105,24 @@ impl Vsi {
                 stats.carrier.add(1);
                 return Xmit::Done;
             }
-            Put::Stopped => {
-                stats.stopped.add(1);
-                return Xmit::Busy(skb);
-            }
+            Put::Stopped => return Xmit::Busy(skb),
         };
         stats.packets.add(1);
         stats.bytes.add(len);
-        skb.tx_timestamp();
         skb.consume();
         Xmit::Done
     }
 
-    /// Puts the skb into `ring` of the peer, under the ring's wire lock.
+    /// Puts the skb into `ring` of the peer, under the ring's wire lock. Stops `queue` when that took
+    /// the last buffer.
     #[inline]
     fn put(
         &self,
         dev: &Device,
         queue: u16,
+        stats: &TxStats,
         skb: &SkBuff,
-        ring: &RxRing,
-        hash: rss::Hash,
+        (ring, hash): (&RxRing, rss::Hash),
         bh: &bh::Disabled,
     ) -> Put {
         let mut inlet = ring.inlet.lock(bh);
@@ -134,7 +132,13 @@ impl Vsi {
         loop {
             match inlet.wire.put(skb, hash) {
                 Ok(len) => {
-                    inlet.flush(&ring.irq, bh);
+                    // Not later: the receiver may answer at once.
+                    skb.tx_timestamp();
+                    inlet.flush(bh);
+                    if inlet.wire.is_full() && self.peer.pauses(&self.port) {
+                        let stopped = stop(dev, queue, ring, inlet);
+                        stats.stopped.add(stopped.into());
+                    }
                     return Put::Delivered(len);
                 }
                 Err(Refused::Malformed) => return Put::Malformed,
@@ -146,8 +150,10 @@ impl Vsi {
                     ring.wire.no_buffer.add(1);
                     return Put::Lost;
                 }
+                // Another queue took the last buffer.
                 Err(Refused::NoBuffer) => {
                     if stop(dev, queue, ring, inlet) {
+                        stats.stopped.add(1);
                         return Put::Stopped;
                     }
                 }
@@ -160,10 +166,7 @@ impl Vsi {
 /// done so in the meantime: the queue runs again then.
 fn stop(dev: &Device, queue: u16, ring: &RxRing, inlet: &mut RxInlet) -> bool {
     dev.stop_tx_queue(queue);
-    if ring
-        .waiters
-        .wait(queue.into(), || inlet.wire.available() == 0)
-    {
+    if ring.waiters.wait(queue.into(), || inlet.wire.is_full()) {
         return true;
     }
     dev.start_tx_queue(queue);
@@ -255,9 +258,9 @@ type Locked<'a> = (&'a RxRing, bh::LockGuard<'a, Option<RxInlet>>);
 
 /// Shows the peer what was put into its ring, and gives the lock back.
 fn flush_locked(locked: Option<Locked<'_>>, bh: &bh::Disabled) {
-    if let Some((ring, mut inlet)) = locked {
+    if let Some((_, mut inlet)) = locked {
         if let Some(inlet) = &mut *inlet {
-            inlet.flush(&ring.irq, bh);
+            inlet.flush(bh);
         }
     }
 }

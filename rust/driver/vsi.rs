@@ -188,6 +188,6 @@ impl Drop for Ports {
         for vsi in &self.0 {
             vsi.data().port.set_device(None);
         }
-        Registration::unregister_many(self.0.iter_mut());
+        Registration::unregister_many(core::mem::replace(&mut self.0, KVec::new()));
     }
 }

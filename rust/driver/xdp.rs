@@ -17,7 +17,7 @@ use crate::{
         napi,
         rtnl::Rtnl,
         skbuff::HashType,
-        xdp::{self, Buff, Command, Prog, Verdict},
+        xdp::{self, Buff, Command, Prog, ProgRef, Verdict},
     },
     netdev_info,
     nic::{
@@ -62,13 +62,13 @@ impl Vsi {
             }
         }
 
-        let old = self.xdp_prog.xchg(prog.clone());
+        let old = self.xdp_prog.xchg(prog.clone(), rtnl);
         if trace.drv() {
             netdev_info!(
                 dev,
                 "vsi.xdp_prog: xchg: {} -> {}\n",
-                program(old.as_deref()),
-                program(new)
+                program(old.as_deref().map(Prog::id)),
+                program(new.map(Prog::id))
             );
         }
 
@@ -80,7 +80,7 @@ impl Vsi {
                     dev,
                     "rx_ring[{}].xdp_prog: WRITE_ONCE: {}\n",
                     ring.index,
-                    program(new)
+                    program(new.map(Prog::id))
                 );
             }
         }
@@ -107,7 +107,12 @@ pub(super) struct Received<'a> {
 impl<'a> Received<'a> {
     /// Runs `prog` on a frame and does what it decides.
     #[inline]
-    pub(super) fn run_xdp(&mut self, prog: &Prog, mut buff: Buff<'a>, completion: &Completion) {
+    pub(super) fn run_xdp(
+        &mut self,
+        prog: ProgRef<'_>,
+        mut buff: Buff<'a>,
+        completion: &Completion,
+    ) {
         let stats = &self.ring.stats;
         if self.trace.pktdata() {
             self.trace.frame(self.ring.index, buff.data());
@@ -135,7 +140,7 @@ impl<'a> Received<'a> {
                     let _ = self.tx.push(buff);
                 }
             }
-            Verdict::Redirect => match buff.redirect(self.dev, prog, self.cx) {
+            Verdict::Redirect => match buff.redirect(prog, self.cx) {
                 Ok(()) => stats.xdp_redirect.add(1),
                 Err((buff, error)) => {
                     stats.xdp_redirect_errors.add(1);
@@ -170,7 +175,7 @@ impl<'a> Received<'a> {
     }
 
     /// Ends the poll's batch: what is to be sent goes out.
-    pub(super) fn finish(&mut self, prog: Option<&Prog>) {
+    pub(super) fn finish(&mut self, prog: Option<ProgRef<'_>>) {
         if let Some(prog) = prog {
             self.flush_tx(prog);
         }
@@ -195,7 +200,7 @@ impl<'a> Received<'a> {
     }
 
     /// Sends what XDP_TX has collected.
-    fn flush_tx(&mut self, prog: &Prog) {
+    fn flush_tx(&mut self, prog: ProgRef<'_>) {
         let sent = self.tx.flush(self.cx);
         let stats = &self.ring.stats;
         stats.xdp_tx.add(sent.frames);
@@ -213,7 +218,7 @@ impl<'a> Received<'a> {
 
     /// Drops a frame that a program failed on.
     #[cold]
-    fn exception(&self, prog: &Prog, verdict: Verdict, buff: Buff<'_>) {
+    fn exception(&self, prog: ProgRef<'_>, verdict: Verdict, buff: Buff<'_>) {
         xdp::trace_exception(self.dev, prog, verdict);
         buff.recycle(self.cx);
     }

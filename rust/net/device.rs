@@ -125,12 +125,11 @@ impl Device {
     }
 
     /// Lets the stack use transmit queue `queue` again and schedules it (`netif_tx_wake_queue`).
-    /// Any context.
-    pub(crate) fn wake_tx_queue(&self, queue: u16) {
-        if self.has_tx_queue(queue) {
+    /// Any context. Returns whether the queue was stopped.
+    pub(crate) fn wake_tx_queue(&self, queue: u16) -> bool {
+        self.has_tx_queue(queue)
             // SAFETY: The device is alive and has this queue.
-            unsafe { bindings::oxnic_netif_tx_wake_queue(self.as_ptr(), queue) };
-        }
+            && unsafe { bindings::oxnic_netif_tx_wake_queue(self.as_ptr(), queue) }
     }
 
     fn has_tx_queue(&self, queue: u16) -> bool {
@@ -143,7 +142,8 @@ impl Device {
 pub(crate) enum Xmit {
     /// The device has taken the skb, sent or not.
     Done,
-    /// The queue is full and stopped; the stack keeps the skb and tries again once woken.
+    /// The queue was full and has been stopped; the stack keeps the skb and tries again when the
+    /// queue is woken, which may have happened already.
     Busy(SkBuff),
 }
 
@@ -265,8 +265,11 @@ unsafe impl<T: Ops> Sync for Allocated<T> {}
 
 impl<T: Ops> Allocated<T> {
     /// Allocates an Ethernet device (`alloc_netdev_mqs`, `ether_setup`) with a random address and
-    /// no carrier. Fails with `ENOMEM`. Process context.
+    /// no carrier. Fails with `ENOMEM`, and with `EINVAL` if the name is too long. Process context.
     pub(crate) fn new(config: &Config<'_>, data: impl PinInit<T, Error>) -> Result<Self> {
+        if config.name.to_bytes_with_nul().len() > NAME_LEN {
+            return Err(EINVAL);
+        }
         let private: Pin<KBox<Private<T>>> = KBox::pin_init(
             try_pin_init!(Private {
                 data <- data,
@@ -280,7 +283,7 @@ impl<T: Ops> Allocated<T> {
         // SAFETY: Nobody else has the pointer yet.
         unsafe { (*private).n_stats = n_stats };
 
-        // SAFETY: The name is NUL-terminated and shorter than the kernel checks for.
+        // SAFETY: The name is NUL-terminated and fits.
         let dev = unsafe {
             bindings::oxnic_alloc_etherdev_mqs(
                 size_of::<*const Private<T>>() as c_int,
@@ -298,7 +301,7 @@ impl<T: Ops> Allocated<T> {
         // SAFETY: As above; the device is not known to anybody else yet.
         unsafe {
             bindings::oxnic_netdev_priv(dev.as_ptr())
-                .cast::<*const Private<T>>()
+                .cast::<*mut Private<T>>()
                 .write(private);
             let raw = &mut *dev.as_ptr();
             raw.netdev_ops = &NetdevOps::<T>::TABLE;
@@ -338,8 +341,8 @@ impl<T: Ops> Drop for Allocated<T> {
         // SAFETY: No callback runs: the device was never registered or has been unregistered, so
         // this was the last user of the driver's data and of the device.
         unsafe {
-            let private = core::ptr::from_ref(private::<T>(self.dev.as_ptr())).cast_mut();
-            drop(KBox::from_raw(private));
+            let private = bindings::oxnic_netdev_priv(self.dev.as_ptr());
+            drop(KBox::from_raw(private.cast::<*mut Private<T>>().read()));
             bindings::free_netdev(self.dev.as_ptr());
         }
     }
@@ -366,8 +369,13 @@ impl<T: Ops> Registration<T> {
     }
 
     /// Unregisters many devices at once, which costs little more than one
-    /// (`unregister_netdevice_many`), and frees them.
-    pub(crate) fn unregister_many<'a>(all: impl Iterator<Item = &'a mut Self>) {
+    /// (`unregister_netdevice_many`), and frees them. RTNL must not be held.
+    pub(crate) fn unregister_many(mut all: KVec<Self>) {
+        Self::unregister(all.iter_mut());
+    }
+
+    /// What is left of the devices afterwards may only be dropped.
+    fn unregister<'a>(all: impl Iterator<Item = &'a mut Self>) {
         let mut list = MaybeUninit::<bindings::list_head>::uninit();
         let head = list.as_mut_ptr();
         // SAFETY: An empty list is a head that points to itself.
@@ -394,7 +402,9 @@ impl<T: Ops> Registration<T> {
 
 impl<T: Ops> Drop for Registration<T> {
     fn drop(&mut self) {
-        Self::unregister_many(core::iter::once(self));
+        if self.registered {
+            Self::unregister(core::iter::once(self));
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use core::{
     marker::PhantomData,
     ops::Deref,
     ptr,
+    sync::atomic::{AtomicBool, Ordering},
 };
 use kernel::{
     prelude::*,
@@ -36,22 +37,66 @@ pub(crate) trait Poll: Send + 'static {
 pub(crate) enum Polled {
     /// There is, or may be, more to do: poll again.
     Again,
-    /// The ring was empty after this many frames, and its interrupt is armed again. An interrupt
-    /// that came meanwhile is not lost: NAPI remembers it and polls again.
+    /// The ring was empty after this many frames. If the kernel agrees that polling is over
+    /// (`napi_complete_done`), the interrupt is armed again: [`Interrupt::rearm`].
     Done(u32),
 }
 
-/// The surroundings of a running poll: softirq context, an RCU read-side section, and the only
-/// place that may use the page_pool of this NAPI.
+/// The interrupt that schedules a NAPI, as the end of a poll sees it.
+pub(crate) trait Interrupt: Send + Sync {
+    /// Arms the interrupt. Returns whether the poll must be scheduled at once, since something came
+    /// after it had looked for the last time.
+    ///
+    /// Another poll may be running already: there is no access to what polls work on.
+    fn rearm(&self) -> bool;
+}
+
+/// The right to use what belongs to one NAPI alone: the allocation side of its page_pool.
+///
+/// # Safety
+///
+/// As long as a value of the type exists, its NAPI is being polled by this thread, or is disabled
+/// and owned by it. If `MAY_SLEEP`, this is process context, else bottom halves are off.
+pub(crate) unsafe trait Owner {
+    /// Whether memory may be waited for.
+    const MAY_SLEEP: bool;
+
+    /// The NAPI.
+    fn instance(&self) -> &Instance;
+}
+
+/// Control of a NAPI before it is enabled; see [`Napi::prepare`].
+pub(crate) struct Setup<'a>(&'a Instance);
+
+// SAFETY: Made only by `Napi::prepare`, in process context with the NAPI disabled and borrowed.
+unsafe impl Owner for Setup<'_> {
+    const MAY_SLEEP: bool = true;
+
+    fn instance(&self) -> &Instance {
+        self.0
+    }
+}
+
+/// The surroundings of a running poll: softirq context and an RCU read-side section, prepared for
+/// XDP.
 ///
 /// # Invariants
 ///
-/// `napi` is either being polled by this thread or is disabled and owned by it, with bottom
-/// halves off, for as long as a reference to this type exists.
+/// `napi` is being polled by this thread for as long as a reference to this type exists.
 pub(crate) struct Context<'a> {
     napi: &'a Instance,
     bh: bh::Disabled,
     redirected: Cell<bool>,
+}
+
+// SAFETY: By the type's invariants.
+unsafe impl Owner for Context<'_> {
+    const MAY_SLEEP: bool = false;
+
+    #[inline]
+    fn instance(&self) -> &Instance {
+        self.napi
+    }
 }
 
 impl Context<'_> {
@@ -60,16 +105,12 @@ impl Context<'_> {
     #[inline]
     pub(crate) fn gro_receive(&self, skb: SkBuff) {
         // SAFETY: This NAPI is being polled; the stack takes the skb over.
-        unsafe { bindings::oxnic_napi_gro_receive(self.as_ptr(), skb.into_raw()) };
+        unsafe { bindings::oxnic_napi_gro_receive(self.napi.as_ptr(), skb.into_raw()) };
     }
 
     /// Notes that a frame was redirected, so that the end of the poll flushes.
     pub(super) fn set_redirected(&self) {
         self.redirected.set(true);
-    }
-
-    pub(super) fn as_ptr(&self) -> *mut bindings::napi_struct {
-        self.napi.napi.get()
     }
 }
 
@@ -82,19 +123,21 @@ impl Deref for Context<'_> {
 }
 
 /// The shared part of a NAPI, which an interrupt or a page_pool refers to. It may outlive the
-/// [`Napi`]; scheduling it does nothing then.
+/// [`Napi`]; scheduling it does nothing then. Dropping the last reference may sleep.
 ///
 /// # Invariants
 ///
 /// `state` points to what the poll works on while the NAPI is enabled, and is null or not used
 /// while it is disabled.
-#[pin_data]
+#[pin_data(PinnedDrop)]
 #[repr(C)]
 pub(crate) struct Instance {
     // First, so that a pointer to it is one to the whole.
     #[pin]
     napi: Opaque<bindings::napi_struct>,
     state: UnsafeCell<*mut c_void>,
+    enabled: AtomicBool,
+    interrupt: Arc<dyn Interrupt>,
 }
 
 // SAFETY: The C object locks itself; `state` is used as the type's invariants say.
@@ -103,7 +146,7 @@ unsafe impl Send for Instance {}
 unsafe impl Sync for Instance {}
 
 impl Instance {
-    fn new() -> Result<Arc<Self>> {
+    fn new(interrupt: Arc<dyn Interrupt>) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 napi <- Opaque::ffi_init(|slot: *mut bindings::napi_struct| {
@@ -111,6 +154,8 @@ impl Instance {
                     unsafe { ptr::write_bytes(slot, 0, 1) }
                 }),
                 state: UnsafeCell::new(ptr::null_mut()),
+                enabled: AtomicBool::new(false),
+                interrupt,
             }),
             GFP_KERNEL,
         )
@@ -127,19 +172,33 @@ impl Instance {
     pub(super) fn as_ptr(&self) -> *mut bindings::napi_struct {
         self.napi.get()
     }
+
+    /// Whether polls may run.
+    pub(super) fn is_enabled(&self) -> bool {
+        self.enabled.load(Ordering::Relaxed)
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Instance {
+    fn drop(self: Pin<&mut Self>) {
+        // The kernel reads a NAPI by way of the device's list and of its page_pool, under RCU: both
+        // have let go of it by now.
+        // SAFETY: No preconditions but process context.
+        unsafe { bindings::synchronize_net() };
+    }
 }
 
 /// A NAPI of a device, with what its poll works on while it is enabled.
 ///
 /// # Invariants
 ///
-/// The instance has been added to `_dev`. It is enabled exactly while `running` is true, and its
-/// `state` is then a `KBox<T>` turned into a pointer.
+/// The instance has been added to `dev`. While it is enabled its `state` is a `KBox<T>` turned into a
+/// pointer, and the device's receive queue knows the NAPI.
 pub(crate) struct Napi<T: Poll> {
     instance: Arc<Instance>,
-    // Keeps the device, on whose list the NAPI is.
-    _dev: ARef<Device>,
-    running: bool,
+    // On whose list the NAPI is.
+    dev: ARef<Device>,
     _state: PhantomData<T>,
 }
 
@@ -148,12 +207,17 @@ impl<T: Poll> Napi<T> {
     /// index earlier (`netif_napi_add_config`); it is disabled at first.
     ///
     /// Fails with `EINVAL` if the device has no such queue, and with `ENOMEM`.
-    pub(crate) fn new(dev: &Device, index: u16, _rtnl: &Rtnl) -> Result<Self> {
+    pub(crate) fn new(
+        dev: &Device,
+        index: u16,
+        interrupt: Arc<dyn Interrupt>,
+        _rtnl: &Rtnl,
+    ) -> Result<Self> {
         // SAFETY: The field is set when the device is allocated.
         if u32::from(index) >= unsafe { (*dev.as_ptr()).num_rx_queues } {
             return Err(EINVAL);
         }
-        let instance = Instance::new()?;
+        let instance = Instance::new(interrupt)?;
         // SAFETY: The NAPI is zeroed and stays where it is; the device is alive and RTNL held.
         unsafe {
             bindings::oxnic_netif_napi_add_config(
@@ -166,8 +230,7 @@ impl<T: Poll> Napi<T> {
         // INVARIANT: Just added, and disabled as every new one.
         Ok(Self {
             instance,
-            _dev: dev.into(),
-            running: false,
+            dev: dev.into(),
             _state: PhantomData,
         })
     }
@@ -177,26 +240,14 @@ impl<T: Poll> Napi<T> {
         &self.instance
     }
 
-    /// Runs `f` in the context of this NAPI before it is enabled, for what only its poll may do
-    /// otherwise: fill the ring for the first time.
-    ///
-    /// Fails with `EBUSY` when it is enabled.
-    pub(crate) fn prepare<R>(&mut self, f: impl FnOnce(&Context<'_>) -> R) -> Result<R> {
-        if self.running {
+    /// Runs `f` before the NAPI is enabled, for what only its poll may do otherwise: fill the ring
+    /// for the first time. Fails with `EBUSY` when it is enabled.
+    pub(crate) fn prepare<R>(&mut self, f: impl FnOnce(&Setup<'_>) -> R) -> Result<R> {
+        if self.instance.is_enabled() {
             return Err(EBUSY);
         }
-        let bh_off = bh::disable();
-        // INVARIANT: The NAPI is disabled and `self` is its only owner; bottom halves are off
-        // until `bh_off` goes.
-        let cx = Context {
-            napi: &self.instance,
-            // SAFETY: They are off until `bh_off` goes, after the last use of `cx`.
-            bh: unsafe { bh::Disabled::assume() },
-            redirected: Cell::new(false),
-        };
-        let result = f(&cx);
-        drop(bh_off);
-        Ok(result)
+        // `self` is borrowed, so that nobody enables it meanwhile.
+        Ok(f(&Setup(&self.instance)))
     }
 
     /// Lets polls run, on `state` (`napi_enable`). An enabled NAPI is stopped first. May sleep.
@@ -204,24 +255,27 @@ impl<T: Poll> Napi<T> {
         drop(self.stop(rtnl));
         // SAFETY: The NAPI is disabled: no poll looks at the pointer.
         unsafe { *self.instance.state.get() = KBox::into_raw(state).cast() };
-        // SAFETY: The NAPI has been added and is disabled. A poll may run from here on; it finds
-        // the state.
-        unsafe { bindings::napi_enable(self.instance.as_ptr()) };
-        self.running = true;
+        self.instance.enabled.store(true, Ordering::Relaxed);
+        // SAFETY: The NAPI has been added and is disabled, and RTNL is held. A poll may run from
+        // here on; it finds the state.
+        unsafe {
+            bindings::oxnic_netif_queue_set_napi(self.instance.as_ptr(), true);
+            bindings::napi_enable(self.instance.as_ptr());
+        }
     }
 
     /// Waits for a running poll to end, keeps further ones from running, and gives back what they
     /// worked on (`napi_disable`); `None` if it was not enabled. May sleep.
     pub(crate) fn stop(&mut self, _rtnl: &Rtnl) -> Option<KBox<T>> {
-        self.disable()
-    }
-
-    fn disable(&mut self) -> Option<KBox<T>> {
-        if !core::mem::take(&mut self.running) {
+        if !self.instance.is_enabled() {
             return None;
         }
-        // SAFETY: The NAPI is enabled.
-        unsafe { bindings::napi_disable(self.instance.as_ptr()) };
+        // SAFETY: The NAPI is enabled, and RTNL is held.
+        unsafe {
+            bindings::napi_disable(self.instance.as_ptr());
+            bindings::oxnic_netif_queue_set_napi(self.instance.as_ptr(), false);
+        }
+        self.instance.enabled.store(false, Ordering::Relaxed);
         // SAFETY: `start` put the pointer there, and no poll uses it any more.
         unsafe {
             let state = ptr::replace(self.instance.state.get(), ptr::null_mut());
@@ -258,8 +312,12 @@ impl<T: Poll> Napi<T> {
             // NAPI must not be completed in a poll without a budget.
             Polled::Done(work) if work < budget => {
                 // SAFETY: The poll has ended with less than its budget. From here on another poll
-                // may run: `state` is not used any more.
-                unsafe { bindings::napi_complete_done(napi, work as c_int) };
+                // may run: `state` is not used any more. The instance is: it is freed only after
+                // an RCU grace period, and this is a read-side section.
+                let over = unsafe { bindings::napi_complete_done(napi, work as c_int) };
+                if over && instance.interrupt.rearm() {
+                    instance.schedule(&cx);
+                }
                 work as c_int
             }
             _ => budget as c_int,
@@ -269,10 +327,14 @@ impl<T: Poll> Napi<T> {
 
 impl<T: Poll> Drop for Napi<T> {
     fn drop(&mut self) {
-        let state = self.disable();
-        // SAFETY: The NAPI was added to the device, which `_dev` keeps alive, and is disabled. This
-        // waits until nobody walks over it.
+        if self.instance.is_enabled() {
+            // Stopping it would need RTNL, and the poll would run on without its NAPI.
+            pr_err!("a NAPI was dropped while enabled; it and its device are leaked\n");
+            core::mem::forget((self.instance.clone(), self.dev.clone()));
+            return;
+        }
+        // SAFETY: The NAPI was added to the device, which `dev` keeps alive, and is disabled. Who
+        // walks over it is an RCU reader, for which the instance waits before it goes.
         unsafe { bindings::oxnic_netif_napi_del(self.instance.as_ptr()) };
-        drop(state);
     }
 }

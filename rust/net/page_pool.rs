@@ -10,7 +10,11 @@ use super::{
     napi::{self, Instance, Napi}, //
 };
 use crate::bindings;
-use core::{mem::MaybeUninit, ptr::NonNull, slice};
+use core::{
+    mem::MaybeUninit,
+    ptr::{self, NonNull},
+    slice,
+};
 use kernel::{error::from_err_ptr, prelude::*, sync::Arc};
 
 /// Size of a buffer in bytes: one page.
@@ -42,7 +46,7 @@ impl PagePool {
     /// A pool for receive queue `queue` of `dev`, allocated from by the polls of `napi`, that keeps
     /// about `size` pages at hand.
     ///
-    /// Fails with `ENOMEM`, and with `E2BIG` if `size` is over 32768.
+    /// Fails with `ENOMEM`.
     pub(crate) fn new<T: napi::Poll>(
         dev: &Device,
         napi: &Napi<T>,
@@ -71,12 +75,12 @@ impl PagePool {
 
     /// A buffer from the pool; `None` if there is no memory, or if `cx` is another NAPI's.
     #[inline]
-    pub(crate) fn alloc(&mut self, cx: &napi::Context<'_>) -> Option<Buffer> {
-        if cx.as_ptr() != self.napi.as_ptr() {
+    pub(crate) fn alloc<O: napi::Owner>(&mut self, cx: &O) -> Option<Buffer> {
+        if !ptr::eq(cx.instance(), &*self.napi) {
             return None;
         }
         // SAFETY: The context is the pool's own NAPI, so nobody else is on its allocation side.
-        let va = unsafe { bindings::oxnic_page_pool_alloc(self.ptr.as_ptr()) };
+        let va = unsafe { bindings::oxnic_page_pool_alloc(self.ptr.as_ptr(), O::MAY_SLEEP) };
         // INVARIANT: The page is ours.
         NonNull::new(va.cast()).map(Buffer)
     }
@@ -88,13 +92,20 @@ impl PagePool {
 
 impl Drop for PagePool {
     fn drop(&mut self) {
-        // SAFETY: The pool is ours; pages that are out keep it in existence.
+        if self.napi.is_enabled() {
+            // Its polls may be using the pool, and pages given back there would.
+            pr_err!("a page_pool was dropped while its NAPI is enabled; it is leaked\n");
+            core::mem::forget(self.napi.clone());
+            return;
+        }
+        // SAFETY: The pool is ours and not used by any poll; pages that are out keep it in
+        // existence.
         unsafe { bindings::page_pool_destroy(self.ptr.as_ptr()) };
     }
 }
 
 /// A buffer that is somebody's own: the ring's, an XDP buff's or this function's. Dropping it gives
-/// the page back to its pool, in any context.
+/// the page back to its pool; not in hard interrupts.
 ///
 /// # Invariants
 ///
@@ -116,9 +127,11 @@ impl Buffer {
 
     /// Gives the page back from inside a poll, at the least cost if the pool is that NAPI's.
     #[inline]
-    pub(crate) fn recycle(self, cx: &napi::Context<'_>) {
+    pub(crate) fn recycle(self, cx: &impl napi::Owner) {
         // SAFETY: The page is ours and is given up; the context is the NAPI that is being polled.
-        unsafe { bindings::oxnic_page_pool_recycle(cx.as_ptr(), self.into_raw().cast()) };
+        unsafe {
+            bindings::oxnic_page_pool_recycle(cx.instance().as_ptr(), self.into_raw().cast())
+        };
     }
 
     /// The start of the page, owned by the caller from here on.

@@ -60,8 +60,9 @@ impl SkBuff {
         // SAFETY: The linear part is `len - data_len` bytes from `data`; nobody writes to it while
         // we have a reference.
         unsafe {
-            let skb = &*self.as_ptr();
-            slice::from_raw_parts(skb.data, skb.len.wrapping_sub(skb.data_len) as usize)
+            let skb = self.as_ptr();
+            let len = (*skb).len.wrapping_sub((*skb).data_len);
+            slice::from_raw_parts((*skb).data, len as usize)
         }
     }
 

@@ -15,7 +15,6 @@ use super::{
 use crate::bindings;
 use core::{
     marker::PhantomData,
-    mem::MaybeUninit,
     ptr::{self, NonNull},
     slice,
     sync::atomic::{AtomicPtr, Ordering},
@@ -70,28 +69,61 @@ impl Prog {
         self.0.get()
     }
 
-    fn aux(&self) -> &bindings::bpf_prog_aux {
-        // SAFETY: Every loaded program has it, as long as itself.
-        unsafe { &*(*self.as_ptr()).aux }
-    }
-
     /// The id that `bpftool prog` shows.
     pub(crate) fn id(&self) -> u32 {
-        self.aux().id
+        ProgRef::new(self).id()
     }
 
     /// The program's name, at most 15 bytes.
     pub(crate) fn name(&self) -> &[u8] {
-        let name = &self.aux().name;
+        // SAFETY: Every loaded program has a name, which does not change as long as it lives; the
+        // name's type is bytes too.
+        let name = unsafe {
+            let aux = (*self.as_ptr()).aux;
+            &*(&raw const (*aux).name).cast::<[u8; PROG_NAME_LEN]>()
+        };
         let len = name.iter().position(|&c| c == 0).unwrap_or(name.len());
-        // SAFETY: The first `len` elements; both types are bytes.
-        unsafe { slice::from_raw_parts(name.as_ptr().cast(), len) }
+        name.get(..len).unwrap_or(name)
+    }
+}
+
+/// Length of a program's name with its NUL (`BPF_OBJ_NAME_LEN`).
+const PROG_NAME_LEN: usize = 16;
+
+/// A program that was published when a poll looked, lent to it. It may have lost its last
+/// reference since, so there is no way to an [`ARef`] from here.
+///
+/// # Invariants
+///
+/// Points to a program of type XDP that is not freed during `'cx`.
+#[derive(Clone, Copy)]
+pub(crate) struct ProgRef<'cx> {
+    ptr: NonNull<bindings::bpf_prog>,
+    _lifetime: PhantomData<&'cx Prog>,
+}
+
+impl<'cx> ProgRef<'cx> {
+    fn new(prog: &'cx Prog) -> Self {
+        Self {
+            ptr: NonNull::from(prog).cast(),
+            _lifetime: PhantomData,
+        }
+    }
+
+    fn as_ptr(self) -> *mut bindings::bpf_prog {
+        self.ptr.as_ptr()
+    }
+
+    /// The id that `bpftool prog` shows; 0 once the program has lost its last reference.
+    pub(crate) fn id(self) -> u32 {
+        // SAFETY: Every loaded program has it; it is written as a word.
+        unsafe { (&raw const (*(*self.as_ptr()).aux).id).read_volatile() }
     }
 
     /// Runs the program on a frame (`bpf_prog_run_xdp`): `prog->bpf_func(xdp, prog->insnsi)`. It
     /// may move the start and the end of the frame and change its bytes.
     #[inline]
-    pub(crate) fn run(&self, buff: &mut Buff<'_>, _cx: &napi::Context<'_>) -> Verdict {
+    pub(crate) fn run(self, buff: &mut Buff<'_>, _cx: &napi::Context<'_>) -> Verdict {
         // SAFETY: The program is valid and of type XDP; the frame is ours; this is a NAPI poll.
         let act = unsafe { bindings::oxnic_bpf_prog_run_xdp(self.as_ptr(), &mut buff.xdp) };
         Verdict::from(act)
@@ -157,14 +189,14 @@ impl fmt::Display for Verdict {
 
 /// Tells `xdp:xdp_exception` listeners that a frame was lost by `verdict`
 /// (`trace_xdp_exception`).
-pub(crate) fn trace_exception(dev: &Device, prog: &Prog, verdict: Verdict) {
+pub(crate) fn trace_exception(dev: &Device, prog: ProgRef<'_>, verdict: Verdict) {
     // SAFETY: Device and program are valid.
     unsafe { bindings::oxnic_trace_xdp_exception(dev.as_ptr(), prog.as_ptr(), verdict.number()) };
 }
 
 /// Says once in the kernel log that a program returned a number that is no verdict
 /// (`bpf_warn_invalid_xdp_action`).
-pub(crate) fn warn_invalid_action(dev: &Device, prog: &Prog, act: u32) {
+pub(crate) fn warn_invalid_action(dev: &Device, prog: ProgRef<'_>, act: u32) {
     // SAFETY: Device and program are valid.
     unsafe { bindings::bpf_warn_invalid_xdp_action(dev.as_ptr(), prog.as_ptr(), act) };
 }
@@ -188,7 +220,7 @@ impl ProgSlot {
     }
 
     /// Publishes `new` and returns what was there (`xchg`).
-    pub(crate) fn xchg(&self, new: Option<ARef<Prog>>) -> Option<ARef<Prog>> {
+    pub(crate) fn xchg(&self, new: Option<ARef<Prog>>, _rtnl: &Rtnl) -> Option<ARef<Prog>> {
         // SAFETY: The slot's reference to the old program goes over to the result.
         unsafe { own(self.0.swap(disown(new), Ordering::AcqRel)) }
     }
@@ -198,26 +230,30 @@ impl ProgSlot {
     pub(crate) fn write_once(&self, new: Option<ARef<Prog>>, _rtnl: &Rtnl) -> Option<ARef<Prog>> {
         let old = self.0.load(Ordering::Relaxed);
         self.0.store(disown(new), Ordering::Release);
-        // SAFETY: RTNL keeps other callers of this function out, so the slot's reference to the old
-        // program goes over to this result alone.
+        // SAFETY: RTNL keeps other writers out, so the slot's reference to the old program goes over
+        // to this result alone.
         unsafe { own(old) }
     }
 
     /// The published program, lent for as long as the poll runs (`READ_ONCE`).
     #[inline]
-    pub(crate) fn read_once<'cx>(&self, _cx: &'cx napi::Context<'_>) -> Option<&'cx Prog> {
+    pub(crate) fn read_once<'cx>(&self, _cx: &'cx napi::Context<'_>) -> Option<ProgRef<'cx>> {
         // Acquire costs nothing more than READ_ONCE on x86 and orders what the poll reads of the
         // program on every machine.
-        let ptr = self.0.load(Ordering::Acquire).cast::<Prog>();
-        // SAFETY: The slot had a reference when the pointer was read, inside an RCU read-side
+        let ptr = NonNull::new(self.0.load(Ordering::Acquire))?;
+        // INVARIANT: The slot had a reference when the pointer was read, inside an RCU read-side
         // section that lasts as long as `cx`.
-        unsafe { ptr.as_ref() }
+        Some(ProgRef {
+            ptr,
+            _lifetime: PhantomData,
+        })
     }
 }
 
 impl Drop for ProgSlot {
     fn drop(&mut self) {
-        drop(self.xchg(None));
+        // SAFETY: The slot's reference is given up with it.
+        drop(unsafe { own(*self.0.get_mut()) });
     }
 }
 
@@ -271,7 +307,6 @@ impl RxQueue {
                             slot,
                             raw_dev,
                             index.into(),
-                            0,
                         ))?;
                         to_result(bindings::xdp_rxq_info_reg_mem_model(
                             slot,
@@ -294,10 +329,10 @@ impl RxQueue {
         &self.dev
     }
 
-    /// The ring's page_pool.
+    /// A buffer from the ring's page_pool; see [`PagePool::alloc`].
     #[inline]
-    pub(crate) fn pool(self: Pin<&mut Self>) -> &mut PagePool {
-        self.project().pool
+    pub(crate) fn alloc(self: Pin<&mut Self>, cx: &impl napi::Owner) -> Option<Buffer> {
+        self.project().pool.alloc(cx)
     }
 }
 
@@ -315,11 +350,11 @@ impl PinnedDrop for RxQueue {
 /// # Invariants
 ///
 /// `xdp` describes a part of `buffer`, which is whole otherwise: head room in front, room for
-/// `struct skb_shared_info` behind. `xdp.rxq` lives as long as `'q`.
+/// `struct skb_shared_info` behind. `xdp.rxq` is that of `queue`.
 pub(crate) struct Buff<'q> {
     xdp: bindings::xdp_buff,
     buffer: Buffer,
-    queue: PhantomData<&'q RxQueue>,
+    queue: &'q RxQueue,
 }
 
 impl<'q> Buff<'q> {
@@ -349,7 +384,7 @@ impl<'q> Buff<'q> {
                 },
             },
             buffer,
-            queue: PhantomData,
+            queue,
         }
     }
 
@@ -368,7 +403,7 @@ impl<'q> Buff<'q> {
 
     /// Gives the buffer back to the pool from inside the poll, which is cheaper than dropping it.
     #[inline]
-    pub(crate) fn recycle(self, cx: &napi::Context<'_>) {
+    pub(crate) fn recycle(self, cx: &impl napi::Owner) {
         self.buffer.recycle(cx);
     }
 
@@ -392,13 +427,12 @@ impl<'q> Buff<'q> {
     #[inline]
     pub(crate) fn redirect(
         mut self,
-        dev: &Device,
-        prog: &Prog,
+        prog: ProgRef<'_>,
         cx: &napi::Context<'_>,
     ) -> Result<(), (Self, Error)> {
         // SAFETY: All are valid; this is the poll in which the program ran on this frame.
         let result = to_result(unsafe {
-            bindings::xdp_do_redirect(dev.as_ptr(), &mut self.xdp, prog.as_ptr())
+            bindings::xdp_do_redirect(self.queue.device().as_ptr(), &mut self.xdp, prog.as_ptr())
         });
         // Also after a failure: an earlier frame of the same map may wait in a queue.
         cx.set_redirected();
@@ -417,7 +451,7 @@ impl<'q> Buff<'q> {
 pub(crate) enum Command<'a> {
     /// `XDP_SETUP_PROG`: run this program on every frame from now on, or none.
     SetupProg {
-        /// The program, with a reference that goes over to the driver if it succeeds.
+        /// The program, with a reference for the driver.
         prog: Option<ARef<Prog>>,
     },
     /// `XDP_SETUP_PROG_HW`: run this program in the hardware.
@@ -466,9 +500,5 @@ pub(super) unsafe fn dispatch(
     callback(command)
 }
 
-const _: () = {
-    // `Buff::new` promises XDP programs this much.
-    assert!(HEADROOM >= 256);
-    // A zeroed `struct xdp_rxq_info` needs no destructor before it is registered.
-    assert!(!core::mem::needs_drop::<MaybeUninit<bindings::xdp_rxq_info>>());
-};
+// What `Buff::new` leaves in front of a frame is what XDP programs may count on.
+const _: () = assert!(HEADROOM >= 256);

@@ -166,6 +166,14 @@ impl<B, S: Store<Slot<B>>> Ring<B, S> {
         self.mask.wrapping_add(1)
     }
 
+    /// Whether the NIC has published more than what a driver had taken whose
+    /// [`position`](DriverSide::position) this is: for the end of a poll, which has no access to
+    /// its side any more.
+    #[inline]
+    pub fn has_completed_since(&self, position: u32) -> bool {
+        self.completed.0.load(Ordering::Acquire) != position
+    }
+
     /// Makes the two sides of a ring. A ring can be split once in its life; after that it is
     /// [`None`].
     pub fn split<H>(handle: H) -> Option<(NicSide<H>, DriverSide<H>)>
@@ -306,8 +314,13 @@ impl<H: Handle> DriverSide<H> {
     /// Whether there is a completed buffer to take.
     #[inline]
     pub fn has_completed(&self) -> bool {
-        let completed = self.handle.ring().completed.0.load(Ordering::Acquire);
-        self.next_to_clean != completed
+        self.handle.ring().has_completed_since(self.next_to_clean)
+    }
+
+    /// How far the driver has come, for [`Ring::has_completed_since`].
+    #[inline]
+    pub fn position(&self) -> u32 {
+        self.next_to_clean
     }
 }
 
@@ -345,7 +358,7 @@ impl<H: Handle> NicSide<H> {
     /// The next posted buffer, if there is one.
     #[inline]
     pub fn next_buffer(&mut self) -> Option<Fill<'_, H::Buffer>> {
-        if self.next_to_fill == self.posted && self.available() == 0 {
+        if self.is_exhausted() {
             return None;
         }
 
@@ -360,6 +373,13 @@ impl<H: Handle> NicSide<H> {
             completion: &mut entry.completion,
             next_to_fill: &mut self.next_to_fill,
         })
+    }
+
+    /// Whether no posted buffer is left to be filled. Looks at the driver's index only if the NIC
+    /// has used up what it knew of.
+    #[inline]
+    pub fn is_exhausted(&mut self) -> bool {
+        self.next_to_fill == self.posted && self.available() == 0
     }
 
     /// Shows the driver all buffers completed so far, and returns how many are new to it. Once per

@@ -109,6 +109,12 @@ where
         self.nic.available()
     }
 
+    /// Whether there is no buffer for a further frame.
+    #[inline]
+    pub fn is_full(&mut self) -> bool {
+        self.nic.is_exhausted()
+    }
+
     /// Puts a frame into the ring and returns its length on the wire in bytes, padding included.
     /// The driver does not see it before the [`flush`](Self::flush).
     #[inline]
