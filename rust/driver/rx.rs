@@ -111,13 +111,12 @@ impl RxRing {
         )
     }
 
-    /// Connects the ring to the wire, or with `None` takes it off. No frame gets into the ring any
-    /// more when this returns.
-    fn connect(&self, inlet: Option<RxInlet>) {
+    /// Connects the ring to the wire, or with `None` takes it off, and returns what was connected:
+    /// no frame gets in there any more.
+    fn connect(&self, inlet: Option<RxInlet>) -> Option<RxInlet> {
         let bh = bh::disable();
         let old = core::mem::replace(&mut *self.inlet.lock(&bh), inlet);
-        drop(bh);
-        drop(old);
+        old
     }
 }
 
@@ -195,7 +194,8 @@ impl ReadyRing {
             nic,
         } = self;
         running.napi.start(poll, rtnl);
-        running.ring.connect(Some(RxInlet {
+        // The ring was down, so there was no inlet.
+        let _ = running.ring.connect(Some(RxInlet {
             wire: Inlet::new(nic, max_len),
             line: running.line.clone(),
             napi: running.napi.instance().clone(),
@@ -207,8 +207,11 @@ impl ReadyRing {
 impl RunningRing {
     /// Takes the ring down: frames in it are counted as lost, `peer`'s waiting queues go on.
     pub(crate) fn stop(mut self, peer: &Port, rtnl: &Rtnl) {
-        self.ring.connect(None);
-        drop(self.napi.stop(rtnl));
+        let inlet = self.ring.connect(None);
+        let poll = self.napi.stop(rtnl);
+        if let (Some(inlet), Some(poll)) = (inlet, poll) {
+            KBox::into_inner(poll).end(inlet.wire.into_nic());
+        }
         peer.wake(self.ring.waiters.take(), &bh::disable());
     }
 }
@@ -305,13 +308,20 @@ impl RxPoll {
         self.descriptors.doorbell();
         complete
     }
-}
 
-impl Drop for RxPoll {
-    fn drop(&mut self) {
-        // The ring is off the wire: what is still in it reaches nobody.
-        while self.descriptors.take().is_some() {
-            self.ring.stats.down.add(1);
+    /// Ends polling a ring that is off the wire, whose NIC's side `nic` is: what is still in it
+    /// reaches nobody, and all buffers go back to the pool before the pool goes.
+    fn end(self, nic: NicSide<Arc<DescRing>>) {
+        let Self {
+            mut descriptors,
+            queue,
+            ring,
+            ..
+        } = self;
+        while descriptors.take().is_some() {
+            ring.stats.down.add(1);
         }
+        descriptors.end(nic);
+        drop(queue);
     }
 }

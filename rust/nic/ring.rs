@@ -21,7 +21,10 @@
 //! side did to a slot happens before its `Release` store of its index, and the other side touches
 //! the slot only after an `Acquire` load that showed it that index.
 
-use core::{marker::PhantomData, ptr::NonNull};
+use core::{
+    marker::PhantomData,
+    ptr::{self, NonNull},
+};
 
 use super::{
     rss::HashType,
@@ -309,6 +312,21 @@ impl<H: Handle> DriverSide<H> {
         let buffer = entry.buffer.take()?;
         self.next_to_clean = self.next_to_clean.wrapping_add(1);
         Some((buffer, entry.completion))
+    }
+
+    /// Ends the ring whose other side `nic` is: every buffer in it is dropped, wherever it is. A
+    /// ring that is not ended drops them only when the last handle goes.
+    pub fn end(mut self, nic: NicSide<H>) {
+        if !ptr::eq(self.handle.ring(), nic.handle.ring()) {
+            return;
+        }
+        while self.next_to_clean != self.next_to_use {
+            // SAFETY: The handle keeps the ring alive.
+            let entry = unsafe { self.slots.entry(self.next_to_clean) };
+            // SAFETY: Both sides of the ring are here, so nobody else accesses a slot.
+            drop(unsafe { (*entry).buffer.take() });
+            self.next_to_clean = self.next_to_clean.wrapping_add(1);
+        }
     }
 
     /// Whether there is a completed buffer to take.

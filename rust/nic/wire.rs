@@ -97,6 +97,11 @@ where
         Self { nic, max_len }
     }
 
+    /// The NIC's side of the ring, off the wire.
+    pub fn into_nic(self) -> NicSide<H> {
+        self.nic
+    }
+
     /// Changes the length of the longest frame that is let in, in bytes, without FCS.
     pub fn set_max_len(&mut self, max_len: usize) {
         self.max_len = max_len;

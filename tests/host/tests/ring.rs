@@ -192,6 +192,47 @@ fn every_buffer_is_dropped_once() {
     assert_eq!(alive.load(Ordering::Relaxed), 0);
 }
 
+/// Buffers that are new, posted, filled and published all go when the ring is ended, although
+/// somebody still has a handle.
+#[test]
+fn an_ended_ring_is_empty() {
+    let alive = Arc::new(AtomicUsize::new(0));
+    let shared = Arc::new(Ring::new(slots(8)).unwrap());
+    let (mut nic, mut driver) = Ring::split(shared.clone()).unwrap();
+    for id in 0..8 {
+        assert!(driver.post(Counted::new(id, &alive)).is_ok());
+        if id == 5 {
+            driver.doorbell();
+        }
+    }
+    for id in 0..4 {
+        nic.next_buffer().unwrap().complete(completion(id));
+        if id == 2 {
+            nic.publish();
+        }
+    }
+    drop(driver.take());
+    assert_eq!(alive.load(Ordering::Relaxed), 7);
+    driver.end(nic);
+    assert_eq!(alive.load(Ordering::Relaxed), 0);
+    drop(shared);
+}
+
+/// With the side of another ring nothing is touched: its NIC may still write.
+#[test]
+fn a_ring_is_ended_with_its_own_nic_only() {
+    let alive = Arc::new(AtomicUsize::new(0));
+    let (mut nic, mut driver) = ring(4);
+    let (other, _) = ring(4);
+    assert!(driver.post(Counted::new(1, &alive)).is_ok());
+    driver.doorbell();
+    driver.end(other);
+    assert_eq!(alive.load(Ordering::Relaxed), 1);
+    assert_eq!(nic.next_buffer().unwrap().buffer().id, 1);
+    drop(nic);
+    assert_eq!(alive.load(Ordering::Relaxed), 0);
+}
+
 #[test]
 fn hands_over_between_threads() {
     const FRAMES: u64 = if cfg!(miri) { 200 } else { 200_000 };
