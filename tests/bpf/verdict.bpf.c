@@ -36,7 +36,8 @@ int verdict(struct xdp_md *ctx)
 	if (!probe)
 		return XDP_PASS;
 
-	act = probe->verdict;
+	/* One that came back by XDP_TX must not go to and fro for ever. */
+	act = probe->mark ? XDP_PASS : probe->verdict;
 	count = bpf_map_lookup_elem(&counts, &act);
 	if (count)
 		__sync_fetch_and_add(count, 1);

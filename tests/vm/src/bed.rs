@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The test bed: two joined ports, each in a namespace of its own.
+
+use crate::{
+    bpf::Program,
+    host::{ensure_eq, netns::Netns, wait_until},
+    nl::{link, link::Link, Refused},
+    stats::{Counters, Snapshot},
+    wire::Mac,
+};
+use anyhow::{anyhow, Context, Result};
+use nix::{errno::Errno, net::if_::if_nametoindex};
+use std::{thread, time::Duration};
+
+pub const NS_A: &str = "oxa";
+pub const NS_B: &str = "oxb";
+
+/// So long that a queueing discipline never drops what the tests send.
+const TX_QUEUE_LEN: u32 = 10_000;
+/// Without a frame for so long the wire is taken to be quiet: longer than TCP puts off what it
+/// has to acknowledge.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// A network device in a namespace.
+#[derive(Clone, Debug)]
+pub struct Port {
+    pub ns: Netns,
+    pub name: String,
+    pub ifindex: u32,
+}
+
+impl Port {
+    /// A device that is in the namespace already.
+    pub fn find(ns: &Netns, name: &str) -> Result<Self> {
+        let ifindex = ns
+            .enter(|| if_nametoindex(name).with_context(|| format!("there is no device {name}")))?;
+
+        Ok(Self {
+            ns: ns.clone(),
+            name: name.to_owned(),
+            ifindex,
+        })
+    }
+
+    /// Moves a device from the initial namespace.
+    pub fn moved(name: &str, ns: &Netns, ns_name: &str) -> Result<Self> {
+        Netns::initial().ip(&format!(
+            "link set {name} netns {ns_name} txqueuelen {TX_QUEUE_LEN}"
+        ))?;
+        Self::find(ns, name)
+    }
+
+    /// `ip link set dev PORT ...`
+    pub fn set(&self, what: &str) -> Result<()> {
+        self.ns
+            .ip(&format!("link set dev {} {what}", self.name))
+            .map(drop)
+    }
+
+    /// What `ip link set dev PORT ...` says when it has to fail.
+    pub fn set_refusal(&self, what: &str) -> Result<String> {
+        self.ns
+            .ip_refusal(&format!("link set dev {} {what}", self.name))
+    }
+
+    /// `ethtool OPTION PORT ...`
+    pub fn ethtool(&self, option: &str, rest: &str) -> Result<String> {
+        self.ns
+            .exec(&format!("ethtool {option} {} {rest}", self.name))
+    }
+
+    /// Switches a kind of message on or off.
+    pub fn msglvl(&self, what: &str) -> Result<()> {
+        self.ethtool("-s", &format!("msglvl {what}")).map(drop)
+    }
+
+    pub fn link(&self) -> Result<Link> {
+        self.ns.enter(|| Link::get(self.ifindex))
+    }
+
+    pub fn mac(&self) -> Result<Mac> {
+        self.link()?
+            .mac
+            .try_into()
+            .map_err(|_| anyhow!("{} has no Ethernet address", self.name))
+    }
+
+    pub fn counters(&self) -> Result<Counters> {
+        Ok(Counters::parse(&self.ethtool("-S", "")?))
+    }
+
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        // In this order a frame still under way shows up as a difference, never as a match.
+        let counters = self.counters()?;
+
+        Ok(Snapshot {
+            name: self.name.clone(),
+            counters,
+            link: self.link()?,
+        })
+    }
+
+    /// Attaches a program by netlink in driver mode.
+    pub fn attach(&self, program: &Program) -> Result<()> {
+        self.try_attach(Some(program), link::XDP_FLAGS_DRV_MODE, None)?
+            .with_context(|| format!("attaching program {} to {}", program.id, self.name))
+    }
+
+    pub fn detach(&self) -> Result<()> {
+        self.try_attach(None, link::XDP_FLAGS_DRV_MODE, None)?
+            .with_context(|| format!("detaching from {}", self.name))
+    }
+
+    /// Attaches or detaches with any flags; the inner error is the kernel's refusal.
+    pub fn try_attach(
+        &self,
+        program: Option<&Program>,
+        flags: u32,
+        expected: Option<Option<&Program>>,
+    ) -> Result<Result<(), Refused>> {
+        let fd = program.map(Program::fd).transpose()?;
+        let expected = expected
+            .map(|old| old.map(Program::fd).transpose())
+            .transpose()?;
+
+        match self
+            .ns
+            .enter(|| link::set_xdp(self.ifindex, fd, flags, expected))
+        {
+            Ok(()) => Ok(Ok(())),
+            Err(error) => error.downcast::<Refused>().map(Err),
+        }
+    }
+
+    /// Fails unless the kernel refuses to attach, with this error and a reason that contains
+    /// `reason`.
+    pub fn attach_refused(
+        &self,
+        program: Option<&Program>,
+        flags: u32,
+        expected: Option<Option<&Program>>,
+        errno: Errno,
+        reason: &str,
+    ) -> Result<()> {
+        let Err(refused) = self.try_attach(program, flags, expected)? else {
+            anyhow::bail!(
+                "{}: attached with flags {flags:#x} instead of {errno:?}",
+                self.name
+            );
+        };
+
+        ensure_eq!(
+            refused.errno,
+            errno,
+            "{}: refusal (\"{}\")",
+            self.name,
+            refused.reason
+        );
+        anyhow::ensure!(
+            refused.reason.contains(reason),
+            "{}: reason: expected \"{reason}\", found \"{}\"",
+            self.name,
+            refused.reason
+        );
+        Ok(())
+    }
+
+    /// Waits until the port's receive rings have handed out `count` frames altogether.
+    pub fn wait_received(&self, count: u64) -> Result<()> {
+        let mut found = 0;
+
+        wait_until(&format!("{} receives {count} frames", self.name), || {
+            found = self.link()?.stat("rx_packets")?;
+            Ok(found >= count)
+        })
+        .with_context(|| format!("{} has received {found} frames", self.name))
+    }
+
+    /// Waits until `count` frames have arrived at the port, received or lost in front of a ring.
+    pub fn wait_accounted(&self, count: u64) -> Result<()> {
+        let mut found = 0;
+
+        wait_until(&format!("{count} frames arrive at {}", self.name), || {
+            let link = self.link()?;
+            found = link.stat("rx_packets")?
+                + link.stat("rx_missed_errors")?
+                + link.stat("rx_length_errors")?;
+            Ok(found >= count)
+        })
+        .with_context(|| format!("{found} frames have arrived at {}", self.name))
+    }
+
+    pub fn wait_running(&self, running: bool) -> Result<()> {
+        let state = if running { "up" } else { "down" };
+
+        wait_until(&format!("the link of {} is {state}", self.name), || {
+            Ok(self.link()?.running == running)
+        })
+    }
+}
+
+/// Ports `ox0` in namespace A and `ox1` in namespace B, down at first.
+#[derive(Clone, Debug)]
+pub struct Bed {
+    pub a: Port,
+    pub b: Port,
+}
+
+impl Bed {
+    /// Sets up namespaces for the first pair of a module just loaded.
+    pub fn make() -> Result<Self> {
+        // Some disciplines drop what waits too long, and a test that fills a ring makes it wait.
+        Netns::initial().sysctl("core/default_qdisc", "pfifo_fast")?;
+        let ns_a = Netns::create(NS_A)?;
+        let ns_b = Netns::create(NS_B)?;
+
+        Ok(Self {
+            a: Port::moved("ox0", &ns_a, NS_A)?,
+            b: Port::moved("ox1", &ns_b, NS_B)?,
+        })
+    }
+
+    /// Brings both ports up and waits for the link.
+    pub fn up(&self) -> Result<()> {
+        self.a.set("up")?;
+        self.b.set("up")?;
+        self.a.wait_running(true)?;
+        self.b.wait_running(true)
+    }
+
+    /// Both ports' counters, taken while nothing moved: what the stack sends by itself (a late
+    /// acknowledgement, say) would else be in one port's and not yet in the other's.
+    pub fn settled(&self) -> Result<(Snapshot, Snapshot)> {
+        let frames = || -> Result<[u64; 4]> {
+            let (a, b) = (self.a.link()?, self.b.link()?);
+
+            Ok([
+                a.stat("rx_packets")?,
+                a.stat("tx_packets")?,
+                b.stat("rx_packets")?,
+                b.stat("tx_packets")?,
+            ])
+        };
+        let mut quiet = None;
+
+        wait_until("the wire is quiet", || {
+            let before = frames()?;
+
+            thread::sleep(QUIET);
+            let both = (self.a.snapshot()?, self.b.snapshot()?);
+            quiet = (frames()? == before).then_some(both);
+            Ok(quiet.is_some())
+        })?;
+        quiet.ok_or_else(|| anyhow!("the wire is not quiet"))
+    }
+
+    /// As [`Bed::up`], with IPv4 and IPv6 addresses on both ports and neighbours known.
+    pub fn up_with_addresses(&self) -> Result<()> {
+        for (port, v4, v6) in [(&self.a, V4[0], V6[0]), (&self.b, V4[1], V6[1])] {
+            let name = &port.name;
+
+            for (key, value) in [
+                ("router_solicitations", "0"),
+                ("accept_dad", "0"),
+                ("accept_ra", "0"),
+                ("disable_ipv6", "0"),
+            ] {
+                port.ns.sysctl(&format!("ipv6/conf/{name}/{key}"), value)?;
+            }
+            port.ns.ip("link set dev lo up")?;
+            port.ns.ip(&format!("addr add {v4}/24 dev {name}"))?;
+            port.ns.ip(&format!("addr add {v6}/64 dev {name} nodad"))?;
+        }
+        self.up()?;
+        for (port, peer, at) in [(&self.a, &self.b, 1), (&self.b, &self.a, 0)] {
+            let mac = mac_text(&peer.mac()?);
+
+            for address in [V4[at], V6[at]] {
+                port.ns.ip(&format!(
+                    "neigh replace {address} lladdr {mac} nud permanent dev {}",
+                    port.name
+                ))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// IPv4 addresses of the ports A and B.
+pub const V4: [&str; 2] = ["10.77.0.1", "10.77.0.2"];
+/// IPv6 addresses of the ports A and B.
+pub const V6: [&str; 2] = ["fd77::1", "fd77::2"];
+
+pub fn mac_text(mac: &Mac) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}

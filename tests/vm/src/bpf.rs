@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! BPF programs: loading, their maps, and the ids the kernel knows them by.
+
+use crate::host::wait_until;
+use anyhow::{anyhow, Context, Result};
+use aya::{
+    maps::{Array, Map},
+    programs::{loaded_programs, Xdp},
+    Ebpf, EbpfLoader, Pod,
+};
+use std::{
+    collections::BTreeSet,
+    env,
+    os::fd::{AsFd, BorrowedFd},
+    path::PathBuf,
+};
+
+/// An XDP program in the kernel, together with the maps of its object file. Nothing attaches it
+/// by itself; dropping this gives up the test's reference.
+pub struct Program {
+    object: Ebpf,
+    name: String,
+    pub id: u32,
+}
+
+impl Program {
+    /// Loads the program `name` of `file.bpf.o`.
+    pub fn load(file: &str, name: &str) -> Result<Self> {
+        let mut object = load_object(file)?;
+        let program = xdp_mut(&mut object, name)?;
+
+        program.load().with_context(|| format!("loading {name}"))?;
+        let id = program.info()?.id();
+
+        Ok(Self {
+            object,
+            name: name.to_owned(),
+            id,
+        })
+    }
+
+    /// A program of `samples/bpf`: file, function and section name are one.
+    pub fn sample(name: &str) -> Result<Self> {
+        Self::load(name, name)
+    }
+
+    pub fn fd(&self) -> Result<BorrowedFd<'_>> {
+        let program: &Xdp = self
+            .object
+            .program(&self.name)
+            .ok_or_else(|| anyhow!("no program {}", self.name))?
+            .try_into()?;
+
+        Ok(program.fd()?.as_fd())
+    }
+
+    /// The program as aya sees it, for links.
+    pub fn xdp(&mut self) -> Result<&mut Xdp> {
+        xdp_mut(&mut self.object, &self.name)
+    }
+
+    pub fn object(&mut self) -> &mut Ebpf {
+        &mut self.object
+    }
+
+    /// Reads an element of an array map.
+    pub fn read<V: Pod>(&self, map: &str, index: u32) -> Result<V> {
+        let map = self
+            .object
+            .map(map)
+            .ok_or_else(|| anyhow!("no map {map}"))?;
+
+        Ok(Array::<_, V>::try_from(map)?.get(&index, 0)?)
+    }
+
+    /// Writes an element of an array map.
+    pub fn write<V: Pod>(&mut self, map: &str, index: u32, value: V) -> Result<()> {
+        let map = self
+            .object
+            .map_mut(map)
+            .ok_or_else(|| anyhow!("no map {map}"))?;
+
+        Ok(Array::<_, V>::try_from(map)?.set(index, value, 0)?)
+    }
+
+    /// Takes a map out of the program; it can then outlive it.
+    pub fn take_map(&mut self, map: &str) -> Result<Map> {
+        self.object
+            .take_map(map)
+            .ok_or_else(|| anyhow!("no map {map}"))
+    }
+
+    /// How many frames a program of `count.bpf.c` has seen.
+    pub fn seen(&self) -> Result<u64> {
+        self.read("seen", 0)
+    }
+}
+
+fn xdp_mut<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
+    Ok(object
+        .program_mut(name)
+        .ok_or_else(|| anyhow!("no program {name}"))?
+        .try_into()?)
+}
+
+/// The path of a compiled program.
+pub fn path(file: &str) -> Result<PathBuf> {
+    let folder = env::var("OXNIC_BPF").context("OXNIC_BPF names no folder")?;
+
+    Ok(PathBuf::from(folder).join(format!("{file}.bpf.o")))
+}
+
+fn load_object(file: &str) -> Result<Ebpf> {
+    let path = path(file)?;
+
+    // Nothing here needs the kernel's own types, and reading them takes long under emulation.
+    EbpfLoader::new()
+        .btf(None)
+        .load_file(&path)
+        .with_context(|| format!("loading {}", path.display()))
+}
+
+/// The ids of all programs in the kernel.
+pub fn program_ids() -> Result<BTreeSet<u32>> {
+    loaded_programs()
+        .map(|info| info.map(|info| info.id()))
+        // A program can go between being listed and being looked at.
+        .filter(|id| !matches!(id, Err(e) if is_gone(e)))
+        .collect::<Result<_, _>>()
+        .context("listing BPF programs")
+}
+
+fn is_gone(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+
+    while let Some(e) = cause {
+        if let Some(io) = e.downcast_ref::<std::io::Error>() {
+            return io.kind() == std::io::ErrorKind::NotFound;
+        }
+        cause = e.source();
+    }
+    false
+}
+
+/// Waits until the kernel has freed a program: its last reference was dropped and a grace period
+/// went by.
+pub fn wait_freed(id: u32) -> Result<()> {
+    wait_until(&format!("program {id} is freed"), || {
+        Ok(!program_ids()?.contains(&id))
+    })
+}

@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Attaching, replacing and detaching, by netlink and by BPF link, in every mode.
+
+use crate::{
+    bed::{Bed, Port, NS_B},
+    bpf::{self, wait_freed, Program},
+    harness::Case,
+    host::{ensure_eq, module, netns::Netns, wait_until},
+    nl::link::{
+        XDP_FLAGS_DRV_MODE, XDP_FLAGS_HW_MODE, XDP_FLAGS_REPLACE, XDP_FLAGS_SKB_MODE,
+        XDP_FLAGS_UPDATE_IF_NOEXIST,
+    },
+    wire::{packet::Sender, probe::Probe},
+};
+use anyhow::{anyhow, bail, ensure, Result};
+use aya::programs::{
+    xdp::{XdpLink, XdpLinkId},
+    ProgramError, XdpFlags,
+};
+use nix::errno::Errno;
+
+const MODE_NONE: u64 = 0;
+const MODE_DRIVER: u64 = 1;
+const MODE_GENERIC: u64 = 2;
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::ports("attach::modes_of_ip_link", "", modes),
+        Case::ports("attach::offload_is_refused", "", offload),
+        Case::ports("attach::only_if_none", "", only_if_none),
+        Case::ports("attach::expected_program", "", expected_program),
+        Case::ports(
+            "attach::native_and_generic_exclude_each_other",
+            "",
+            native_and_generic,
+        ),
+        Case::ports("attach::bpf_link", "", bpf_link),
+        Case::ports(
+            "attach::bpf_link_and_netlink_exclude_each_other",
+            "",
+            link_and_netlink,
+        ),
+        Case::ports("attach::bpf_link_survives_rmmod", "", link_and_rmmod),
+        Case::ports("attach::while_down", "", while_down),
+        Case::ports("attach::rmmod_frees_the_program", "", rmmod_frees),
+        Case::ports("attach::netns_deletion_keeps_the_program", "", netns_keeps),
+    ]
+}
+
+fn expect_attached(port: &Port, mode: u64, id: Option<u32>) -> Result<()> {
+    let link = port.link()?;
+    let (driver, generic) = match mode {
+        MODE_DRIVER => (id, None),
+        MODE_GENERIC => (None, id),
+        _ => (None, None),
+    };
+
+    ensure_eq!(link.xdp_mode, mode, "{}: IFLA_XDP_ATTACHED", port.name);
+    ensure_eq!(
+        link.xdp_driver_id,
+        driver,
+        "{}: program in driver mode",
+        port.name
+    );
+    ensure_eq!(
+        link.xdp_generic_id,
+        generic,
+        "{}: program in generic mode",
+        port.name
+    );
+    Ok(())
+}
+
+/// Sends `count` frames to port B, which is said to have received `before`.
+fn send(bed: &Bed, before: u64, count: u32) -> Result<u64> {
+    Sender::open(&bed.a)?.send_flow(&Probe::new(1, 0), count)?;
+    bed.b.wait_received(before + u64::from(count))?;
+    Ok(before + u64::from(count))
+}
+
+/// `ip link set dev ox1 xdp|xdpdrv|xdpgeneric obj ... sec xdp`, as people do it.
+fn modes(bed: &Bed) -> Result<()> {
+    let object = bpf::path("xdp_drop")?;
+    let object = object.display();
+    let mut received = 0;
+    let mut dropped = 0;
+
+    bed.up()?;
+    for (word, mode) in [
+        ("xdp", MODE_DRIVER),
+        ("xdpdrv", MODE_DRIVER),
+        ("xdpgeneric", MODE_GENERIC),
+    ] {
+        bed.b.set(&format!("{word} obj {object} sec xdp"))?;
+        let link = bed.b.link()?;
+        let id = link
+            .xdp_driver_id
+            .or(link.xdp_generic_id)
+            .ok_or_else(|| anyhow!("{word}: nothing attached"))?;
+        expect_attached(&bed.b, mode, Some(id))?;
+
+        received = send(bed, received, 3)?;
+        if mode == MODE_DRIVER {
+            dropped += 3;
+        }
+        // The driver has no part in what generic XDP does.
+        bed.b
+            .counters()?
+            .expect_rx(word, &[("xdp_drop", dropped), ("packets", received)])?;
+
+        bed.b.set(&format!("{word} off"))?;
+        expect_attached(&bed.b, MODE_NONE, None)?;
+        wait_freed(id)?;
+    }
+    Ok(())
+}
+
+fn offload(bed: &Bed) -> Result<()> {
+    let program = Program::sample("xdp_pass")?;
+    let object = bpf::path("xdp_pass")?;
+
+    bed.b
+        .set_refusal(&format!("xdpoffload obj {} sec xdp", object.display()))?;
+    match bed.b.try_attach(Some(&program), XDP_FLAGS_HW_MODE, None)? {
+        Err(refused) if matches!(refused.errno, Errno::EOPNOTSUPP | Errno::EINVAL) => {}
+        result => bail!("offload: expected EOPNOTSUPP or EINVAL, found {result:?}"),
+    }
+    expect_attached(&bed.b, MODE_NONE, None)
+}
+
+fn only_if_none(bed: &Bed) -> Result<()> {
+    let (first, second) = (Program::sample("xdp_pass")?, Program::sample("xdp_drop")?);
+    let flags = XDP_FLAGS_DRV_MODE | XDP_FLAGS_UPDATE_IF_NOEXIST;
+
+    bed.b.try_attach(Some(&first), flags, None)??;
+    bed.b
+        .attach_refused(Some(&second), flags, None, Errno::EBUSY, "already attached")?;
+    expect_attached(&bed.b, MODE_DRIVER, Some(first.id))
+}
+
+fn expected_program(bed: &Bed) -> Result<()> {
+    let (first, second) = (Program::sample("xdp_pass")?, Program::sample("xdp_drop")?);
+    let flags = XDP_FLAGS_DRV_MODE | XDP_FLAGS_REPLACE;
+    let mismatch = "does not match expected";
+
+    bed.b.attach_refused(
+        Some(&second),
+        flags,
+        Some(Some(&first)),
+        Errno::EEXIST,
+        mismatch,
+    )?;
+    expect_attached(&bed.b, MODE_NONE, None)?;
+
+    bed.b.try_attach(Some(&first), flags, Some(None))??;
+    expect_attached(&bed.b, MODE_DRIVER, Some(first.id))?;
+
+    bed.b.attach_refused(
+        Some(&second),
+        flags,
+        Some(Some(&second)),
+        Errno::EEXIST,
+        mismatch,
+    )?;
+    bed.b
+        .attach_refused(Some(&second), flags, Some(None), Errno::EEXIST, mismatch)?;
+    bed.b
+        .attach_refused(None, flags, Some(Some(&second)), Errno::EEXIST, mismatch)?;
+    expect_attached(&bed.b, MODE_DRIVER, Some(first.id))?;
+
+    bed.b
+        .try_attach(Some(&second), flags, Some(Some(&first)))??;
+    expect_attached(&bed.b, MODE_DRIVER, Some(second.id))?;
+
+    bed.b.try_attach(None, flags, Some(Some(&second)))??;
+    expect_attached(&bed.b, MODE_NONE, None)
+}
+
+fn native_and_generic(bed: &Bed) -> Result<()> {
+    let (first, second) = (Program::sample("xdp_pass")?, Program::sample("xdp_drop")?);
+    let reason = "Native and generic XDP can't be active at the same time";
+
+    bed.b.attach(&first)?;
+    bed.b.attach_refused(
+        Some(&second),
+        XDP_FLAGS_SKB_MODE,
+        None,
+        Errno::EEXIST,
+        reason,
+    )?;
+    expect_attached(&bed.b, MODE_DRIVER, Some(first.id))?;
+    bed.b.detach()?;
+
+    bed.b
+        .try_attach(Some(&second), XDP_FLAGS_SKB_MODE, None)??;
+    bed.b.attach_refused(
+        Some(&first),
+        XDP_FLAGS_DRV_MODE,
+        None,
+        Errno::EEXIST,
+        reason,
+    )?;
+    expect_attached(&bed.b, MODE_GENERIC, Some(second.id))
+}
+
+/// `BPF_LINK_CREATE`; the program keeps the link until it is taken out.
+fn link_create(port: &Port, program: &mut Program) -> Result<XdpLinkId, ProgramError> {
+    let mut outcome = None;
+    let attached = port.ns.enter(|| {
+        outcome = Some(
+            program
+                .xdp()?
+                .attach_to_if_index(port.ifindex, XdpFlags::DRV_MODE),
+        );
+        Ok(())
+    });
+
+    match (attached, outcome) {
+        (Ok(()), Some(result)) => result,
+        (error, _) => panic!("creating a link: {error:?}"),
+    }
+}
+
+fn linked(port: &Port, program: &mut Program) -> Result<XdpLink> {
+    let id = link_create(port, program)?;
+
+    Ok(program.xdp()?.take_link(id)?)
+}
+
+fn bpf_link(bed: &Bed) -> Result<()> {
+    let mut first = Program::load("count", "count_drop")?;
+    let mut second = Program::load("count", "count_pass")?;
+
+    bed.up()?;
+    let link = linked(&bed.b, &mut first)?;
+    expect_attached(&bed.b, MODE_DRIVER, Some(first.id))?;
+    let received = send(bed, 0, 5)?;
+    ensure_eq!(first.seen()?, 5, "frames the first program saw");
+
+    // BPF_LINK_UPDATE; the link now belongs to the second program's object.
+    let id = second.xdp()?.attach_to_link(link)?;
+    expect_attached(&bed.b, MODE_DRIVER, Some(second.id))?;
+    let gone = first.id;
+    let seen = first.seen()?;
+    drop(first);
+    wait_freed(gone)?;
+    let received = send(bed, received, 7)?;
+    ensure_eq!(seen, 5, "frames the first program saw in the end");
+    ensure_eq!(second.seen()?, 7, "frames the second program saw");
+
+    // Closing the last descriptor of a link detaches it, at once or a moment later.
+    drop(second.xdp()?.take_link(id)?);
+    wait_until("the closed link is detached", || {
+        Ok(bed.b.link()?.xdp_mode == MODE_NONE)
+    })?;
+    send(bed, received, 3)?;
+    ensure_eq!(
+        second.seen()?,
+        7,
+        "frames the second program saw in the end"
+    );
+    let gone = second.id;
+    drop(second);
+    wait_freed(gone)
+}
+
+fn link_and_netlink(bed: &Bed) -> Result<()> {
+    let mut first = Program::sample("xdp_pass")?;
+    let mut second = Program::sample("xdp_drop")?;
+
+    let link = linked(&bed.b, &mut first)?;
+    let reason = "Can't replace active BPF XDP link";
+    bed.b.attach_refused(
+        Some(&second),
+        XDP_FLAGS_DRV_MODE,
+        None,
+        Errno::EBUSY,
+        reason,
+    )?;
+    bed.b
+        .attach_refused(None, XDP_FLAGS_DRV_MODE, None, Errno::EBUSY, reason)?;
+    expect_attached(&bed.b, MODE_DRIVER, Some(first.id))?;
+    drop(link);
+    wait_until("the closed link is detached", || {
+        Ok(bed.b.link()?.xdp_mode == MODE_NONE)
+    })?;
+
+    bed.b.attach(&first)?;
+    ensure!(
+        link_create(&bed.b, &mut second).is_err(),
+        "a link replaced a program of netlink's"
+    );
+    expect_attached(&bed.b, MODE_DRIVER, Some(first.id))
+}
+
+/// The module goes while a link is held: the link loses its device, not its program.
+fn link_and_rmmod(bed: &Bed) -> Result<()> {
+    let mut program = Program::sample("xdp_pass")?;
+    let id = program.id;
+
+    bed.up()?;
+    let link = linked(&bed.b, &mut program)?;
+    send(bed, 0, 5)?;
+    module::unload()?;
+    ensure!(
+        bpf::program_ids()?.contains(&id),
+        "program {id} is gone although a link holds it"
+    );
+    drop(link);
+    drop(program);
+    wait_freed(id)
+}
+
+fn while_down(bed: &Bed) -> Result<()> {
+    let first = Program::load("count", "count_drop")?;
+    let second = Program::load("count", "count_pass")?;
+
+    bed.b.attach(&first)?;
+    bed.up()?;
+    let received = send(bed, 0, 5)?;
+    ensure_eq!(
+        first.seen()?,
+        5,
+        "frames the program attached while down saw"
+    );
+
+    bed.b.set("down")?;
+    bed.b.attach(&second)?;
+    expect_attached(&bed.b, MODE_DRIVER, Some(second.id))?;
+    bed.up()?;
+    let received = send(bed, received, 5)?;
+    ensure_eq!(first.seen()?, 5, "frames the first program saw in the end");
+    ensure_eq!(
+        second.seen()?,
+        5,
+        "frames the program replaced while down saw"
+    );
+
+    bed.b.set("down")?;
+    bed.up()?;
+    let received = send(bed, received, 5)?;
+    ensure_eq!(
+        second.seen()?,
+        10,
+        "frames the program saw after down and up"
+    );
+
+    bed.b.set("down")?;
+    bed.b.detach()?;
+    bed.up()?;
+    send(bed, received, 5)?;
+    ensure_eq!(second.seen()?, 10, "frames the program saw in the end");
+    bed.b
+        .counters()?
+        .expect_rx("B", &[("xdp_drop", 5), ("xdp_pass", 10), ("packets", 20)])
+}
+
+/// Attaches a program that only the port holds.
+fn attach_and_forget(port: &Port) -> Result<u32> {
+    let program = Program::sample("xdp_pass")?;
+
+    port.attach(&program)?;
+    Ok(program.id)
+}
+
+fn rmmod_frees(bed: &Bed) -> Result<()> {
+    let down = attach_and_forget(&bed.a)?;
+    let up = attach_and_forget(&bed.b)?;
+
+    bed.b.set("up")?;
+    for id in [down, up] {
+        ensure!(
+            bpf::program_ids()?.contains(&id),
+            "program {id} is gone although attached"
+        );
+    }
+    module::unload()?;
+    wait_freed(down)?;
+    wait_freed(up)
+}
+
+/// A port acts like hardware: it goes back to the initial namespace, program and all.
+fn netns_keeps(bed: &Bed) -> Result<()> {
+    let id = attach_and_forget(&bed.b)?;
+    let initial = Netns::initial();
+
+    bed.up()?;
+    bed.b.ns.delete()?;
+    wait_until("port B is back in the initial namespace", || {
+        Ok(Port::find(&initial, &bed.b.name).is_ok())
+    })?;
+    let port = Port::find(&initial, &bed.b.name)?;
+    expect_attached(&port, MODE_DRIVER, Some(id))?;
+
+    let back = Port::moved(&bed.b.name, &Netns::create(NS_B)?, NS_B)?;
+    expect_attached(&back, MODE_DRIVER, Some(id))?;
+    back.detach()?;
+    wait_freed(id)
+}

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the stack leaves to the port to sum up is right on the wire.
+
+use crate::{
+    bed::{Bed, V4, V6},
+    harness::Case,
+    host::ensure_eq,
+    wire::{
+        capture::Capture,
+        checksum::{fold, sum, transport, verify, Kind},
+        stream::{data, ensure_data, read_all, tcp_pair, udp},
+        ETH,
+    },
+};
+use anyhow::{ensure, Context, Result};
+use nix::sys::socket::{sendmsg, ControlMessage, MsgFlags, SockaddrStorage};
+use std::{
+    collections::BTreeMap,
+    io::{IoSlice, Write},
+    net::SocketAddr,
+    os::fd::AsRawFd,
+    thread,
+};
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::ports("checksum::udp", "", udp_datagrams),
+        Case::ports("checksum::udp_zero_is_written_as_ones", "", udp_zero),
+        Case::ports("checksum::udp_fragments", "", udp_fragments),
+        Case::ports("checksum::udp_segments", "", udp_segments),
+        Case::ports("checksum::tcp", "", tcp),
+        Case::ports("checksum::vlan", "", vlan),
+    ]
+}
+
+/// Brings the link up with addresses and records what port B receives.
+fn start(bed: &Bed) -> Result<Capture> {
+    let capture = Capture::start(&bed.b)?;
+
+    bed.up_with_addresses()?;
+    let features = bed.a.ethtool("-k", "")?;
+    ensure!(
+        features.contains("tx-checksum-ip-generic: on"),
+        "port A leaves checksums to the stack: nothing would be tested\n{features}"
+    );
+    Ok(capture)
+}
+
+/// How many frames there are of each kind, all with valid checksums.
+fn kinds(frames: &[Vec<u8>]) -> Result<BTreeMap<Kind, usize>> {
+    let mut kinds = BTreeMap::new();
+
+    for frame in frames {
+        let kind =
+            verify(frame).with_context(|| format!("{:02x?}", &frame[..frame.len().min(80)]))?;
+        *kinds.entry(kind).or_default() += 1;
+    }
+    Ok(kinds)
+}
+
+fn is_udp(frame: &[u8]) -> bool {
+    frame[12..14] == [8, 0] && frame[ETH + 9] == 17
+        || frame[12..14] == [0x86, 0xdd] && frame[ETH + 6] == 17
+}
+
+fn udp_datagrams(bed: &Bed) -> Result<()> {
+    const LENS: [usize; 12] = [0, 1, 2, 3, 17, 18, 19, 100, 999, 1000, 1451, 1452];
+    let mut capture = start(bed)?;
+
+    for ([from, to], kind) in [(V4, Kind::UdpV4), (V6, Kind::UdpV6)] {
+        let sender = udp(&bed.a, from, 4000)?;
+        let receiver = udp(&bed.b, to, 4001)?;
+
+        for len in LENS {
+            let payload = data(len as u32, len);
+            let mut found = vec![0; 2000];
+
+            sender.send_to(&payload, receiver.local_addr()?)?;
+            let n = receiver
+                .recv(&mut found)
+                .with_context(|| format!("{len} bytes"))?;
+            ensure_data("datagram", &found[..n], &payload)?;
+        }
+        let frames = capture.wait_for(LENS.len(), is_udp)?;
+        ensure_eq!(
+            kinds(&frames)?,
+            BTreeMap::from([(kind, LENS.len())]),
+            "frames on the wire"
+        );
+    }
+    Ok(())
+}
+
+/// A computed checksum of zero would say "no checksum", so UDP sends its complement.
+fn udp_zero(bed: &Bed) -> Result<()> {
+    let mut capture = start(bed)?;
+    let sender = udp(&bed.a, V4[0], 4000)?;
+    let receiver = udp(&bed.b, V4[1], 4001)?;
+    let payload_len = 10;
+    let udp_len = 8 + payload_len;
+    let mut bytes = vec![10, 77, 0, 1, 10, 77, 0, 2, 0, 17, 0, udp_len];
+
+    bytes.extend(4000u16.to_be_bytes());
+    bytes.extend(4001u16.to_be_bytes());
+    bytes.extend([0, udp_len, 0, 0]);
+    bytes.extend([1, 2, 3, 4, 5, 6, 7, 8]);
+    // The last word makes the sum all ones, whose complement is zero.
+    let payload = [
+        &[1, 2, 3, 4, 5, 6, 7, 8],
+        &(!fold(sum(&bytes))).to_be_bytes()[..],
+    ]
+    .concat();
+
+    sender.send_to(&payload, receiver.local_addr()?)?;
+    let frames = capture.wait_for(1, is_udp)?;
+    ensure_eq!(
+        kinds(&frames)?,
+        BTreeMap::from([(Kind::UdpV4, 1)]),
+        "frames on the wire"
+    );
+    ensure_eq!(
+        &frames[0][ETH + 26..ETH + 28],
+        &[0xff, 0xff][..],
+        "checksum field"
+    );
+    let mut found = [0; 64];
+    let n = receiver.recv(&mut found)?;
+    ensure_data("datagram", &found[..n], &payload)
+}
+
+/// The checksum of a datagram in several IP fragments covers all of them.
+fn udp_fragments(bed: &Bed) -> Result<()> {
+    const LEN: usize = 8001;
+    let mut capture = start(bed)?;
+
+    for [from, to] in [V4, V6] {
+        let sender = udp(&bed.a, from, 4000)?;
+        let receiver = udp(&bed.b, to, 4001)?;
+        let payload = data(7, LEN);
+        let mut found = vec![0; 2 * LEN];
+
+        sender.send_to(&payload, receiver.local_addr()?)?;
+        let n = receiver.recv(&mut found).context("a fragmented datagram")?;
+        ensure_data("datagram", &found[..n], &payload)?;
+
+        let frames = capture.wait_for(6, |frame| matches!(verify(frame), Ok(Kind::Fragment)))?;
+        ensure_eq!(frames.len(), 6, "fragments of {LEN} bytes");
+        let (pseudo, body) = reassemble(&frames);
+        ensure_eq!(body.len(), LEN + 8, "bytes in all fragments");
+        transport(17, pseudo + body.len() as u32 + 17, &body)?;
+    }
+    Ok(())
+}
+
+/// The sum of the addresses, and the bodies of all fragments put together by their offsets.
+fn reassemble(frames: &[Vec<u8>]) -> (u32, Vec<u8>) {
+    let mut pieces = BTreeMap::new();
+    let mut addresses = 0;
+
+    for frame in frames {
+        let packet = &frame[ETH..];
+        let word = |at: usize| usize::from(u16::from_be_bytes([packet[at], packet[at + 1]]));
+
+        if packet[0] >> 4 == 4 {
+            addresses = sum(&packet[12..20]);
+            pieces.insert((word(6) & 0x1fff) * 8, packet[20..word(2)].to_vec());
+        } else {
+            addresses = sum(&packet[8..40]);
+            pieces.insert(word(42) & 0xfff8, packet[48..40 + word(4)].to_vec());
+        }
+    }
+    (addresses, pieces.into_values().flatten().collect())
+}
+
+/// One send that the stack cuts into datagrams just above the port (UDP_SEGMENT).
+fn udp_segments(bed: &Bed) -> Result<()> {
+    const SIZE: u16 = 1001;
+    const COUNT: usize = 20;
+    let mut capture = start(bed)?;
+
+    for ([from, to], kind) in [(V4, Kind::UdpV4), (V6, Kind::UdpV6)] {
+        let sender = udp(&bed.a, from, 4000)?;
+        let receiver = udp(&bed.b, to, 4001)?;
+        let payload = data(3, usize::from(SIZE) * COUNT);
+        let address = SockaddrStorage::from(receiver.local_addr()? as SocketAddr);
+
+        sendmsg(
+            sender.as_raw_fd(),
+            &[IoSlice::new(&payload)],
+            &[ControlMessage::UdpGsoSegments(&SIZE)],
+            MsgFlags::empty(),
+            Some(&address),
+        )
+        .context("UDP_SEGMENT")?;
+        let mut found = Vec::new();
+        for _ in 0..COUNT {
+            let mut part = [0; 2000];
+            let n = receiver.recv(&mut part)?;
+            ensure_eq!(n, usize::from(SIZE), "size of a datagram");
+            found.extend(&part[..n]);
+        }
+        ensure_data("datagrams", &found, &payload)?;
+        let frames = capture.wait_for(COUNT, is_udp)?;
+        ensure_eq!(
+            kinds(&frames)?,
+            BTreeMap::from([(kind, COUNT)]),
+            "frames on the wire"
+        );
+    }
+    Ok(())
+}
+
+/// Long writes become segments that the stack cuts just above the port.
+fn tcp(bed: &Bed) -> Result<()> {
+    const LEN: usize = 400_000;
+    let mut capture = start(bed)?;
+
+    for (to, kind) in [(V4[1], Kind::TcpV4), (V6[1], Kind::TcpV6)] {
+        let (mut near, far) = tcp_pair(&bed.a, &bed.b, to)?;
+        let payload = data(11, LEN);
+        let found = thread::scope(|scope| {
+            let reader = scope.spawn(|| read_all(&far, LEN));
+            near.write_all(&payload).context("writing")?;
+            reader
+                .join()
+                .map_err(|_| anyhow::anyhow!("the reader panicked"))?
+        })?;
+
+        ensure_data("stream", &found, &payload)?;
+        let frames = capture.frames()?;
+        let kinds = kinds(&frames)?;
+        let count = kinds.get(&kind).copied().unwrap_or(0);
+        ensure!(
+            count > LEN / 1448,
+            "too few TCP frames on the wire: {kinds:?}"
+        );
+        ensure!(
+            frames.iter().any(|frame| frame.len() == 1514),
+            "no full segment on the wire"
+        );
+    }
+    Ok(())
+}
+
+/// A VLAN device above the port: the tag is part of the frame, at full length too.
+fn vlan(bed: &Bed) -> Result<()> {
+    let mut capture = start(bed)?;
+
+    for (port, address) in [(&bed.a, "10.78.0.1"), (&bed.b, "10.78.0.2")] {
+        port.ns.ip(&format!(
+            "link add link {} name vl5 type vlan id 5",
+            port.name
+        ))?;
+        port.ns.ip(&format!("addr add {address}/24 dev vl5"))?;
+        port.ns.ip("link set vl5 up")?;
+    }
+    let sender = udp(&bed.a, "10.78.0.1", 4000)?;
+    let receiver = udp(&bed.b, "10.78.0.2", 4001)?;
+
+    for len in [1, 1000, 1472] {
+        let payload = data(len as u32, len);
+        let mut found = [0; 2000];
+
+        sender.send_to(&payload, receiver.local_addr()?)?;
+        let n = receiver
+            .recv(&mut found)
+            .with_context(|| format!("{len} bytes with a tag"))?;
+        ensure_data("datagram", &found[..n], &payload)?;
+        let frames = capture.wait_for(1, |frame| {
+            frame[12..18] == [0x81, 0, 0, 5, 8, 0] && frame[ETH + 4 + 9] == 17
+        })?;
+        let untagged = [&frames[0][..12], &frames[0][16..]].concat();
+        ensure_eq!(verify(&untagged)?, Kind::UdpV4, "frame behind the tag");
+        ensure_eq!(
+            frames[0].len(),
+            (ETH + 4 + 28 + len).max(60),
+            "length of the tagged frame"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The tests, by topic.
+
+mod adjust;
+mod attach;
+mod checksum;
+mod conserve;
+mod rings;
+mod sample;
+mod skbs;
+mod swap;
+mod verdict;
+
+use crate::{
+    bed::{Bed, Port},
+    harness::Case,
+    wire::{packet::Sender, probe::Probe},
+};
+use anyhow::{anyhow, Result};
+use std::thread;
+
+/// Every test, in the order in which they run.
+pub fn all() -> Vec<Case> {
+    [
+        verdict::cases(),
+        rings::cases(),
+        swap::cases(),
+        attach::cases(),
+        adjust::cases(),
+        checksum::cases(),
+        skbs::cases(),
+        conserve::cases(),
+        sample::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Runs every closure in a thread of its own and returns the first error.
+fn in_parallel<T: Send>(
+    jobs: impl IntoIterator<Item = impl FnOnce() -> Result<T> + Send>,
+) -> Result<Vec<T>> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = jobs.into_iter().map(|job| scope.spawn(job)).collect();
+
+        threads
+            .into_iter()
+            .map(|thread| {
+                thread
+                    .join()
+                    .map_err(|_| anyhow!("a thread of the test panicked"))?
+            })
+            .collect()
+    })
+}
+
+/// Sends `count` probes on each of `flows` flows, each flow from a socket and thread of its own.
+fn flood(port: &Port, flows: u32, count: u32, make: impl Fn(u32) -> Probe + Sync) -> Result<()> {
+    let make = &make;
+
+    in_parallel((0..flows).map(|flow| move || Sender::open(port)?.send_flow(&make(flow), count)))
+        .map(drop)
+}
+
+/// Sends one frame after the other from port A.
+fn send_all(bed: &Bed, probes: &[Probe]) -> Result<()> {
+    let sender = Sender::open(&bed.a)?;
+
+    probes
+        .iter()
+        .try_for_each(|probe| sender.send(&probe.frame()))
+}
+
+/// Probes of one flow in all sizes that the usual MTU allows.
+fn assorted(verdict: u8) -> Vec<Probe> {
+    [
+        60, 61, 63, 64, 65, 127, 128, 129, 255, 256, 1000, 1024, 1499, 1513, 1514,
+    ]
+    .into_iter()
+    .zip(0..)
+    .map(|(len, seq)| Probe::new(1, seq).verdict(verdict).len(len))
+    .collect()
+}
+
+fn total_len(probes: &[Probe]) -> u64 {
+    probes.iter().map(|probe| probe.len as u64).sum()
+}

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Every verdict, with the bytes of every frame compared.
+
+use super::{assorted, flood, send_all, total_len};
+use crate::{
+    bed::{Bed, Port},
+    bpf::Program,
+    harness::Case,
+    host::{
+        ensure_eq,
+        kmsg::Kmsg,
+        tracefs::{clear_warn_once, Trace},
+        wait_until,
+    },
+    stats::check_both,
+    wire::{
+        ensure_same,
+        packet::{Sender, Tap},
+        probe::{verdict, Probe},
+        ETH_ZLEN,
+    },
+};
+use anyhow::{anyhow, ensure, Result};
+use aya::maps::{CpuMap, DevMap};
+
+const EXCEPTION: &str = "xdp/xdp_exception";
+
+/// The kernel's own word on a verdict that it does not know.
+pub const ILLEGAL: &str = "Illegal XDP return value 42 on prog verdict";
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::ports("verdict::no_program", "", no_program),
+        Case::ports("verdict::short_frames_are_padded", "", padding),
+        Case::ports("verdict::pass", "", pass),
+        Case::ports("verdict::drop", "", drop),
+        Case::ports("verdict::tx", "", tx),
+        Case::ports(
+            "verdict::tx_into_full_ring",
+            "queues=1 ring_size=64",
+            tx_full,
+        ),
+        Case::ports("verdict::aborted", "", aborted),
+        Case::ports("verdict::unknown", "", unknown).allow(&[ILLEGAL]),
+        Case::ports("verdict::redirect_to_cpu", "", redirect_cpu),
+        Case::ports("verdict::redirect_to_device", "", redirect_device),
+        Case::ports("verdict::redirect_fails", "", redirect_fails),
+    ]
+}
+
+/// Attaches `verdict.bpf.c` to port B and brings the link up.
+pub fn attach_verdict(bed: &Bed) -> Result<Program> {
+    let program = Program::load("verdict", "verdict")?;
+
+    bed.b.attach(&program)?;
+    bed.up()?;
+    Ok(program)
+}
+
+/// Lets the verdict redirect send frames to the stack by way of the first processor.
+pub fn set_cpumap(program: &mut Program) -> Result<()> {
+    let map = program
+        .object()
+        .map_mut("cpus")
+        .ok_or_else(|| anyhow!("no map cpus"))?;
+
+    Ok(CpuMap::try_from(map)?.set(0, 8192, None, 0)?)
+}
+
+fn no_program(bed: &Bed) -> Result<()> {
+    let probes = assorted(verdict::PASS);
+
+    bed.up()?;
+    let tap = Tap::open(&bed.b)?;
+    send_all(bed, &probes)?;
+    ensure_eq!(tap.probes(probes.len())?, probes, "frames at B");
+
+    let (a, b) = (bed.a.snapshot()?, bed.b.snapshot()?);
+    let count = probes.len() as u64;
+    b.counters.expect_rx(
+        "B",
+        &[
+            ("packets", count),
+            ("bytes", total_len(&probes)),
+            ("xdp_pass", 0),
+            ("xdp_drop", 0),
+        ],
+    )?;
+    ensure_eq!(a.counters.tx("packets")?, count, "A: tx_queue_*_packets");
+    ensure_eq!(
+        a.counters.tx("bytes")?,
+        total_len(&probes),
+        "A: tx_queue_*_bytes"
+    );
+    check_both(&a, &b)
+}
+
+/// A frame shorter than Ethernet allows gets zeros, and nothing but zeros, at its end.
+fn padding(bed: &Bed) -> Result<()> {
+    bed.up()?;
+    let sender = Sender::open(&bed.a)?;
+    let tap = Tap::open(&bed.b)?;
+
+    // What the receive buffers held before must not show up in the padding.
+    for seq in 0..2000 {
+        sender.send(&Probe::new(1, seq).len(1514).frame())?;
+    }
+    tap.probes(2000)?;
+
+    for len in [15, 20, 33, 58, 59] {
+        let mut frame = Probe::new(1, 0).frame();
+        // Not IPv4 any more, as the length in its header would be wrong.
+        frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+        frame.truncate(len);
+        sender.send(&frame)?;
+        frame.resize(ETH_ZLEN, 0);
+        ensure_same(&format!("frame of {len} bytes"), &tap.only()?, &frame)?;
+    }
+
+    let (a, b) = (bed.a.snapshot()?, bed.b.snapshot()?);
+    ensure_eq!(
+        b.counters.rx("bytes")?,
+        2000 * 1514 + 5 * 60,
+        "B: rx_queue_*_bytes"
+    );
+    check_both(&a, &b)
+}
+
+fn pass(bed: &Bed) -> Result<()> {
+    let probes = assorted(verdict::PASS);
+    let program = attach_verdict(bed)?;
+    let tap = Tap::open(&bed.b)?;
+
+    send_all(bed, &probes)?;
+    ensure_eq!(tap.probes(probes.len())?, probes, "frames at B");
+    ensure_eq!(
+        program.read::<u64>("counts", verdict::PASS.into())?,
+        probes.len() as u64,
+        "frames the program saw"
+    );
+    settled(bed, "xdp_pass", &probes)
+}
+
+fn drop(bed: &Bed) -> Result<()> {
+    let probes = assorted(verdict::DROP);
+    let program = attach_verdict(bed)?;
+    let (tap_a, tap_b) = (Tap::open(&bed.a)?, Tap::open(&bed.b)?);
+
+    send_all(bed, &probes)?;
+    bed.b.wait_received(probes.len() as u64)?;
+    tap_b.silence()?;
+    tap_a.silence()?;
+    ensure_eq!(
+        program.read::<u64>("counts", verdict::DROP.into())?,
+        probes.len() as u64,
+        "frames the program saw"
+    );
+    settled(bed, "xdp_drop", &probes)
+}
+
+fn tx(bed: &Bed) -> Result<()> {
+    let probes = assorted(verdict::TX);
+    let expected: Vec<_> = probes.iter().map(Probe::reflected).collect();
+    let _program = attach_verdict(bed)?;
+    let (tap_a, tap_b) = (Tap::open(&bed.a)?, Tap::open(&bed.b)?);
+
+    send_all(bed, &probes)?;
+    ensure_eq!(tap_a.probes(probes.len())?, expected, "frames back at A");
+    tap_b.silence()?;
+
+    let a = bed.a.snapshot()?;
+    a.counters.expect_rx(
+        "A",
+        &[
+            ("packets", probes.len() as u64),
+            ("bytes", total_len(&probes)),
+            ("xdp_pass", 0),
+        ],
+    )?;
+    settled(bed, "xdp_tx", &probes)
+}
+
+/// XDP_TX does not wait for room: what finds the far ring full is lost, counted and traced.
+fn tx_full(bed: &Bed) -> Result<()> {
+    const FLOWS: u32 = 4;
+    const COUNT: u32 = 1500;
+    let sent = u64::from(FLOWS * COUNT);
+    let trace = Trace::start(EXCEPTION)?;
+    let program = attach_verdict(bed)?;
+    let mut slow = Program::load("count", "count_slow")?;
+
+    slow.write("rounds", 0, 20_000u32)?;
+    bed.a.attach(&slow)?;
+    flood(&bed.a, FLOWS, COUNT, |flow| {
+        Probe::new(flow, 0).verdict(verdict::TX)
+    })?;
+    bed.b.wait_received(sent)?;
+    let b = bed.b.snapshot()?;
+    let back = b.counters.rx("xdp_tx")?;
+    let lost = b.counters.rx("xdp_tx_errors")?;
+    bed.a.wait_received(back)?;
+
+    ensure!(lost > 0, "no frame met a full ring: nothing was tested");
+    ensure_eq!(back + lost, sent, "B: xdp_tx {back} + xdp_tx_errors {lost}");
+    ensure_eq!(slow.seen()?, back, "frames that came back to A");
+    let expected = exception(&program, "TX", &bed.b);
+    let lines = trace.lines("xdp_exception")?;
+    ensure!(
+        lines.iter().all(|line| *line == expected),
+        "expected only {expected}: {lines:?}"
+    );
+    ensure_eq!(lines.len() as u64, lost, "xdp_exception events");
+
+    let (a, b) = (bed.a.snapshot()?, bed.b.snapshot()?);
+    a.counters.expect_rx("A", &[("no_buffer", 0)])?;
+    b.check_verdicts()?;
+    check_both(&a, &b)
+}
+
+fn aborted(bed: &Bed) -> Result<()> {
+    exceptional(bed, verdict::ABORTED, "xdp_aborted", "ABORTED").map(std::mem::drop)
+}
+
+fn unknown(bed: &Bed) -> Result<()> {
+    clear_warn_once()?;
+    let mut log = Kmsg::from_now()?;
+    let program = exceptional(bed, verdict::UNKNOWN, "xdp_unknown", "0x2a")?;
+    let expected = format!(
+        "{ILLEGAL} (id {}) dev {}, expect packet loss!",
+        program, bed.b.name
+    );
+
+    ensure_eq!(
+        log.starting_with("Illegal XDP")?,
+        [expected],
+        "the kernel's warning"
+    );
+    Ok(())
+}
+
+fn redirect_fails(bed: &Bed) -> Result<()> {
+    exceptional(
+        bed,
+        verdict::BAD_REDIRECT,
+        "xdp_redirect_errors",
+        "REDIRECT",
+    )
+    .map(std::mem::drop)
+}
+
+/// Frames with a verdict that drops them and fires the exception tracepoint, once each. Returns
+/// the program's id.
+fn exceptional(bed: &Bed, verdict: u8, counter: &str, action: &str) -> Result<u32> {
+    let probes = assorted(verdict);
+    let trace = Trace::start(EXCEPTION)?;
+    let program = attach_verdict(bed)?;
+    let (tap_a, tap_b) = (Tap::open(&bed.a)?, Tap::open(&bed.b)?);
+
+    send_all(bed, &probes)?;
+    bed.b.wait_received(probes.len() as u64)?;
+    tap_b.silence()?;
+    tap_a.silence()?;
+
+    let expected = vec![exception(&program, action, &bed.b); probes.len()];
+    let mut lines = Vec::new();
+    wait_until("all xdp_exception events are there", || {
+        lines = trace.lines("xdp_exception")?;
+        Ok(lines.len() >= expected.len())
+    })?;
+    ensure_eq!(lines, expected, "xdp_exception events");
+    settled(bed, counter, &probes)?;
+    Ok(program.id)
+}
+
+fn exception(program: &Program, action: &str, port: &Port) -> String {
+    format!(
+        "prog_id={} action={action} ifindex={}",
+        program.id, port.ifindex
+    )
+}
+
+fn redirect_cpu(bed: &Bed) -> Result<()> {
+    let probes = assorted(verdict::REDIRECT);
+    let mut program = attach_verdict(bed)?;
+    let tap = Tap::open(&bed.b)?;
+
+    set_cpumap(&mut program)?;
+    send_all(bed, &probes)?;
+    ensure_eq!(tap.probes(probes.len())?, probes, "frames at B");
+    settled(bed, "xdp_redirect", &probes)
+}
+
+/// The far end of the veth pair has to run a NAPI for frames to be redirected into the pair.
+fn redirect_device(bed: &Bed) -> Result<()> {
+    let probes = assorted(verdict::DEVMAP);
+    let mut program = attach_verdict(bed)?;
+    let ns = &bed.b.ns;
+
+    ns.ip("link add ve0 type veth peer name ve1")?;
+    ns.exec("ethtool -K ve1 gro on")?;
+    ns.ip("link set ve0 up")?;
+    ns.ip("link set ve1 up")?;
+    let (near, far) = (Port::find(ns, "ve0")?, Port::find(ns, "ve1")?);
+    near.wait_running(true)?;
+    far.wait_running(true)?;
+
+    let map = program
+        .object()
+        .map_mut("devs")
+        .ok_or_else(|| anyhow!("no map devs"))?;
+    // A devmap takes devices of the namespace that its writer is in.
+    ns.enter(|| Ok(DevMap::try_from(map)?.set(0, near.ifindex, None, 0)?))?;
+
+    let (tap_b, tap_far) = (Tap::open(&bed.b)?, Tap::open(&far)?);
+    send_all(bed, &probes)?;
+    ensure_eq!(
+        tap_far.probes(probes.len())?,
+        probes,
+        "frames beyond the veth pair"
+    );
+    tap_b.silence()?;
+    settled(bed, "xdp_redirect", &probes)
+}
+
+/// Port B's program had one verdict on all of the probes, and all counters say so.
+fn settled(bed: &Bed, counter: &str, probes: &[Probe]) -> Result<()> {
+    let (a, b) = (bed.a.snapshot()?, bed.b.snapshot()?);
+    let count = probes.len() as u64;
+
+    b.counters.expect_rx(
+        "B",
+        &[
+            ("packets", count),
+            ("bytes", total_len(probes)),
+            (counter, count),
+        ],
+    )?;
+    b.check_verdicts()?;
+    check_both(&a, &b)
+}

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What happens around every test.
+//!
+//! Before it: what an aborted run left is cleared away, the module is loaded with the test's
+//! parameters, and the ports `ox0` and `ox1` move into fresh namespaces. After it, whether it
+//! passed or not, the module is unloaded and the machine must be as it was:
+//!
+//! - the kernel log has no line of severity warning or worse and none that speaks of a fault,
+//!   apart from those listed in [`crate::host::kmsg`] and by the test itself, each for a reason;
+//! - there is no module, no device named `ox*`, no page pool that waits for its pages, no BPF
+//!   program that the test loaded.
+//!
+//! A test that leaves something behind has failed.
+
+use crate::{
+    bed::{Bed, NS_A, NS_B},
+    bpf,
+    host::{cmd, cpus, kmsg::Kmsg, module, netns::Netns, wait_until, watchdog::Watchdog},
+    nl::netdev,
+};
+use anyhow::{anyhow, bail, Context, Result};
+use libtest_mimic::{Failed, Trial};
+use std::{
+    collections::BTreeSet,
+    panic::{catch_unwind, AssertUnwindSafe},
+};
+
+/// Lines of the kernel log shown when a test fails.
+const LOG_TAIL: usize = 60;
+
+/// How a test is called.
+#[derive(Clone, Copy)]
+enum Body {
+    /// With the module loaded and its ports in namespaces.
+    Ports(fn(&Bed) -> Result<()>),
+    /// With nothing: it loads the module itself.
+    Bare(fn() -> Result<()>),
+}
+
+/// A test.
+pub struct Case {
+    name: &'static str,
+    params: &'static str,
+    allowed: &'static [&'static str],
+    body: Body,
+}
+
+impl Case {
+    /// A test between `ox0` and `ox1` of a module loaded with `params`.
+    pub const fn ports(
+        name: &'static str,
+        params: &'static str,
+        body: fn(&Bed) -> Result<()>,
+    ) -> Self {
+        Self {
+            name,
+            params,
+            allowed: &[],
+            body: Body::Ports(body),
+        }
+    }
+
+    /// A test that loads the module itself.
+    pub const fn bare(name: &'static str, body: fn() -> Result<()>) -> Self {
+        Self {
+            name,
+            params: "",
+            allowed: &[],
+            body: Body::Bare(body),
+        }
+    }
+
+    /// Pieces of log lines that this test provokes on purpose.
+    pub const fn allow(self, allowed: &'static [&'static str]) -> Self {
+        Self { allowed, ..self }
+    }
+
+    fn run(&self) -> Result<()> {
+        match self.body {
+            Body::Bare(body) => body(),
+            Body::Ports(body) => {
+                module::load(self.params)?;
+                body(&Bed::make()?)
+            }
+        }
+    }
+}
+
+/// Wraps a test for the test runner.
+pub fn trial(case: Case) -> Trial {
+    Trial::test(case.name, move || {
+        surrounded(&case).map_err(|e| Failed::from(format!("{e:#}")))
+    })
+}
+
+fn surrounded(case: &Case) -> Result<()> {
+    let _watchdog = Watchdog::arm(case.name);
+
+    clear_away().context("clearing up before the test")?;
+    let before = Traces::now()?;
+    let mut log = Kmsg::from_now()?;
+
+    let outcome = catch_unwind(AssertUnwindSafe(|| case.run()))
+        .unwrap_or_else(|panic| Err(anyhow!("panicked: {}", panic_text(&*panic))));
+    let left = tear_down(&before);
+    let logged = check_log(&mut log, case.allowed);
+
+    let errors: Vec<_> = [("", outcome), ("after the test: ", left), ("", logged)]
+        .into_iter()
+        .filter_map(|(when, result)| Some(format!("{when}{:#}", result.err()?)))
+        .collect();
+
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let lines = log.lines()?;
+    let tail: Vec<_> = lines[lines.len().saturating_sub(LOG_TAIL)..]
+        .iter()
+        .map(|line| format!("    {}", line.text))
+        .collect();
+
+    bail!(
+        "{}\n  end of the kernel log:\n{}",
+        errors.join("\n"),
+        tail.join("\n")
+    )
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("without a message")
+}
+
+/// Removes what an aborted run may have left.
+fn clear_away() -> Result<()> {
+    for ns in [NS_A, NS_B] {
+        cmd::try_run(&format!("ip netns del {ns}"));
+    }
+    if module::is_loaded() {
+        module::unload()?;
+    }
+    Ok(())
+}
+
+/// What a test could leave behind and may have been there before.
+struct Traces {
+    programs: BTreeSet<u32>,
+    pools: BTreeSet<u64>,
+}
+
+impl Traces {
+    fn now() -> Result<Self> {
+        Ok(Self {
+            programs: bpf::program_ids()?,
+            pools: netdev::page_pools()?.iter().map(|pool| pool.id).collect(),
+        })
+    }
+}
+
+/// Unloads the module and looks for what is left.
+fn tear_down(before: &Traces) -> Result<()> {
+    let mut namespaces = vec![Netns::initial()];
+
+    for name in [NS_A, NS_B] {
+        if std::path::Path::new("/run/netns").join(name).exists() {
+            namespaces.push(Netns::existing(name));
+        }
+    }
+    if module::is_loaded() {
+        module::unload()?;
+    }
+    if module::is_loaded() {
+        bail!("/sys/module/oxnic is still there");
+    }
+    for ns in &namespaces {
+        no_ports(ns)?;
+        no_page_pools(ns, before)?;
+    }
+    for ns in &namespaces {
+        ns.delete()?;
+    }
+    no_programs(before)
+}
+
+fn no_ports(ns: &Netns) -> Result<()> {
+    let links = ns.ip("-br link")?;
+    let left: Vec<_> = links
+        .lines()
+        .filter(|line| line.starts_with("ox"))
+        .collect();
+
+    if !left.is_empty() {
+        bail!("devices without their module: {left:?}");
+    }
+    Ok(())
+}
+
+/// Pages on their way back are given time: a socket closed a moment ago may still hold some.
+fn no_page_pools(ns: &Netns, before: &Traces) -> Result<()> {
+    let mut left = Vec::new();
+
+    wait_until("page pools are gone", || {
+        cpus::free_deferred_skbs()?;
+        left = ns.enter(netdev::page_pools)?;
+        left.retain(|pool| {
+            !before.pools.contains(&pool.id) && (pool.detached || pool.ifindex.is_none())
+        });
+        Ok(left.is_empty())
+    })
+    .with_context(|| {
+        let left: Vec<_> = left.iter().map(ToString::to_string).collect();
+        format!("page pools left: {}", left.join(", "))
+    })
+}
+
+fn no_programs(before: &Traces) -> Result<()> {
+    let mut left = BTreeSet::new();
+
+    wait_until("the test's BPF programs are freed", || {
+        left = &bpf::program_ids()? - &before.programs;
+        Ok(left.is_empty())
+    })
+    .with_context(|| format!("program ids left: {left:?}"))
+}
+
+fn check_log(log: &mut Kmsg, allowed: &[&str]) -> Result<()> {
+    let bad: Vec<_> = log
+        .lines()?
+        .iter()
+        .filter(|line| line.is_bad(allowed))
+        .map(|line| format!("<{}> {}", line.level, line.text))
+        .collect();
+
+    if !bad.is_empty() {
+        bail!(
+            "the kernel log has {} bad lines:\n    {}",
+            bad.len(),
+            bad.join("\n    ")
+        );
+    }
+    if log.lost {
+        bail!("the kernel log wrapped around: lines were not checked");
+    }
+    Ok(())
+}

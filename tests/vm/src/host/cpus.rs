@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The machine's processors.
+
+use anyhow::{anyhow, Context, Result};
+use nix::{
+    sched::{sched_getaffinity, sched_setaffinity, CpuSet},
+    unistd::Pid,
+};
+use std::{net::UdpSocket, thread};
+
+/// Makes every processor receive something.
+///
+/// Whoever frees an skb on another processor than the one that allocated it leaves that to the
+/// latter, which gets round to it when it next receives (`skb_attempt_defer_free`). Where no more
+/// traffic is to come, a few skbs and their pages would be kept for ever.
+pub fn free_deferred_skbs() -> Result<()> {
+    let all = sched_getaffinity(Pid::from_raw(0))?;
+
+    thread::scope(|scope| {
+        (0..CpuSet::count())
+            .filter(|cpu| all.is_set(*cpu).unwrap_or(false))
+            .try_for_each(|cpu| {
+                scope
+                    .spawn(move || receive_on(cpu))
+                    .join()
+                    .map_err(|_| anyhow!("a thread on processor {cpu} panicked"))?
+            })
+    })
+}
+
+/// What goes to the loopback device is received by the processor that sends it.
+fn receive_on(cpu: usize) -> Result<()> {
+    let mut set = CpuSet::new();
+
+    set.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(0), &set)
+        .with_context(|| format!("moving to processor {cpu}"))?;
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    socket.send_to(&[0], socket.local_addr()?)?;
+    socket.recv(&mut [0])?;
+    Ok(())
+}

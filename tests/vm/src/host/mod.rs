@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The machine the tests run on: its commands, kernel log, modules, namespaces and tracing.
+
+pub mod cmd;
+pub mod cpus;
+pub mod kmsg;
+pub mod module;
+pub mod netns;
+pub mod tracefs;
+pub mod watchdog;
+
+use anyhow::{bail, Result};
+use std::time::{Duration, Instant};
+
+/// How long the tests wait for what must happen. An emulated machine is slow and nothing is
+/// measured, so this only has to be longer than anything that works takes.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Polls `done` until it says yes, and fails with `what` if that takes longer than [`PATIENCE`].
+pub fn wait_until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+
+    while !done()? {
+        if Instant::now() > end {
+            bail!("waited {} s in vain: {what}", PATIENCE.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Fails with what was expected and what was found unless both are equal.
+macro_rules! ensure_eq {
+    ($found:expr, $expected:expr, $($what:tt)+) => {{
+        let (found, expected) = (&$found, &$expected);
+        if found != expected {
+            anyhow::bail!("{}: expected {expected:?}, found {found:?}", format_args!($($what)+));
+        }
+    }};
+}
+pub(crate) use ensure_eq;

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Loading and unloading of the module under test.
+
+use crate::host::wait_until;
+use anyhow::{Context, Result};
+use nix::{
+    errno::Errno,
+    kmod::{delete_module, finit_module, DeleteModuleFlags, ModuleInitFlags},
+};
+use std::{env, ffi::CString, fs::File, path::Path};
+
+const NAME: &str = "oxnic";
+
+/// The path of the module's file.
+pub fn path() -> Result<String> {
+    env::var("OXNIC_KO").context("OXNIC_KO names no module")
+}
+
+/// Loads the module with the given parameters; the error is the kernel's.
+pub fn try_load(params: &str) -> Result<Result<(), Errno>> {
+    let path = path()?;
+    let file = File::open(&path).with_context(|| format!("opening {path}"))?;
+
+    Ok(finit_module(
+        file,
+        &CString::new(params)?,
+        ModuleInitFlags::empty(),
+    ))
+}
+
+/// Loads the module.
+pub fn load(params: &str) -> Result<()> {
+    try_load(params)?.with_context(|| format!("loading the module with \"{params}\""))
+}
+
+/// Unloads the module. The kernel refuses while a process reads one of its files, so that is
+/// tried again for a while.
+pub fn unload() -> Result<()> {
+    let name = CString::new(NAME)?;
+
+    wait_until("the module can be unloaded", || {
+        match delete_module(&name, DeleteModuleFlags::O_NONBLOCK) {
+            Ok(()) => Ok(true),
+            Err(Errno::EBUSY | Errno::EAGAIN) => Ok(false),
+            Err(e) => Err(e).context("unloading the module"),
+        }
+    })
+}
+
+/// Whether the module is in the kernel.
+pub fn is_loaded() -> bool {
+    Path::new("/sys/module").join(NAME).exists()
+}

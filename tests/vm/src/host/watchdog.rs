@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Ends a run in which a test hangs, with what the kernel knows about the blocked tasks.
+
+use crate::host::kmsg::Kmsg;
+use std::{
+    fs, process,
+    sync::mpsc::{self, RecvTimeoutError, Sender},
+    thread,
+    time::Duration,
+};
+
+/// Longer than any test takes on a slow emulator.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// Armed as long as it lives.
+pub struct Watchdog {
+    _alive: Sender<()>,
+}
+
+impl Watchdog {
+    pub fn arm(test: &str) -> Self {
+        let (alive, dropped) = mpsc::channel::<()>();
+        let test = test.to_owned();
+
+        thread::spawn(move || {
+            if let Err(RecvTimeoutError::Timeout) = dropped.recv_timeout(LIMIT) {
+                give_up(&test);
+            }
+        });
+        Self { _alive: alive }
+    }
+}
+
+/// A thread that hangs in the kernel cannot be ended, so the whole process goes.
+fn give_up(test: &str) -> ! {
+    let log = Kmsg::from_now();
+    let _ = fs::write("/proc/sysrq-trigger", "w");
+
+    eprintln!("{test}: hangs for {} s; blocked tasks:", LIMIT.as_secs());
+    if let Ok(mut log) = log {
+        for line in log.lines().unwrap_or_default() {
+            eprintln!("    {}", line.text);
+        }
+    }
+    process::exit(101);
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of the oxnic module, run as root in a virtual machine that may crash.
+//!
+//! `oxnic-tests [FILTER] [--list]` takes cargo test's arguments and reports in its form. The
+//! environment says what is tested: `OXNIC_KO` is the path of `oxnic.ko`, `OXNIC_BPF` the folder
+//! with the compiled programs of `samples/bpf` and `tests/bpf`.
+//!
+//! Every test loads the module anew, puts the two ports of a pair into network namespaces of their
+//! own, and after it the harness looks for what the test or the module left behind: see
+//! [`harness`].
+
+#![forbid(unsafe_code)]
+
+mod bed;
+mod bpf;
+mod cases;
+mod harness;
+mod host;
+mod nl;
+mod sockopt;
+mod stats;
+mod wire;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut args = libtest_mimic::Arguments::from_args();
+    // There is one module and one kernel log: two tests at once would see each other.
+    args.test_threads = Some(1);
+
+    let trials = cases::all().into_iter().map(harness::trial).collect();
+    libtest_mimic::run(&args, trials).exit_code()
+}

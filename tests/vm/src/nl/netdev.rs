@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The kernel's `netdev` netlink family: XDP features, queues and page pools.
+
+use super::{attr, number, Attrs, Socket};
+use anyhow::{anyhow, Result};
+use nix::libc;
+use std::fmt;
+
+const GENL_ID_CTRL: u16 = 16;
+const CTRL_CMD_GETFAMILY: u8 = 3;
+const CTRL_ATTR_FAMILY_ID: u16 = 1;
+const CTRL_ATTR_FAMILY_NAME: u16 = 2;
+
+const NETDEV_CMD_DEV_GET: u8 = 1;
+const NETDEV_CMD_PAGE_POOL_GET: u8 = 5;
+const NETDEV_CMD_QUEUE_GET: u8 = 10;
+const NETDEV_CMD_NAPI_GET: u8 = 11;
+const NETDEV_A_DEV_IFINDEX: u16 = 1;
+const NETDEV_A_DEV_XDP_FEATURES: u16 = 3;
+const NETDEV_A_DEV_XDP_RX_METADATA_FEATURES: u16 = 5;
+const NETDEV_A_DEV_XSK_FEATURES: u16 = 6;
+const NETDEV_A_PAGE_POOL_ID: u16 = 1;
+const NETDEV_A_PAGE_POOL_IFINDEX: u16 = 2;
+const NETDEV_A_PAGE_POOL_INFLIGHT: u16 = 4;
+const NETDEV_A_PAGE_POOL_DETACH_TIME: u16 = 6;
+const NETDEV_A_NAPI_IFINDEX: u16 = 1;
+const NETDEV_A_NAPI_ID: u16 = 2;
+const NETDEV_A_QUEUE_ID: u16 = 1;
+const NETDEV_A_QUEUE_IFINDEX: u16 = 2;
+const NETDEV_A_QUEUE_TYPE: u16 = 3;
+const NETDEV_A_QUEUE_NAPI_ID: u16 = 4;
+const NETDEV_QUEUE_TYPE_RX: u64 = 0;
+
+pub const NETDEV_XDP_ACT_BASIC: u64 = 1 << 0;
+pub const NETDEV_XDP_ACT_REDIRECT: u64 = 1 << 1;
+
+/// Size of `struct genlmsghdr`.
+const GENLMSGHDR: usize = 4;
+
+/// A page pool whose device is, or was until it went, in the asking thread's namespace.
+pub struct PagePool {
+    pub id: u64,
+    /// `None` once the device is gone.
+    pub ifindex: Option<u64>,
+    pub inflight: Option<u64>,
+    /// The driver has destroyed the pool, but not all of its pages have come back.
+    pub detached: bool,
+}
+
+impl fmt::Display for PagePool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let device = self
+            .ifindex
+            .map_or("none".to_owned(), |ifindex| ifindex.to_string());
+        let state = if self.detached { ", detached" } else { "" };
+
+        write!(
+            f,
+            "id {} (device {device}, {} pages out{state})",
+            self.id,
+            self.inflight.unwrap_or(0)
+        )
+    }
+}
+
+/// All page pools of the calling thread's namespace.
+pub fn page_pools() -> Result<Vec<PagePool>> {
+    ask(NETDEV_CMD_PAGE_POOL_GET, libc::NLM_F_DUMP, Attrs::default())?
+        .iter()
+        .map(|body| {
+            let value = |kind| attr(body, kind).map(number).transpose();
+
+            Ok(PagePool {
+                id: value(NETDEV_A_PAGE_POOL_ID)?.unwrap_or(0),
+                ifindex: value(NETDEV_A_PAGE_POOL_IFINDEX)?,
+                inflight: value(NETDEV_A_PAGE_POOL_INFLIGHT)?,
+                detached: value(NETDEV_A_PAGE_POOL_DETACH_TIME)?.is_some(),
+            })
+        })
+        .collect()
+}
+
+/// The `xdp_features` bits a device announces.
+pub fn xdp_features(ifindex: u32) -> Result<u64> {
+    let attrs = Attrs::default().put_u32(NETDEV_A_DEV_IFINDEX, ifindex);
+    let answers = ask(NETDEV_CMD_DEV_GET, 0, attrs)?;
+    let body = answers
+        .first()
+        .ok_or_else(|| anyhow!("no answer about device {ifindex}"))?;
+
+    number(attr(body, NETDEV_A_DEV_XDP_FEATURES).unwrap_or_default())
+}
+
+/// The bits that a device announces for metadata in XDP, and for AF_XDP.
+pub fn xdp_extras(ifindex: u32) -> Result<(u64, u64)> {
+    let attrs = Attrs::default().put_u32(NETDEV_A_DEV_IFINDEX, ifindex);
+    let answers = ask(NETDEV_CMD_DEV_GET, 0, attrs)?;
+    let body = answers
+        .first()
+        .ok_or_else(|| anyhow!("no answer about device {ifindex}"))?;
+    let value = |kind| attr(body, kind).map_or(Ok(0), number);
+
+    Ok((
+        value(NETDEV_A_DEV_XDP_RX_METADATA_FEATURES)?,
+        value(NETDEV_A_DEV_XSK_FEATURES)?,
+    ))
+}
+
+/// A queue of a device.
+#[derive(Debug)]
+pub struct Queue {
+    pub id: u64,
+    pub receives: bool,
+    pub napi: Option<u64>,
+}
+
+/// The queues of a device that is up.
+pub fn queues(ifindex: u32) -> Result<Vec<Queue>> {
+    let attrs = Attrs::default().put_u32(NETDEV_A_QUEUE_IFINDEX, ifindex);
+
+    ask(NETDEV_CMD_QUEUE_GET, libc::NLM_F_DUMP, attrs)?
+        .iter()
+        .map(|body| {
+            let value = |kind| attr(body, kind).map(number).transpose();
+
+            Ok(Queue {
+                id: value(NETDEV_A_QUEUE_ID)?.unwrap_or(0),
+                receives: value(NETDEV_A_QUEUE_TYPE)? == Some(NETDEV_QUEUE_TYPE_RX),
+                napi: value(NETDEV_A_QUEUE_NAPI_ID)?,
+            })
+        })
+        .collect()
+}
+
+/// The ids of the NAPIs of a device.
+pub fn napis(ifindex: u32) -> Result<Vec<u64>> {
+    let attrs = Attrs::default().put_u32(NETDEV_A_NAPI_IFINDEX, ifindex);
+
+    ask(NETDEV_CMD_NAPI_GET, libc::NLM_F_DUMP, attrs)?
+        .iter()
+        .map(|body| number(attr(body, NETDEV_A_NAPI_ID).unwrap_or_default()))
+        .collect()
+}
+
+fn ask(command: u8, flags: i32, attrs: Attrs) -> Result<Vec<Vec<u8>>> {
+    let mut socket = Socket::generic()?;
+    let name = Attrs::default().put(CTRL_ATTR_FAMILY_NAME, b"netdev\0");
+    let families = socket.request(GENL_ID_CTRL, 0, &genl(CTRL_CMD_GETFAMILY, name))?;
+    let family = families
+        .first()
+        .and_then(|body| attr(&body[GENLMSGHDR..], CTRL_ATTR_FAMILY_ID))
+        .ok_or_else(|| anyhow!("the kernel has no netdev family"))?;
+    let answers = socket.request(number(family)? as u16, flags, &genl(command, attrs))?;
+
+    Ok(answers
+        .into_iter()
+        .map(|body| body[GENLMSGHDR..].to_vec())
+        .collect())
+}
+
+fn genl(command: u8, attrs: Attrs) -> Vec<u8> {
+    let mut body = vec![command, 1, 0, 0];
+
+    body.extend(attrs.0);
+    body
+}

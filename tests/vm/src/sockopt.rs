@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Socket options that nix does not name.
+
+use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
+
+sockopt_impl!(
+    /// The kernel gives the reason for a refusal with the error number.
+    ExtAck,
+    SetOnly,
+    libc::SOL_NETLINK,
+    libc::NETLINK_EXT_ACK,
+    bool
+);
+sockopt_impl!(
+    /// An acknowledgement does not repeat the request.
+    CapAck,
+    SetOnly,
+    libc::SOL_NETLINK,
+    libc::NETLINK_CAP_ACK,
+    bool
+);
+sockopt_impl!(
+    /// A packet socket does not see what its own side sends.
+    IgnoreOutgoing,
+    SetOnly,
+    libc::SOL_PACKET,
+    libc::PACKET_IGNORE_OUTGOING,
+    bool
+);
+sockopt_impl!(
+    /// Every frame of a packet socket has a `struct virtio_net_hdr` in front.
+    VnetHdr,
+    SetOnly,
+    libc::SOL_PACKET,
+    libc::PACKET_VNET_HDR,
+    bool
+);
+sockopt_impl!(
+    /// Frames received and lost since the last question.
+    PacketStatistics,
+    GetOnly,
+    libc::SOL_PACKET,
+    libc::PACKET_STATISTICS,
+    libc::tpacket_stats
+);
+sockopt_impl!(
+    /// Lets `MSG_ZEROCOPY` send the caller's pages.
+    ZeroCopy,
+    SetOnly,
+    libc::SOL_SOCKET,
+    libc::SO_ZEROCOPY,
+    bool
+);

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The counters of a port, and what must hold between those of two joined ports.
+
+use crate::{host::ensure_eq, nl::link::Link};
+use anyhow::{anyhow, Result};
+use std::collections::BTreeMap;
+
+/// `ethtool -S` of a port.
+#[derive(Clone, Debug, Default)]
+pub struct Counters(BTreeMap<String, u64>);
+
+impl Counters {
+    pub fn parse(text: &str) -> Self {
+        Self(
+            text.lines()
+                .filter_map(|line| line.trim().split_once(": "))
+                .filter_map(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?)))
+                .collect(),
+        )
+    }
+
+    /// The values of a counter of each receive queue, by queue.
+    pub fn rx_each(&self, what: &str) -> Result<Vec<u64>> {
+        self.each("rx", what)
+    }
+
+    pub fn rx(&self, what: &str) -> Result<u64> {
+        Ok(self.each("rx", what)?.iter().sum())
+    }
+
+    pub fn tx(&self, what: &str) -> Result<u64> {
+        Ok(self.each("tx", what)?.iter().sum())
+    }
+
+    fn each(&self, side: &str, what: &str) -> Result<Vec<u64>> {
+        let values: Vec<_> = (0..)
+            .map_while(|n| self.0.get(&format!("{side}_queue_{n}_{what}")))
+            .copied()
+            .collect();
+
+        if values.is_empty() {
+            return Err(anyhow!("ethtool -S shows no {side}_queue_0_{what}"));
+        }
+        Ok(values)
+    }
+
+    /// Checks several sums over the receive queues at once.
+    pub fn expect_rx(&self, who: &str, expected: &[(&str, u64)]) -> Result<()> {
+        for (what, value) in expected {
+            ensure_eq!(self.rx(what)?, *value, "{who}: rx_queue_*_{what}");
+        }
+        Ok(())
+    }
+}
+
+/// The verdicts that a frame can count under; exactly one for each frame that a program saw.
+const VERDICTS: [&str; 8] = [
+    "xdp_pass",
+    "xdp_drop",
+    "xdp_tx",
+    "xdp_redirect",
+    "xdp_aborted",
+    "xdp_unknown",
+    "xdp_tx_errors",
+    "xdp_redirect_errors",
+];
+
+/// All counters of one port at one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub name: String,
+    pub counters: Counters,
+    pub link: Link,
+}
+
+impl Snapshot {
+    /// `ip -s link` and `ethtool -S` tell the same story.
+    pub fn check_link_stats(&self) -> Result<()> {
+        self.compare_link_stats()?;
+        ensure_eq!(
+            self.link.stat("tx_dropped")?,
+            self.counters.tx("dropped")?,
+            "{}: link counter tx_dropped",
+            self.name
+        );
+        Ok(())
+    }
+
+    /// As [`Snapshot::check_link_stats`] for a port that was told to send while it had no link: what
+    /// the stack then drops in front of the driver is in `tx_dropped` too.
+    pub fn check_link_stats_after_down(&self) -> Result<()> {
+        self.compare_link_stats()?;
+        anyhow::ensure!(
+            self.link.stat("tx_dropped")? >= self.counters.tx("dropped")?,
+            "{}: link counter tx_dropped is less than what the driver dropped",
+            self.name
+        );
+        Ok(())
+    }
+
+    fn compare_link_stats(&self) -> Result<()> {
+        let c = &self.counters;
+        let expected = [
+            ("rx_packets", c.rx("packets")?),
+            ("rx_bytes", c.rx("bytes")?),
+            ("tx_packets", c.tx("packets")? + c.rx("xdp_tx")?),
+            ("rx_missed_errors", c.rx("no_buffer")?),
+            ("rx_length_errors", c.rx("oversize")?),
+            ("rx_errors", c.rx("oversize")?),
+            ("rx_dropped", c.rx("down")? + c.rx("skb_alloc_fail")?),
+            ("tx_carrier_errors", c.tx("carrier")?),
+            ("tx_errors", c.tx("carrier")?),
+        ];
+
+        for (name, value) in expected {
+            ensure_eq!(
+                self.link.stat(name)?,
+                value,
+                "{}: link counter {name}",
+                self.name
+            );
+        }
+        Ok(())
+    }
+
+    /// Each frame that came out of a ring with a program has exactly one verdict. Holds if a
+    /// program was attached all the time.
+    pub fn check_verdicts(&self) -> Result<()> {
+        let mut sum = 0;
+
+        for verdict in VERDICTS {
+            sum += self.counters.rx(verdict)?;
+        }
+        ensure_eq!(
+            sum,
+            self.counters.rx("packets")?,
+            "{}: sum of all verdicts",
+            self.name
+        );
+        Ok(())
+    }
+}
+
+/// Every frame that `from` put on the wire was received by `to` or lost for a named reason.
+pub fn check_wire(from: &Snapshot, to: &Snapshot) -> Result<()> {
+    let sent = from.counters.tx("packets")? + from.counters.rx("xdp_tx")?;
+    let c = &to.counters;
+    let received = c.rx("packets")?;
+    let lost = c.rx("no_buffer")? + c.rx("oversize")? + c.rx("down")?;
+
+    ensure_eq!(
+        received + lost,
+        sent,
+        "{} to {}: received {received} + no_buffer {} + oversize {} + down {}, against sent",
+        from.name,
+        to.name,
+        c.rx("no_buffer")?,
+        c.rx("oversize")?,
+        c.rx("down")?
+    );
+    // The wire carries the same bytes out as in; only a lost frame's are missing.
+    if lost == 0 {
+        ensure_eq!(
+            to.link.stat("rx_bytes")?,
+            from.link.stat("tx_bytes")?,
+            "{} to {}: bytes on the wire",
+            from.name,
+            to.name
+        );
+    }
+    Ok(())
+}
+
+/// The wire in both directions, and each port's counters among themselves.
+pub fn check_both(a: &Snapshot, b: &Snapshot) -> Result<()> {
+    check_wire(a, b)?;
+    check_wire(b, a)?;
+    a.check_link_stats()?;
+    b.check_link_stats()
+}
+
+/// As [`check_both`], after a port was told to send while it had no link.
+pub fn check_both_after_down(a: &Snapshot, b: &Snapshot) -> Result<()> {
+    check_wire(a, b)?;
+    check_wire(b, a)?;
+    a.check_link_stats_after_down()?;
+    b.check_link_stats_after_down()
+}

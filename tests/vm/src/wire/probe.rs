@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The frame the tests send: IPv4 and UDP around a number that tells it from all others and a
+//! pattern that follows from that number. `tests/bpf/probe.h` is the programs' side of it.
+
+use super::{checksum, Mac, ETH, ETH_ZLEN, NOBODY};
+use anyhow::{bail, Result};
+
+const MAGIC: [u8; 4] = *b"oxnc";
+const IP: usize = ETH;
+const UDP: usize = IP + 20;
+const PROBE: usize = UDP + 8;
+/// Where the pattern begins.
+const PATTERN: usize = PROBE + 16;
+
+/// Verdicts that a probe can ask `verdict.bpf.c` for.
+pub mod verdict {
+    pub const ABORTED: u8 = 0;
+    pub const DROP: u8 = 1;
+    pub const PASS: u8 = 2;
+    pub const TX: u8 = 3;
+    /// Through the program's cpumap, so back into the stack of the same port.
+    pub const REDIRECT: u8 = 4;
+    pub const UNKNOWN: u8 = 42;
+    pub const DEVMAP: u8 = 0x85;
+    pub const BAD_REDIRECT: u8 = 0x86;
+}
+
+/// What is in a probe; the frame follows from it byte by byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    pub src: Mac,
+    pub dst: Mac,
+    /// Also chooses the UDP source port and so the receive ring.
+    pub flow: u32,
+    pub seq: u32,
+    pub verdict: u8,
+    /// Zero when sent; `verdict.bpf.c` turns it over on the way back.
+    pub mark: u8,
+    /// Of the frame, Ethernet header included.
+    pub len: usize,
+}
+
+impl Probe {
+    pub fn new(flow: u32, seq: u32) -> Self {
+        let src = [0x02, 0, 0, 0, 0, 0x01];
+
+        Self {
+            src,
+            dst: NOBODY,
+            flow,
+            seq,
+            verdict: verdict::PASS,
+            mark: 0,
+            len: 128,
+        }
+    }
+
+    pub fn verdict(self, verdict: u8) -> Self {
+        Self { verdict, ..self }
+    }
+
+    pub fn len(self, len: usize) -> Self {
+        Self {
+            len: len.max(ETH_ZLEN),
+            ..self
+        }
+    }
+
+    /// The same probe as a program that returned XDP_TX sends it back.
+    pub fn reflected(&self) -> Self {
+        Self {
+            src: self.dst,
+            dst: self.src,
+            mark: self.mark ^ 0xff,
+            ..self.clone()
+        }
+    }
+
+    /// The frame. Its UDP checksum is the one of a probe with mark 0, as nobody corrects it on
+    /// the way.
+    pub fn frame(&self) -> Vec<u8> {
+        let mut frame = Vec::with_capacity(self.len);
+        let ip_len = (self.len - ETH) as u16;
+        let udp_len = ip_len - 20;
+        let sport = 10_000 + (self.flow & 0x7fff) as u16;
+
+        frame.extend(self.dst);
+        frame.extend(self.src);
+        frame.extend(0x0800u16.to_be_bytes());
+
+        frame.extend([0x45, 0]);
+        frame.extend(ip_len.to_be_bytes());
+        frame.extend([0, 0, 0x40, 0, 64, 17, 0, 0]);
+        frame.extend([10, 77, 0, 1, 10, 77, 0, 2]);
+        let sum = checksum::fold(checksum::sum(&frame[IP..UDP]));
+        frame[IP + 10..IP + 12].copy_from_slice(&(!sum).to_be_bytes());
+
+        frame.extend(sport.to_be_bytes());
+        frame.extend(9u16.to_be_bytes());
+        frame.extend(udp_len.to_be_bytes());
+        frame.extend([0, 0]);
+
+        frame.extend(MAGIC);
+        frame.extend(self.flow.to_be_bytes());
+        frame.extend(self.seq.to_be_bytes());
+        frame.extend([self.verdict, 0, 0, 0]);
+
+        let start = self
+            .seq
+            .wrapping_mul(31)
+            .wrapping_add(self.flow.wrapping_mul(7));
+        for i in 0..self.len.saturating_sub(PATTERN) {
+            frame.push(start.wrapping_add(i as u32 * 13) as u8 ^ (i >> 8) as u8);
+        }
+        frame.truncate(self.len);
+
+        let sum = checksum::transport_v4(&frame[IP..]);
+        frame[UDP + 6..UDP + 8].copy_from_slice(&sum.to_be_bytes());
+        frame[PROBE + 13] = self.mark;
+        frame
+    }
+
+    /// The probe in a frame, if it is one and every byte is as it has to be.
+    pub fn parse(frame: &[u8]) -> Result<Option<Self>> {
+        if frame.len() < ETH_ZLEN || frame[PROBE..PROBE + 4] != MAGIC {
+            return Ok(None);
+        }
+        let word = |at: usize| {
+            u32::from_be_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]])
+        };
+        let mut dst = Mac::default();
+        let mut src = Mac::default();
+
+        dst.copy_from_slice(&frame[0..6]);
+        src.copy_from_slice(&frame[6..12]);
+        let probe = Self {
+            src,
+            dst,
+            flow: word(PROBE + 4),
+            seq: word(PROBE + 8),
+            verdict: frame[PROBE + 12],
+            mark: frame[PROBE + 13],
+            len: frame.len(),
+        };
+
+        match super::diff(frame, &probe.frame()) {
+            None => Ok(Some(probe)),
+            Some(diff) => bail!("flow {} seq {}: {diff}", probe.flow, probe.seq),
+        }
+    }
+}
