@@ -4,12 +4,21 @@
 
 mod adjust;
 mod attach;
+mod bulk;
 mod checksum;
 mod conserve;
+mod device;
+mod mtu;
+mod params;
+mod pause;
+mod reload;
 mod rings;
 mod sample;
 mod skbs;
 mod swap;
+mod teardown;
+mod trace;
+mod traffic;
 mod verdict;
 
 use crate::{
@@ -32,6 +41,14 @@ pub fn all() -> Vec<Case> {
         skbs::cases(),
         conserve::cases(),
         sample::cases(),
+        trace::cases(),
+        device::cases(),
+        params::cases(),
+        mtu::cases(),
+        pause::cases(),
+        bulk::cases(),
+        teardown::cases(),
+        reload::cases(),
     ]
     .into_iter()
     .flatten()

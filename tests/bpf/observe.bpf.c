@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What a device told the stack about a frame: its flow hash, and whether its checksum is good. */
+#include "probe.h"
+#include <linux/pkt_cls.h>
+
+struct observation {
+	__u64 frames;
+	__u32 hash;		/* 0: the device gave none */
+	__s32 csum_level;	/* negative: the device did not vouch for the checksum */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct observation);
+} last SEC(".maps");
+
+SEC("classifier")
+int observe(struct __sk_buff *skb)
+{
+	struct observation *seen;
+	__u32 zero = 0;
+
+	seen = bpf_map_lookup_elem(&last, &zero);
+	if (seen) {
+		seen->hash = skb->hash;
+		seen->csum_level = bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY);
+		__sync_fetch_and_add(&seen->frames, 1);
+	}
+	return TC_ACT_OK;
+}
+
+char _license[] SEC("license") = "GPL";

@@ -1,0 +1,576 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A port as a network device: link, addresses, features, and what other tools see of it.
+
+use super::traffic::{check_alive, settle};
+use crate::{
+    bed::{mac_text, Bed, Port, NS_A, NS_B, V4},
+    bpf::{self, wait_freed, Program},
+    harness::Case,
+    host::{ensure_eq, module, netns::Netns, wait_until},
+    nl::netdev::{self, NETDEV_XDP_ACT_BASIC, NETDEV_XDP_ACT_REDIRECT},
+    wire::{
+        packet::{Sender, Tap},
+        probe::{verdict, Probe},
+        Mac,
+    },
+};
+use anyhow::{anyhow, ensure, Result};
+use aya::{
+    maps::Array,
+    programs::{tc::TcAttachType, SchedClassifier},
+    Ebpf, EbpfLoader,
+};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, UdpSocket},
+};
+
+/// `NET_ADDR_RANDOM` and `NET_ADDR_SET`.
+const ADDR_RANDOM: &str = "1";
+const ADDR_SET: &str = "3";
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::ports("device::carrier_follows_the_peer", "", carrier),
+        Case::ports("device::carrier_of_a_moving_peer", "", carrier_moving),
+        Case::ports("device::driver_info", "", driver_info),
+        Case::bare("device::addresses", addresses),
+        Case::ports("device::address_is_settable", "", set_address),
+        Case::ports("device::moves_between_namespaces", "queues=2", moves),
+        Case::ports("device::counters_survive", "queues=2", counters),
+        Case::ports("device::xdp_features", "", xdp_features),
+        Case::ports("device::queues_and_napis", "queues=3", queues),
+        Case::ports("device::features", "", features),
+        Case::ports("device::receive_offloads", "queues=1", offloads),
+    ]
+}
+
+/// The driver sets the carrier before `ip link set` returns, at both ends.
+fn check_carrier(bed: &Bed, what: &str, a: bool, b: bool) -> Result<()> {
+    for (port, expected) in [(&bed.a, a), (&bed.b, b)] {
+        let carrier = port.link()?.carrier;
+
+        ensure_eq!(carrier, expected, "{what}: carrier of {}", port.name);
+        port.wait_running(expected)?;
+    }
+    Ok(())
+}
+
+fn check_ethtool(bed: &Bed, expected: &str) -> Result<()> {
+    for port in [&bed.a, &bed.b] {
+        let text = port.ethtool("", "")?;
+
+        ensure_eq!(
+            field(&text, "Link detected")?,
+            expected,
+            "ethtool {}",
+            port.name
+        );
+    }
+    Ok(())
+}
+
+fn carrier(bed: &Bed) -> Result<()> {
+    check_carrier(bed, "both down", false, false)?;
+    check_ethtool(bed, "no")?;
+    for (first, second) in [(&bed.a, &bed.b), (&bed.b, &bed.a)] {
+        first.set("up")?;
+        check_carrier(bed, "one up", false, false)?;
+        check_ethtool(bed, "no")?;
+        second.set("up")?;
+        check_carrier(bed, "both up", true, true)?;
+        check_ethtool(bed, "yes")?;
+        first.set("down")?;
+        check_carrier(bed, "the first down", false, false)?;
+        first.set("up")?;
+        check_carrier(bed, "the first up again", true, true)?;
+        second.set("down")?;
+        check_carrier(bed, "the second down", false, false)?;
+        second.set("up")?;
+        check_carrier(bed, "the second up again", true, true)?;
+        second.set("down")?;
+        first.set("down")?;
+        check_carrier(bed, "both down again", false, false)?;
+    }
+
+    // Nothing is said about the link that is not so: a frame passes exactly when it is there.
+    bed.up()?;
+    let tap = Tap::open(&bed.b)?;
+    Sender::open(&bed.a)?.send(&Probe::new(1, 0).frame())?;
+    tap.only().map(drop)
+}
+
+/// A port that moves to another namespace goes down.
+fn carrier_moving(bed: &Bed) -> Result<()> {
+    bed.up()?;
+    bed.b.set("netns 1")?;
+    bed.a.wait_running(false)?;
+    ensure!(!bed.a.link()?.carrier, "carrier although the peer is down");
+    let bed = Bed {
+        a: bed.a.clone(),
+        b: Port::moved("ox1", &bed.b.ns, NS_B)?,
+    };
+    bed.up()?;
+    check_carrier(&bed, "moved there and back", true, true)
+}
+
+fn field<'a>(text: &'a str, name: &str) -> Result<&'a str> {
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(n, _)| n.trim() == name)
+        .map(|(_, value)| value.trim())
+        .ok_or_else(|| anyhow!("no {name} in: {text}"))
+}
+
+fn driver_info(bed: &Bed) -> Result<()> {
+    for port in [&bed.a, &bed.b] {
+        let text = port.ethtool("-i", "")?;
+        let version = field(&text, "version")?;
+
+        ensure_eq!(field(&text, "driver")?, "oxnic", "ethtool -i, driver");
+        ensure!(
+            version.split('.').count() == 3 && version.split('.').all(|n| n.parse::<u32>().is_ok()),
+            "ethtool -i, version: \"{version}\""
+        );
+        ensure_eq!(
+            field(&text, "supports-statistics")?,
+            "yes",
+            "ethtool -i, supports-statistics"
+        );
+    }
+    Ok(())
+}
+
+fn addr_assign_type(port: &Port) -> Result<String> {
+    let path = format!("/sys/class/net/{}/addr_assign_type", port.name);
+
+    // Under `ip netns exec` /sys shows the devices of the namespace.
+    Ok(port.ns.exec(&format!("cat {path}"))?.trim().to_owned())
+}
+
+fn addresses() -> Result<()> {
+    const PORTS: usize = 32;
+    let initial = Netns::initial();
+    let mut all = BTreeSet::new();
+
+    // Twice, as addresses drawn anew have to be other ones.
+    for _ in 0..2 {
+        module::load("pairs=16")?;
+        for n in 0..PORTS {
+            let port = Port::find(&initial, &format!("ox{n}"))?;
+            let mac = port.mac()?;
+            let text = mac_text(&mac);
+
+            ensure!(mac[0] & 2 != 0, "{text} is not locally administered");
+            ensure!(mac[0] & 1 == 0, "{text} is a group address");
+            ensure_eq!(
+                addr_assign_type(&port)?,
+                ADDR_RANDOM,
+                "{}: addr_assign_type",
+                port.name
+            );
+            ensure!(all.insert(mac), "{text} is there twice");
+        }
+        module::unload()?;
+    }
+    ensure_eq!(all.len(), 2 * PORTS, "addresses");
+    Ok(())
+}
+
+/// The address is changed while the port is up, and is the one that is used from then on.
+fn set_address(bed: &Bed) -> Result<()> {
+    const NEW: Mac = [0x02, 0xaa, 0xbb, 0xcc, 0xdd, 0x01];
+    let old = bed.b.mac()?;
+
+    bed.up()?;
+    for (port, address) in [(&bed.a, V4[0]), (&bed.b, V4[1])] {
+        port.ns
+            .ip(&format!("addr add {address}/24 dev {}", port.name))?;
+    }
+    let ping = format!("ping -c 2 -i 0.01 -W 10 {}", V4[1]);
+    bed.a.ns.exec(&ping)?;
+
+    bed.b.set(&format!("address {}", mac_text(&NEW)))?;
+    ensure_eq!(bed.b.mac()?, NEW, "address of B");
+    ensure_eq!(addr_assign_type(&bed.b)?, ADDR_SET, "addr_assign_type");
+    ensure!(
+        bed.b.link()?.carrier,
+        "changing the address took the link down"
+    );
+
+    let tap = Tap::open(&bed.a)?;
+    bed.a.ns.ip("neigh flush all")?;
+    bed.a.ns.exec(&ping)?;
+    let mut frames = 0;
+    while let Some(frame) = tap.next(std::time::Duration::from_millis(200))? {
+        let source: Mac = frame[6..12].try_into()?;
+
+        ensure!(source != old, "a frame from B's old address");
+        ensure_eq!(source, NEW, "source of a frame from B");
+        frames += 1;
+    }
+    // Two echo replies and an answer to ARP.
+    ensure!(frames >= 3, "only {frames} frames from B");
+
+    for (address, why) in [
+        ("01:00:5e:00:00:01", "a group address"),
+        ("00:00:00:00:00:00", "no address"),
+    ] {
+        bed.b.set_refusal(&format!("address {address}"))?;
+        ensure_eq!(bed.b.mac()?, NEW, "address after {why} was refused");
+    }
+    Ok(())
+}
+
+/// Both ports in one namespace, in the initial one, exchanged, and back.
+fn moves(bed: &Bed) -> Result<()> {
+    let program = Program::load("count", "count_pass")?;
+    let initial = Netns::initial();
+    let move_to = |port: &Port, ns: &Netns, name: &str| -> Result<Port> {
+        port.set(&format!("netns {name} txqueuelen 10000"))?;
+        Port::find(ns, &port.name)
+    };
+    let (ns_a, ns_b) = (&bed.a.ns, &bed.b.ns);
+    let mac = bed.b.mac()?;
+
+    bed.b.attach(&program)?;
+    bed.up()?;
+    check_alive(bed)?;
+    initial.sysctl("ipv6/conf/default/disable_ipv6", "1")?;
+    let mut bed = bed.clone();
+    for (to_a, name_a, to_b, name_b) in [
+        (ns_a, NS_A, ns_a, NS_A),
+        (ns_b, NS_B, ns_a, NS_A),
+        (&initial, "1", &initial, "1"),
+        (ns_a, NS_A, ns_b, NS_B),
+    ] {
+        bed = Bed {
+            a: move_to(&bed.a, to_a, name_a)?,
+            b: move_to(&bed.b, to_b, name_b)?,
+        };
+        bed.up()?;
+        check_alive(&bed)?;
+        ensure_eq!(bed.b.mac()?, mac, "address of B after a move");
+        ensure_eq!(
+            bed.b.link()?.xdp_driver_id,
+            Some(program.id),
+            "program of B after a move"
+        );
+    }
+    initial.sysctl("ipv6/conf/default/disable_ipv6", "0")?;
+
+    let (_, b) = settle(&bed)?;
+    ensure_eq!(
+        program.seen()?,
+        b.counters.rx("packets")?,
+        "frames the program saw"
+    );
+    b.check_verdicts()?;
+    bed.b.detach()?;
+    let id = program.id;
+    drop(program);
+    wait_freed(id)
+}
+
+/// Every counter is what it was, and goes on from there.
+fn counters(bed: &Bed) -> Result<()> {
+    const LINK_COUNTERS: [&str; 12] = [
+        "rx_packets",
+        "tx_packets",
+        "rx_bytes",
+        "tx_bytes",
+        "rx_errors",
+        "tx_errors",
+        "rx_dropped",
+        "tx_dropped",
+        "rx_length_errors",
+        "rx_missed_errors",
+        "tx_carrier_errors",
+        "rx_otherhost_dropped",
+    ];
+    let program = Program::load("verdict", "verdict")?;
+    let frames: Vec<_> = [
+        verdict::PASS,
+        verdict::DROP,
+        verdict::TX,
+        verdict::ABORTED,
+        verdict::BAD_REDIRECT,
+    ]
+    .into_iter()
+    .zip(0..)
+    .map(|(act, seq)| Probe::new(seq, seq).verdict(act))
+    .collect();
+    let count = frames.len() as u64;
+    let shown = |port: &Port| -> Result<(String, Vec<u64>)> {
+        let link = port.link()?;
+
+        Ok((
+            port.ethtool("-S", "")?,
+            LINK_COUNTERS
+                .into_iter()
+                .map(|name| link.stat(name))
+                .collect::<Result<_>>()?,
+        ))
+    };
+
+    bed.b.attach(&program)?;
+    for round in 1..=2 {
+        bed.up()?;
+        super::send_all(bed, &frames)?;
+        bed.b.wait_received(round * count)?;
+        let (_, b) = settle(bed)?;
+        b.counters.expect_rx(
+            "B",
+            &[
+                ("packets", round * count),
+                ("xdp_drop", round),
+                ("xdp_tx", round),
+                ("xdp_aborted", round),
+                ("xdp_redirect_errors", round),
+            ],
+        )?;
+
+        let before = [shown(&bed.a)?, shown(&bed.b)?];
+        for port in [&bed.b, &bed.a] {
+            port.set("down")?;
+        }
+        for (n, port) in [&bed.a, &bed.b].into_iter().enumerate() {
+            ensure_eq!(
+                shown(port)?,
+                before[n],
+                "{}: counters after down",
+                port.name
+            );
+        }
+        bed.up()?;
+        for (n, port) in [&bed.a, &bed.b].into_iter().enumerate() {
+            ensure_eq!(shown(port)?, before[n], "{}: counters after up", port.name);
+        }
+    }
+    Ok(())
+}
+
+fn xdp_features(bed: &Bed) -> Result<()> {
+    for (port, up) in [(&bed.a, false), (&bed.b, false), (&bed.a, true)] {
+        if up {
+            bed.up()?;
+        }
+        port.ns.enter(|| {
+            ensure_eq!(
+                netdev::xdp_features(port.ifindex)?,
+                NETDEV_XDP_ACT_BASIC | NETDEV_XDP_ACT_REDIRECT,
+                "{}: xdp-features",
+                port.name
+            );
+            ensure_eq!(
+                netdev::xdp_extras(port.ifindex)?,
+                (0, 0),
+                "{}: xdp-rx-metadata-features and xsk-features",
+                port.name
+            );
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Each receive queue has a NAPI of its own while the port is up. They keep their ids, as the
+/// settings that a user gave them are kept.
+fn queues(bed: &Bed) -> Result<()> {
+    let ask = || {
+        bed.b.ns.enter(|| {
+            Ok((
+                netdev::queues(bed.b.ifindex)?,
+                netdev::napis(bed.b.ifindex)?,
+            ))
+        })
+    };
+    let mut ids: Option<Vec<_>> = None;
+
+    for _ in 0..2 {
+        let (list, napis) = ask()?;
+        ensure!(
+            list.is_empty() && napis.is_empty(),
+            "a port that is down has {list:?} and NAPIs {napis:?}"
+        );
+
+        bed.b.set("up")?;
+        let (list, napis) = ask()?;
+        let rx: Vec<_> = list.iter().filter(|queue| queue.receives).collect();
+        let of_queues: Vec<_> = rx.iter().filter_map(|queue| queue.napi).collect();
+
+        ensure_eq!(
+            rx.iter().map(|queue| queue.id).collect::<Vec<_>>(),
+            [0, 1, 2],
+            "receive queues"
+        );
+        ensure_eq!(list.len(), 6, "queues, those that transmit included");
+        ensure_eq!(napis.len(), 3, "NAPIs");
+        ensure_eq!(
+            of_queues.iter().collect::<BTreeSet<_>>(),
+            napis.iter().collect::<BTreeSet<_>>(),
+            "NAPIs of the receive queues"
+        );
+        ensure_eq!(
+            of_queues.iter().collect::<BTreeSet<_>>().len(),
+            3,
+            "NAPIs that are not shared"
+        );
+        if let Some(old) = ids.replace(of_queues.clone()) {
+            ensure_eq!(of_queues, old, "ids after down and up");
+        }
+        bed.b.set("down")?;
+    }
+    Ok(())
+}
+
+fn features(bed: &Bed) -> Result<()> {
+    let text = bed.b.ethtool("-k", "")?;
+
+    for (name, value) in [
+        ("rx-checksumming", "on"),
+        ("tx-checksumming", "on"),
+        ("tx-checksum-ip-generic", "on"),
+        ("scatter-gather", "on"),
+        ("tx-scatter-gather", "on"),
+        ("highdma", "on"),
+        ("receive-hashing", "on"),
+        ("generic-receive-offload", "on"),
+        // A frame has one buffer; what is not done is not announced.
+        ("tcp-segmentation-offload", "off"),
+        ("tx-tcp-segmentation", "off [fixed]"),
+        ("tx-checksum-ipv4", "off [fixed]"),
+        ("large-receive-offload", "off [fixed]"),
+        ("rx-vlan-offload", "off [fixed]"),
+        ("tx-vlan-offload", "off [fixed]"),
+        ("rx-gro-hw", "off [fixed]"),
+        ("ntuple-filters", "off [fixed]"),
+        ("loopback", "off [fixed]"),
+    ] {
+        ensure_eq!(field(&text, name)?, value, "ethtool -k, {name}");
+    }
+    // What is on can be switched off and on again.
+    for (option, name) in [
+        ("rx", "rx-checksumming"),
+        ("tx", "tx-checksumming"),
+        ("sg", "scatter-gather"),
+        ("rxhash", "receive-hashing"),
+        ("gro", "generic-receive-offload"),
+    ] {
+        for value in ["off", "on"] {
+            bed.b.ethtool("-K", &format!("{option} {value}"))?;
+            let text = bed.b.ethtool("-k", "")?;
+
+            ensure_eq!(field(&text, name)?, value, "ethtool -K {option} {value}");
+        }
+    }
+    Ok(())
+}
+
+/// A classifier of `observe.bpf.c` at the entrance of a port's stack, which sees what the port has
+/// said about each frame.
+struct Observer(Ebpf);
+
+impl Observer {
+    fn attach(port: &Port) -> Result<Self> {
+        let mut object = EbpfLoader::new()
+            .btf(None)
+            .load_file(bpf::path("observe")?)?;
+
+        port.ns.enter(|| {
+            let program: &mut SchedClassifier = object
+                .program_mut("observe")
+                .ok_or_else(|| anyhow!("no program observe"))?
+                .try_into()?;
+
+            program.load()?;
+            program.attach(&port.name, TcAttachType::Ingress)?;
+            Ok(())
+        })?;
+        Ok(Self(object))
+    }
+
+    /// How many frames there were, and of the last one the hash (0 for none) and how many checksums
+    /// in a row are known to be good, less one (negative for none).
+    fn last(&self) -> Result<(u64, u32, i32)> {
+        let map = self.0.map("last").ok_or_else(|| anyhow!("no map last"))?;
+        let seen = Array::<_, [u64; 2]>::try_from(map)?.get(&0, 0)?;
+
+        // A 64-bit and two 32-bit numbers.
+        Ok((seen[0], seen[1] as u32, (seen[1] >> 32) as i32))
+    }
+}
+
+/// What the port says of a frame, and that it says no more when told so.
+fn offloads(bed: &Bed) -> Result<()> {
+    let observer = Observer::attach(&bed.b)?;
+    let to: IpAddr = V4[1].parse()?;
+    let mut frames = 0;
+
+    bed.up()?;
+    // No IPv6: all frames shall be those of the test. And nobody asks for a neighbour.
+    for (port, peer, at) in [(&bed.a, &bed.b, 0), (&bed.b, &bed.a, 1)] {
+        let (name, mac) = (&port.name, mac_text(&peer.mac()?));
+        let (own, other) = (V4[at], V4[1 - at]);
+
+        port.ns.ip(&format!("addr add {own}/24 dev {name}"))?;
+        port.ns.ip(&format!(
+            "neigh replace {other} lladdr {mac} nud permanent dev {name}"
+        ))?;
+    }
+    // GRO would look at the checksum itself.
+    bed.b.ethtool("-K", "gro off")?;
+    let socket = bed.a.ns.enter(|| {
+        let socket = UdpSocket::bind((V4[0].parse::<IpAddr>()?, 5000))?;
+        socket.connect((to, 5001))?;
+        Ok(socket)
+    })?;
+    let receiver = bed.b.ns.enter(|| Ok(UdpSocket::bind((to, 5001))?))?;
+    receiver.set_read_timeout(Some(crate::host::PATIENCE))?;
+    let mut seen = |what: &str| -> Result<(u32, i32)> {
+        let before = observer.last()?.0;
+        let mut now = (0, 0, 0);
+
+        frames += 1;
+        socket.send(b"a datagram")?;
+        wait_until(&format!("{what}: frame {frames} is seen"), || {
+            now = observer.last()?;
+            Ok(now.0 > before)
+        })?;
+        ensure_eq!(now.0, before + 1, "{what}: frames seen");
+        receiver.recv(&mut [0; 64])?;
+        Ok((now.1, now.2))
+    };
+
+    let (hash, csum) = seen("by default")?;
+    ensure!(hash != 0, "the stack got no hash");
+    ensure!(csum >= 0, "the stack was not told of a good checksum");
+    ensure_eq!(seen("once more")?, (hash, csum), "hash and checksum level");
+
+    bed.b.ethtool("-K", "rxhash off")?;
+    ensure_eq!(seen("rxhash off")?, (0, csum), "hash and checksum level");
+    bed.b.ethtool("-K", "rxhash on rx off")?;
+    let (same, csum) = seen("rx off")?;
+    ensure_eq!(same, hash, "hash with checksumming off");
+    ensure!(
+        csum < 0,
+        "a checksum is said to be good although that is off"
+    );
+    bed.b.ethtool("-K", "rx on")?;
+    let (same, csum) = seen("on again")?;
+    ensure_eq!(same, hash, "hash in the end");
+    ensure!(csum >= 0, "no word of a good checksum in the end");
+
+    // Nobody has computed or looked at this one's checksum.
+    let before = observer.last()?.0;
+    Sender::open(&bed.a)?.send(&Probe::new(1, 0).frame())?;
+    wait_until("the raw frame is seen", || Ok(observer.last()?.0 > before))?;
+    let (_, other, csum) = observer.last()?;
+    ensure!(
+        other != 0 && other != hash,
+        "hash {other:#x} of another flow"
+    );
+    ensure!(csum < 0, "a checksum that nobody knows is said to be good");
+    settle(bed).map(drop)
+}

@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Flow control: what becomes of frames for a full receive ring.
+
+use super::{
+    flood,
+    traffic::{check_alive, settle, settle_after_down, while_sending, Source},
+};
+use crate::{
+    bed::{Bed, Port, V4, V6},
+    bpf::Program,
+    harness::Case,
+    host::{ensure_eq, kmsg::Kmsg, wait_until, PATIENCE},
+    stats::Snapshot,
+    wire::{
+        packet::Tap,
+        probe::{verdict, Probe},
+    },
+};
+use anyhow::{bail, ensure, Context, Result};
+use nix::sys::socket::{setsockopt, sockopt};
+use std::{
+    net::{IpAddr, UdpSocket},
+    thread,
+};
+
+const SENDERS: u32 = 4;
+const FRAMES: u32 = 600;
+/// Rounds of the idle loop for each frame, so that a port receives much slower than its peer can
+/// send.
+const SLOW: u32 = 20_000;
+
+pub fn cases() -> Vec<Case> {
+    const ONE: &str = "queues=1 ring_size=64";
+    const FOUR: &str = "queues=4 ring_size=64";
+
+    vec![
+        Case::ports("pause::one_full_ring_loses_nothing", ONE, |bed| {
+            raw(bed, false)
+        }),
+        Case::ports("pause::four_full_rings_lose_nothing", FOUR, |bed| {
+            raw(bed, true)
+        }),
+        Case::ports("pause::udp_loses_nothing", FOUR, udp),
+        Case::ports("pause::both_directions", FOUR, both_directions),
+        Case::ports("pause::off_loses_and_counts", FOUR, off),
+        Case::ports("pause::autonegotiation_is_refused", "", autoneg),
+        Case::ports("pause::a_port_that_goes_down_frees_waiters", FOUR, down),
+        Case::ports("pause::xdp_tx_does_not_wait", ONE, xdp_tx),
+    ]
+}
+
+/// Makes a port's polls slow.
+fn slow_down(port: &Port) -> Result<Program> {
+    let mut program = Program::load("count", "count_slow")?;
+
+    program.write("rounds", 0, SLOW)?;
+    port.attach(&program)?;
+    Ok(program)
+}
+
+/// Gives each ring's poll of a port that is up a thread of its own. In softirqs, slow polls of more
+/// rings than there are processors would leave no time to the senders, and rings would hardly get
+/// full.
+fn poll_in_threads(port: &Port) -> Result<()> {
+    // Under `ip netns exec` /sys shows the devices of the namespace. The line is split at blanks, so
+    // what the shell gets must not have any.
+    port.ns
+        .exec(&format!(
+            "sh -c echo${{IFS}}1>/sys/class/net/{}/threaded",
+            port.name
+        ))
+        .map(drop)
+}
+
+/// Queues were stopped, and no event was without the other. A wake that comes while a queue is about to
+/// stop is counted and does no harm, hence "at least".
+fn check_waited(from: &Snapshot) -> Result<()> {
+    let (stopped, woken) = (from.counters.tx("stopped")?, from.counters.tx("woken")?);
+
+    ensure!(
+        stopped > 0,
+        "{}: no queue was stopped: nothing was tested",
+        from.name
+    );
+    ensure!(
+        woken >= stopped,
+        "{}: queues stopped {stopped} times and woken {woken} times",
+        from.name
+    );
+    Ok(())
+}
+
+fn check_no_loss(to: &Snapshot, received: u64) -> Result<()> {
+    to.counters.expect_rx(
+        &to.name,
+        &[
+            ("packets", received),
+            ("no_buffer", 0),
+            ("oversize", 0),
+            ("down", 0),
+        ],
+    )
+}
+
+/// The probes of every flow are all there and in order.
+fn check_flows(probes: &[Probe], flows: u32, count: u32) -> Result<()> {
+    for flow in 0..flows {
+        let seqs: Vec<_> = probes
+            .iter()
+            .filter(|probe| probe.flow == flow)
+            .map(|probe| probe.seq)
+            .collect();
+
+        ensure_eq!(seqs.len(), count as usize, "frames of flow {flow}");
+        if let Some(at) = (0..count).zip(&seqs).find(|(n, seq)| n != *seq) {
+            bail!(
+                "flow {flow}: frame {} where frame {} was expected",
+                at.1,
+                at.0
+            );
+        }
+    }
+    Ok(())
+}
+
+fn raw(bed: &Bed, threads: bool) -> Result<()> {
+    let slow = slow_down(&bed.b)?;
+
+    bed.up()?;
+    if threads {
+        poll_in_threads(&bed.b)?;
+    }
+    let tap = Tap::open(&bed.b)?;
+    flood(&bed.a, SENDERS, FRAMES, |flow| Probe::new(flow, 0))?;
+    let probes = tap.probes((SENDERS * FRAMES) as usize)?;
+    check_flows(&probes, SENDERS, FRAMES)?;
+
+    let (a, b) = settle(bed)?;
+    let count = u64::from(SENDERS * FRAMES);
+    ensure_eq!(
+        a.counters.tx("packets")?,
+        count,
+        "A: frames put on the wire"
+    );
+    ensure_eq!(slow.seen()?, count, "frames the program saw");
+    check_no_loss(&b, count)?;
+    check_waited(&a)?;
+    check_alive(bed)
+}
+
+/// Datagrams from sockets that wait for room in their send buffers.
+fn udp(bed: &Bed) -> Result<()> {
+    const COUNT: u32 = 500;
+    let _slow = slow_down(&bed.b)?;
+
+    bed.up_with_addresses()?;
+    poll_in_threads(&bed.b)?;
+    thread::scope(|scope| -> Result<()> {
+        let mut threads = Vec::new();
+
+        for flow in 0..SENDERS {
+            let (from, to) = if flow % 2 == 0 {
+                (V4[0], V4[1])
+            } else {
+                (V6[0], V6[1])
+            };
+            let (from, to): (IpAddr, IpAddr) = (from.parse()?, to.parse()?);
+            let receiver = bed
+                .b
+                .ns
+                .enter(|| Ok(UdpSocket::bind((to, 7000 + flow as u16))?))?;
+            let sender = bed.a.ns.enter(|| {
+                let socket = UdpSocket::bind((from, 0))?;
+                socket.connect((to, 7000 + flow as u16))?;
+                Ok(socket)
+            })?;
+
+            setsockopt(&receiver, sockopt::RcvBufForce, &(64 << 20))?;
+            receiver.set_read_timeout(Some(PATIENCE))?;
+            sender.set_write_timeout(Some(PATIENCE))?;
+            threads.push(scope.spawn(move || {
+                (0..COUNT).try_for_each(|seq| {
+                    ensure_eq!(
+                        sender.send(&datagram(flow, seq))?,
+                        datagram(flow, seq).len(),
+                        "bytes sent"
+                    );
+                    Ok(())
+                })
+            }));
+            threads.push(scope.spawn(move || receive_datagrams(&receiver, flow, COUNT)));
+        }
+        for thread in threads {
+            thread
+                .join()
+                .map_err(|_| anyhow::anyhow!("a thread of the test panicked"))??;
+        }
+        Ok(())
+    })?;
+
+    let (a, b) = settle(bed)?;
+    ensure!(
+        b.counters.rx("packets")? >= u64::from(SENDERS * COUNT),
+        "B: fewer frames than datagrams"
+    );
+    check_no_loss(&b, a.counters.tx("packets")?)?;
+    check_waited(&a)?;
+    check_alive(bed)
+}
+
+fn receive_datagrams(socket: &UdpSocket, flow: u32, count: u32) -> Result<()> {
+    let mut found = [0; 2048];
+
+    for seq in 0..count {
+        let len = socket
+            .recv(&mut found)
+            .with_context(|| format!("flow {flow}: waiting for datagram {seq} of {count}"))?;
+        ensure_eq!(
+            found[..len],
+            datagram(flow, seq)[..],
+            "flow {flow}: datagram {seq}"
+        );
+    }
+    Ok(())
+}
+
+/// Datagrams of all sizes that fit into a frame.
+fn datagram(flow: u32, seq: u32) -> Vec<u8> {
+    let len = 8 + (seq as usize * 37) % 1400;
+    let mut bytes = [flow.to_be_bytes(), seq.to_be_bytes()].concat();
+
+    bytes.extend((8..len).map(|i| (i as u32 * 13 + seq * 31 + flow * 7) as u8));
+    bytes
+}
+
+/// Each port's full ring stops the other's queues; no port waits for itself.
+fn both_directions(bed: &Bed) -> Result<()> {
+    let _slow = (slow_down(&bed.a)?, slow_down(&bed.b)?);
+
+    bed.up()?;
+    for port in [&bed.a, &bed.b] {
+        poll_in_threads(port)?;
+    }
+    let (tap_a, tap_b) = (Tap::open(&bed.a)?, Tap::open(&bed.b)?);
+    thread::scope(|scope| -> Result<()> {
+        let threads = [&bed.a, &bed.b].map(|port| {
+            scope.spawn(move || flood(port, SENDERS, FRAMES, |flow| Probe::new(flow, 0)))
+        });
+
+        for thread in threads {
+            thread
+                .join()
+                .map_err(|_| anyhow::anyhow!("a thread of the test panicked"))??;
+        }
+        Ok(())
+    })?;
+    for tap in [tap_a, tap_b] {
+        check_flows(&tap.probes((SENDERS * FRAMES) as usize)?, SENDERS, FRAMES)?;
+    }
+
+    let (a, b) = settle(bed)?;
+    for snapshot in [&a, &b] {
+        check_no_loss(snapshot, u64::from(SENDERS * FRAMES))?;
+        check_waited(snapshot)?;
+    }
+    check_alive(bed)
+}
+
+/// Without flow control, at either end, the receiver loses what finds no buffer, and counts it.
+fn off(bed: &Bed) -> Result<()> {
+    let _slow = slow_down(&bed.b)?;
+    let count = u64::from(SENDERS * FRAMES);
+    let mut sent = 0;
+    let mut lost = 0;
+    let mut stopped = 0;
+
+    bed.up()?;
+    poll_in_threads(&bed.b)?;
+    for (port, setting, loses) in [
+        (&bed.b, "tx off rx off", true),
+        (&bed.b, "tx on rx on", false),
+        (&bed.a, "rx off", true),
+        (&bed.a, "rx on", false),
+        // What this port does with its own ring is no business of its peer's.
+        (&bed.b, "rx off", false),
+        (&bed.a, "tx off", false),
+    ] {
+        port.ethtool("-A", setting)?;
+        let tap = Tap::open(&bed.b)?;
+        flood(&bed.a, SENDERS, FRAMES, |flow| Probe::new(flow, 0))?;
+        let (a, b) = settle(bed)?;
+        let what = format!("{} {setting}", port.name);
+
+        sent += count;
+        ensure_eq!(
+            a.counters.tx("packets")?,
+            sent,
+            "{what}: A: frames put on the wire"
+        );
+        let new_lost = b.counters.rx("no_buffer")? - lost;
+        let new_stopped = a.counters.tx("stopped")? - stopped;
+        ensure!(
+            (new_lost > 0) == loses && (new_stopped > 0) != loses,
+            "{what}: {new_lost} frames lost, queues stopped {new_stopped} times"
+        );
+        tap.probes((count - new_lost) as usize)?;
+        lost += new_lost;
+        stopped += new_stopped;
+
+        ensure_eq!(
+            b.link.stat("rx_missed_errors")?,
+            lost,
+            "{what}: B: rx_missed_errors"
+        );
+        b.counters.expect_rx(
+            "B",
+            &[("packets", sent - lost), ("oversize", 0), ("down", 0)],
+        )?;
+    }
+    Ok(())
+}
+
+fn autoneg(bed: &Bed) -> Result<()> {
+    let mut log = Kmsg::from_now()?;
+    let before = bed.b.ethtool("-a", "")?;
+
+    for (what, value) in [("Autonegotiate", "off"), ("RX", "on"), ("TX", "on")] {
+        ensure_eq!(
+            setting(&before, what),
+            Some(value),
+            "ethtool -a, {what}, by default"
+        );
+    }
+    let text = bed
+        .b
+        .ns
+        .exec_refusal(&format!("ethtool -A {} autoneg on", bed.b.name))?;
+    ensure!(
+        text.contains("not supported"),
+        "ethtool -A autoneg on: refused with \"{text}\""
+    );
+    // ethtool shows no reason, so the log has it.
+    ensure_eq!(
+        log.starting_with("oxnic")?,
+        ["oxnic ox1: pause: autoneg on is refused: the wire negotiates nothing"],
+        "what the log says"
+    );
+    bed.b
+        .ns
+        .exec_refusal(&format!("ethtool -A {} autoneg on rx off", bed.b.name))?;
+    ensure_eq!(
+        bed.b.ethtool("-a", "")?,
+        before,
+        "ethtool -a after the refusals"
+    );
+
+    bed.b.ethtool("-A", "rx off")?;
+    let after = bed.b.ethtool("-a", "")?;
+    ensure_eq!(setting(&after, "RX"), Some("off"), "ethtool -a, RX");
+    ensure_eq!(setting(&after, "TX"), Some("on"), "ethtool -a, TX");
+    Ok(())
+}
+
+/// The value of a line `NAME: VALUE` of ethtool's.
+fn setting<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(n, _)| n.trim() == name)
+        .map(|(_, value)| value.trim())
+}
+
+/// Queues that wait for a port that goes down, or whose own port goes down, run again afterwards.
+fn down(bed: &Bed) -> Result<()> {
+    let _slow = slow_down(&bed.b)?;
+
+    bed.b.msglvl("drv off")?;
+    for victim in [&bed.b, &bed.a, &bed.b, &bed.a, &bed.b] {
+        let sources = Source::new(&bed.a).may_fail().times(SENDERS as usize);
+
+        bed.up()?;
+        poll_in_threads(&bed.b)?;
+        let before = bed.a.counters()?.tx("stopped")?;
+        while_sending(&sources, |_| {
+            wait_until("queues wait", || {
+                Ok(bed.a.counters()?.tx("stopped")? > before + 3)
+            })?;
+            victim.set("down")
+        })?;
+        bed.up()?;
+        check_alive(bed)?;
+    }
+
+    let (_, b) = settle_after_down(bed)?;
+    b.counters
+        .expect_rx("B", &[("no_buffer", 0), ("oversize", 0)])
+}
+
+/// One ring gets frames from its peer's stack, which waits, and from its peer's program, which does
+/// not: only the latter loses any.
+fn xdp_tx(bed: &Bed) -> Result<()> {
+    let count = u64::from(2 * FRAMES);
+    let _slow = slow_down(&bed.a)?;
+    let program = Program::load("verdict", "verdict")?;
+
+    bed.b.attach(&program)?;
+    bed.up()?;
+    let tap = Tap::open(&bed.a)?;
+    thread::scope(|scope| -> Result<()> {
+        let threads = [&bed.a, &bed.b].map(|port| {
+            scope.spawn(move || {
+                flood(port, 2, FRAMES, |flow| {
+                    Probe::new(flow, 0).verdict(verdict::TX)
+                })
+            })
+        });
+
+        for thread in threads {
+            thread
+                .join()
+                .map_err(|_| anyhow::anyhow!("a thread of the test panicked"))??;
+        }
+        Ok(())
+    })?;
+    let (a, b) = settle(bed)?;
+    let (back, lost) = (b.counters.rx("xdp_tx")?, b.counters.rx("xdp_tx_errors")?);
+
+    ensure!(lost > 0, "no frame met a full ring: nothing was tested");
+    ensure_eq!(
+        back + lost,
+        count,
+        "B: xdp_tx {back} + xdp_tx_errors {lost}"
+    );
+    check_waited(&b)?;
+    check_no_loss(&a, back + count)?;
+    let probes = tap.probes((back + count) as usize)?;
+    let (own, reflected): (Vec<_>, Vec<_>) = probes.into_iter().partition(|p| p.mark == 0);
+    check_flows(&own, 2, FRAMES)?;
+    ensure_eq!(reflected.len() as u64, back, "frames of B's program at A");
+    b.check_verdicts()?;
+    check_alive(bed)
+}

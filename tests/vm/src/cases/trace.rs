@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The trace in the kernel log, line by line.
+
+use super::{send_all, verdict::set_cpumap};
+use crate::{
+    bed::{Bed, Port},
+    bpf::Program,
+    harness::Case,
+    host::{ensure_eq, kmsg::Kmsg, tracefs::clear_warn_once, wait_until},
+    wire::{
+        packet::Sender,
+        probe::{verdict, Probe},
+    },
+};
+use anyhow::{ensure, Result};
+
+/// `KERN_INFO`.
+const INFO: u8 = 6;
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::ports("trace::control_path", "queues=3", control_path),
+        Case::ports("trace::control_path_switched_off", "queues=2", drv_off),
+        Case::ports("trace::silent_by_default", "queues=1", silent),
+        Case::ports("trace::verdicts", "queues=1", verdicts)
+            .allow(&["Illegal XDP return value 42"]),
+        Case::ports("trace::failures", "queues=1", failures),
+        Case::ports("trace::frame_bytes", "queues=1", frame_bytes),
+        Case::ports("trace::loading_and_unloading_say_nothing", "", loading),
+    ]
+}
+
+/// The lines about a port, without what all of them begin with.
+fn lines(log: &mut Kmsg, port: &Port) -> Result<Vec<String>> {
+    let prefix = format!("oxnic {}: ", port.name);
+    let mut found = Vec::new();
+
+    for line in log.lines()? {
+        if let Some(rest) = line.text.strip_prefix(&prefix) {
+            ensure_eq!(line.level, INFO, "severity of \"{}\"", line.text);
+            found.push(rest.to_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// Waits for as many lines as are expected, as a poll may still be printing, compares them all and
+/// forgets them.
+fn expect(log: &mut Kmsg, port: &Port, what: &str, expected: &[String]) -> Result<()> {
+    let mut found = Vec::new();
+
+    // Not an error yet if it is in vain: what there is says more.
+    let _ = wait_until("the trace is complete", || {
+        found = lines(log, port)?;
+        Ok(found.len() >= expected.len())
+    });
+    if let Some(n) =
+        (0..expected.len().max(found.len())).find(|n| found.get(*n) != expected.get(*n))
+    {
+        anyhow::bail!(
+            "{what}: line {n}: expected {:?}, found {:?}; all: {found:#?}",
+            expected.get(n),
+            found.get(n)
+        );
+    }
+    log.forget()
+}
+
+/// The lines for one `ndo_bpf`.
+fn setup(request: &str, old: &str, new: &str, rings: usize) -> Vec<String> {
+    let mut lines = vec![
+        format!("ndo_bpf: XDP_SETUP_PROG, {request}"),
+        format!("vsi.xdp_prog: xchg: {old} -> {new}"),
+    ];
+
+    lines.extend((0..rings).map(|n| format!("rx_ring[{n}].xdp_prog: WRITE_ONCE: {new}")));
+    lines
+}
+
+fn named(program: &Program, name: &str) -> (String, String) {
+    (
+        format!("program id {} \"{name}\"", program.id),
+        format!("id {}", program.id),
+    )
+}
+
+/// Attach, replace, detach; down and up, with either port.
+fn control_path(bed: &Bed) -> Result<()> {
+    const RINGS: usize = 3;
+    let (first, second) = (Program::sample("xdp_drop")?, Program::sample("xdp_pass")?);
+    // The kernel keeps 15 characters of a name.
+    let (drop, drop_id) = named(&first, "xdp_drop");
+    let (pass, pass_id) = named(&second, "xdp_pass");
+    let mut log = Kmsg::from_now()?;
+
+    for (port, other, up) in [(&bed.b, &bed.a, false), (&bed.a, &bed.b, true)] {
+        if up {
+            bed.up()?;
+        }
+        port.attach(&first)?;
+        let mut expected = setup(&drop, "none", &drop_id, RINGS);
+        port.attach(&second)?;
+        expected.extend(setup(&pass, &drop_id, &pass_id, RINGS));
+        port.detach()?;
+        expected.extend(setup("no program", &pass_id, "none", RINGS));
+        port.attach(&first)?;
+        expected.extend(setup(&drop, "none", &drop_id, RINGS));
+        // The same again is no news to the kernel, which does not ask the driver.
+        port.attach(&first)?;
+        port.detach()?;
+        expected.extend(setup("no program", &drop_id, "none", RINGS));
+
+        let all = log.starting_with("oxnic")?;
+        ensure!(
+            !all.iter()
+                .any(|line| line.starts_with(&format!("oxnic {}:", other.name))),
+            "lines about the other port: {all:?}"
+        );
+        ensure_eq!(all.len(), expected.len(), "lines of the module: {all:#?}");
+        expect(&mut log, port, &port.name, &expected)?;
+    }
+
+    // A refused request leaves no trace of the steps it did not get to.
+    bed.b.attach(&first)?;
+    log.forget()?;
+    bed.b.attach_refused(
+        Some(&second),
+        crate::nl::link::XDP_FLAGS_DRV_MODE | crate::nl::link::XDP_FLAGS_UPDATE_IF_NOEXIST,
+        None,
+        nix::errno::Errno::EBUSY,
+        "already attached",
+    )?;
+    expect(&mut log, &bed.b, "refused", &[])
+}
+
+fn drv_off(bed: &Bed) -> Result<()> {
+    let (first, second) = (Program::sample("xdp_drop")?, Program::sample("xdp_pass")?);
+    let mut log = Kmsg::from_now()?;
+
+    bed.b.msglvl("drv off")?;
+    bed.b.attach(&first)?;
+    bed.b.attach(&second)?;
+    bed.b.detach()?;
+    expect(&mut log, &bed.b, "switched off", &[])?;
+
+    // The other port has a switch of its own.
+    let (request, id) = named(&first, "xdp_drop");
+    bed.a.attach(&first)?;
+    expect(
+        &mut log,
+        &bed.a,
+        "the other port",
+        &setup(&request, "none", &id, 2),
+    )?;
+
+    bed.b.msglvl("drv on")?;
+    bed.b.attach(&first)?;
+    expect(
+        &mut log,
+        &bed.b,
+        "on again",
+        &setup(&request, "none", &id, 2),
+    )
+}
+
+/// Frames leave no line unless somebody wants them to.
+fn silent(bed: &Bed) -> Result<()> {
+    let program = Program::load("verdict", "verdict")?;
+    let mut log = Kmsg::from_now()?;
+    let frames: Vec<_> = [
+        verdict::PASS,
+        verdict::DROP,
+        verdict::TX,
+        verdict::ABORTED,
+        verdict::BAD_REDIRECT,
+    ]
+    .into_iter()
+    .zip(0..)
+    .map(|(act, seq)| Probe::new(1, seq).verdict(act))
+    .collect();
+    let count = frames.len() as u64;
+
+    ensure!(
+        bed.b.ethtool("", "")?.contains("drv"),
+        "ethtool does not show that drv is on"
+    );
+    bed.up()?;
+    send_all(bed, &frames)?;
+    bed.b.wait_received(count)?;
+    bed.b.attach(&program)?;
+    log.forget()?;
+    send_all(bed, &frames)?;
+    bed.b.wait_received(2 * count)?;
+    expect(&mut log, &bed.b, "by default", &[])?;
+
+    // What was switched on can be switched off.
+    bed.b.msglvl("rx_status on pktdata on")?;
+    send_all(bed, &frames[..1])?;
+    bed.b.wait_received(2 * count + 1)?;
+    wait_until("the frame is in the log", || {
+        Ok(!log.starting_with("oxnic ox1")?.is_empty())
+    })?;
+    bed.b.msglvl("rx_status off pktdata off")?;
+    log.forget()?;
+    send_all(bed, &frames)?;
+    bed.b.wait_received(3 * count + 1)?;
+    expect(&mut log, &bed.b, "switched off again", &[])
+}
+
+/// Sends frames one at a time, so that the lines have one possible order.
+fn send_each(bed: &Bed, probes: &[Probe]) -> Result<()> {
+    let sender = Sender::open(&bed.a)?;
+    let mut received = bed.b.link()?.stat("rx_packets")?;
+
+    for probe in probes {
+        sender.send(&probe.frame())?;
+        received += 1;
+        bed.b.wait_received(received)?;
+    }
+    Ok(())
+}
+
+fn verdicts(bed: &Bed) -> Result<()> {
+    const NAMES: [(u8, &str); 6] = [
+        (verdict::PASS, "XDP_PASS"),
+        (verdict::DROP, "XDP_DROP"),
+        (verdict::TX, "XDP_TX"),
+        (verdict::ABORTED, "XDP_ABORTED"),
+        (verdict::REDIRECT, "XDP_REDIRECT"),
+        (verdict::UNKNOWN, "42 (unknown)"),
+    ];
+    let mut program = Program::load("verdict", "verdict")?;
+    let mut log = Kmsg::from_now()?;
+    let probes: Vec<_> = NAMES
+        .iter()
+        .zip(0..)
+        .map(|((act, _), seq)| Probe::new(1, seq).verdict(*act).len(100 + seq as usize))
+        .collect();
+
+    clear_warn_once()?;
+    set_cpumap(&mut program)?;
+    bed.up()?;
+    bed.b.msglvl("rx_status on drv off")?;
+    send_each(bed, &probes)?;
+    expect(
+        &mut log,
+        &bed.b,
+        "without a program",
+        &probes
+            .iter()
+            .map(|probe| {
+                format!(
+                    "rx_ring[0]: READ_ONCE: none; napi_gro_receive({} bytes)",
+                    probe.len
+                )
+            })
+            .collect::<Vec<_>>(),
+    )?;
+
+    bed.b.attach(&program)?;
+    send_each(bed, &probes)?;
+    let expected: Vec<_> = NAMES
+        .iter()
+        .zip(&probes)
+        .map(|((_, name), probe)| {
+            format!(
+                "rx_ring[0]: READ_ONCE: id {}; bpf_prog_run_xdp({} bytes) = {name}",
+                program.id, probe.len
+            )
+        })
+        .collect();
+    expect(&mut log, &bed.b, "with a program", &expected)?;
+
+    // The length is the one before the program changed it, and a short frame's that of its padding.
+    let mut adjust = Program::load("adjust", "adjust_tail")?;
+    adjust.write("config", 0, [-40i32, i32::from(verdict::PASS)])?;
+    bed.b.attach(&adjust)?;
+    send_each(bed, &[Probe::new(1, 9).len(200)])?;
+    expect(
+        &mut log,
+        &bed.b,
+        "with a program that cuts frames",
+        &[format!(
+            "rx_ring[0]: READ_ONCE: id {}; bpf_prog_run_xdp(200 bytes) = XDP_PASS",
+            adjust.id
+        )],
+    )
+}
+
+/// What the driver could not do has a line of its own behind the verdict's.
+fn failures(bed: &Bed) -> Result<()> {
+    let program = Program::load("verdict", "verdict")?;
+    let mut log = Kmsg::from_now()?;
+    let line = |name: &str| {
+        format!(
+            "rx_ring[0]: READ_ONCE: id {}; bpf_prog_run_xdp(128 bytes) = {name}",
+            program.id
+        )
+    };
+
+    bed.b.msglvl("rx_status on drv off")?;
+    bed.b.attach(&program)?;
+    bed.up()?;
+    send_each(bed, &[Probe::new(1, 0).verdict(verdict::BAD_REDIRECT)])?;
+    expect(
+        &mut log,
+        &bed.b,
+        "redirect to nowhere",
+        &[
+            line("XDP_REDIRECT"),
+            format!(
+                "rx_ring[0]: xdp_do_redirect: error -{}",
+                nix::errno::Errno::EINVAL as i32
+            ),
+        ],
+    )
+}
+
+/// The dump of a frame: 64 bytes at most, 16 in a line.
+fn dump(frame: &[u8]) -> Vec<String> {
+    frame[..frame.len().min(64)]
+        .chunks(16)
+        .zip(0..)
+        .map(|(bytes, n)| {
+            let mut line = format!("rx_ring[0]: {:04x}:", 16 * n);
+
+            for byte in bytes {
+                line += &format!(" {byte:02x}");
+            }
+            line
+        })
+        .collect()
+}
+
+fn frame_bytes(bed: &Bed) -> Result<()> {
+    const LENGTHS: [usize; 7] = [60, 61, 63, 64, 65, 128, 1514];
+    let program = Program::load("verdict", "verdict")?;
+    let mut log = Kmsg::from_now()?;
+    let probes = |act| -> Vec<Probe> {
+        LENGTHS
+            .into_iter()
+            .zip(0..)
+            .map(|(len, seq)| Probe::new(seq, seq * 77).verdict(act).len(len))
+            .collect()
+    };
+    let dumps = |probes: &[Probe]| -> Vec<String> {
+        probes
+            .iter()
+            .flat_map(|probe| dump(&probe.frame()))
+            .collect()
+    };
+
+    bed.up()?;
+    bed.b.msglvl("pktdata on drv off")?;
+    send_each(bed, &probes(verdict::PASS))?;
+    expect(
+        &mut log,
+        &bed.b,
+        "without a program",
+        &dumps(&probes(verdict::PASS)),
+    )?;
+
+    // A frame is shown as it arrived, also if the program then turns it round and sends it.
+    bed.b.attach(&program)?;
+    send_each(bed, &probes(verdict::TX))?;
+    expect(
+        &mut log,
+        &bed.b,
+        "with a program that changes frames",
+        &dumps(&probes(verdict::TX)),
+    )?;
+
+    bed.b.msglvl("rx_status on")?;
+    send_each(bed, &probes(verdict::DROP))?;
+    let expected: Vec<_> = probes(verdict::DROP)
+        .iter()
+        .flat_map(|probe| {
+            let verdict = format!(
+                "rx_ring[0]: READ_ONCE: id {}; bpf_prog_run_xdp({} bytes) = XDP_DROP",
+                program.id, probe.len
+            );
+            [dump(&probe.frame()), vec![verdict]].concat()
+        })
+        .collect();
+    expect(&mut log, &bed.b, "with the verdict", &expected)?;
+
+    // Zeros are shown where the wire has put them.
+    let mut short = Probe::new(1, 1).frame();
+    short.truncate(30);
+    short[12..14].copy_from_slice(&[0x88, 0xb5]);
+    bed.b.detach()?;
+    bed.b.msglvl("rx_status off")?;
+    let received = bed.b.link()?.stat("rx_packets")?;
+    Sender::open(&bed.a)?.send(&short)?;
+    bed.b.wait_received(received + 1)?;
+    short.resize(60, 0);
+    expect(&mut log, &bed.b, "a padded frame", &dump(&short))
+}
+
+/// Nothing but the control path of XDP is worth a line.
+fn loading(bed: &Bed) -> Result<()> {
+    let mut log = Kmsg::from_now()?;
+
+    bed.up()?;
+    bed.b.set("mtu 2000")?;
+    bed.b.set("down")?;
+    bed.b.set("up")?;
+    crate::host::module::unload()?;
+    crate::host::module::load("")?;
+    let found = log.starting_with("oxnic")?;
+    ensure!(found.is_empty(), "lines without a reason: {found:#?}");
+    Ok(())
+}

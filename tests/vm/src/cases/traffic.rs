@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Senders that are at work while a test does something else.
+
+use crate::{
+    bed::{Bed, Port},
+    host::{ensure_eq, wait_until},
+    stats::{check_both, check_both_after_down, check_wire, Snapshot},
+    wire::{packet::Sender, probe::Probe},
+};
+use anyhow::{anyhow, bail, Context, Result};
+use nix::errno::Errno;
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::Duration,
+};
+
+/// A bound for a sender whose test never ends.
+const FRAMES_MAX: u32 = 2_000_000;
+/// Flows of a sender, enough to reach all of a few rings.
+const FLOWS: u32 = 16;
+
+/// One sending thread on a port.
+#[derive(Clone)]
+pub struct Source<'a> {
+    pub port: &'a Port,
+    /// What it sends, but for the flow and the sequence number.
+    pub probe: Probe,
+    /// Whether the kernel may refuse a frame since the port is down or gone.
+    pub may_fail: bool,
+}
+
+impl<'a> Source<'a> {
+    pub fn new(port: &'a Port) -> Self {
+        Self {
+            port,
+            probe: Probe::new(0, 0),
+            may_fail: false,
+        }
+    }
+
+    pub fn probe(self, probe: Probe) -> Self {
+        Self { probe, ..self }
+    }
+
+    pub fn may_fail(self) -> Self {
+        Self {
+            may_fail: true,
+            ..self
+        }
+    }
+
+    /// So many threads of the kind.
+    pub fn times(self, count: usize) -> Vec<Self> {
+        vec![self; count]
+    }
+}
+
+/// What a sender has done so far.
+#[derive(Default)]
+struct Tally {
+    taken: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// The senders at work.
+pub struct Traffic {
+    stop: AtomicBool,
+    tallies: Vec<Tally>,
+}
+
+impl Traffic {
+    /// Frames that the kernel took from the senders so far.
+    pub fn taken(&self) -> u64 {
+        self.tallies
+            .iter()
+            .map(|tally| tally.taken.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// Waits until the kernel has refused a frame of each sender.
+    pub fn wait_all_refused(&self) -> Result<()> {
+        wait_until("the kernel refuses a frame of each sender", || {
+            Ok(self
+                .tallies
+                .iter()
+                .all(|tally| tally.refused.load(Ordering::Relaxed) > 0))
+        })
+    }
+
+    fn send(&self, n: usize, source: &Source<'_>) -> Result<()> {
+        let sender = Sender::open(source.port)?;
+        let tally = &self.tallies[n];
+        let first = n as u32 * FLOWS;
+
+        for seq in 0..FRAMES_MAX {
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let frame = Probe {
+                flow: first + seq % FLOWS,
+                seq,
+                ..source.probe.clone()
+            }
+            .frame();
+
+            match sender.try_send(&frame) {
+                Ok(()) => tally.taken.fetch_add(1, Ordering::Relaxed),
+                Err(Errno::ENETDOWN | Errno::ENXIO | Errno::ENODEV) if source.may_fail => {
+                    thread::sleep(Duration::from_millis(1));
+                    tally.refused.fetch_add(1, Ordering::Relaxed)
+                }
+                Err(e) => {
+                    return Err(e).with_context(|| format!("{}: sender {n}", source.port.name))
+                }
+            };
+        }
+        bail!("a test did not end within {FRAMES_MAX} frames");
+    }
+}
+
+/// Runs `work` while frames are sent.
+pub fn while_sending<T>(
+    sources: &[Source<'_>],
+    work: impl FnOnce(&Traffic) -> Result<T>,
+) -> Result<T> {
+    let traffic = Traffic {
+        stop: AtomicBool::new(false),
+        tallies: sources.iter().map(|_| Tally::default()).collect(),
+    };
+
+    thread::scope(|scope| {
+        let traffic = &traffic;
+        let senders: Vec<_> = sources
+            .iter()
+            .enumerate()
+            .map(|(n, source)| scope.spawn(move || traffic.send(n, source)))
+            .collect();
+        let done = work(traffic);
+
+        traffic.stop.store(true, Ordering::Relaxed);
+        for sender in senders {
+            sender
+                .join()
+                .map_err(|_| anyhow!("a sender panicked"))?
+                .context("while the test was at work")?;
+        }
+        done
+    })
+}
+
+/// Waits until both ports have handed out `frames` more frames than now.
+pub fn wait_flowing(bed: &Bed, frames: u64) -> Result<()> {
+    let goal = |port: &Port| Ok::<_, anyhow::Error>(port.link()?.stat("rx_packets")? + frames);
+    let (a, b) = (goal(&bed.a)?, goal(&bed.b)?);
+
+    bed.a.wait_received(a)?;
+    bed.b.wait_received(b)
+}
+
+/// Waits until no frame is under way any more, and checks that each is accounted for.
+pub fn settle(bed: &Bed) -> Result<(Snapshot, Snapshot)> {
+    settle_as(bed, check_both)
+}
+
+/// As [`settle`], after a port was told to send while it had no link.
+pub fn settle_after_down(bed: &Bed) -> Result<(Snapshot, Snapshot)> {
+    settle_as(bed, check_both_after_down)
+}
+
+fn settle_as(
+    bed: &Bed,
+    check: fn(&Snapshot, &Snapshot) -> Result<()>,
+) -> Result<(Snapshot, Snapshot)> {
+    let mut last = None;
+    let outcome = wait_until("every frame sent is received or counted as lost", || {
+        let (a, b) = (bed.a.snapshot()?, bed.b.snapshot()?);
+        let done = check_wire(&a, &b).and(check_wire(&b, &a)).is_ok();
+
+        last = Some((a, b));
+        Ok(done)
+    });
+    let (a, b) = last.ok_or_else(|| anyhow!("no counters"))?;
+
+    // Says more than that it was waited in vain.
+    check(&a, &b)?;
+    outcome?;
+    Ok((a, b))
+}
+
+/// One more frame on each of many flows in both directions arrives: no queue stands still.
+pub fn check_alive(bed: &Bed) -> Result<()> {
+    const FRAMES: u64 = 4 * FLOWS as u64;
+    let (a, b) = settle_after_down(bed)?;
+
+    for port in [&bed.a, &bed.b] {
+        let sender = Sender::open(port)?;
+        (0..FRAMES as u32).try_for_each(|flow| sender.send(&Probe::new(flow, 0).frame()))?;
+    }
+    let (new_a, new_b) = settle_after_down(bed)?;
+    for (old, new) in [(a, new_a), (b, new_b)] {
+        let received = |snapshot: &Snapshot| snapshot.counters.rx("packets");
+
+        ensure_eq!(
+            received(&new)?,
+            received(&old)? + FRAMES,
+            "{}: frames received after all",
+            new.name
+        );
+    }
+    Ok(())
+}
