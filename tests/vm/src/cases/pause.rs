@@ -51,7 +51,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// Makes a port's polls slow.
-fn slow_down(port: &Port) -> Result<Program> {
+pub fn slow_down(port: &Port) -> Result<Program> {
     let mut program = Program::load("count", "count_slow")?;
 
     program.write("rounds", 0, SLOW)?;
@@ -62,7 +62,7 @@ fn slow_down(port: &Port) -> Result<Program> {
 /// Gives each ring's poll of a port that is up a thread of its own. In softirqs, slow polls of more
 /// rings than there are processors would leave no time to the senders, and rings would hardly get
 /// full.
-fn poll_in_threads(port: &Port) -> Result<()> {
+pub fn poll_in_threads(port: &Port) -> Result<()> {
     // Under `ip netns exec` /sys shows the devices of the namespace. The line is split at blanks, so
     // what the shell gets must not have any.
     port.ns

@@ -2,7 +2,10 @@
 
 //! Ports, namespaces and the module go away while frames are under way.
 
-use super::traffic::{check_alive, settle_after_down, wait_flowing, while_sending, Source};
+use super::{
+    pause::{poll_in_threads, slow_down},
+    traffic::{check_alive, settle_after_down, wait_flowing, while_sending, Source},
+};
 use crate::{
     bed::{Bed, Port, NS_A, NS_B, V4},
     bpf::{wait_freed, Program},
@@ -28,6 +31,11 @@ const QUEUES: &str = "queues=4 ring_size=64";
 pub fn cases() -> Vec<Case> {
     vec![
         Case::ports("teardown::down_and_up", QUEUES, down_and_up),
+        Case::ports(
+            "teardown::down_with_frames_in_the_ring",
+            "queues=1 ring_size=512",
+            down_full,
+        ),
         Case::ports("teardown::rmmod", QUEUES, rmmod),
         Case::ports("teardown::namespace", QUEUES, namespace),
         Case::ports("teardown::both_namespaces", QUEUES, both_namespaces),
@@ -113,6 +121,39 @@ fn change(bed: &Bed, programs: [&Program; 2], stop: &AtomicBool) -> Result<usize
         }
     }
     Ok(changes)
+}
+
+/// What is in the ring of a port that goes down reaches nobody, and is counted.
+fn down_full(bed: &Bed) -> Result<()> {
+    let slow = slow_down(&bed.b)?;
+    let mut lost = 0;
+
+    for _ in 0..3 {
+        bed.up()?;
+        poll_in_threads(&bed.b)?;
+        let stopped = bed.a.counters()?.tx("stopped")?;
+        let sources = Source::new(&bed.a).may_fail().times(3);
+        while_sending(&sources, |_| {
+            wait_until("the ring is full", || {
+                Ok(bed.a.counters()?.tx("stopped")? > stopped)
+            })?;
+            bed.b.set("down")
+        })?;
+
+        let (_, b) = settle_after_down(bed)?;
+        let now = b.counters.rx("down")?;
+        ensure!(now > lost, "no frame was in the ring: nothing was tested");
+        ensure_eq!(b.link.stat("rx_dropped")?, now, "B: rx_dropped");
+        ensure_eq!(
+            slow.seen()?,
+            b.counters.rx("packets")?,
+            "frames the program saw"
+        );
+        b.check_verdicts()?;
+        lost = now;
+    }
+    bed.up()?;
+    check_alive(bed)
 }
 
 fn attach_and_forget(port: &Port) -> Result<u32> {
