@@ -7,9 +7,11 @@
 #include <linux/etherdevice.h>
 #include <linux/ethtool.h>
 #include <linux/filter.h>
+#include <linux/if_vlan.h>
 #include <linux/netdevice.h>
 #include <linux/netlink.h>
 #include <linux/skbuff.h>
+#include <linux/timekeeping.h>
 
 #include "helpers.h"
 
@@ -21,6 +23,11 @@ void oxnic_local_bh_disable(void)
 void oxnic_local_bh_enable(void)
 {
 	local_bh_enable();
+}
+
+unsigned int oxnic_smp_processor_id(void)
+{
+	return smp_processor_id();
 }
 
 unsigned int oxnic_num_online_cpus(void)
@@ -128,6 +135,14 @@ void oxnic_napi_gro_receive(struct napi_struct *napi, struct sk_buff *skb)
 	napi_gro_receive(napi, skb);
 }
 
+static bool checksum_is_inside(const struct sk_buff *skb)
+{
+	int start = skb_checksum_start_offset(skb);
+
+	return start >= 0 && start <= skb_headlen(skb) &&
+	       start + skb->csum_offset + sizeof(__sum16) <= skb->len;
+}
+
 /*
  * Copies the whole frame, also from page fragments and fragment lists, and
  * fills in a checksum that the stack left to the device.
@@ -137,11 +152,7 @@ int oxnic_skb_copy(const struct sk_buff *skb, u8 *to)
 	__sum16 *sum;
 
 	if (skb->ip_summed == CHECKSUM_PARTIAL) {
-		if (unlikely(skb_checksum_start_offset(skb) < 0 ||
-			     skb_checksum_start_offset(skb) +
-			     skb->csum_offset + sizeof(__sum16) > skb->len ||
-			     skb_checksum_start_offset(skb) >
-			     skb_headlen(skb)))
+		if (unlikely(!checksum_is_inside(skb)))
 			return -EINVAL;
 		skb_copy_and_csum_dev(skb, to);
 		sum = (__sum16 *)(to + skb_checksum_start_offset(skb) +
@@ -156,6 +167,40 @@ int oxnic_skb_copy(const struct sk_buff *skb, u8 *to)
 		return 0;
 	}
 	return skb_copy_bits(skb, 0, to, skb->len);
+}
+
+/*
+ * The checksum that the stack left to the device, for an skb with
+ * CHECKSUM_PARTIAL, and where in the frame it belongs.
+ */
+int oxnic_skb_checksum(const struct sk_buff *skb, unsigned int *offset,
+		       u8 *sum)
+{
+	int start = skb_checksum_start_offset(skb);
+	__sum16 folded;
+
+	if (unlikely(!checksum_is_inside(skb)))
+		return -EINVAL;
+	folded = csum_fold(skb_checksum(skb, start, skb->len - start, 0));
+	/* UDP calls a sum of zero no checksum at all. */
+	if (!folded)
+		folded = CSUM_MANGLED_0;
+	*offset = start + skb->csum_offset;
+	memcpy(sum, &folded, sizeof(folded));
+	return 0;
+}
+
+/* Protocol and control information of the tag beside the skb, 0 without. */
+u32 oxnic_skb_vlan_tag(const struct sk_buff *skb)
+{
+	if (!skb_vlan_tag_present(skb))
+		return 0;
+	return (u32)ntohs(skb->vlan_proto) << 16 | skb_vlan_tag_get(skb);
+}
+
+void oxnic_skb_set_vlan_tag(struct sk_buff *skb, u16 proto, u16 tci)
+{
+	__vlan_hwaccel_put_tag(skb, htons(proto), tci);
 }
 
 u16 oxnic_skb_queue_mapping(const struct sk_buff *skb)
@@ -221,11 +266,87 @@ void oxnic_trace_xdp_exception(const struct net_device *dev,
 	trace_xdp_exception(dev, prog, act);
 }
 
-int oxnic_xdp_rxq_info_reg(struct xdp_rxq_info *rxq, struct net_device *dev,
-			   u32 index)
+/* The page goes over to the frame unless that has no place for it. */
+bool oxnic_xdp_buff_add_frag(struct xdp_buff *xdp, void *va, u32 offset,
+			     u32 len)
 {
-	/* The kernel looks the NAPI's id up itself, whatever is given here. */
-	return xdp_rxq_info_reg(rxq, dev, index, 0);
+	return xdp_buff_add_frag(xdp, page_to_netmem(virt_to_page(va)), offset,
+				 len, PAGE_SIZE);
+}
+
+const struct skb_shared_info *
+oxnic_xdp_buff_shared_info(const struct xdp_buff *xdp)
+{
+	return xdp_get_shared_info_from_buff(xdp);
+}
+
+const struct skb_shared_info *
+oxnic_xdp_frame_shared_info(const struct xdp_frame *frame)
+{
+	return xdp_get_shared_info_from_frame(frame);
+}
+
+u32 oxnic_xdp_frags_len(const struct skb_shared_info *info)
+{
+	return info->xdp_frags_size;
+}
+
+/* Fails if there are not as many bytes. */
+int oxnic_xdp_frags_copy(const struct skb_shared_info *info, size_t offset,
+			 u8 *to, size_t len)
+{
+	unsigned int i;
+
+	for (i = 0; i < info->nr_frags && len; i++) {
+		const skb_frag_t *frag = &info->frags[i];
+		size_t size = skb_frag_size(frag);
+		size_t part;
+
+		if (offset >= size) {
+			offset -= size;
+			continue;
+		}
+		part = min(size - offset, len);
+		memcpy(to, skb_frag_address(frag) + offset, part);
+		to += part;
+		len -= part;
+		offset = 0;
+	}
+	return len ? -EINVAL : 0;
+}
+
+/* Gives the pages behind the first back; from inside the poll of @napi if any. */
+void oxnic_xdp_buff_put_frags(const struct napi_struct *napi,
+			      struct xdp_buff *xdp)
+{
+	struct skb_shared_info *info = xdp_get_shared_info_from_buff(xdp);
+	unsigned int i;
+
+	for (i = 0; i < info->nr_frags; i++) {
+		netmem_ref netmem = skb_frag_netmem(&info->frags[i]);
+		struct page_pool *pool = netmem_get_pp(netmem);
+
+		page_pool_put_full_netmem(pool, netmem,
+					  napi && pool->p.napi == napi);
+	}
+	xdp_buff_clear_frags_flag(xdp);
+}
+
+void oxnic_xdp_get_target(struct oxnic_xdp_target *target)
+{
+	const struct bpf_redirect_info *ri = bpf_net_ctx_get_ri();
+
+	*target = (struct oxnic_xdp_target){
+		.map_type = ri->map_type,
+		.map_id = ri->map_id,
+		.index = ri->tgt_index,
+		.broadcast = ri->flags & BPF_F_BROADCAST,
+	};
+}
+
+u64 oxnic_ktime_get_tai_ns(void)
+{
+	return ktime_get_clocktai_ns();
 }
 
 /*

@@ -14,6 +14,7 @@
 /* Bottom halves and RCU */
 void oxnic_local_bh_disable(void);
 void oxnic_local_bh_enable(void);
+unsigned int oxnic_smp_processor_id(void);
 
 /* net_device */
 unsigned int oxnic_num_online_cpus(void);
@@ -43,6 +44,10 @@ void oxnic_napi_gro_receive(struct napi_struct *napi, struct sk_buff *skb);
 
 /* sk_buff */
 int oxnic_skb_copy(const struct sk_buff *skb, u8 *to);
+int oxnic_skb_checksum(const struct sk_buff *skb, unsigned int *offset,
+		       u8 *sum);
+u32 oxnic_skb_vlan_tag(const struct sk_buff *skb);
+void oxnic_skb_set_vlan_tag(struct sk_buff *skb, u16 proto, u16 tci);
 u16 oxnic_skb_queue_mapping(const struct sk_buff *skb);
 bool oxnic_skb_csum_is_good(const struct sk_buff *skb);
 void oxnic_skb_tx_timestamp(struct sk_buff *skb);
@@ -58,8 +63,30 @@ void oxnic_page_pool_put(void *va);
 u32 oxnic_bpf_prog_run_xdp(const struct bpf_prog *prog, struct xdp_buff *xdp);
 void oxnic_trace_xdp_exception(const struct net_device *dev,
 			       const struct bpf_prog *prog, u32 act);
-int oxnic_xdp_rxq_info_reg(struct xdp_rxq_info *rxq, struct net_device *dev,
-			   u32 index);
+bool oxnic_xdp_buff_add_frag(struct xdp_buff *xdp, void *va, u32 offset,
+			     u32 len);
+const struct skb_shared_info *
+oxnic_xdp_buff_shared_info(const struct xdp_buff *xdp);
+const struct skb_shared_info *
+oxnic_xdp_frame_shared_info(const struct xdp_frame *frame);
+u32 oxnic_xdp_frags_len(const struct skb_shared_info *info);
+int oxnic_xdp_frags_copy(const struct skb_shared_info *info, size_t offset,
+			 u8 *to, size_t len);
+void oxnic_xdp_buff_put_frags(const struct napi_struct *napi,
+			      struct xdp_buff *xdp);
+
+/* Where a program's redirect helper pointed. */
+struct oxnic_xdp_target {
+	u32 map_type;
+	u32 map_id;
+	u64 index;
+	bool broadcast;
+};
+
+void oxnic_xdp_get_target(struct oxnic_xdp_target *target);
+
+/* Time */
+u64 oxnic_ktime_get_tai_ns(void);
 
 /* rtnetlink */
 void oxnic_nl_set_err_msg(struct netlink_ext_ack *extack, const char *msg);

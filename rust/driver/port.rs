@@ -7,8 +7,8 @@
 
 use super::{
     ethtool,
-    rx::RxRing,
-    stats::TxStats, //
+    rx::{RxInlet, RxRing},
+    stats::TxQueueStats, //
 };
 use crate::{
     net::{
@@ -18,7 +18,7 @@ use crate::{
     },
     nic::rss::{Hash, Indirection, Toeplitz},
 };
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use kernel::{
     alloc::KVBox,
     prelude::*,
@@ -34,11 +34,13 @@ pub(crate) struct Port {
     /// The receive rings, one for each queue.
     pub(crate) rings: KVec<Arc<RxRing>>,
     /// Counters of the transmit queues.
-    pub(crate) tx: KVec<TxStats>,
+    pub(crate) tx: KVec<TxQueueStats>,
     hash: KVBox<Toeplitz>,
     indirection: Indirection,
     /// Whether the interface is up; written under RTNL.
     up: AtomicBool,
+    /// The rings with frames that their poll has not been told of, a bit each.
+    unflushed: AtomicU64,
     /// Message types that are printed.
     pub(crate) msg_enable: AtomicU32,
     /// Whether the port stops sending when the peer is out of buffers.
@@ -57,7 +59,7 @@ impl Port {
         let mut tx = KVec::with_capacity(queues.into(), GFP_KERNEL)?;
         for index in 0..queues {
             rings.push(RxRing::new(index)?, GFP_KERNEL)?;
-            tx.push(TxStats::default(), GFP_KERNEL)?;
+            tx.push(TxQueueStats::default(), GFP_KERNEL)?;
         }
         let mut hash = KVBox::init(pin_init::init_zeroed::<Toeplitz>(), GFP_KERNEL)?;
         hash.set_key(&device::rss_key());
@@ -68,6 +70,7 @@ impl Port {
                 hash,
                 indirection: Indirection::new(queues.into()),
                 up: AtomicBool::new(false),
+                unflushed: AtomicU64::new(0),
                 msg_enable: AtomicU32::new(ethtool::DEFAULT_MSG),
                 rx_pause: AtomicBool::new(true),
                 tx_pause: AtomicBool::new(true),
@@ -83,6 +86,46 @@ impl Port {
         let hash = self.hash.hash_frame(head);
         let ring = self.rings.get(self.indirection.queue(hash) as usize)?;
         Some((ring, hash))
+    }
+
+    /// Whether the interface is up.
+    #[inline]
+    pub(crate) fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
+    }
+
+    /// Frames were put into `ring` that a later [`flush`](Self::flush) is to show to its poll.
+    pub(crate) fn put_off(&self, ring: &RxRing) {
+        // There are as many bits as a port can have rings.
+        let bit = 1u64.checked_shl(ring.index.into()).unwrap_or(0);
+        self.unflushed.fetch_or(bit, Ordering::Relaxed);
+    }
+
+    /// Shows the polls what was [`put off`](Self::put_off): by this CPU all of it, by others what they
+    /// have put off so far.
+    #[inline]
+    pub(crate) fn flush(&self, bh: &bh::Disabled) {
+        if self.unflushed.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let rings = self.unflushed.swap(0, Ordering::Relaxed);
+        for ring in &self.rings {
+            if rings.checked_shr(ring.index.into()).unwrap_or(0) & 1 != 0 {
+                if let Some(inlet) = &mut *ring.inlet.lock(bh) {
+                    inlet.flush(bh);
+                }
+            }
+        }
+    }
+
+    /// Changes something about the receive unit of every ring that is up.
+    pub(crate) fn set_inlets(&self, set: impl Fn(&mut RxInlet)) {
+        let bh = bh::disable();
+        for ring in &self.rings {
+            if let Some(inlet) = &mut *ring.inlet.lock(&bh) {
+                set(inlet);
+            }
+        }
     }
 
     /// Whether `self`, out of buffers, makes `sender` wait instead of losing its frames.
@@ -111,7 +154,7 @@ impl Port {
         for queue in queues {
             if let Some(stats) = self.tx.get(queue as usize) {
                 if dev.wake_tx_queue(queue as u16) {
-                    stats.woken.add(1);
+                    stats.stack.woken.add(1);
                 }
             }
         }

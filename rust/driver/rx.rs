@@ -11,21 +11,27 @@ use super::{
 };
 use crate::{
     net::{
-        bh,
+        bh, clock,
         device::{feature, Device},
         napi::{self, Instance, Interrupt, Napi, Polled},
-        page_pool::{Buffer, PagePool},
+        page_pool::{Buffer, PagePool, FRAME_ROOM, MAX_BUFFERS},
         rtnl::Rtnl,
-        xdp::{Buff, ProgSlot, RxQueue},
+        skbuff::VlanTag,
+        xdp::{Buff, ProgSlot, RssType, RxHints, RxQueue},
     },
     nic::{
         irq::Irq,
         pause::Waiters,
-        ring::{DriverSide, NicSide, Ring, Slot},
-        wire::{self, Inlet},
+        ring::{Completion, DriverSide, NicSide, Ring, Slot, Status},
+        rss::HashType,
+        vlan::TAG_LEN,
+        wire::{self, Inlet, Settings},
     },
 };
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::{
+    num::NonZeroU64,
+    sync::atomic::{AtomicU32, Ordering},
+};
 use kernel::{alloc::KVVec, prelude::*, sync::Arc};
 
 /// A descriptor ring of page_pool buffers.
@@ -35,6 +41,8 @@ type DescRing = Ring<Buffer, KVVec<Slot<Buffer>>>;
 const REFILL_BATCH: u32 = 16;
 
 impl wire::Buffer for Buffer {
+    const ROOM: usize = FRAME_ROOM;
+
     #[inline]
     fn room(&mut self) -> &mut [u8] {
         Buffer::room(self)
@@ -63,11 +71,23 @@ pub(crate) struct RxRing {
 pub(crate) struct RxInlet {
     /// Takes the frames.
     pub(crate) wire: Inlet<Arc<DescRing>>,
+    /// Whether frames get a timestamp.
+    pub(crate) timestamps: bool,
     line: Arc<IrqLine>,
     napi: Arc<Instance>,
 }
 
 impl RxInlet {
+    /// The time for a frame that is put on the wire now, if anybody may ask for it.
+    #[inline]
+    pub(crate) fn timestamp(&self) -> Option<NonZeroU64> {
+        if self.timestamps {
+            NonZeroU64::new(clock::tai_ns())
+        } else {
+            None
+        }
+    }
+
     /// Shows the driver what was put into the ring and raises its interrupt if it is armed.
     #[inline]
     pub(crate) fn flush(&mut self, bh: &bh::Disabled) {
@@ -186,8 +206,8 @@ impl ReadyRing {
         })
     }
 
-    /// Lets frames of up to `max_len` bytes in.
-    pub(crate) fn run(self, max_len: usize, rtnl: &Rtnl) -> RunningRing {
+    /// Lets frames in.
+    pub(crate) fn run(self, settings: Settings, timestamps: bool, rtnl: &Rtnl) -> RunningRing {
         let Self {
             mut running,
             poll,
@@ -196,7 +216,8 @@ impl ReadyRing {
         running.napi.start(poll, rtnl);
         // The ring was down, so there was no inlet.
         let _ = running.ring.connect(Some(RxInlet {
-            wire: Inlet::new(nic, max_len),
+            wire: Inlet::new(nic, settings),
+            timestamps,
             line: running.line.clone(),
             napi: running.napi.instance().clone(),
         }));
@@ -209,7 +230,9 @@ impl RunningRing {
     pub(crate) fn stop(mut self, peer: &Port, rtnl: &Rtnl) {
         let inlet = self.ring.connect(None);
         let poll = self.napi.stop(rtnl);
-        if let (Some(inlet), Some(poll)) = (inlet, poll) {
+        if let (Some(mut inlet), Some(poll)) = (inlet, poll) {
+            // What was put off comes too late for the poll, but it must be counted.
+            inlet.wire.flush();
             KBox::into_inner(poll).end(inlet.wire.into_nic());
         }
         peer.wake(self.ring.waiters.take(), &bh::disable());
@@ -237,8 +260,8 @@ impl napi::Poll for RxPoll {
         if work == budget {
             return Polled::Again;
         }
-        // Without any buffer no frame will come that could make us try again.
-        if !refilled && self.descriptors.unused() == self.size {
+        // Without buffers for a frame none will come that could make us try again.
+        if !refilled && self.size - self.descriptors.unused() < MAX_BUFFERS as u32 {
             return Polled::Again;
         }
         let position = self.descriptors.position();
@@ -254,12 +277,12 @@ impl RxPoll {
         let queue = &*self.queue;
         let dev = queue.device();
         let prog = self.ring.xdp_prog.read_once(cx);
+        let rx_hash = dev.has_feature(feature::RXHASH);
         let mut received = Received {
             cx,
             dev,
             ring: &self.ring,
             trace: Trace::new(dev, &self.port),
-            rx_hash: dev.has_feature(feature::RXHASH),
             rx_csum: dev.has_feature(feature::RXCSUM),
             tx: TxBatch::new(&self.peer),
         };
@@ -270,10 +293,18 @@ impl RxPoll {
             };
             frames += 1;
             bytes += u64::from(completion.len);
-            let buff = Buff::new(queue, buffer, completion.len);
+            if completion.vlan.is_some() {
+                bytes += TAG_LEN as u64;
+            }
+            let mut buff = Buff::new(queue, buffer, completion.len, hints(&completion, rx_hash));
+            if !completion.status.contains(Status::END_OF_PACKET) {
+                bytes += add_frags(&mut self.descriptors, &mut buff);
+                self.ring.stats.multi_buffer.add(1);
+            }
+            let csum_good = completion.status.contains(Status::CHECKSUM_GOOD);
             match prog {
-                Some(prog) => received.run_xdp(prog, buff, &completion),
-                None => received.pass_without_program(buff, &completion),
+                Some(prog) => received.run_xdp(prog, buff, csum_good),
+                None => received.pass_without_program(buff, csum_good),
             }
         }
         received.finish(prog);
@@ -318,10 +349,51 @@ impl RxPoll {
             ring,
             ..
         } = self;
-        while descriptors.take().is_some() {
-            ring.stats.down.add(1);
+        while let Some((_, completion)) = descriptors.take() {
+            if completion.status.contains(Status::END_OF_PACKET) {
+                ring.stats.down.add(1);
+            }
         }
         descriptors.end(nic);
         drop(queue);
     }
+}
+
+/// What the NIC has found out about a frame; its hash only if `rx_hash`.
+#[inline]
+fn hints(completion: &Completion, rx_hash: bool) -> RxHints {
+    RxHints {
+        timestamp: completion.timestamp,
+        hash: completion.rss_hash,
+        rss_type: match completion.hash_type {
+            _ if !rx_hash => RssType::None,
+            HashType::None => RssType::None,
+            HashType::Ipv4 => RssType::Ipv4,
+            HashType::Ipv6 => RssType::Ipv6,
+            HashType::TcpIpv4 => RssType::TcpIpv4,
+            HashType::UdpIpv4 => RssType::UdpIpv4,
+            HashType::TcpIpv6 => RssType::TcpIpv6,
+            HashType::UdpIpv6 => RssType::UdpIpv6,
+        },
+        vlan: completion.vlan.map(|tag| VlanTag {
+            protocol: tag.protocol.ethertype(),
+            tci: tag.tci,
+        }),
+    }
+}
+
+/// Takes the buffers of a frame that come after its first. Returns how many bytes are in them.
+#[cold]
+fn add_frags(descriptors: &mut DriverSide<Arc<DescRing>>, buff: &mut Buff<'_>) -> u64 {
+    let mut bytes = 0;
+    // The NIC publishes whole frames.
+    while let Some((buffer, completion)) = descriptors.take() {
+        bytes += u64::from(completion.len);
+        // No frame that the NIC lets in has more buffers than there is a place for.
+        let _ = buff.add_frag(buffer, completion.len);
+        if completion.status.contains(Status::END_OF_PACKET) {
+            break;
+        }
+    }
+    bytes
 }

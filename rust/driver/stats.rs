@@ -2,18 +2,18 @@
 
 //! Counters. They belong to a port for as long as it exists: taking the interface down lowers none.
 //!
-//! Each has a single writer: the ring's poll, the holder of the ring's wire lock, or the holder of
-//! the transmit queue's lock.
+//! A [`Counter`] has a single writer: the ring's poll, the holder of the ring's wire lock, or the
+//! holder of the transmit queue's lock. A [`SharedCounter`] has many.
 
-use crate::nic::counter::Counter;
+use crate::nic::counter::{Counter, SharedCounter};
 
 /// Declares counters with the names under which `ethtool -S` shows them.
 macro_rules! counters {
-    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident,)* }) => {
+    ($(#[$doc:meta])* $name:ident: $counter:ident { $($(#[$field_doc:meta])* $field:ident,)* }) => {
         $(#[$doc])*
         #[derive(Default)]
         pub(crate) struct $name {
-            $($(#[$field_doc])* pub(crate) $field: Counter,)*
+            $($(#[$field_doc])* pub(crate) $field: $counter,)*
         }
 
         impl $name {
@@ -28,11 +28,13 @@ macro_rules! counters {
 counters! {
     /// What the poll of a receive ring counts. A frame on which a program ran is in exactly one of
     /// the `xdp_…` counters.
-    RxStats {
+    RxStats: Counter {
         /// Frames taken off the ring, those that XDP consumed too.
         packets,
         /// Their bytes, without the frame check sequence.
         bytes,
+        /// Frames among them that came in more than one buffer.
+        multi_buffer,
         /// Frames with the verdict XDP_PASS.
         xdp_pass,
         /// Frames with the verdict XDP_DROP.
@@ -63,7 +65,7 @@ counters! {
 
 counters! {
     /// What the NIC counts in front of a receive ring, under its wire lock.
-    WireStats {
+    WireStats: Counter {
         /// Frames lost because no buffer was posted, with flow control off.
         no_buffer,
         /// Frames lost because they were longer than the port takes.
@@ -73,7 +75,7 @@ counters! {
 
 counters! {
     /// What a transmit queue counts, under its lock, but for `woken`.
-    TxStats {
+    TxStats: Counter {
         /// Frames put on the wire for the stack.
         packets,
         /// Their bytes, without the frame check sequence.
@@ -86,5 +88,35 @@ counters! {
         stopped,
         /// Times the queue was woken by the peer's refill; counted under the port's device lock.
         woken,
+    }
+}
+
+counters! {
+    /// What `ndo_xdp_xmit` counts, for the transmit queue that goes with the CPU.
+    XmitStats: SharedCounter {
+        /// Frames of other devices put on the wire.
+        xdp_xmit,
+        /// Their bytes, without the frame check sequence.
+        xdp_xmit_bytes,
+        /// Frames of other devices that did not get on the wire: an end was down, or there was no
+        /// buffer.
+        xdp_xmit_errors,
+    }
+}
+
+/// All counters of a transmit queue.
+#[derive(Default)]
+pub(crate) struct TxQueueStats {
+    /// Frames of the stack.
+    pub(crate) stack: TxStats,
+    /// Frames of other devices.
+    pub(crate) xmit: XmitStats,
+}
+
+impl TxQueueStats {
+    /// Every counter with its name, always in the same order.
+    pub(crate) fn each(&self, mut visit: impl FnMut(&'static str, u64)) {
+        self.stack.each(&mut visit);
+        self.xmit.each(&mut visit);
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     net::{
         device::Device,
         ethtool::msg,
-        xdp::{ProgRef, Verdict},
+        xdp::{Buff, ProgRef, Target, Verdict},
     },
     netdev_info,
 };
@@ -52,28 +52,34 @@ impl<'a> Trace<'a> {
         self.level & msg::PKTDATA != 0
     }
 
-    /// A program ran on a frame of `len` bytes.
+    /// Whether each batch of redirected frames is printed.
+    #[inline]
+    pub(super) fn tx_queued(&self) -> bool {
+        self.level & msg::TX_QUEUED != 0
+    }
+
+    /// A program ran on a frame of this size.
     #[cold]
-    pub(super) fn verdict(&self, ring: u16, prog: ProgRef<'_>, len: usize, verdict: Verdict) {
+    pub(super) fn verdict(&self, ring: u16, prog: ProgRef<'_>, size: Size, verdict: Verdict) {
         netdev_info!(
             self.dev,
-            "rx_ring[{}]: READ_ONCE: {}; bpf_prog_run_xdp({} bytes) = {}\n",
+            "rx_ring[{}]: READ_ONCE: {}; bpf_prog_run_xdp({}) = {}\n",
             ring,
             program(Some(prog.id())),
-            len,
+            size,
             verdict
         );
     }
 
-    /// A frame of `len` bytes arrived and there is no program.
+    /// A frame of this size arrived and there is no program.
     #[cold]
-    pub(super) fn no_program(&self, ring: u16, len: usize) {
+    pub(super) fn no_program(&self, ring: u16, size: Size) {
         netdev_info!(
             self.dev,
-            "rx_ring[{}]: READ_ONCE: {}; napi_gro_receive({} bytes)\n",
+            "rx_ring[{}]: READ_ONCE: {}; napi_gro_receive({})\n",
             ring,
             program(None),
-            len
+            size
         );
     }
 
@@ -88,14 +94,25 @@ impl<'a> Trace<'a> {
         );
     }
 
-    /// A frame could not be redirected.
+    /// A frame was redirected to `target`, or could not be.
     #[cold]
-    pub(super) fn redirect_failed(&self, ring: u16, error: Error) {
+    pub(super) fn redirect(&self, ring: u16, target: &Target, failed: Option<Error>) {
+        match failed {
+            None => netdev_info!(self.dev, "rx_ring[{ring}]: xdp_do_redirect: {target}\n"),
+            Some(error) => netdev_info!(
+                self.dev,
+                "rx_ring[{ring}]: xdp_do_redirect: {target}: error {}\n",
+                error.to_errno()
+            ),
+        }
+    }
+
+    /// Of `count` frames that were redirected to this port, `taken` were sent.
+    #[cold]
+    pub(super) fn xmit(&self, queue: usize, count: usize, taken: usize) {
         netdev_info!(
             self.dev,
-            "rx_ring[{}]: xdp_do_redirect: error {}\n",
-            ring,
-            error.to_errno()
+            "tx_queue[{queue}]: ndo_xdp_xmit: {count} frames, {taken} taken\n"
         );
     }
 
@@ -129,6 +146,32 @@ pub(super) fn program(id: Option<u32>) -> impl fmt::Display {
     }
 
     Name(id)
+}
+
+/// The size of a frame as the trace shows it: `98 bytes`, or `9014 bytes in 3 buffers`.
+#[derive(Clone, Copy)]
+pub(super) struct Size {
+    bytes: usize,
+    buffers: usize,
+}
+
+impl Size {
+    pub(super) fn of(buff: &Buff<'_>) -> Self {
+        Self {
+            bytes: buff.len(),
+            buffers: buff.buffers(),
+        }
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.bytes)?;
+        match self.buffers {
+            1 => Ok(()),
+            buffers => write!(f, " in {buffers} buffers"),
+        }
+    }
 }
 
 /// Bytes in hexadecimal, a blank in front of each.

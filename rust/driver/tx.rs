@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sending: `ndo_start_xmit` with flow control, and the frames of XDP_TX.
+//! Sending: `ndo_start_xmit` with flow control, the frames of XDP_TX, and `ndo_xdp_xmit`.
 
 use super::{
     port::Port,
     rx::{RxInlet, RxRing},
     stats::TxStats,
+    trace::Trace,
     vsi::Vsi,
 };
 use crate::{
@@ -14,13 +15,15 @@ use crate::{
         device::{Device, Xmit},
         napi,
         skbuff::SkBuff,
-        xdp::Buff,
+        xdp::{self, Buff, Frames},
     },
     nic::{
         rss,
-        wire::{Checksum, Frame, Head, Malformed, Refused, MIN_LEN},
+        vlan::{Protocol, Tag},
+        wire::{Checksum, Frame, Head, Malformed, Patch, Refused, MIN_LEN},
     },
 };
+use kernel::prelude::*;
 
 impl Frame for SkBuff {
     #[inline]
@@ -35,8 +38,19 @@ impl Frame for SkBuff {
             return Head::Linear(linear);
         }
         let mut bytes = [0; rss::HEADERS_LEN];
-        let len = self.copy_head(&mut bytes).len();
+        let len = bytes.len().min(self.len());
+        // If it cannot be read it cannot be sent either.
+        let _ = self.copy_part(0, bytes.get_mut(..len).unwrap_or_default());
         Head::Copied(bytes, len)
+    }
+
+    #[inline]
+    fn tag(&self) -> Option<Tag> {
+        let tag = self.vlan_tag()?;
+        Some(Tag {
+            protocol: Protocol::from_ethertype(tag.protocol)?,
+            tci: tag.tci,
+        })
     }
 
     #[inline]
@@ -48,26 +62,53 @@ impl Frame for SkBuff {
             Checksum::Unknown
         })
     }
-}
 
-impl Frame for Buff<'_> {
-    #[inline]
-    fn len(&self) -> usize {
-        Buff::len(self)
+    fn checksum(&self) -> Result<(Checksum, Option<Patch>), Malformed> {
+        Ok(match SkBuff::checksum(self).map_err(|_| Malformed)? {
+            Some((offset, bytes)) => (Checksum::Good, Some(Patch { offset, bytes })),
+            None => (Checksum::Unknown, None),
+        })
     }
 
-    #[inline]
-    fn head(&self) -> Head<'_> {
-        Head::Linear(self.data())
-    }
-
-    #[inline]
-    fn copy_to(&self, to: &mut [u8]) -> Result<Checksum, Malformed> {
-        // The program may have changed anything.
-        to.copy_from_slice(self.data());
-        Ok(Checksum::Unknown)
+    fn copy_part(&self, offset: usize, to: &mut [u8]) -> Result<(), Malformed> {
+        SkBuff::copy_part(self, offset, to).map_err(|_| Malformed)
     }
 }
+
+/// Frames of XDP, whose programs may have changed anything: nothing is known about a checksum.
+macro_rules! xdp_frame {
+    ($frame:ty) => {
+        impl Frame for $frame {
+            #[inline]
+            fn len(&self) -> usize {
+                self.len()
+            }
+
+            #[inline]
+            fn head(&self) -> Head<'_> {
+                Head::Linear(self.data())
+            }
+
+            #[inline]
+            fn copy_to(&self, to: &mut [u8]) -> Result<Checksum, Malformed> {
+                self.copy_part(0, to)?;
+                Ok(Checksum::Unknown)
+            }
+
+            fn checksum(&self) -> Result<(Checksum, Option<Patch>), Malformed> {
+                Ok((Checksum::Unknown, None))
+            }
+
+            #[inline]
+            fn copy_part(&self, offset: usize, to: &mut [u8]) -> Result<(), Malformed> {
+                <$frame>::copy_to(self, offset, to).map_err(|_| Malformed)
+            }
+        }
+    };
+}
+
+xdp_frame!(Buff<'_>);
+xdp_frame!(xdp::Frame);
 
 /// What became of a frame on its way into the peer's ring.
 enum Put {
@@ -94,6 +135,7 @@ impl Vsi {
             // Not reached: the stack uses only queues that are there, and so does the hash.
             return Xmit::Done;
         };
+        let stats = &stats.stack;
         let len = match self.put(dev, queue, stats, &skb, (ring, hash), bh) {
             Put::Delivered(len) => u64::from(len),
             Put::Lost => skb.len().max(MIN_LEN) as u64,
@@ -130,7 +172,7 @@ impl Vsi {
             return Put::NoCarrier;
         };
         loop {
-            match inlet.wire.put(skb, hash) {
+            match inlet.wire.put(skb, hash, inlet.timestamp()) {
                 Ok(len) => {
                     // Not later: the receiver may answer at once.
                     skb.tx_timestamp();
@@ -194,6 +236,15 @@ pub(super) struct Sent {
     pub(super) lost: u64,
 }
 
+impl Sent {
+    /// A frame of `len` bytes went out.
+    #[inline]
+    fn add(&mut self, len: u64) {
+        self.frames += 1;
+        self.bytes += len;
+    }
+}
+
 impl<'a> TxBatch<'a> {
     /// An empty batch to `peer`.
     pub(super) fn new(peer: &'a Port) -> Self {
@@ -215,52 +266,158 @@ impl<'a> TxBatch<'a> {
         Ok(())
     }
 
-    /// Sends all frames, and gives their buffers back. Frames to the same ring keep their order.
+    /// Sends all frames, and gives their buffers back.
     pub(super) fn flush(&mut self, cx: &napi::Context<'_>) -> Sent {
         let mut sent = Sent::default();
         let len = core::mem::take(&mut self.len);
         let frames = self.frames.get_mut(..len).unwrap_or_default();
-        let mut locked: Option<Locked<'_>> = None;
+        let mut burst = Burst::new(self.peer, cx, true);
         for buff in frames.iter_mut().filter_map(Option::take) {
-            let Some((ring, hash)) = self.peer.steer(buff.data()) else {
-                sent.lost += 1;
-                continue;
-            };
-            // The lock is kept from frame to frame as long as they go to the same ring.
-            let same = matches!(&locked, Some((last, _)) if core::ptr::eq(*last, &**ring));
-            if !same {
-                flush_locked(locked.take(), cx);
-                locked = Some((ring, ring.inlet.lock(cx)));
-            }
-            let inlet = locked.as_mut().and_then(|(_, inlet)| (**inlet).as_mut());
-            match inlet.map(|inlet| inlet.wire.put(&buff, hash)) {
-                Some(Ok(len)) => {
-                    sent.frames += 1;
-                    sent.bytes += u64::from(len);
-                }
-                Some(Err(Refused::Oversize)) => {
-                    // It went out; the peer does not take it.
-                    ring.wire.oversize.add(1);
-                    sent.frames += 1;
-                    sent.bytes += buff.len().max(MIN_LEN) as u64;
-                }
-                Some(Err(Refused::NoBuffer | Refused::Malformed)) | None => sent.lost += 1,
+            match burst.put(&buff) {
+                Ok(len) => sent.add(len),
+                Err(_) => sent.lost += 1,
             }
             buff.recycle(cx);
         }
-        flush_locked(locked, cx);
         sent
     }
 }
 
-/// A ring of the peer with its wire lock held.
-type Locked<'a> = (&'a RxRing, bh::LockGuard<'a, Option<RxInlet>>);
+impl Vsi {
+    /// `ndo_xdp_xmit`: copies frames that other devices redirected to this one into the peer's
+    /// rings, as long as there are buffers. With or without a program here.
+    pub(super) fn xmit_frames(
+        &self,
+        dev: &Device,
+        frames: &mut Frames<'_>,
+        flush: bool,
+        bh: &bh::Disabled,
+    ) -> Result {
+        let queue = bh.cpu() as usize % self.port.tx.len().max(1);
+        let stats = &self.port.tx.get(queue).ok_or(ENETDOWN)?.xmit;
+        let count = frames.left();
 
-/// Shows the peer what was put into its ring, and gives the lock back.
-fn flush_locked(locked: Option<Locked<'_>>, bh: &bh::Disabled) {
-    if let Some((_, mut inlet)) = locked {
-        if let Some(inlet) = &mut *inlet {
-            inlet.flush(bh);
+        let (sent, result) = if self.port.is_up() {
+            self.put_frames(frames, flush, bh)
+        } else {
+            (Sent::default(), Err(ENETDOWN))
+        };
+        if flush {
+            self.peer.flush(bh);
         }
+
+        stats.xdp_xmit.add(sent.frames);
+        stats.xdp_xmit_bytes.add(sent.bytes);
+        let refused = frames.left() as u64 + sent.lost;
+        if refused != 0 {
+            stats.xdp_xmit_errors.add(refused);
+        }
+        let trace = Trace::new(dev, &self.port);
+        if trace.tx_queued() {
+            trace.xmit(queue, count, count - frames.left());
+        }
+        result
+    }
+
+    /// Takes frames one by one as long as the peer has buffers.
+    fn put_frames(
+        &self,
+        frames: &mut Frames<'_>,
+        flush: bool,
+        bh: &bh::Disabled,
+    ) -> (Sent, Result) {
+        let mut sent = Sent::default();
+        let mut burst = Burst::new(&self.peer, bh, flush);
+        while let Some(frame) = frames.peek() {
+            match burst.put(frame) {
+                Ok(len) => sent.add(len),
+                Err(Unsent::Malformed) => sent.lost += 1,
+                Err(Unsent::NoBuffer) => break,
+                Err(Unsent::NoCarrier) => return (sent, Err(ENETDOWN)),
+            }
+            drop(frames.take());
+        }
+        (sent, Ok(()))
+    }
+}
+
+/// Why a frame did not go out.
+enum Unsent {
+    /// There are not enough buffers for it.
+    NoBuffer,
+    /// The peer is down.
+    NoCarrier,
+    /// It contradicts itself.
+    Malformed,
+}
+
+/// XDP frames on their way into the peer's rings, without waiting for buffers. The wire lock of a ring
+/// is kept from frame to frame as long as they go to the same ring; frames of one ring keep their
+/// order.
+struct Burst<'a> {
+    peer: &'a Port,
+    bh: &'a bh::Disabled,
+    /// Whether the polls are told of the frames at once, or by a later [`Port::flush`].
+    flush: bool,
+    locked: Option<(&'a RxRing, bh::LockGuard<'a, Option<RxInlet>>)>,
+}
+
+impl<'a> Burst<'a> {
+    fn new(peer: &'a Port, bh: &'a bh::Disabled, flush: bool) -> Self {
+        Self {
+            peer,
+            bh,
+            flush,
+            locked: None,
+        }
+    }
+
+    /// Puts a frame into the ring that the peer's RSS chooses. Returns its length on the wire in
+    /// bytes if it went out; it may be lost all the same if the peer does not take its length.
+    #[inline]
+    fn put(&mut self, frame: &impl Frame) -> Result<u64, Unsent> {
+        let (ring, hash) = self.peer.steer(&frame.head()).ok_or(Unsent::NoCarrier)?;
+        let inlet = self.lock(ring).as_mut().ok_or(Unsent::NoCarrier)?;
+        match inlet.wire.put(frame, hash, inlet.timestamp()) {
+            Ok(len) => Ok(len.into()),
+            Err(Refused::Oversize) => {
+                ring.wire.oversize.add(1);
+                Ok(frame.len().max(MIN_LEN) as u64)
+            }
+            Err(Refused::NoBuffer) => Err(Unsent::NoBuffer),
+            Err(Refused::Malformed) => Err(Unsent::Malformed),
+        }
+    }
+
+    /// The inlet of a ring, locked.
+    #[inline]
+    fn lock(&mut self, ring: &'a RxRing) -> &mut Option<RxInlet> {
+        let same = matches!(&self.locked, Some((last, _)) if core::ptr::eq(*last, ring));
+        if !same {
+            self.unlock();
+        }
+        let bh = self.bh;
+        let (_, inlet) = self
+            .locked
+            .get_or_insert_with(|| (ring, ring.inlet.lock(bh)));
+        inlet
+    }
+
+    /// Shows the peer what was put into the locked ring, now or later, and unlocks it.
+    fn unlock(&mut self) {
+        let Some((ring, mut inlet)) = self.locked.take() else {
+            return;
+        };
+        match &mut *inlet {
+            Some(inlet) if self.flush => inlet.flush(self.bh),
+            Some(_) => self.peer.put_off(ring),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Burst<'_> {
+    fn drop(&mut self) {
+        self.unlock();
     }
 }

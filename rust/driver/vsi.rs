@@ -7,13 +7,19 @@ use super::{
     port::{Port, FRAME_OVERHEAD},
     rx::{ReadyRing, RunningRing},
 };
-use crate::net::{
-    bh,
-    device::{self, feature, Allocated, Config, Device, Registration, Stats64, Xmit},
-    page_pool::FRAME_ROOM,
-    rtnl::{self, Rtnl},
-    skbuff::SkBuff,
-    xdp::{self, Command, ProgSlot},
+use crate::{
+    net::{
+        bh,
+        device::{
+            self, feature, Allocated, Config, Device, Registration, RxQueueStats, Stats64,
+            TxQueueStats, Xmit,
+        },
+        page_pool::{FRAME_ROOM, MAX_BUFFERS},
+        rtnl::{self, Rtnl},
+        skbuff::SkBuff,
+        xdp::{self, Command, Frames, Prog, ProgSlot},
+    },
+    nic::{vlan::Strip, wire::Settings},
 };
 use kernel::{
     new_mutex,
@@ -21,15 +27,44 @@ use kernel::{
     sync::{Arc, Mutex},
 };
 
-/// The largest MTU: a frame is in one buffer.
-const MAX_MTU: u32 = FRAME_ROOM as u32 - FRAME_OVERHEAD;
+/// The largest MTU: a frame is in as many buffers as there can be.
+const MAX_MTU: u32 = (MAX_BUFFERS * FRAME_ROOM) as u32 - FRAME_OVERHEAD;
+
+/// The largest MTU at which every frame is in one buffer.
+const SINGLE_BUFFER_MTU: u32 = FRAME_ROOM as u32 - FRAME_OVERHEAD;
 
 /// What the simulated hardware does for the stack.
-const FEATURES: u64 =
-    feature::SG | feature::HW_CSUM | feature::HIGHDMA | feature::RXCSUM | feature::RXHASH;
+const FEATURES: u64 = feature::SG
+    | feature::HW_CSUM
+    | feature::HIGHDMA
+    | feature::RXCSUM
+    | feature::RXHASH
+    | feature::VLAN_CTAG_RX
+    | feature::VLAN_CTAG_TX;
+
+/// What it does if it is told to.
+const MORE_FEATURES: u64 = feature::VLAN_STAG_RX | feature::VLAN_STAG_TX;
 
 /// What can be done with XDP.
-const XDP_FEATURES: u32 = xdp::feature::BASIC | xdp::feature::REDIRECT;
+const XDP_FEATURES: u32 = xdp::feature::BASIC
+    | xdp::feature::REDIRECT
+    | xdp::feature::NDO_XMIT
+    | xdp::feature::RX_SG
+    | xdp::feature::NDO_XMIT_SG;
+
+/// The largest MTU with this program.
+pub(super) fn max_mtu(prog: Option<&Prog>) -> u32 {
+    match prog {
+        Some(prog) if !prog.has_frags() => SINGLE_BUFFER_MTU,
+        _ => MAX_MTU,
+    }
+}
+
+/// Whether frames for this program get a timestamp, which is not to be had for nothing: only if it
+/// may ask for it.
+pub(super) fn wants_timestamps(prog: Option<&Prog>) -> bool {
+    prog.is_some_and(Prog::is_dev_bound)
+}
 
 /// A port's device: in the words of the hardware whose drivers are the model, a virtual station
 /// interface.
@@ -56,6 +91,7 @@ impl Vsi {
             queues: params.queues,
             max_mtu: MAX_MTU,
             features: FEATURES,
+            more_features: MORE_FEATURES,
             xdp_features: XDP_FEATURES,
         };
         let ring_size = params.ring_size;
@@ -72,9 +108,22 @@ impl Vsi {
         )
     }
 
-    /// The length of the longest frame that the port takes with this MTU, in bytes.
-    fn max_frame(mtu: u32) -> usize {
-        mtu.saturating_add(FRAME_OVERHEAD) as usize
+    /// What the receive unit does with this MTU and these features.
+    fn settings(mtu: u32, features: u64) -> Settings {
+        Settings {
+            max_len: mtu.saturating_add(FRAME_OVERHEAD) as usize,
+            strip: Strip {
+                customer: features & feature::VLAN_CTAG_RX != 0,
+                service: features & feature::VLAN_STAG_RX != 0,
+            },
+        }
+    }
+
+    /// Makes the receive unit do so from the next frame on.
+    fn set_settings(&self, mtu: u32, features: u64) {
+        let settings = Self::settings(mtu, features);
+        self.port
+            .set_inlets(|inlet| *inlet.wire.settings() = settings);
     }
 }
 
@@ -89,8 +138,10 @@ impl device::Ops for Vsi {
             let ring = ReadyRing::new(dev, &self.port, &self.peer, ring, self.ring_size, rtnl)?;
             ready.push(ring, GFP_KERNEL)?;
         }
+        let settings = Self::settings(dev.mtu(), dev.features());
+        let timestamps = wants_timestamps(self.xdp_prog.get(rtnl).as_deref());
         for ring in ready {
-            let ring = ring.run(Self::max_frame(dev.mtu()), rtnl);
+            let ring = ring.run(settings, timestamps, rtnl);
             // There is room for it.
             let _ = running.push_within_capacity(ring);
         }
@@ -125,22 +176,57 @@ impl device::Ops for Vsi {
         }
         stats.rx_errors += stats.rx_length_errors;
         for queue in &self.port.tx {
-            stats.tx_packets += queue.packets.get();
-            stats.tx_bytes += queue.bytes.get();
-            stats.tx_dropped += queue.dropped.get();
-            stats.tx_carrier_errors += queue.carrier.get();
+            stats.tx_packets += queue.stack.packets.get() + queue.xmit.xdp_xmit.get();
+            stats.tx_bytes += queue.stack.bytes.get() + queue.xmit.xdp_xmit_bytes.get();
+            stats.tx_dropped += queue.stack.dropped.get();
+            stats.tx_carrier_errors += queue.stack.carrier.get();
         }
         stats.tx_errors += stats.tx_carrier_errors;
     }
 
-    fn change_mtu(&self, _dev: &Device, mtu: u32, _rtnl: &Rtnl) -> Result {
-        let bh = bh::disable();
-        for ring in &self.port.rings {
-            if let Some(inlet) = &mut *ring.inlet.lock(&bh) {
-                inlet.wire.set_max_len(Self::max_frame(mtu));
-            }
+    fn rx_queue_stats(&self, queue: usize, _rtnl: &Rtnl) -> RxQueueStats {
+        let Some(ring) = self.port.rings.get(queue) else {
+            return RxQueueStats::default();
+        };
+        RxQueueStats {
+            packets: ring.stats.packets.get(),
+            bytes: ring.stats.bytes.get(),
+            alloc_fail: ring.stats.buf_alloc_fail.get() + ring.stats.skb_alloc_fail.get(),
         }
+    }
+
+    /// The frames that XDP sends from a receive ring go with the transmit queue of the same number.
+    fn tx_queue_stats(&self, queue: usize, _rtnl: &Rtnl) -> TxQueueStats {
+        let (Some(ring), Some(tx)) = (self.port.rings.get(queue), self.port.tx.get(queue)) else {
+            return TxQueueStats::default();
+        };
+        let (ring, stack, xmit) = (&ring.stats, &tx.stack, &tx.xmit);
+        TxQueueStats {
+            packets: stack.packets.get() + ring.xdp_tx.get() + xmit.xdp_xmit.get(),
+            bytes: stack.bytes.get() + ring.xdp_tx_bytes.get() + xmit.xdp_xmit_bytes.get(),
+            stop: stack.stopped.get(),
+            wake: stack.woken.get(),
+        }
+    }
+
+    fn change_mtu(&self, dev: &Device, mtu: u32, _rtnl: &Rtnl) -> Result {
+        self.set_settings(mtu, dev.features());
         Ok(())
+    }
+
+    fn set_features(&self, dev: &Device, features: u64, _rtnl: &Rtnl) -> Result {
+        self.set_settings(dev.mtu(), features);
+        Ok(())
+    }
+
+    fn xdp_xmit(
+        &self,
+        dev: &Device,
+        frames: &mut Frames<'_>,
+        flush: bool,
+        bh: &bh::Disabled,
+    ) -> Result {
+        self.xmit_frames(dev, frames, flush, bh)
     }
 
     fn bpf(&self, dev: &Device, command: Command<'_>, rtnl: &Rtnl) -> Result {

@@ -7,23 +7,18 @@
 
 use super::{
     rx::RxRing,
-    trace::{program, Trace},
+    trace::{program, Size, Trace},
     tx::TxBatch,
-    vsi::Vsi,
+    vsi::{self, Vsi},
 };
 use crate::{
     net::{
         device::Device,
         napi,
-        rtnl::Rtnl,
-        skbuff::HashType,
-        xdp::{self, Buff, Command, Prog, ProgRef, Verdict},
+        rtnl::{ExtAck, Rtnl},
+        xdp::{self, Buff, Command, Prog, ProgRef, Target, Verdict},
     },
     netdev_info,
-    nic::{
-        ring::{Completion, Status},
-        rss,
-    },
 };
 use kernel::{prelude::*, str::BStr, sync::aref::ARef};
 
@@ -31,12 +26,9 @@ impl Vsi {
     /// `ndo_bpf`: a command of the XDP control path.
     pub(super) fn xdp(&self, dev: &Device, command: Command<'_>, rtnl: &Rtnl) -> Result {
         match command {
-            Command::SetupProg { prog } => {
-                self.xdp_setup(dev, prog, rtnl);
-                Ok(())
-            }
+            Command::SetupProg { prog, extack } => self.xdp_setup(dev, prog, extack, rtnl),
             Command::SetupProgHw { extack } => {
-                extack.set(c"oxnic runs programs in the driver, not in hardware");
+                extack.set(fmt!("oxnic runs programs in the driver, not in hardware"));
                 Err(EOPNOTSUPP)
             }
             Command::SetupXskPool | Command::Other => Err(EOPNOTSUPP),
@@ -47,9 +39,28 @@ impl Vsi {
     ///
     /// Rings keep running: each uses the old program up to some frame and the new one from the next
     /// poll on. A ring that is down has it when it comes up.
-    fn xdp_setup(&self, dev: &Device, prog: Option<ARef<Prog>>, rtnl: &Rtnl) {
+    ///
+    /// A program that cannot handle frames in several buffers is refused while the MTU allows for
+    /// such, and keeps the MTU from being raised as long as it is there.
+    fn xdp_setup(
+        &self,
+        dev: &Device,
+        prog: Option<ARef<Prog>>,
+        extack: ExtAck<'_>,
+        rtnl: &Rtnl,
+    ) -> Result {
         let trace = Trace::new(dev, &self.port);
         let new = prog.as_deref();
+        let max_mtu = vsi::max_mtu(new);
+        if dev.mtu() > max_mtu {
+            extack.set(fmt!(
+                "the program has no frags support, so the MTU may be at most {max_mtu}"
+            ));
+            return Err(EOPNOTSUPP);
+        }
+        dev.set_max_mtu(max_mtu, rtnl);
+        let timestamps = vsi::wants_timestamps(new);
+        self.port.set_inlets(|inlet| inlet.timestamps = timestamps);
         if trace.drv() {
             match new {
                 Some(prog) => netdev_info!(
@@ -87,6 +98,7 @@ impl Vsi {
 
         // bpf_prog_put: here the device gives up its own reference to the old program.
         drop(old);
+        Ok(())
     }
 }
 
@@ -96,8 +108,6 @@ pub(super) struct Received<'a> {
     pub(super) dev: &'a Device,
     pub(super) ring: &'a RxRing,
     pub(super) trace: Trace<'a>,
-    /// Whether skbs get the hash that the NIC found.
-    pub(super) rx_hash: bool,
     /// Whether skbs are told that their checksum is good.
     pub(super) rx_csum: bool,
     /// Frames on their way out by XDP_TX.
@@ -107,27 +117,25 @@ pub(super) struct Received<'a> {
 impl<'a> Received<'a> {
     /// Runs `prog` on a frame and does what it decides.
     #[inline]
-    pub(super) fn run_xdp(
-        &mut self,
-        prog: ProgRef<'_>,
-        mut buff: Buff<'a>,
-        completion: &Completion,
-    ) {
+    pub(super) fn run_xdp(&mut self, prog: ProgRef<'_>, mut buff: Buff<'a>, csum_good: bool) {
         let stats = &self.ring.stats;
         if self.trace.pktdata() {
             self.trace.frame(self.ring.index, buff.data());
         }
 
-        let len = buff.len();
-        let verdict = prog.run(&mut buff, self.cx);
-        if self.trace.rx_status() {
-            self.trace.verdict(self.ring.index, prog, len, verdict);
-        }
+        let verdict = if self.trace.rx_status() {
+            let size = Size::of(&buff);
+            let verdict = prog.run(&mut buff, self.cx);
+            self.trace.verdict(self.ring.index, prog, size, verdict);
+            verdict
+        } else {
+            prog.run(&mut buff, self.cx)
+        };
 
         match verdict {
             Verdict::Pass => {
                 stats.xdp_pass.add(1);
-                self.pass(buff, completion);
+                self.pass(buff, csum_good);
             }
             Verdict::Drop => {
                 stats.xdp_drop.add(1);
@@ -140,16 +148,21 @@ impl<'a> Received<'a> {
                     let _ = self.tx.push(buff);
                 }
             }
-            Verdict::Redirect => match buff.redirect(prog, self.cx) {
-                Ok(()) => stats.xdp_redirect.add(1),
-                Err((buff, error)) => {
-                    stats.xdp_redirect_errors.add(1);
-                    if self.trace.rx_status() {
-                        self.trace.redirect_failed(self.ring.index, error);
-                    }
-                    self.exception(prog, verdict, buff);
+            Verdict::Redirect => {
+                let traced = self.trace.rx_status().then(|| Target::of_last(self.cx));
+                let result = buff.redirect(prog, self.cx);
+                if let Some(target) = traced {
+                    let failed = result.as_ref().err().map(|&(_, error)| error);
+                    self.trace.redirect(self.ring.index, &target, failed);
                 }
-            },
+                match result {
+                    Ok(()) => stats.xdp_redirect.add(1),
+                    Err((buff, _)) => {
+                        stats.xdp_redirect_errors.add(1);
+                        self.exception(prog, verdict, buff);
+                    }
+                }
+            }
             Verdict::Aborted => {
                 stats.xdp_aborted.add(1);
                 self.exception(prog, verdict, buff);
@@ -164,14 +177,14 @@ impl<'a> Received<'a> {
 
     /// A frame that no program saw goes to the stack.
     #[inline]
-    pub(super) fn pass_without_program(&mut self, buff: Buff<'_>, completion: &Completion) {
+    pub(super) fn pass_without_program(&mut self, buff: Buff<'_>, csum_good: bool) {
         if self.trace.pktdata() {
             self.trace.frame(self.ring.index, buff.data());
         }
         if self.trace.rx_status() {
-            self.trace.no_program(self.ring.index, buff.len());
+            self.trace.no_program(self.ring.index, Size::of(&buff));
         }
-        self.pass(buff, completion);
+        self.pass(buff, csum_good);
     }
 
     /// Ends the poll's batch: what is to be sent goes out.
@@ -183,19 +196,17 @@ impl<'a> Received<'a> {
 
     /// Builds an skb around the frame and hands it to the stack.
     #[inline]
-    fn pass(&self, buff: Buff<'_>, completion: &Completion) {
+    fn pass(&self, buff: Buff<'_>, csum_good: bool) {
+        let hints = *buff.hints();
         let Some(mut skb) = buff.into_skb(self.cx) else {
             self.ring.stats.skb_alloc_fail.add(1);
             return;
         };
-        let hash_type = match completion.hash_type {
-            _ if !self.rx_hash => HashType::None,
-            rss::HashType::None => HashType::None,
-            with_ports if with_ports.has_ports() => HashType::L4,
-            _ => HashType::L3,
-        };
-        let csum_good = self.rx_csum && completion.status.contains(Status::CHECKSUM_GOOD);
-        skb.set_received(completion.rss_hash, hash_type, csum_good);
+        let csum_good = self.rx_csum && csum_good;
+        skb.set_received(hints.hash, hints.rss_type.for_skb(), csum_good);
+        if let Some(tag) = hints.vlan {
+            skb.set_vlan_tag(tag);
+        }
         self.cx.gro_receive(skb);
     }
 

@@ -31,6 +31,13 @@ impl Disabled {
         // INVARIANT: The caller promises it.
         Self(NotThreadSafe)
     }
+
+    /// The number of this CPU, which the thread does not leave meanwhile (`smp_processor_id`).
+    #[inline]
+    pub(crate) fn cpu(&self) -> u32 {
+        // SAFETY: Bottom halves are off.
+        unsafe { bindings::oxnic_smp_processor_id() }
+    }
 }
 
 /// Keeps bottom halves off until it is dropped.

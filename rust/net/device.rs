@@ -81,11 +81,23 @@ impl Device {
         unsafe { (&raw const (*self.as_ptr()).mtu).read_volatile() }
     }
 
+    /// Sets the largest MTU that a user can set, in bytes (`max_mtu`).
+    pub(crate) fn set_max_mtu(&self, mtu: u32, _rtnl: &Rtnl) {
+        // SAFETY: The field lives as long as the device; RTNL keeps other writers out.
+        unsafe { (&raw mut (*self.as_ptr()).max_mtu).write_volatile(mtu) };
+    }
+
+    /// The features that are switched on, bits of [`feature`].
+    #[inline]
+    pub(crate) fn features(&self) -> u64 {
+        // SAFETY: The field lives as long as the device and is written as a word.
+        unsafe { (&raw const (*self.as_ptr()).features).read_volatile() }
+    }
+
     /// Whether a feature, one of [`feature`], is switched on.
     #[inline]
     pub(crate) fn has_feature(&self, feature: u64) -> bool {
-        // SAFETY: The field lives as long as the device and is written as a word.
-        unsafe { (&raw const (*self.as_ptr()).features).read_volatile() & feature != 0 }
+        self.features() & feature != 0
     }
 
     /// Tells the stack that the link is there (`netif_carrier_on`). Any context.
@@ -170,9 +182,92 @@ pub(crate) trait Ops: ethtool::Ops + Sized + Send + Sync + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// The user has switched features on or off: `features` are those that will be on, bits of
+    /// [`feature`] (`ndo_set_features`). Process context, may sleep.
+    fn set_features(&self, _dev: &Device, _features: u64, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// A command of the XDP control path (`ndo_bpf`). Process context, may sleep.
     fn bpf(&self, _dev: &Device, _command: xdp::Command<'_>, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Sends frames that were redirected to this device (`ndo_xdp_xmit`): takes as many as it can
+    /// send at once, which must be seen at the other end only if `flush`. Any CPU, on several at
+    /// once, also while the interface is down.
+    ///
+    /// An error counts only if no frame was taken.
+    fn xdp_xmit(
+        &self,
+        _dev: &Device,
+        _frames: &mut xdp::Frames<'_>,
+        _flush: bool,
+        _bh: &bh::Disabled,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// What a receive queue has counted (`get_queue_stats_rx`).
+    fn rx_queue_stats(&self, _queue: usize, _rtnl: &Rtnl) -> RxQueueStats {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// What a transmit queue has counted (`get_queue_stats_tx`).
+    fn tx_queue_stats(&self, _queue: usize, _rtnl: &Rtnl) -> TxQueueStats {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// Counters of a receive queue (`struct netdev_queue_stats_rx`).
+#[derive(Default)]
+pub(crate) struct RxQueueStats {
+    /// Frames, those that XDP consumed too.
+    pub(crate) packets: u64,
+    /// Their bytes, without the frame check sequence.
+    pub(crate) bytes: u64,
+    /// Failed allocations of buffers or skbs.
+    pub(crate) alloc_fail: u64,
+}
+
+impl RxQueueStats {
+    fn write_to(self, stats: &mut bindings::netdev_queue_stats_rx) {
+        let Self {
+            packets,
+            bytes,
+            alloc_fail,
+        } = self;
+        stats.packets = packets;
+        stats.bytes = bytes;
+        stats.alloc_fail = alloc_fail;
+    }
+}
+
+/// Counters of a transmit queue (`struct netdev_queue_stats_tx`).
+#[derive(Default)]
+pub(crate) struct TxQueueStats {
+    /// Frames, those of XDP too.
+    pub(crate) packets: u64,
+    /// Their bytes, without the frame check sequence.
+    pub(crate) bytes: u64,
+    /// How often the queue was stopped because it could not send.
+    pub(crate) stop: u64,
+    /// How often it was woken.
+    pub(crate) wake: u64,
+}
+
+impl TxQueueStats {
+    fn write_to(self, stats: &mut bindings::netdev_queue_stats_tx) {
+        let Self {
+            packets,
+            bytes,
+            stop,
+            wake,
+        } = self;
+        stats.packets = packets;
+        stats.bytes = bytes;
+        stats.stop = stop;
+        stats.wake = wake;
     }
 }
 
@@ -206,8 +301,10 @@ pub(crate) struct Config<'a> {
     pub(crate) queues: u16,
     /// Largest MTU in bytes that the device can do.
     pub(crate) max_mtu: u32,
-    /// What the device does for the stack, all of it switchable by the user.
+    /// What the device does for the stack unless the user switches it off.
     pub(crate) features: u64,
+    /// What it does if the user switches it on.
+    pub(crate) more_features: u64,
     /// What the device's XDP can do, as announced in netlink ([`xdp::feature`]).
     pub(crate) xdp_features: u32,
 }
@@ -226,6 +323,17 @@ pub(crate) mod feature {
     pub(crate) const RXCSUM: u64 = bindings::OXNIC_NETIF_F_RXCSUM;
     /// Gives each received frame its flow hash.
     pub(crate) const RXHASH: u64 = bindings::OXNIC_NETIF_F_RXHASH;
+    /// Takes 802.1Q tags out of received frames.
+    pub(crate) const VLAN_CTAG_RX: u64 = bindings::OXNIC_NETIF_F_HW_VLAN_CTAG_RX;
+    /// Puts 802.1Q tags into frames that are sent.
+    pub(crate) const VLAN_CTAG_TX: u64 = bindings::OXNIC_NETIF_F_HW_VLAN_CTAG_TX;
+    /// Takes 802.1ad tags out of received frames.
+    pub(crate) const VLAN_STAG_RX: u64 = bindings::OXNIC_NETIF_F_HW_VLAN_STAG_RX;
+    /// Puts 802.1ad tags into frames that are sent.
+    pub(crate) const VLAN_STAG_TX: u64 = bindings::OXNIC_NETIF_F_HW_VLAN_STAG_TX;
+
+    /// Those that make sense for a VLAN device on top as well.
+    pub(super) const FOR_VLANS: u64 = SG | HW_CSUM | HIGHDMA;
 }
 
 /// What hangs on the device: the driver's data and what the abstractions keep beside it.
@@ -306,10 +414,12 @@ impl<T: Ops> Allocated<T> {
             let raw = &mut *dev.as_ptr();
             raw.netdev_ops = &NetdevOps::<T>::TABLE;
             raw.ethtool_ops = &ethtool::EthtoolOps::<T>::TABLE;
+            raw.stat_ops = &NetdevOps::<T>::STATS;
+            raw.xdp_metadata_ops = &xdp::METADATA_OPS;
             raw.max_mtu = config.max_mtu;
-            raw.hw_features = config.features;
+            raw.hw_features = config.features | config.more_features;
             raw.features = config.features;
-            raw.vlan_features = config.features;
+            raw.vlan_features = config.features & feature::FOR_VLANS;
             bindings::oxnic_netdev_set_flags(dev.as_ptr());
             bindings::oxnic_eth_hw_addr_random(dev.as_ptr());
             bindings::netif_carrier_off(dev.as_ptr());
@@ -422,12 +532,36 @@ impl<T: Ops> NetdevOps<T> {
         } else {
             None
         },
+        ndo_set_features: if T::HAS_SET_FEATURES {
+            Some(Self::set_features)
+        } else {
+            None
+        },
         ndo_bpf: if T::HAS_BPF { Some(Self::bpf) } else { None },
+        ndo_xdp_xmit: if T::HAS_XDP_XMIT {
+            Some(Self::xdp_xmit)
+        } else {
+            None
+        },
         ndo_set_mac_address: Some(bindings::eth_mac_addr),
         ndo_validate_addr: Some(bindings::eth_validate_addr),
         ndo_features_check: Some(bindings::passthru_features_check),
         // SAFETY: A null function pointer is `None`, and every other field may be zero too.
         ..unsafe { MaybeUninit::zeroed().assume_init() }
+    };
+
+    const STATS: bindings::netdev_stat_ops = bindings::netdev_stat_ops {
+        get_queue_stats_rx: if T::HAS_RX_QUEUE_STATS {
+            Some(Self::rx_queue_stats)
+        } else {
+            None
+        },
+        get_queue_stats_tx: if T::HAS_TX_QUEUE_STATS {
+            Some(Self::tx_queue_stats)
+        } else {
+            None
+        },
+        get_base_stats: Some(Self::base_stats),
     };
 
     /// # Safety
@@ -517,6 +651,93 @@ impl<T: Ops> NetdevOps<T> {
             // SAFETY: The command is valid and this callback's until it returns.
             unsafe { xdp::dispatch(bpf, |command| data.bpf(dev, command, &rtnl)) }.map(|()| 0)
         })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `ndo_set_features`, for a device of `Allocated<T>`.
+    unsafe extern "C" fn set_features(
+        dev: *mut bindings::net_device,
+        features: bindings::netdev_features_t,
+    ) -> c_int {
+        // SAFETY: The kernel calls this for a registered device of ours under RTNL.
+        let (data, dev, rtnl) = unsafe { Self::control(dev) };
+        from_result(|| data.set_features(dev, features, &rtnl).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `ndo_xdp_xmit`, for a device of `Allocated<T>`.
+    unsafe extern "C" fn xdp_xmit(
+        dev: *mut bindings::net_device,
+        count: c_int,
+        frames: *mut *mut bindings::xdp_frame,
+        flags: u32,
+    ) -> c_int {
+        if flags & !bindings::XDP_XMIT_FLUSH != 0 {
+            return EINVAL.to_errno();
+        }
+        let count = usize::try_from(count).unwrap_or(0);
+        // SAFETY: The kernel calls this for a registered device of ours, with that many frames, and
+        // with bottom halves off. It frees only those whose number is more than what is returned.
+        let (data, dev, mut frames, bh) = unsafe {
+            (
+                &private::<T>(dev).data,
+                Device::from_raw(dev),
+                xdp::Frames::from_raw(frames, count),
+                bh::Disabled::assume(),
+            )
+        };
+        let flush = flags & bindings::XDP_XMIT_FLUSH != 0;
+        let result = data.xdp_xmit(dev, &mut frames, flush, &bh);
+        match (result, count - frames.left()) {
+            (Err(error), 0) => error.to_errno(),
+            (_, taken) => taken as c_int,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_queue_stats_rx`, for a device of `Allocated<T>`.
+    unsafe extern "C" fn rx_queue_stats(
+        dev: *mut bindings::net_device,
+        queue: c_int,
+        stats: *mut bindings::netdev_queue_stats_rx,
+    ) {
+        // SAFETY: The kernel calls this for a registered device of ours under RTNL, with a structure
+        // that is ours.
+        let ((data, _, rtnl), stats) = unsafe { (Self::control(dev), &mut *stats) };
+        data.rx_queue_stats(queue as usize, &rtnl).write_to(stats);
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_queue_stats_tx`, for a device of `Allocated<T>`.
+    unsafe extern "C" fn tx_queue_stats(
+        dev: *mut bindings::net_device,
+        queue: c_int,
+        stats: *mut bindings::netdev_queue_stats_tx,
+    ) {
+        // SAFETY: As in `rx_queue_stats`.
+        let ((data, _, rtnl), stats) = unsafe { (Self::control(dev), &mut *stats) };
+        data.tx_queue_stats(queue as usize, &rtnl).write_to(stats);
+    }
+
+    /// Every counter belongs to a queue that exists as long as the device; but the kernel sums up
+    /// only those that are set here.
+    ///
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_base_stats`, for a device of `Allocated<T>`.
+    unsafe extern "C" fn base_stats(
+        _dev: *mut bindings::net_device,
+        rx: *mut bindings::netdev_queue_stats_rx,
+        tx: *mut bindings::netdev_queue_stats_tx,
+    ) {
+        // SAFETY: The kernel calls this with structures that are ours.
+        let (rx, tx) = unsafe { (&mut *rx, &mut *tx) };
+        RxQueueStats::default().write_to(rx);
+        TxQueueStats::default().write_to(tx);
     }
 
     /// What a control path callback works with.

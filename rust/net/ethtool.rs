@@ -6,6 +6,7 @@
 
 use super::{
     device::{self, private, Device},
+    print::Cut,
     rtnl::Rtnl,
 };
 use crate::bindings;
@@ -22,6 +23,8 @@ pub(crate) mod msg {
 
     /// `drv`: what the driver does on request.
     pub(crate) const DRV: u32 = 1 << bindings::NETIF_MSG_DRV_BIT;
+    /// `tx_queued`: what is put on the wire.
+    pub(crate) const TX_QUEUED: u32 = 1 << bindings::NETIF_MSG_TX_QUEUED_BIT;
     /// `rx_status`: what became of each received frame.
     pub(crate) const RX_STATUS: u32 = 1 << bindings::NETIF_MSG_RX_STATUS_BIT;
     /// `pktdata`: the content of frames.
@@ -123,23 +126,9 @@ impl Visitor for Names<'_> {
         if let Some(place) = self.0.next() {
             place.fill(0);
             // The last byte stays the NUL; a longer name is cut off.
-            let mut cell = Cell(place.get_mut(..NAME_LEN - 1).unwrap_or_default());
+            let mut cell = Cut(place.get_mut(..NAME_LEN - 1).unwrap_or_default());
             let _ = cell.write_fmt(name);
         }
-    }
-}
-
-/// Writes text as far as it fits.
-struct Cell<'a>(&'a mut [u8]);
-
-impl Write for Cell<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = core::mem::take(&mut self.0);
-        let len = text.len().min(room.len());
-        let (now, later) = room.split_at_mut(len);
-        now.copy_from_slice(&text.as_bytes()[..len]);
-        self.0 = later;
-        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@
 //! driver uses it.
 
 pub(crate) mod bh;
+pub(crate) mod clock;
 pub(crate) mod device;
 pub(crate) mod ethtool;
 pub(crate) mod napi;

@@ -30,6 +30,10 @@ const TAILROOM: usize =
 /// Bytes of frame that a buffer holds.
 pub(crate) const FRAME_ROOM: usize = BUFFER_SIZE - HEADROOM - TAILROOM;
 
+/// Most buffers that a frame can be in: one, and as many as an skb can have fragments
+/// (`MAX_SKB_FRAGS`).
+pub(crate) const MAX_BUFFERS: usize = 1 + bindings::OXNIC_MAX_SKB_FRAGS;
+
 /// The pool of one receive ring (`struct page_pool`).
 ///
 /// Pages that are still out when it is dropped are waited for in the background by the kernel.
@@ -123,15 +127,6 @@ impl Buffer {
         // SAFETY: The page is ours alone, and the range is inside it. Its bytes come from the page
         // allocator: they have a value, if not one that matters.
         unsafe { slice::from_raw_parts_mut(self.0.as_ptr().add(HEADROOM), FRAME_ROOM) }
-    }
-
-    /// Gives the page back from inside a poll, at the least cost if the pool is that NAPI's.
-    #[inline]
-    pub(crate) fn recycle(self, cx: &impl napi::Owner) {
-        // SAFETY: The page is ours and is given up; the context is the NAPI that is being polled.
-        unsafe {
-            bindings::oxnic_page_pool_recycle(cx.instance().as_ptr(), self.into_raw().cast())
-        };
     }
 
     /// The start of the page, owned by the caller from here on.

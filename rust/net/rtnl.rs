@@ -4,9 +4,16 @@
 //!
 //! C headers: [`include/linux/rtnetlink.h`](srctree/include/linux/rtnetlink.h)
 
+use super::print::Cut;
 use crate::bindings;
-use core::{ffi::CStr, ops::Deref, ptr::NonNull};
-use kernel::{prelude::*, types::NotThreadSafe};
+use core::{ops::Deref, ptr::NonNull};
+use kernel::{
+    fmt::{self, Write},
+    types::NotThreadSafe,
+};
+
+/// Longest text of an [`ExtAck`] with its NUL (`NETLINK_MAX_FMTMSG_LEN`).
+const TEXT_LEN: usize = 80;
 
 /// Proof that the RTNL lock is held by this thread.
 ///
@@ -73,11 +80,14 @@ impl ExtAck<'_> {
         }
     }
 
-    /// Leaves `text` for the user; cut by the kernel at 80 bytes (`NETLINK_MAX_FMTMSG_LEN`).
-    pub(crate) fn set(&self, text: &CStr) {
-        if let Some(ptr) = self.ptr {
-            // SAFETY: Valid by the requirement of `from_raw`; the text is copied.
-            unsafe { bindings::oxnic_nl_set_err_msg(ptr.as_ptr(), text.as_char_ptr()) };
-        }
+    /// Leaves `text` for the user; cut at 79 bytes (`NETLINK_MAX_FMTMSG_LEN`).
+    pub(crate) fn set(&self, text: fmt::Arguments<'_>) {
+        let Some(ptr) = self.ptr else { return };
+        let mut buffer = [0; TEXT_LEN];
+        let (room, _nul) = buffer.split_at_mut(TEXT_LEN - 1);
+        // What does not fit is cut off.
+        let _ = Cut(room).write_fmt(text);
+        // SAFETY: Valid by the requirement of `from_raw`; the text ends with a NUL and is copied.
+        unsafe { bindings::oxnic_nl_set_err_msg(ptr.as_ptr(), buffer.as_ptr().cast()) };
     }
 }

@@ -27,6 +27,15 @@ pub(crate) enum HashType {
     L4,
 }
 
+/// A VLAN tag beside an skb, which the device puts into the frame or has taken out of it.
+#[derive(Clone, Copy)]
+pub(crate) struct VlanTag {
+    /// EtherType of the tag: `ETH_P_8021Q` or `ETH_P_8021AD`.
+    pub(crate) protocol: u16,
+    /// Tag control information: priority, drop eligibility, VLAN id.
+    pub(crate) tci: u16,
+}
+
 impl SkBuff {
     /// # Safety
     ///
@@ -66,15 +75,14 @@ impl SkBuff {
         }
     }
 
-    /// Copies the first bytes of the frame, also from its fragments (`skb_copy_bits`): as many as
-    /// fit, or as there are. Returns what was copied.
-    pub(crate) fn copy_head<'a>(&self, to: &'a mut [u8]) -> &'a [u8] {
-        let len = to.len().min(self.len());
-        // SAFETY: `len` bytes are in the frame and fit.
-        let copied = unsafe {
-            bindings::skb_copy_bits(self.as_ptr(), 0, to.as_mut_ptr().cast(), len as c_int)
-        };
-        to.get(..if copied == 0 { len } else { 0 }).unwrap_or(&[])
+    /// Copies bytes of the frame from `offset` on, also from its fragments (`skb_copy_bits`). Fails
+    /// with `EFAULT` if there are fewer than `to` is long.
+    pub(crate) fn copy_part(&self, offset: usize, to: &mut [u8]) -> Result {
+        let (offset, len) = (c_int::try_from(offset)?, c_int::try_from(to.len())?);
+        // SAFETY: The skb is valid, and `to` is as long as said.
+        to_result(unsafe {
+            bindings::skb_copy_bits(self.as_ptr(), offset, to.as_mut_ptr().cast(), len)
+        })
     }
 
     /// Copies the whole frame, also from its fragments, to the start of `to`, with the checksum
@@ -89,6 +97,40 @@ impl SkBuff {
         }
         // SAFETY: The skb is valid and fits.
         to_result(unsafe { bindings::oxnic_skb_copy(self.as_ptr(), to.as_mut_ptr()) })
+    }
+
+    /// Computes the checksum that the stack has left to the device (`skb_checksum`): its place in the
+    /// frame, in bytes, and what belongs there. `None` if it has left none.
+    ///
+    /// Fails with `EINVAL` if the skb contradicts itself.
+    pub(crate) fn checksum(&self) -> Result<Option<(usize, [u8; 2])>> {
+        if !self.csum_is_good() {
+            return Ok(None);
+        }
+        let (mut offset, mut sum) = (0, [0; 2]);
+        // SAFETY: The skb is valid.
+        to_result(unsafe {
+            bindings::oxnic_skb_checksum(self.as_ptr(), &mut offset, sum.as_mut_ptr())
+        })?;
+        Ok(Some((offset as usize, sum)))
+    }
+
+    /// The VLAN tag that the device is to put into the frame (`skb_vlan_tag_present`).
+    #[inline]
+    pub(crate) fn vlan_tag(&self) -> Option<VlanTag> {
+        // SAFETY: The skb is valid; the tag's fields are integers, and zero without a tag.
+        let tag = unsafe { bindings::oxnic_skb_vlan_tag(self.as_ptr()) };
+        (tag != 0).then_some(VlanTag {
+            protocol: (tag >> 16) as u16,
+            tci: tag as u16,
+        })
+    }
+
+    /// Puts the tag beside the frame that the device has taken out of it
+    /// (`__vlan_hwaccel_put_tag`).
+    pub(crate) fn set_vlan_tag(&mut self, tag: VlanTag) {
+        // SAFETY: The skb is valid and ours.
+        unsafe { bindings::oxnic_skb_set_vlan_tag(self.as_ptr(), tag.protocol, tag.tci) };
     }
 
     /// Whether the checksum is known to be right once the frame has been copied: the device itself

@@ -4,6 +4,26 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+/// A statistics counter that any number of contexts add to at once.
+///
+/// Adding is an atomic read-modify-write: once per batch, not per frame.
+#[derive(Default)]
+pub struct SharedCounter(AtomicU64);
+
+impl SharedCounter {
+    /// Adds `n`; wraps at 2^64. From anywhere.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The count so far. From anywhere.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A statistics counter that one context at a time adds to and anybody may read.
 ///
 /// Adding is a load and a store, not an atomic read-modify-write: a poll or a lock holder counts

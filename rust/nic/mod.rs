@@ -9,7 +9,8 @@
 //! A frame passes through these files in this order:
 //!
 //! - [`rss`]: which queue the frame belongs to;
-//! - [`wire`]: the frame is copied into the next buffer that the receiving port has posted;
+//! - [`wire`]: the frame is copied into the next buffers that the receiving port has posted, and a
+//!   VLAN tag ([`vlan`]) put in or taken out;
 //! - [`ring`]: the buffer, with a completion, goes over to the receiving driver;
 //! - [`irq`]: the receiving driver is told, once per batch;
 //! - [`pause`]: a sender that found no buffer is told when there are some again.
@@ -23,4 +24,5 @@ pub mod ring;
 pub mod rss;
 pub mod storage;
 mod sync;
+pub mod vlan;
 pub mod wire;

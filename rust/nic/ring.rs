@@ -23,6 +23,7 @@
 
 use core::{
     marker::PhantomData,
+    num::NonZeroU64,
     ptr::{self, NonNull},
 };
 
@@ -30,6 +31,7 @@ use super::{
     rss::HashType,
     storage::{Handle, Store},
     sync::{AtomicBool, AtomicU32, Line, Ordering, UnsafeCell},
+    vlan::Tag,
 };
 
 /// The smallest ring, in slots.
@@ -47,7 +49,7 @@ const FIRST_INDEX: u32 = 0u32.wrapping_sub(64);
 pub struct Status(u8);
 
 impl Status {
-    /// The last, here also the only, buffer of its frame.
+    /// The last buffer of its frame.
     pub const END_OF_PACKET: Self = Self(1 << 0);
 
     /// The transport checksum is known to be good (`CHECKSUM_UNNECESSARY`).
@@ -72,17 +74,23 @@ impl Status {
     }
 }
 
-/// What the NIC writes back into the descriptor of a received frame.
+/// What the NIC writes back into the descriptor of a received frame; into each of them, if the frame
+/// takes several buffers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Completion {
-    /// Length of the frame in bytes, padding included, FCS not.
+    /// Bytes of the frame in this buffer, padding included, FCS not.
     pub len: u32,
     /// The RSS hash; without meaning if `hash_type` is [`HashType::None`].
     pub rss_hash: u32,
+    /// The tag that was taken out of the frame.
+    pub vlan: Option<Tag>,
     /// What `rss_hash` was computed over.
     pub hash_type: HashType,
     /// Status bits.
     pub status: Status,
+    /// When the frame was put on the wire, by the port's clock in nanoseconds, if that was asked
+    /// for.
+    pub timestamp: Option<NonZeroU64>,
 }
 
 /// One descriptor: room for one buffer and its completion.
@@ -376,7 +384,7 @@ impl<H: Handle> NicSide<H> {
     /// The next posted buffer, if there is one.
     #[inline]
     pub fn next_buffer(&mut self) -> Option<Fill<'_, H::Buffer>> {
-        if self.is_exhausted() {
+        if !self.has(1) {
             return None;
         }
 
@@ -393,11 +401,26 @@ impl<H: Handle> NicSide<H> {
         })
     }
 
-    /// Whether no posted buffer is left to be filled. Looks at the driver's index only if the NIC
-    /// has used up what it knew of.
+    /// Whether at least `count` posted buffers are left to be filled. Looks at the driver's index
+    /// only if those that the NIC knew of are too few.
     #[inline]
-    pub fn is_exhausted(&mut self) -> bool {
-        self.next_to_fill == self.posted && self.available() == 0
+    pub fn has(&mut self, count: u32) -> bool {
+        self.posted.wrapping_sub(self.next_to_fill) >= count || self.available() >= count
+    }
+
+    /// The place of the next buffer, for [`rewind`](Self::rewind).
+    #[inline]
+    pub fn mark(&self) -> Mark {
+        Mark(self.next_to_fill)
+    }
+
+    /// Takes back everything that was completed since the mark: those buffers are posted as they were,
+    /// and the next ones again. What has been published stays published.
+    pub fn rewind(&mut self, mark: Mark) {
+        let kept = mark.0.wrapping_sub(self.published);
+        if kept <= self.next_to_fill.wrapping_sub(self.published) {
+            self.next_to_fill = mark.0;
+        }
     }
 
     /// Shows the driver all buffers completed so far, and returns how many are new to it. Once per
@@ -413,6 +436,10 @@ impl<H: Handle> NicSide<H> {
         new
     }
 }
+
+/// A place in a ring; see [`NicSide::mark`].
+#[derive(Clone, Copy, Debug)]
+pub struct Mark(u32);
 
 /// A posted buffer that the NIC is about to fill. Dropped, it stays posted and is the next again.
 #[must_use = "the buffer stays posted unless it is completed"]

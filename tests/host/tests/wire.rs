@@ -4,13 +4,16 @@
 
 #![cfg(not(loom))]
 
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc};
 
 use oxnic::nic::{
     ring::{Completion, DriverSide, Ring, Slot, Status},
     rss::{Hash, HashType, HEADERS_LEN},
-    wire::{Buffer, Checksum, Frame, Head, Inlet, Malformed, Refused},
+    storage::Handle,
+    vlan::{Protocol, Strip, Tag},
+    wire::{Buffer, Checksum, Frame, Head, Inlet, Malformed, Patch, Refused, Settings},
 };
+use proptest::prelude::*;
 
 /// A buffer with some room in the middle.
 struct Page {
@@ -23,6 +26,8 @@ const MAX_LEN: usize = 200;
 const STALE: u8 = 0xee;
 
 impl Buffer for Page {
+    const ROOM: usize = 280;
+
     fn room(&mut self) -> &mut [u8] {
         &mut self.bytes[HEAD_ROOM..HEAD_ROOM + self.room]
     }
@@ -31,9 +36,22 @@ impl Buffer for Page {
 type Shared = Arc<Ring<Page, Vec<Slot<Page>>>>;
 
 fn port() -> (Inlet<Shared>, DriverSide<Shared>) {
-    let slots = (0..4).map(|_| Slot::new()).collect();
+    port_with(4, MAX_LEN, Strip::default())
+}
+
+fn port_with(slots: u32, max_len: usize, strip: Strip) -> (Inlet<Shared>, DriverSide<Shared>) {
+    let slots = (0..slots).map(|_| Slot::new()).collect();
     let (nic, driver) = Ring::split(Arc::new(Ring::new(slots).unwrap())).unwrap();
-    (Inlet::new(nic, MAX_LEN), driver)
+    (Inlet::new(nic, Settings { max_len, strip }), driver)
+}
+
+/// As most tests put a frame: nobody asked for a timestamp.
+fn put<H>(inlet: &mut Inlet<H>, frame: &Packet, hash: Hash) -> Result<u32, Refused>
+where
+    H: Handle,
+    H::Buffer: Buffer,
+{
+    inlet.put(frame, hash, None)
 }
 
 fn post(driver: &mut DriverSide<Shared>, room: usize) {
@@ -45,12 +63,27 @@ fn post(driver: &mut DriverSide<Shared>, room: usize) {
 struct Packet {
     bytes: Vec<u8>,
     checksum: Result<Checksum, Malformed>,
+    tag: Option<Tag>,
+    patch: Option<Patch>,
 }
 
 fn packet(len: usize) -> Packet {
     Packet {
         bytes: (0..len).map(|i| i as u8 | 1).collect(),
         checksum: Ok(Checksum::Good),
+        tag: None,
+        patch: None,
+    }
+}
+
+impl Packet {
+    /// The bytes with the checksum in its place.
+    fn summed(&self) -> Vec<u8> {
+        let mut bytes = self.bytes.clone();
+        if let Some(Patch { offset, bytes: sum }) = self.patch {
+            bytes[offset..][..2].copy_from_slice(&sum);
+        }
+        bytes
     }
 }
 
@@ -63,9 +96,26 @@ impl Frame for Packet {
         Head::Linear(&self.bytes)
     }
 
+    fn tag(&self) -> Option<Tag> {
+        self.tag
+    }
+
     fn copy_to(&self, to: &mut [u8]) -> Result<Checksum, Malformed> {
-        to.copy_from_slice(&self.bytes);
+        to.copy_from_slice(&self.summed());
         self.checksum
+    }
+
+    fn checksum(&self) -> Result<(Checksum, Option<Patch>), Malformed> {
+        Ok((self.checksum?, self.patch))
+    }
+
+    fn copy_part(&self, offset: usize, to: &mut [u8]) -> Result<(), Malformed> {
+        let bytes = self
+            .bytes
+            .get(offset..)
+            .and_then(|from| from.get(..to.len()));
+        to.copy_from_slice(bytes.ok_or(Malformed)?);
+        Ok(())
     }
 }
 
@@ -78,7 +128,7 @@ fn a_frame_arrives_as_it_was() {
         kind: HashType::UdpIpv6,
     };
     let frame = packet(MAX_LEN);
-    assert_eq!(inlet.put(&frame, hash), Ok(MAX_LEN as u32));
+    assert_eq!(put(&mut inlet, &frame, hash), Ok(MAX_LEN as u32));
     assert!(driver.take().is_none(), "not flushed");
     assert_eq!(inlet.flush(), 1);
     assert_eq!(inlet.flush(), 0);
@@ -89,6 +139,7 @@ fn a_frame_arrives_as_it_was() {
         rss_hash: 0x1234_5678,
         hash_type: HashType::UdpIpv6,
         status: Status::END_OF_PACKET.with(Status::CHECKSUM_GOOD),
+        ..Completion::default()
     };
     assert_eq!(completion, expected);
     let (head_room, rest) = page.bytes.split_at(HEAD_ROOM);
@@ -103,7 +154,10 @@ fn short_frames_are_padded_with_zeroes() {
         let (mut inlet, mut driver) = port();
         post(&mut driver, 280);
         let wire_len = len.max(60);
-        assert_eq!(inlet.put(&packet(len), Hash::NONE), Ok(wire_len as u32));
+        assert_eq!(
+            put(&mut inlet, &packet(len), Hash::NONE),
+            Ok(wire_len as u32)
+        );
         inlet.flush();
 
         let (page, completion) = driver.take().unwrap();
@@ -122,7 +176,7 @@ fn an_unknown_checksum_is_not_called_good() {
     post(&mut driver, 280);
     let mut frame = packet(60);
     frame.checksum = Ok(Checksum::Unknown);
-    inlet.put(&frame, Hash::NONE).unwrap();
+    put(&mut inlet, &frame, Hash::NONE).unwrap();
     inlet.flush();
     let (_, completion) = driver.take().unwrap();
     assert_eq!(completion.status, Status::END_OF_PACKET);
@@ -132,12 +186,18 @@ fn an_unknown_checksum_is_not_called_good() {
 #[test]
 fn without_a_buffer_it_is_refused() {
     let (mut inlet, mut driver) = port();
-    assert_eq!(inlet.available(), 0);
-    assert_eq!(inlet.put(&packet(60), Hash::NONE), Err(Refused::NoBuffer));
+    assert!(inlet.is_full());
+    assert_eq!(
+        put(&mut inlet, &packet(60), Hash::NONE),
+        Err(Refused::NoBuffer)
+    );
     post(&mut driver, 280);
-    assert_eq!(inlet.available(), 1);
-    assert_eq!(inlet.put(&packet(60), Hash::NONE), Ok(60));
-    assert_eq!(inlet.put(&packet(60), Hash::NONE), Err(Refused::NoBuffer));
+    assert!(!inlet.is_full());
+    assert_eq!(put(&mut inlet, &packet(60), Hash::NONE), Ok(60));
+    assert_eq!(
+        put(&mut inlet, &packet(60), Hash::NONE),
+        Err(Refused::NoBuffer)
+    );
     assert_eq!(inlet.flush(), 1);
 }
 
@@ -156,10 +216,10 @@ fn refused_frames_leave_the_buffer_posted() {
     ] {
         let (mut inlet, mut driver) = port();
         post(&mut driver, 280);
-        assert_eq!(inlet.put(&frame, Hash::NONE), Err(why));
-        assert_eq!(inlet.available(), 1);
+        assert_eq!(put(&mut inlet, &frame, Hash::NONE), Err(why));
+        assert!(!inlet.is_full());
         assert_eq!(inlet.flush(), 0);
-        assert_eq!(inlet.put(&packet(61), Hash::NONE), Ok(61));
+        assert_eq!(put(&mut inlet, &packet(61), Hash::NONE), Ok(61));
         assert_eq!(inlet.flush(), 1);
         let (page, _) = driver.take().unwrap();
         assert_eq!(page.bytes[HEAD_ROOM..][..61], packet(61).bytes);
@@ -170,20 +230,26 @@ fn refused_frames_leave_the_buffer_posted() {
 fn a_frame_is_never_longer_than_the_room() {
     let (mut inlet, mut driver) = port();
     post(&mut driver, 50);
-    assert_eq!(inlet.put(&packet(100), Hash::NONE), Err(Refused::Oversize));
-    let padded = inlet.put(&packet(50), Hash::NONE);
+    assert_eq!(
+        put(&mut inlet, &packet(100), Hash::NONE),
+        Err(Refused::Oversize)
+    );
+    let padded = put(&mut inlet, &packet(50), Hash::NONE);
     assert_eq!(padded, Err(Refused::Oversize), "padding has no room");
-    assert_eq!(inlet.available(), 1);
+    assert!(!inlet.is_full());
 }
 
 #[test]
 fn longest_frame_can_be_changed() {
     let (mut inlet, mut driver) = port();
     post(&mut driver, 280);
-    inlet.set_max_len(99);
-    assert_eq!(inlet.put(&packet(100), Hash::NONE), Err(Refused::Oversize));
-    inlet.set_max_len(280);
-    assert_eq!(inlet.put(&packet(280), Hash::NONE), Ok(280));
+    inlet.settings().max_len = 99;
+    assert_eq!(
+        put(&mut inlet, &packet(100), Hash::NONE),
+        Err(Refused::Oversize)
+    );
+    inlet.settings().max_len = 280;
+    assert_eq!(put(&mut inlet, &packet(280), Hash::NONE), Ok(280));
 }
 
 #[test]
@@ -195,4 +261,119 @@ fn head_is_what_counts_of_it() {
     assert_eq!(*Head::Copied(copy, usize::MAX), copy);
     let frame = packet(30);
     assert_eq!(*frame.head(), frame.bytes);
+}
+
+#[test]
+fn a_timestamp_goes_along() {
+    let (mut inlet, mut driver) = port();
+    post(&mut driver, 280);
+    let time = NonZeroU64::new(42);
+    inlet.put(&packet(60), Hash::NONE, time).unwrap();
+    inlet.flush();
+    assert_eq!(driver.take().unwrap().1.timestamp, time);
+}
+
+const CUSTOMER: Tag = Tag {
+    protocol: Protocol::Customer,
+    tci: 0x2fed,
+};
+const SERVICE: Tag = Tag {
+    protocol: Protocol::Service,
+    tci: 0x0001,
+};
+
+#[test]
+fn tags_are_found_in_frames() {
+    let mut head = [0; 18];
+    assert_eq!(Tag::of(&head), None);
+    for tag in [CUSTOMER, SERVICE] {
+        head[12..16].copy_from_slice(&tag.bytes());
+        assert_eq!(Tag::of(&head), Some(tag));
+        assert_eq!(Tag::of(&head[..16]), Some(tag));
+        assert_eq!(Tag::of(&head[..15]), None);
+    }
+}
+
+/// The number of free buffers says whether any frame that is let in would fit.
+#[test]
+fn full_means_full_for_the_longest_frame() {
+    let (mut inlet, mut driver) = port_with(8, 2 * 280 + 1, Strip::default());
+    for posted in 0..=3 {
+        assert_eq!(inlet.is_full(), posted < 3, "{posted} buffers");
+        post(&mut driver, 280);
+    }
+}
+
+/// Takes a frame out of a ring: its bytes and what its descriptors say.
+fn take_frame(driver: &mut DriverSide<Shared>) -> Option<(Vec<u8>, Completion)> {
+    let (page, first) = driver.take()?;
+    let mut bytes = page.bytes[HEAD_ROOM..][..first.len as usize].to_vec();
+    let mut last = first;
+    while !last.status.contains(Status::END_OF_PACKET) {
+        assert_eq!(last.len as usize, Page::ROOM, "only the last is not full");
+        let (page, next) = driver.take().expect("published as a whole");
+        bytes.extend(&page.bytes[HEAD_ROOM..][..next.len as usize]);
+        assert_eq!((next.vlan, next.rss_hash), (first.vlan, first.rss_hash));
+        last = next;
+    }
+    Some((bytes, last))
+}
+
+fn any_tag() -> impl Strategy<Value = Option<Tag>> {
+    prop::option::of(prop::sample::select(vec![CUSTOMER, SERVICE]))
+}
+
+proptest! {
+    /// Frames of any length, with tags beside and inside them, with checksums anywhere, come out as
+    /// they have to; those for which the buffers are too few leave no trace.
+    #[test]
+    fn frames_in_parts(
+        len in 18usize..1400,
+        beside in any_tag(),
+        inside in any_tag(),
+        strip: (bool, bool),
+        sum_at in prop::option::of(16usize..1398),
+        buffers in 1u32..8,
+    ) {
+        let strip = Strip { customer: strip.0, service: strip.1 };
+        let (mut inlet, mut driver) = port_with(8, 1360, strip);
+        for _ in 0..buffers {
+            post(&mut driver, 280);
+        }
+        let mut frame = packet(len);
+        frame.tag = beside;
+        frame.bytes[12..16].copy_from_slice(&inside.map_or([8, 0, 0x45, 0], Tag::bytes));
+        frame.patch = sum_at
+            .filter(|offset| offset + 2 <= len)
+            .map(|offset| Patch { offset, bytes: [0xab, 0xcd] });
+
+        // What is on the wire, and then what is left of it.
+        let mut expected = frame.summed();
+        if let Some(tag) = beside {
+            expected.splice(12..12, tag.bytes());
+        }
+        expected.resize(expected.len().max(60), 0);
+        let wire_len = expected.len();
+        let stripped = beside.or(inside).filter(|tag| strip.takes(tag.protocol));
+        if stripped.is_some() {
+            expected.drain(12..16);
+        }
+
+        let hash = Hash { value: 7, kind: HashType::Ipv4 };
+        let result = put(&mut inlet, &frame, hash);
+        if wire_len > 1360 {
+            prop_assert_eq!(result, Err(Refused::Oversize));
+        } else if expected.len().div_ceil(280) > buffers as usize {
+            prop_assert_eq!(result, Err(Refused::NoBuffer));
+        } else {
+            prop_assert_eq!(result, Ok(wire_len as u32));
+            inlet.flush();
+            let (bytes, completion) = take_frame(&mut driver).unwrap();
+            prop_assert_eq!(bytes, expected);
+            prop_assert_eq!(completion.vlan, stripped);
+            prop_assert!(completion.status.contains(Status::CHECKSUM_GOOD));
+        }
+        inlet.flush();
+        prop_assert!(driver.take().is_none());
+    }
 }

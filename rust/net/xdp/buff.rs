@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Received frames that XDP works on, and the queue they came from.
+
+use super::{
+    frags::{self, Frags},
+    ProgRef, RxHints,
+};
+use crate::{
+    bindings,
+    net::{
+        device::Device,
+        napi,
+        page_pool::{Buffer, PagePool, BUFFER_SIZE, FRAME_ROOM, HEADROOM},
+        rtnl::Rtnl,
+        skbuff::SkBuff,
+    },
+};
+use core::{mem::ManuallyDrop, ptr, slice};
+use kernel::{error::to_result, fmt, prelude::*, sync::aref::ARef, types::Opaque};
+
+/// What a receive ring is to XDP (`struct xdp_rxq_info`), with the page_pool its frames come from.
+///
+/// # Invariants
+///
+/// `info` is registered for `dev`, with `pool` as its memory model.
+#[pin_data(PinnedDrop)]
+pub(crate) struct RxQueue {
+    #[pin]
+    info: Opaque<bindings::xdp_rxq_info>,
+    pool: PagePool,
+    dev: ARef<Device>,
+}
+
+// SAFETY: The C object is read by the polls of its ring and written only here.
+unsafe impl Send for RxQueue {}
+
+impl RxQueue {
+    /// Registers receive queue `index` of `dev` (`xdp_rxq_info_reg`) with `pool` as its memory
+    /// model (`MEM_TYPE_PAGE_POOL`). Fails with `ENOMEM`. May sleep.
+    pub(crate) fn new(
+        dev: &Device,
+        index: u16,
+        pool: PagePool,
+        _rtnl: &Rtnl,
+    ) -> Result<Pin<KBox<Self>>> {
+        let raw_pool = pool.as_ptr();
+        let raw_dev = dev.as_ptr();
+        KBox::try_pin_init(
+            try_pin_init!(Self {
+                info <- Opaque::try_ffi_init(|slot: *mut bindings::xdp_rxq_info| {
+                    // SAFETY: The slot is ours and stays where it is; device and pool are valid.
+                    unsafe {
+                        ptr::write_bytes(slot, 0, 1);
+                        // The kernel looks the NAPI's id up itself, whatever is given here. A
+                        // buffer behind the first is a page too, so that a program can make the
+                        // end of the frame grow in it.
+                        to_result(bindings::__xdp_rxq_info_reg(
+                            slot,
+                            raw_dev,
+                            index.into(),
+                            0,
+                            BUFFER_SIZE as u32,
+                        ))?;
+                        to_result(bindings::xdp_rxq_info_reg_mem_model(
+                            slot,
+                            bindings::xdp_mem_type_MEM_TYPE_PAGE_POOL,
+                            raw_pool.cast(),
+                        ))
+                        .inspect_err(|_| bindings::xdp_rxq_info_unreg(slot))
+                    }
+                }),
+                pool,
+                dev: dev.into(),
+            }? Error),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The device.
+    #[inline]
+    pub(crate) fn device(&self) -> &Device {
+        &self.dev
+    }
+
+    /// A buffer from the ring's page_pool; see [`PagePool::alloc`].
+    #[inline]
+    pub(crate) fn alloc(self: Pin<&mut Self>, cx: &impl napi::Owner) -> Option<Buffer> {
+        self.project().pool.alloc(cx)
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for RxQueue {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: Registered by `new`; no poll uses it any more.
+        unsafe { bindings::xdp_rxq_info_unreg(self.info.get()) };
+    }
+}
+
+/// A received frame that XDP works on (`struct xdp_buff`), in buffers of its own. Dropping it gives
+/// the buffers back to their pool.
+///
+/// # Invariants
+///
+/// - `xdp` describes a part of a page from a page_pool that is ours, which is whole otherwise: head
+///   room in front, room for `struct skb_shared_info` behind. If it has fragments, they are pages
+///   from a page_pool, ours too, and listed there.
+/// - `xdp.rxq` is that of `queue`.
+// Programs ask for the hints by way of a pointer to the first field, so the order matters.
+#[repr(C)]
+pub(crate) struct Buff<'q> {
+    pub(super) xdp: bindings::xdp_buff,
+    pub(super) hints: RxHints,
+    queue: &'q RxQueue,
+}
+
+impl<'q> Buff<'q> {
+    /// The frame of `len` bytes, or its start, that the NIC has written to `buffer`
+    /// (`xdp_init_buff`, `xdp_prepare_buff`), and what it knows about it. More than the buffer's
+    /// room is cut off.
+    #[inline]
+    pub(crate) fn new(queue: &'q RxQueue, buffer: Buffer, len: u32, hints: RxHints) -> Self {
+        let start = buffer.into_raw();
+        let len = (len as usize).min(FRAME_ROOM);
+        // SAFETY: Inside the page.
+        let data: *mut c_void = unsafe { start.add(HEADROOM) }.cast();
+        // INVARIANT: Head and tail room are what they should be, since `len` is within the room. The
+        // page is ours, from `into_raw`.
+        Self {
+            xdp: bindings::xdp_buff {
+                data,
+                // SAFETY: Inside the page.
+                data_end: unsafe { data.byte_add(len) },
+                data_meta: data,
+                data_hard_start: start.cast(),
+                rxq: queue.info.get(),
+                txq: ptr::null_mut(),
+                __bindgen_anon_1: bindings::xdp_buff__bindgen_ty_1 {
+                    __bindgen_anon_1: bindings::xdp_buff__bindgen_ty_1__bindgen_ty_1 {
+                        frame_sz: BUFFER_SIZE as u32,
+                        flags: 0,
+                    },
+                },
+            },
+            hints,
+            queue,
+        }
+    }
+
+    /// Adds the next `len` bytes of the frame, which the NIC has written to `buffer`
+    /// (`xdp_buff_add_frag`). More than the buffer's room is cut off. Gives the buffer back if the
+    /// frame has as many as it can have ([`MAX_BUFFERS`](crate::net::page_pool::MAX_BUFFERS)).
+    pub(crate) fn add_frag(&mut self, buffer: Buffer, len: u32) -> Result<(), Buffer> {
+        let len = len.min(FRAME_ROOM as u32);
+        // SAFETY: The frame is valid, and the bytes are inside the page, which is the frame's from
+        // here on if there was a place for it.
+        let added = unsafe {
+            bindings::oxnic_xdp_buff_add_frag(
+                &mut self.xdp,
+                buffer.start().cast(),
+                HEADROOM as u32,
+                len,
+            )
+        };
+        if added {
+            buffer.into_raw();
+            Ok(())
+        } else {
+            Err(buffer)
+        }
+    }
+
+    /// What a program gets: a pointer to the frame, and with it to the hints.
+    #[inline]
+    pub(super) fn as_ctx(&mut self) -> *mut bindings::xdp_buff {
+        ptr::from_mut(self).cast()
+    }
+
+    /// What the hardware knows about the frame.
+    #[inline]
+    pub(crate) fn hints(&self) -> &RxHints {
+        &self.hints
+    }
+
+    /// Length of the frame in bytes.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.data().len() + self.frags().map_or(0, Frags::len)
+    }
+
+    /// In how many buffers the frame is.
+    pub(crate) fn buffers(&self) -> usize {
+        1 + self.frags().map_or(0, Frags::count)
+    }
+
+    /// The frame's bytes, as far as they are in the first buffer.
+    #[inline]
+    pub(crate) fn data(&self) -> &[u8] {
+        let len = (self.xdp.data_end as usize).wrapping_sub(self.xdp.data as usize);
+        // SAFETY: From `data` to `data_end` is a part of the page, which is ours.
+        unsafe { slice::from_raw_parts(self.xdp.data.cast(), len) }
+    }
+
+    /// Copies bytes of the frame, from `offset` on, from whatever buffers they are in. Fails with
+    /// `EINVAL` if there are fewer than `to` is long.
+    pub(crate) fn copy_to(&self, offset: usize, to: &mut [u8]) -> Result {
+        frags::copy_frame(self.data(), self.frags(), offset, to)
+    }
+
+    /// Whether the frame is in more than one buffer.
+    #[inline]
+    pub(crate) fn has_frags(&self) -> bool {
+        // SAFETY: Both arms of the union are plain integers.
+        let flags = unsafe { self.xdp.__bindgen_anon_1.__bindgen_anon_1.flags };
+        flags & bindings::xdp_buff_flags_XDP_FLAGS_HAS_FRAGS != 0
+    }
+
+    /// What is not in the first buffer.
+    #[inline]
+    fn frags(&self) -> Option<Frags<'_>> {
+        // SAFETY: The frame is valid, and has fragments where it is asked for them.
+        self.has_frags()
+            .then(|| unsafe { Frags::from_raw(bindings::oxnic_xdp_buff_shared_info(&self.xdp)) })
+    }
+
+    /// Gives the buffers back to the pool from inside the poll, which is cheaper than dropping them.
+    #[inline]
+    pub(crate) fn recycle(self, cx: &impl napi::Owner) {
+        let mut this = ManuallyDrop::new(self);
+        let napi = cx.instance().as_ptr();
+        // SAFETY: The pages are ours and are given up; the context is the NAPI that is being polled.
+        unsafe {
+            if this.has_frags() {
+                bindings::oxnic_xdp_buff_put_frags(napi, &mut this.xdp);
+            }
+            bindings::oxnic_page_pool_recycle(napi, this.xdp.data_hard_start);
+        }
+    }
+
+    /// An skb around the frame, with the metadata that a program put in front of it, ready for the
+    /// stack (`xdp_build_skb_from_buff`). `None` if there is no memory; the frame is lost then.
+    #[inline]
+    pub(crate) fn into_skb(self, _cx: &napi::Context<'_>) -> Option<SkBuff> {
+        // SAFETY: The frame is in pages of a page_pool, with the room that an skb needs.
+        let skb = unsafe { bindings::xdp_build_skb_from_buff(&self.xdp) };
+        if skb.is_null() {
+            return None;
+        }
+        // The pages belong to the skb now.
+        core::mem::forget(self);
+        // SAFETY: A new skb, which is ours.
+        Some(unsafe { SkBuff::from_raw(skb) })
+    }
+
+    /// Sends the frame to where the program's redirect helper pointed (`xdp_do_redirect`). The end
+    /// of the poll flushes (`xdp_do_flush`). On failure the frame comes back.
+    #[inline]
+    pub(crate) fn redirect(
+        mut self,
+        prog: ProgRef<'_>,
+        cx: &napi::Context<'_>,
+    ) -> Result<(), (Self, Error)> {
+        // SAFETY: All are valid; this is the poll in which the program ran on this frame.
+        let result = to_result(unsafe {
+            bindings::xdp_do_redirect(self.queue.device().as_ptr(), &mut self.xdp, prog.as_ptr())
+        });
+        // Also after a failure: an earlier frame of the same map may wait in a queue.
+        cx.set_redirected();
+        match result {
+            Ok(()) => {
+                // The pages belong to the target now.
+                core::mem::forget(self);
+                Ok(())
+            }
+            Err(error) => Err((self, error)),
+        }
+    }
+}
+
+impl Drop for Buff<'_> {
+    fn drop(&mut self) {
+        // SAFETY: The pages are ours and not used any more.
+        unsafe {
+            if self.has_frags() {
+                bindings::oxnic_xdp_buff_put_frags(ptr::null(), &mut self.xdp);
+            }
+            bindings::oxnic_page_pool_put(self.xdp.data_hard_start);
+        }
+    }
+}
+
+/// Where the redirect helper of a program pointed that returned [`Verdict::Redirect`]
+/// (`struct bpf_redirect_info`), for messages.
+///
+/// [`Verdict::Redirect`]: super::Verdict::Redirect
+pub(crate) struct Target(bindings::oxnic_xdp_target);
+
+impl Target {
+    /// The target of the program that ran last in this poll. To be asked before
+    /// [`Buff::redirect`].
+    pub(crate) fn of_last(_cx: &napi::Context<'_>) -> Self {
+        let mut target = bindings::oxnic_xdp_target::default();
+        // SAFETY: In a poll, which has the per-task information that is read.
+        unsafe { bindings::oxnic_xdp_get_target(&mut target) };
+        Self(target)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bindings::oxnic_xdp_target {
+            map_type,
+            map_id,
+            index,
+            broadcast,
+        } = self.0;
+        let map = match map_type {
+            bindings::bpf_map_type_BPF_MAP_TYPE_UNSPEC => return write!(f, "ifindex {index}"),
+            bindings::bpf_map_type_BPF_MAP_TYPE_DEVMAP => "devmap",
+            bindings::bpf_map_type_BPF_MAP_TYPE_DEVMAP_HASH => "devmap_hash",
+            bindings::bpf_map_type_BPF_MAP_TYPE_CPUMAP => "cpumap",
+            bindings::bpf_map_type_BPF_MAP_TYPE_XSKMAP => "xskmap",
+            _ => "map",
+        };
+        if broadcast {
+            write!(f, "{map} id {map_id}, broadcast")
+        } else {
+            write!(f, "{map} id {map_id}, key {index}")
+        }
+    }
+}
+
+// What `Buff::new` leaves in front of a frame is what XDP programs may count on.
+const _: () = assert!(HEADROOM >= 256);

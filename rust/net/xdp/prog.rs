@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! XDP programs: where they are published, and how they are run.
+
+use super::Buff;
+use crate::{
+    bindings,
+    net::{device::Device, napi, rtnl::Rtnl},
+};
+use core::{
+    marker::PhantomData,
+    ptr::{self, NonNull},
+    sync::atomic::{AtomicPtr, Ordering},
+};
+use kernel::{
+    fmt,
+    sync::aref::{ARef, AlwaysRefCounted},
+    types::Opaque,
+};
+
+/// A loaded BPF program of type XDP (`struct bpf_prog`).
+///
+/// # Invariants
+///
+/// An instance is a valid program of type XDP. It is freed only after its last reference is given
+/// up *and* an RCU grace period has passed.
+#[repr(transparent)]
+pub(crate) struct Prog(Opaque<bindings::bpf_prog>);
+
+// SAFETY: A loaded program does not change; its count is atomic.
+unsafe impl Send for Prog {}
+// SAFETY: As above.
+unsafe impl Sync for Prog {}
+
+// SAFETY: The count that these two change is what keeps a program.
+unsafe impl AlwaysRefCounted for Prog {
+    fn inc_ref(&self) {
+        // SAFETY: The program is valid and, being borrowed, has a reference.
+        unsafe { bindings::bpf_prog_inc(self.as_ptr()) };
+    }
+
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: The caller gives up a reference that it owns.
+        unsafe { bindings::bpf_prog_put(obj.as_ptr().cast()) };
+    }
+}
+
+impl Prog {
+    fn as_ptr(&self) -> *mut bindings::bpf_prog {
+        self.0.get()
+    }
+
+    /// The id that `bpftool prog` shows.
+    pub(crate) fn id(&self) -> u32 {
+        ProgRef::new(self).id()
+    }
+
+    /// Whether the program can run on frames in several buffers (section `xdp.frags`).
+    pub(crate) fn has_frags(&self) -> bool {
+        // SAFETY: Every loaded program has it; it does not change.
+        unsafe { (*(*self.as_ptr()).aux).xdp_has_frags }
+    }
+
+    /// Whether the program was loaded for one device, and so may ask for hints.
+    pub(crate) fn is_dev_bound(&self) -> bool {
+        // SAFETY: As above.
+        unsafe { (*(*self.as_ptr()).aux).dev_bound }
+    }
+
+    /// The program's name, at most 15 bytes.
+    pub(crate) fn name(&self) -> &[u8] {
+        // SAFETY: Every loaded program has a name, which does not change as long as it lives; the
+        // name's type is bytes too.
+        let name = unsafe {
+            let aux = (*self.as_ptr()).aux;
+            &*(&raw const (*aux).name).cast::<[u8; PROG_NAME_LEN]>()
+        };
+        let len = name.iter().position(|&c| c == 0).unwrap_or(name.len());
+        name.get(..len).unwrap_or(name)
+    }
+}
+
+/// Length of a program's name with its NUL (`BPF_OBJ_NAME_LEN`).
+const PROG_NAME_LEN: usize = 16;
+
+/// A program that was published when a poll looked, lent to it. It may have lost its last
+/// reference since, so there is no way to an [`ARef`] from here.
+///
+/// # Invariants
+///
+/// Points to a program of type XDP that is not freed during `'cx`.
+#[derive(Clone, Copy)]
+pub(crate) struct ProgRef<'cx> {
+    ptr: NonNull<bindings::bpf_prog>,
+    _lifetime: PhantomData<&'cx Prog>,
+}
+
+impl<'cx> ProgRef<'cx> {
+    fn new(prog: &'cx Prog) -> Self {
+        Self {
+            ptr: NonNull::from(prog).cast(),
+            _lifetime: PhantomData,
+        }
+    }
+
+    pub(super) fn as_ptr(self) -> *mut bindings::bpf_prog {
+        self.ptr.as_ptr()
+    }
+
+    /// The id that `bpftool prog` shows; 0 once the program has lost its last reference.
+    pub(crate) fn id(self) -> u32 {
+        // SAFETY: Every loaded program has it; it is written as a word.
+        unsafe { (&raw const (*(*self.as_ptr()).aux).id).read_volatile() }
+    }
+
+    /// Runs the program on a frame (`bpf_prog_run_xdp`): `prog->bpf_func(xdp, prog->insnsi)`. It
+    /// may move the start and the end of the frame and change its bytes.
+    #[inline]
+    pub(crate) fn run(self, buff: &mut Buff<'_>, _cx: &napi::Context<'_>) -> Verdict {
+        // SAFETY: The program is valid and of type XDP; the frame is ours; this is a NAPI poll.
+        let act = unsafe { bindings::oxnic_bpf_prog_run_xdp(self.as_ptr(), buff.as_ctx()) };
+        Verdict::from(act)
+    }
+}
+
+/// What a program decides about a frame (`enum xdp_action`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// `XDP_ABORTED`: the program failed; drop the frame and tell.
+    Aborted,
+    /// `XDP_DROP`: drop the frame.
+    Drop,
+    /// `XDP_PASS`: hand the frame to the stack.
+    Pass,
+    /// `XDP_TX`: send the frame out of the port it came in by.
+    Tx,
+    /// `XDP_REDIRECT`: hand the frame to where the program's helper pointed.
+    Redirect,
+    /// A number that is no verdict.
+    Unknown(u32),
+}
+
+impl From<u32> for Verdict {
+    #[inline]
+    fn from(act: u32) -> Self {
+        match act {
+            bindings::xdp_action_XDP_ABORTED => Self::Aborted,
+            bindings::xdp_action_XDP_DROP => Self::Drop,
+            bindings::xdp_action_XDP_PASS => Self::Pass,
+            bindings::xdp_action_XDP_TX => Self::Tx,
+            bindings::xdp_action_XDP_REDIRECT => Self::Redirect,
+            other => Self::Unknown(other),
+        }
+    }
+}
+
+impl Verdict {
+    fn number(self) -> u32 {
+        match self {
+            Self::Aborted => bindings::xdp_action_XDP_ABORTED,
+            Self::Drop => bindings::xdp_action_XDP_DROP,
+            Self::Pass => bindings::xdp_action_XDP_PASS,
+            Self::Tx => bindings::xdp_action_XDP_TX,
+            Self::Redirect => bindings::xdp_action_XDP_REDIRECT,
+            Self::Unknown(act) => act,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Aborted => "XDP_ABORTED",
+            Self::Drop => "XDP_DROP",
+            Self::Pass => "XDP_PASS",
+            Self::Tx => "XDP_TX",
+            Self::Redirect => "XDP_REDIRECT",
+            Self::Unknown(act) => return write!(f, "{act} (unknown)"),
+        })
+    }
+}
+
+/// Tells `xdp:xdp_exception` listeners that a frame was lost by `verdict`
+/// (`trace_xdp_exception`).
+pub(crate) fn trace_exception(dev: &Device, prog: ProgRef<'_>, verdict: Verdict) {
+    // SAFETY: Device and program are valid.
+    unsafe { bindings::oxnic_trace_xdp_exception(dev.as_ptr(), prog.as_ptr(), verdict.number()) };
+}
+
+/// Says once in the kernel log that a program returned a number that is no verdict
+/// (`bpf_warn_invalid_xdp_action`).
+pub(crate) fn warn_invalid_action(dev: &Device, prog: ProgRef<'_>, act: u32) {
+    // SAFETY: Device and program are valid.
+    unsafe { bindings::bpf_warn_invalid_xdp_action(dev.as_ptr(), prog.as_ptr(), act) };
+}
+
+/// A place where a program is published: one pointer, which owns one reference.
+///
+/// Written by the control path, read by polls without a lock. A poll only borrows the program, for
+/// no longer than itself; since a poll is an RCU read-side section and a program outlives its last
+/// reference by a grace period, the control path may give up the old reference as soon as the new
+/// pointer is published.
+///
+/// # Invariants
+///
+/// The pointer is null, or this value owns a reference to the program it points to.
+pub(crate) struct ProgSlot(AtomicPtr<bindings::bpf_prog>);
+
+impl ProgSlot {
+    /// A slot without a program.
+    pub(crate) const fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    /// Publishes `new` and returns what was there (`xchg`).
+    pub(crate) fn xchg(&self, new: Option<ARef<Prog>>, _rtnl: &Rtnl) -> Option<ARef<Prog>> {
+        // SAFETY: The slot's reference to the old program goes over to the result.
+        unsafe { own(self.0.swap(disown(new), Ordering::AcqRel)) }
+    }
+
+    /// Publishes `new` and returns what was there (`WRITE_ONCE`). RTNL makes this the only writer,
+    /// so that a store is enough.
+    pub(crate) fn write_once(&self, new: Option<ARef<Prog>>, _rtnl: &Rtnl) -> Option<ARef<Prog>> {
+        let old = self.0.load(Ordering::Relaxed);
+        self.0.store(disown(new), Ordering::Release);
+        // SAFETY: RTNL keeps other writers out, so the slot's reference to the old program goes over
+        // to this result alone.
+        unsafe { own(old) }
+    }
+
+    /// The published program, with a reference of the caller's own. RTNL keeps it from being replaced
+    /// meanwhile.
+    pub(crate) fn get(&self, _rtnl: &Rtnl) -> Option<ARef<Prog>> {
+        let ptr = self.0.load(Ordering::Relaxed).cast::<Prog>();
+        // SAFETY: The slot has a reference to the program, which only a holder of RTNL takes out.
+        unsafe { ptr.as_ref() }.map(ARef::from)
+    }
+
+    /// The published program, lent for as long as the poll runs (`READ_ONCE`).
+    #[inline]
+    pub(crate) fn read_once<'cx>(&self, _cx: &'cx napi::Context<'_>) -> Option<ProgRef<'cx>> {
+        // Acquire costs nothing more than READ_ONCE on x86 and orders what the poll reads of the
+        // program on every machine.
+        let ptr = NonNull::new(self.0.load(Ordering::Acquire))?;
+        // INVARIANT: The slot had a reference when the pointer was read, inside an RCU read-side
+        // section that lasts as long as `cx`.
+        Some(ProgRef {
+            ptr,
+            _lifetime: PhantomData,
+        })
+    }
+}
+
+impl Drop for ProgSlot {
+    fn drop(&mut self) {
+        // SAFETY: The slot's reference is given up with it.
+        drop(unsafe { own(*self.0.get_mut()) });
+    }
+}
+
+/// # Safety
+///
+/// `ptr` must be null or a program; a reference to it goes over to the result.
+pub(super) unsafe fn own(ptr: *mut bindings::bpf_prog) -> Option<ARef<Prog>> {
+    // SAFETY: The caller's promise.
+    NonNull::new(ptr).map(|ptr| unsafe { ARef::from_raw(ptr.cast()) })
+}
+
+/// The pointer, with the reference.
+fn disown(prog: Option<ARef<Prog>>) -> *mut bindings::bpf_prog {
+    prog.map_or(ptr::null_mut(), |prog| ARef::into_raw(prog).as_ptr().cast())
+}
