@@ -219,9 +219,11 @@ impl<'q> Buff<'q> {
     /// What is not in the first buffer.
     #[inline]
     fn frags(&self) -> Option<Frags<'_>> {
-        // SAFETY: The frame is valid, and has fragments where it is asked for them.
-        self.has_frags()
-            .then(|| unsafe { Frags::from_raw(bindings::oxnic_xdp_buff_shared_info(&self.xdp)) })
+        if !self.has_frags() {
+            return None;
+        }
+        // SAFETY: The frame is valid and has fragments, which are listed behind its first part.
+        Some(unsafe { Frags::from_raw(bindings::oxnic_xdp_buff_shared_info(&self.xdp)) })
     }
 
     /// Gives the buffers back to the pool from inside the poll, which is cheaper than dropping them.

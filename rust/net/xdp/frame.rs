@@ -45,9 +45,11 @@ impl Frame {
     /// What is not in the first buffer.
     #[inline]
     fn frags(&self) -> Option<Frags<'_>> {
-        // SAFETY: The frame is valid, and has fragments where it is asked for them.
-        self.has_frags()
-            .then(|| unsafe { Frags::from_raw(bindings::oxnic_xdp_frame_shared_info(&self.0)) })
+        if !self.has_frags() {
+            return None;
+        }
+        // SAFETY: The frame is valid and has fragments, which are listed behind its first part.
+        Some(unsafe { Frags::from_raw(bindings::oxnic_xdp_frame_shared_info(&self.0)) })
     }
 }
 
