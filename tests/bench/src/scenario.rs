@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is measured: what sends, and what the receiving port does.
+
+use crate::pktgen::Pktgen;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Source {
+    /// sk_buffs, one or a burst per call.
+    Pktgen(Pktgen),
+    /// sk_buffs, 64 in one softirq.
+    Bulk { size: u32 },
+    /// Frames, 64 in one call of ndo_xdp_xmit.
+    XdpXmit { size: u32 },
+}
+
+impl Source {
+    pub fn title(&self) -> String {
+        match self {
+            Self::Pktgen(Pktgen {
+                size, clone, burst, ..
+            }) if *clone > 0 => {
+                format!("pktgen, clone_skb {clone}, burst {burst}, {size} bytes")
+            }
+            Self::Pktgen(Pktgen { size, .. }) => format!("pktgen, {size} bytes"),
+            Self::Bulk { size } => format!("bulk, {size} bytes"),
+            Self::XdpXmit { size } => format!("xdp_xmit, {size} bytes"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// No program; the stack drops the frames in ip_rcv, as they are for another.
+    Stack,
+    Drop,
+    /// By a program that takes frames in several buffers, at an MTU to match.
+    DropJumbo,
+    /// As `Stack`, but through a program.
+    Pass,
+    /// Back to the sender, where a program drops.
+    Tx,
+    RedirectNull,
+    /// To another port of the same kind, at whose peer a program drops.
+    RedirectPort,
+    Cpumap,
+    GenericDrop,
+}
+
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub name: String,
+    pub title: String,
+    pub source: Source,
+    pub sink: Sink,
+    /// The most that oxnic may cost, as a part of what veth costs.
+    pub goal: Option<f64>,
+    /// Whether a profile by function is made.
+    pub profile: bool,
+}
+
+/// The same verdicts for all sources, with the goals for pktgen, bulk and xdp_xmit.
+const SINKS: [(&str, &str, Sink, [Option<f64>; 3]); 8] = [
+    (
+        "stack",
+        "no program, dropped in ip_rcv",
+        Sink::Stack,
+        [None, None, None],
+    ),
+    (
+        "drop",
+        "native XDP_DROP",
+        Sink::Drop,
+        [Some(0.20), Some(0.45), Some(0.75)],
+    ),
+    (
+        "pass",
+        "native XDP_PASS, dropped in ip_rcv",
+        Sink::Pass,
+        [Some(0.45), None, Some(0.70)],
+    ),
+    (
+        "tx",
+        "native XDP_TX, dropped by XDP at the sender",
+        Sink::Tx,
+        [Some(0.25), None, Some(0.75)],
+    ),
+    (
+        "redirect",
+        "native XDP_REDIRECT to a null device",
+        Sink::RedirectNull,
+        [Some(0.25), None, Some(0.75)],
+    ),
+    (
+        "redirect-port",
+        "native XDP_REDIRECT to another port",
+        Sink::RedirectPort,
+        [None, None, None],
+    ),
+    (
+        "cpumap",
+        "native XDP_REDIRECT to a cpumap, dropped in ip_rcv",
+        Sink::Cpumap,
+        [None, None, None],
+    ),
+    (
+        "generic-drop",
+        "generic XDP_DROP",
+        Sink::GenericDrop,
+        [None, None, None],
+    ),
+];
+
+/// All scenarios whose name contains `filter`.
+pub fn all(filter: &str) -> Vec<Scenario> {
+    let mut list = Vec::new();
+    let sources = [
+        ("pktgen", Source::Pktgen(Pktgen::new(60))),
+        ("bulk", Source::Bulk { size: 60 }),
+        ("xdp-xmit", Source::XdpXmit { size: 60 }),
+    ];
+
+    for (index, (source_name, source)) in sources.into_iter().enumerate() {
+        for (name, title, sink, goals) in SINKS {
+            list.push(Scenario {
+                name: format!("{source_name}-{name}"),
+                title: title.into(),
+                source,
+                sink,
+                goal: goals[index],
+                profile: matches!(sink, Sink::Drop | Sink::Pass),
+            });
+        }
+    }
+    for (name, title, pktgen) in [
+        (
+            "clone",
+            "clone_skb 1000",
+            Pktgen {
+                clone: 1000,
+                ..Pktgen::new(60)
+            },
+        ),
+        (
+            "burst",
+            "burst 32",
+            Pktgen {
+                clone: 1000,
+                burst: 32,
+                ..Pktgen::new(60)
+            },
+        ),
+    ] {
+        list.push(Scenario {
+            name: format!("pktgen-{name}-drop"),
+            title: format!("native XDP_DROP, {title}"),
+            source: Source::Pktgen(pktgen),
+            sink: Sink::Drop,
+            goal: None,
+            profile: name == "burst",
+        });
+    }
+    for size in [512, 1500, 9000] {
+        list.push(Scenario {
+            name: format!("pktgen-{size}-drop"),
+            title: format!("native XDP_DROP, {size} bytes"),
+            source: Source::Pktgen(Pktgen::new(size)),
+            sink: if size > 1500 {
+                Sink::DropJumbo
+            } else {
+                Sink::Drop
+            },
+            goal: (size == 1500).then_some(0.25),
+            profile: false,
+        });
+    }
+    for size in [512, 1500] {
+        list.push(Scenario {
+            name: format!("bulk-{size}-drop"),
+            title: format!("native XDP_DROP, {size} bytes"),
+            source: Source::Bulk { size },
+            sink: Sink::Drop,
+            goal: None,
+            profile: false,
+        });
+        list.push(Scenario {
+            name: format!("xdp-xmit-{size}-drop"),
+            title: format!("native XDP_DROP, {size} bytes"),
+            source: Source::XdpXmit { size },
+            sink: Sink::Drop,
+            goal: None,
+            profile: false,
+        });
+    }
+    list.retain(|scenario| scenario.name.contains(filter));
+    list
+}

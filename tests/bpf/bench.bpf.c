@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The programs of the benchmarks: verdicts without any work, and what sends frames into a device.
+ */
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_helpers.h>
+
+/* Where bench_redirect ends, and where the source sends its frames. */
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, __u32);
+} devices SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_CPUMAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bpf_cpumap_val);
+} cpus SEC(".maps");
+
+/* Where bench_tc_send sends. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} target SEC(".maps");
+
+SEC("xdp")
+int bench_drop(struct xdp_md *ctx)
+{
+	return XDP_DROP;
+}
+
+SEC("xdp.frags")
+int bench_drop_frags(struct xdp_md *ctx)
+{
+	return XDP_DROP;
+}
+
+SEC("xdp")
+int bench_pass(struct xdp_md *ctx)
+{
+	return XDP_PASS;
+}
+
+SEC("xdp")
+int bench_tx(struct xdp_md *ctx)
+{
+	return XDP_TX;
+}
+
+SEC("xdp")
+int bench_redirect(struct xdp_md *ctx)
+{
+	return bpf_redirect_map(&devices, 0, 0);
+}
+
+SEC("xdp")
+int bench_cpu(struct xdp_md *ctx)
+{
+	return bpf_redirect_map(&cpus, 0, 0);
+}
+
+/* The source of xdp_xmit: each frame goes into the device under test. */
+SEC("xdp")
+int bench_send(struct xdp_md *ctx)
+{
+	return bpf_redirect_map(&devices, 1, 0);
+}
+
+/* The source of sk_buffs in bulk: what comes in here leaves by the device under test. */
+SEC("tc")
+int bench_tc_send(struct __sk_buff *skb)
+{
+	__u32 key = 0, *ifindex = bpf_map_lookup_elem(&target, &key);
+
+	return ifindex ? bpf_redirect(*ifindex, 0) : TCX_DROP;
+}
+
+SEC("tc")
+int bench_tc_drop(struct __sk_buff *skb)
+{
+	return TCX_DROP;
+}
+
+SEC("socket")
+int bench_socket_drop(struct __sk_buff *skb)
+{
+	return 0;
+}
+
+char _license[] SEC("license") = "GPL";
