@@ -7,13 +7,15 @@
 KDIR ?=
 # The tests to run: a part of their names.
 TESTS ?=
+# The benchmarks to run: a part of their names.
+BENCH ?=
 
 export OXNIC_ACCEL OXNIC_MIRROR XDG_CACHE_HOME
 
 # The recipes share the clone, so only one at a time; the tools in them work in parallel.
 .NOTPARALLEL:
 
-.PHONY: all demo test vm check lab clean lab-clean help
+.PHONY: all demo test bench vm check lab clean lab-clean help
 
 all:
 ifeq ($(KDIR),)
@@ -28,6 +30,9 @@ demo:
 
 test:
 	@scripts/test $(TESTS)
+
+bench:
+	@scripts/bench $(BENCH)
 
 vm:
 	@scripts/build module bpf
@@ -54,6 +59,7 @@ and needs root):
   make            build the module oxnic.ko
   make demo       boot the VM, load the module and play a session with XDP programs
   make test       run the tests, on the host and in the VM
+  make bench      measure what a packet costs, on oxnic and on veth, in instructions
   make vm         a shell in the VM with oxnic loaded; leaving it powers off
   make check      rustfmt, clippy, checkpatch, shellcheck and rustdoc, without a warning
   make lab        make the lab: a Debian root with the kernel, its tree, compilers and QEMU
@@ -66,6 +72,7 @@ Variables:
   KDIR=           kernel tree to build oxnic.ko against [the lab's]; a kernel with Rust on the
                   host itself is KDIR=/lib/modules/$$(uname -r)/build
   TESTS=          run only the tests in the VM whose names contain this [all, and the host's]
+  BENCH=          run only the benchmarks whose names contain this [all]
   OXNIC_ACCEL=    kvm or tcg: how the VM runs [KVM if a probe shows that it works, else
                   emulated (tcg)]
   OXNIC_MIRROR=   Debian mirror that the lab is made from [the host's own on Debian, else

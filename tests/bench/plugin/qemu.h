@@ -10,15 +10,8 @@
 
 struct qemu_plugin_tb;
 struct qemu_plugin_insn;
-struct qemu_plugin_scoreboard;
 struct qemu_info;
 
-struct qemu_u64 {
-	struct qemu_plugin_scoreboard *score;
-	size_t offset;
-};
-
-enum { QEMU_INLINE_ADD_U64 = 0 };
 enum { QEMU_CB_NO_REGS = 0 };
 
 typedef void (*tb_trans_cb)(unsigned long id, struct qemu_plugin_tb *tb);
@@ -27,15 +20,11 @@ typedef void (*udata_cb)(unsigned int vcpu, void *data);
 void qemu_plugin_register_vcpu_tb_trans_cb(unsigned long id, tb_trans_cb cb);
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, udata_cb cb, int flags,
 					    void *data);
-void qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(struct qemu_plugin_tb *tb, int op,
-						       struct qemu_u64 entry, unsigned long imm);
+void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, udata_cb cb, int flags,
+					  void *data);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 unsigned long qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t index);
 size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *insn, void *dest, size_t len);
-struct qemu_plugin_scoreboard *qemu_plugin_scoreboard_new(size_t element_size);
-unsigned long qemu_plugin_u64_sum(struct qemu_u64 entry);
-void qemu_plugin_u64_set(struct qemu_u64 entry, unsigned int vcpu, unsigned long value);
-int qemu_plugin_num_vcpus(void);
 
 #endif

@@ -19,7 +19,7 @@ pub const KINDS: [Kind; 2] = [Kind::Oxnic, Kind::Veth];
 pub const NULL: &str = "null0";
 /// Where the frames of bulk sources come in.
 pub const BULK_SOURCE: &str = "null1";
-/// What pktgen's own cost is measured against.
+/// What the cost of sources of sk_buffs is measured against.
 pub const DUMMY: &str = "dummy0";
 
 impl Kind {

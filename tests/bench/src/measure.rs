@@ -25,7 +25,7 @@ const RUNS: usize = 2;
 /// Frames that are sent before a measurement, so that pools and caches are as in the long run.
 const WARM_UP: u32 = 2048;
 /// Frames of a measurement: so many that what is not of one frame does not show.
-const FRAMES: u32 = 32768;
+const FRAMES: u32 = 65536;
 const PROGRAM_RUNS: u32 = 100_000;
 
 /// What the plugin's profiles are of, in their order.
@@ -120,6 +120,11 @@ pub fn measure(out: &Path, objects: &Path, filter: &str) -> Result<()> {
             }
         }
     }
+    // The modules and programs are all loaded, so this has them too.
+    let kallsyms = host::read("/proc/kallsyms")?;
+
+    fs::write(out.join("kallsyms"), &kallsyms)?;
+    profile::write_ranges(&kallsyms, &out.join("ranges"))?;
     let profiled = bench.profiles(&scenarios, &rows)?;
     let results = Results {
         kernel: host::read("/proc/sys/kernel/osrelease")?.trim().to_owned(),
@@ -138,8 +143,6 @@ pub fn measure(out: &Path, objects: &Path, filter: &str) -> Result<()> {
 
     fs::write(out.join("results.json"), serde_json::to_string(&results)?)?;
     fs::write(out.join("profiled.json"), serde_json::to_string(&profiled)?)?;
-    // The programs are still loaded, so this has them too.
-    fs::copy("/proc/kallsyms", out.join("kallsyms"))?;
     Ok(())
 }
 
@@ -335,7 +338,7 @@ fn few(count: u32) -> u32 {
 
 fn sink_of(source: Source) -> &'static str {
     match source {
-        Source::Pktgen(_) => DUMMY,
-        _ => NULL,
+        Source::Pktgen(_) | Source::Bulk { .. } => DUMMY,
+        Source::XdpXmit { .. } => NULL,
     }
 }

@@ -30,8 +30,39 @@ pub fn stop() {
     }
 }
 
-/// Instructions per function.
-pub type Functions = BTreeMap<String, u64>;
+/// Tells the plugin where NAPI polls begin and end: in net_rx_action, which calls __napi_poll.
+pub fn write_ranges(kallsyms: &str, path: &Path) -> Result<()> {
+    let mut text = String::new();
+    let addresses = kallsyms
+        .lines()
+        .filter_map(|line| u64::from_str_radix(line.split_whitespace().next()?, 16).ok());
+    let address_of = |name: &str| {
+        kallsyms
+            .lines()
+            .find_map(|line| {
+                let mut words = line.split_whitespace();
+                let address = u64::from_str_radix(words.next()?, 16).ok()?;
+                (words.nth(1)? == name).then_some(address)
+            })
+            .with_context(|| format!("the kernel has no function {name}"))
+    };
+
+    for (inside, name) in [(0, "net_rx_action"), (1, "__napi_poll")] {
+        let start = address_of(name)?;
+        let end = addresses
+            .clone()
+            .filter(|address| *address > start)
+            .min()
+            .context("no symbol follows")?;
+        text += &format!("{inside} {start:x} {end:x}\n");
+    }
+    fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Instructions of a function, outside and inside of a NAPI poll.
+pub type Count = [u64; 2];
+
+pub type Functions = BTreeMap<String, Count>;
 
 /// The kernel's symbols, sorted by address.
 pub struct Symbols(Vec<(u64, String)>);
@@ -87,11 +118,14 @@ pub fn read(path: &Path, symbols: &Symbols) -> Result<Vec<Functions>> {
                 let functions = profiles.last_mut().context("counts before a profile")?;
                 let address = u64::from_str_radix(address, 16)?;
                 let instructions: u64 = words.next().context("a line is too short")?.parse()?;
-                let count: u64 = words.next().context("a line is too short")?.parse()?;
-
-                *functions
+                let function = functions
                     .entry(symbols.name(address).to_owned())
-                    .or_default() += instructions * count;
+                    .or_default();
+
+                for sum in function {
+                    let count: u64 = words.next().context("a line is too short")?.parse()?;
+                    *sum += instructions * count;
+                }
             }
         }
     }

@@ -19,6 +19,7 @@ pub fn report(folder: &Path, documentation: Option<&Path>) -> Result<()> {
 
     add_profiles(&mut results, folder)?;
     print!("{}", table(&results));
+    print!("{}", receive_table(&results));
     print!("{}", profile_tables(&results));
     if let Some(documentation) = documentation {
         fs::write(
@@ -36,7 +37,7 @@ fn add_profiles(results: &mut Results, folder: &Path) -> Result<()> {
     }
     let symbols = Symbols::read(&folder.join("kallsyms"))?;
     let profiles = profile::read(&folder.join("profile"), &symbols)?;
-    let mut alone: BTreeMap<&str, BTreeMap<String, f64>> = BTreeMap::new();
+    let mut alone: BTreeMap<&str, PerFrame> = BTreeMap::new();
 
     ensure!(
         profiles.len() == profiled.len(),
@@ -65,24 +66,40 @@ fn add_profiles(results: &mut Results, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn per_frame(functions: &Functions, frames: u64) -> BTreeMap<String, f64> {
+/// Per frame, outside and inside of polls.
+type PerFrame = BTreeMap<String, [f64; 2]>;
+
+fn per_frame(functions: &Functions, frames: u64) -> PerFrame {
     functions
         .iter()
-        .map(|(name, count)| (name.clone(), *count as f64 / frames as f64))
+        .map(|(name, count)| {
+            (
+                name.clone(),
+                count.map(|count| count as f64 / frames as f64),
+            )
+        })
         .collect()
 }
 
-fn net(mut functions: BTreeMap<String, f64>, own: &BTreeMap<String, f64>) -> Vec<Function> {
+fn net(mut functions: PerFrame, own: &PerFrame) -> Vec<Function> {
     for (name, instructions) in own {
-        *functions.entry(name.clone()).or_default() -= instructions;
+        let function = functions.entry(name.clone()).or_default();
+
+        for (sum, own) in function.iter_mut().zip(instructions) {
+            *sum -= own;
+        }
     }
     let mut list: Vec<_> = functions
         .into_iter()
-        .map(|(name, instructions)| Function { name, instructions })
-        .filter(|function| function.instructions.abs() >= LEAST)
+        .map(|(name, [elsewhere, poll])| Function {
+            name,
+            poll,
+            elsewhere,
+        })
+        .filter(|function| function.poll.abs() >= LEAST || function.elsewhere.abs() >= LEAST)
         .collect();
 
-    list.sort_by(|a, b| b.instructions.total_cmp(&a.instructions));
+    list.sort_by(|a, b| (b.poll + b.elsewhere).total_cmp(&(a.poll + a.elsewhere)));
     list
 }
 
@@ -143,6 +160,51 @@ fn table(results: &Results) -> String {
     text
 }
 
+/// What the receiving side takes, that is the NAPI polls: of the driver itself, of page_pool, of
+/// the program and the kernel's way into it, and of the rest (for XDP_PASS most of all the stack).
+fn receive_table(results: &Results) -> String {
+    let mut text = String::from(
+        "\n| in NAPI polls | | all | driver | page_pool | program | other |\n\
+         | --- | --- | ---: | ---: | ---: | ---: | ---: |\n",
+    );
+
+    for row in &results.scenarios {
+        for (kind, cell) in &row.cells {
+            if cell.profile.is_empty() {
+                continue;
+            }
+            let mut parts = [0.0; 4];
+
+            for function in &cell.profile {
+                parts[part(&function.name, kind.name())] += function.poll;
+            }
+            text += &format!(
+                "| {} | {} | {:.0} |",
+                row.name,
+                kind.name(),
+                parts.iter().sum::<f64>()
+            );
+            for part in parts {
+                text += &format!(" {part:.0} |");
+            }
+            text += "\n";
+        }
+    }
+    text
+}
+
+fn part(function: &str, module: &str) -> usize {
+    if function.ends_with(&format!("[{module}]")) {
+        0
+    } else if function.contains("page_pool") {
+        1
+    } else if function.ends_with("[bpf]") || function.starts_with("bpf_dispatcher") {
+        2
+    } else {
+        3
+    }
+}
+
 /// The profiles by function, in Markdown.
 fn profile_tables(results: &Results) -> String {
     let mut text = String::new();
@@ -152,19 +214,20 @@ fn profile_tables(results: &Results) -> String {
             if cell.profile.is_empty() {
                 continue;
             }
-            let total: f64 = cell
-                .profile
-                .iter()
-                .map(|function| function.instructions)
-                .sum();
+            let poll: f64 = cell.profile.iter().map(|function| function.poll).sum();
+            let elsewhere: f64 = cell.profile.iter().map(|function| function.elsewhere).sum();
 
             text += &format!(
-                "\n{} on {}: {total:.0}\n\n| function | instructions |\n| --- | ---: |\n",
+                "\n{} on {}: {poll:.0} in NAPI polls, {elsewhere:.0} elsewhere\n\n\
+                 | function | in polls | elsewhere |\n| --- | ---: | ---: |\n",
                 row.name,
                 kind.name()
             );
             for function in &cell.profile {
-                text += &format!("| {} | {:.1} |\n", function.name, function.instructions);
+                text += &format!(
+                    "| {} | {:.1} | {:.1} |\n",
+                    function.name, function.poll, function.elsewhere
+                );
             }
         }
     }

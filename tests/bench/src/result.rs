@@ -57,7 +57,9 @@ pub struct Floor {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Function {
     pub name: String,
-    pub instructions: f64,
+    /// In NAPI polls, and with that on the receiving side.
+    pub poll: f64,
+    pub elsewhere: f64,
 }
 
 pub fn mean(runs: &[f64]) -> Option<f64> {
