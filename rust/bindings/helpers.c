@@ -236,18 +236,6 @@ void *oxnic_page_pool_alloc(struct page_pool *pool, bool may_sleep)
 	return page ? page_address(page) : NULL;
 }
 
-/*
- * Gives a page back from inside the poll of @napi: without a lock if that is
- * the NAPI its pool belongs to.
- */
-void oxnic_page_pool_recycle(const struct napi_struct *napi, void *va)
-{
-	netmem_ref netmem = page_to_netmem(virt_to_page(va));
-	struct page_pool *pool = netmem_get_pp(netmem);
-
-	page_pool_put_full_netmem(pool, netmem, pool->p.napi == napi);
-}
-
 void oxnic_page_pool_put(void *va)
 {
 	netmem_ref netmem = page_to_netmem(virt_to_page(va));
@@ -347,6 +335,17 @@ void oxnic_xdp_get_target(struct oxnic_xdp_target *target)
 u64 oxnic_ktime_get_tai_ns(void)
 {
 	return ktime_get_clocktai_ns();
+}
+
+void oxnic_hrtimer_setup(struct hrtimer *timer,
+			 enum hrtimer_restart (*callback)(struct hrtimer *))
+{
+	hrtimer_setup(timer, callback, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
+}
+
+void oxnic_hrtimer_start(struct hrtimer *timer, u64 ns)
+{
+	hrtimer_start(timer, ns_to_ktime(ns), HRTIMER_MODE_REL);
 }
 
 /*

@@ -7,6 +7,7 @@
 #ifndef OXNIC_HELPERS_H
 #define OXNIC_HELPERS_H
 
+#include <linux/hrtimer.h>
 #include <linux/netdevice.h>
 #include <net/page_pool/helpers.h>
 #include <net/xdp.h>
@@ -56,7 +57,6 @@ void oxnic_skb_set_rx(struct sk_buff *skb, u32 hash, u32 hash_type,
 
 /* page_pool */
 void *oxnic_page_pool_alloc(struct page_pool *pool, bool may_sleep);
-void oxnic_page_pool_recycle(const struct napi_struct *napi, void *va);
 void oxnic_page_pool_put(void *va);
 
 /* XDP */
@@ -87,6 +87,9 @@ void oxnic_xdp_get_target(struct oxnic_xdp_target *target);
 
 /* Time */
 u64 oxnic_ktime_get_tai_ns(void);
+void oxnic_hrtimer_setup(struct hrtimer *timer,
+			 enum hrtimer_restart (*callback)(struct hrtimer *));
+void oxnic_hrtimer_start(struct hrtimer *timer, u64 ns);
 
 /* rtnetlink */
 void oxnic_nl_set_err_msg(struct netlink_ext_ack *extack, const char *msg);

@@ -6,8 +6,8 @@ use super::vsi::Vsi;
 use crate::{
     net::{
         device::Device,
-        ethtool::{msg, DrvInfo, Ops, PauseParam, RingParam, Visitor},
-        rtnl::Rtnl,
+        ethtool::{msg, Coalesce, DrvInfo, Ops, PauseParam, RingParam, Visitor},
+        rtnl::{ExtAck, Rtnl},
     },
     netdev_info,
 };
@@ -55,6 +55,14 @@ impl Ops for Vsi {
     fn combined_channels(&self) -> (u32, u32) {
         let queues = self.port.rings.len() as u32;
         (queues, queues)
+    }
+
+    fn coalesce(&self) -> Coalesce {
+        self.get_coalesce()
+    }
+
+    fn set_coalesce(&self, coalesce: Coalesce, extack: ExtAck<'_>, _rtnl: &Rtnl) -> Result {
+        self.change_coalesce(coalesce, extack)
     }
 
     fn pauseparam(&self) -> PauseParam {

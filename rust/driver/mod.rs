@@ -9,10 +9,11 @@
 //! | [`tx`] | sending: `ndo_start_xmit`, XDP_TX, flow control |
 //! | [`vsi`] | a port's device: up, down, MTU, counters |
 //! | [`port`] | what a port and its peer both see |
-//! | [`ethtool`], [`stats`], [`trace`] | what a person sees |
+//! | [`ethtool`], [`coalesce`], [`stats`], [`trace`] | what a person sees and sets |
 
 #![forbid(unsafe_code)]
 
+mod coalesce;
 mod ethtool;
 mod params;
 mod port;

@@ -6,6 +6,7 @@
 //! the two refers to it, and says at every moment which receive rings are there.
 
 use super::{
+    coalesce,
     ethtool,
     rx::{RxInlet, RxRing},
     stats::TxQueueStats, //
@@ -18,7 +19,10 @@ use crate::{
     },
     nic::rss::{Hash, Indirection, Toeplitz},
 };
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::{
+    ops::Deref,
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+};
 use kernel::{
     alloc::KVBox,
     prelude::*,
@@ -43,6 +47,8 @@ pub(crate) struct Port {
     unflushed: AtomicU64,
     /// Message types that are printed.
     pub(crate) msg_enable: AtomicU32,
+    /// Interrupt moderation.
+    pub(super) coalesce: coalesce::Settings,
     /// Whether the port stops sending when the peer is out of buffers.
     pub(crate) rx_pause: AtomicBool,
     /// Whether the port makes the peer stop sending when it is out of buffers.
@@ -72,6 +78,7 @@ impl Port {
                 up: AtomicBool::new(false),
                 unflushed: AtomicU64::new(0),
                 msg_enable: AtomicU32::new(ethtool::DEFAULT_MSG),
+                coalesce: coalesce::Settings::new(),
                 rx_pause: AtomicBool::new(true),
                 tx_pause: AtomicBool::new(true),
                 dev <- bh::Lock::new(None),
@@ -80,12 +87,25 @@ impl Port {
         )
     }
 
-    /// Which receive ring a frame that starts with `head` goes to, and its hash.
+    /// Which receive ring a frame goes to that starts with what `head` returns, and its hash; where
+    /// there is only one ring it is not computed for that, see [`RxInlet::hashes`].
     #[inline]
-    pub(crate) fn steer(&self, head: &[u8]) -> Option<(&Arc<RxRing>, Hash)> {
-        let hash = self.hash.hash_frame(head);
+    pub(crate) fn steer<H: Deref<Target = [u8]>>(
+        &self,
+        head: impl FnOnce() -> H,
+    ) -> Option<(&Arc<RxRing>, Option<Hash>)> {
+        if let [ring] = &*self.rings {
+            return Some((ring, None));
+        }
+        let hash = self.hash(&head());
         let ring = self.rings.get(self.indirection.queue(hash) as usize)?;
-        Some((ring, hash))
+        Some((ring, Some(hash)))
+    }
+
+    /// The hash of a frame that starts with `head`.
+    #[inline]
+    pub(crate) fn hash(&self, head: &[u8]) -> Hash {
+        self.hash.hash_frame(head)
     }
 
     /// Whether the interface is up.

@@ -17,13 +17,14 @@ use crate::{
         page_pool::{Buffer, PagePool, FRAME_ROOM, MAX_BUFFERS},
         rtnl::Rtnl,
         skbuff::VlanTag,
+        timer::{self, Expire, Timer},
         xdp::{Buff, ProgSlot, RssType, RxHints, RxQueue},
     },
     nic::{
-        irq::Irq,
+        irq::{Adaptive, Irq, Moderation, Raised},
         pause::Waiters,
         ring::{Completion, DriverSide, NicSide, Ring, Slot, Status},
-        rss::HashType,
+        rss::{Hash, HashType},
         vlan::TAG_LEN,
         wire::{self, Inlet, Settings},
     },
@@ -71,28 +72,75 @@ pub(crate) struct RxRing {
 pub(crate) struct RxInlet {
     /// Takes the frames.
     pub(crate) wire: Inlet<Arc<DescRing>>,
-    /// Whether frames get a timestamp.
-    pub(crate) timestamps: bool,
+    /// What else goes along with frames.
+    pub(crate) extras: Extras,
+    /// How many filled buffers are announced before their time.
+    pub(crate) most_waiting: u32,
+    moderation: Moderation,
+    timer: Pin<KBox<Timer<IrqTimer>>>,
+}
+
+/// What the receive unit finds out about a frame only if somebody may ask for it, for it takes its time.
+#[derive(Clone, Copy)]
+pub(crate) struct Extras {
+    /// When it was put on the wire.
+    pub(crate) timestamp: bool,
+    /// The hash, where it is not needed to choose the ring.
+    pub(crate) hash: bool,
+}
+
+/// The moderation timer of a ring, and with it what an interrupt takes.
+struct IrqTimer {
     line: Arc<IrqLine>,
     napi: Arc<Instance>,
+}
+
+impl Expire for IrqTimer {
+    fn expired(&self, cx: &timer::Context) {
+        if self.line.irq.expire(|| self.line.is_pending()) {
+            self.napi.schedule_from_timer(cx);
+        }
+    }
 }
 
 impl RxInlet {
     /// The time for a frame that is put on the wire now, if anybody may ask for it.
     #[inline]
     pub(crate) fn timestamp(&self) -> Option<NonZeroU64> {
-        if self.timestamps {
+        if self.extras.timestamp {
             NonZeroU64::new(clock::tai_ns())
         } else {
             None
         }
     }
 
-    /// Shows the driver what was put into the ring and raises its interrupt if it is armed.
+    /// The hash of a frame, if it was computed to find the ring or if somebody may ask for it.
+    #[inline]
+    pub(crate) fn hash(&self, hash: Option<Hash>, compute: impl FnOnce() -> Hash) -> Hash {
+        match hash {
+            Some(hash) => hash,
+            None if self.extras.hash => compute(),
+            None => Hash::NONE,
+        }
+    }
+
+    /// Shows the driver what was put into the ring and raises its interrupt, which may come at once,
+    /// later or not at all.
     #[inline]
     pub(crate) fn flush(&mut self, bh: &bh::Disabled) {
-        if self.wire.flush() != 0 && self.line.irq.raise() {
-            self.napi.schedule(bh);
+        let new = self.wire.flush();
+        if new == 0 {
+            return;
+        }
+        let IrqTimer { line, napi } = self.timer.target();
+        let now = clock::monotonic_ns;
+        let raised = line
+            .irq
+            .raise(&mut self.moderation, new, self.most_waiting, now);
+        match raised {
+            Raised::Nothing => {}
+            Raised::Fire => napi.schedule(bh),
+            Raised::Timer(ns) => self.timer.start(ns),
         }
     }
 }
@@ -103,15 +151,26 @@ struct IrqLine {
     descriptors: Arc<DescRing>,
     /// How far the poll that ended last had come.
     position: AtomicU32,
+    /// For how long it does not want to be interrupted, in microseconds.
+    delay: AtomicU32,
+}
+
+impl IrqLine {
+    /// Whether there is something for a poll. If one runs, it may be what that has seen; the worst of
+    /// it is a poll for nothing.
+    fn is_pending(&self) -> bool {
+        let position = self.position.load(Ordering::Relaxed);
+        self.descriptors.has_completed_since(position)
+    }
 }
 
 impl Interrupt for IrqLine {
-    /// If another poll runs already, `position` may be its; the worst of it is a poll for nothing.
     fn rearm(&self) -> bool {
-        self.irq.rearm(|| {
-            let position = self.position.load(Ordering::Relaxed);
-            self.descriptors.has_completed_since(position)
-        })
+        let not_before = match self.delay.load(Ordering::Relaxed) {
+            0 => 0,
+            usecs => clock::monotonic_ns() + u64::from(usecs) * 1000,
+        };
+        self.irq.rearm(not_before, || self.is_pending())
     }
 }
 
@@ -143,7 +202,6 @@ impl RxRing {
 /// A ring that is up.
 pub(crate) struct RunningRing {
     ring: Arc<RxRing>,
-    line: Arc<IrqLine>,
     napi: Napi<RxPoll>,
 }
 
@@ -152,6 +210,7 @@ pub(crate) struct ReadyRing {
     running: RunningRing,
     poll: KBox<RxPoll>,
     nic: NicSide<Arc<DescRing>>,
+    timer: Pin<KBox<Timer<IrqTimer>>>,
 }
 
 impl ReadyRing {
@@ -173,10 +232,15 @@ impl ReadyRing {
             irq: Irq::new(true),
             descriptors: descriptors.clone(),
             position: AtomicU32::new(0),
+            delay: AtomicU32::new(0),
         };
         let line = Arc::new(line, GFP_KERNEL)?;
 
         let mut napi = Napi::new(dev, ring.index, line.clone(), rtnl)?;
+        let timer = Timer::new(IrqTimer {
+            line: line.clone(),
+            napi: napi.instance().clone(),
+        })?;
         let pool = PagePool::new(dev, &napi, ring.index, size)?;
         let queue = RxQueue::new(dev, ring.index, pool, rtnl)?;
         let (nic, descriptors) = Ring::split(descriptors).ok_or(EINVAL)?;
@@ -184,8 +248,11 @@ impl ReadyRing {
             RxPoll {
                 descriptors,
                 size,
+                spare: KVVec::with_capacity(size as usize, GFP_KERNEL)?,
                 queue,
-                line: line.clone(),
+                line,
+                moderation: Adaptive::new(),
+                frames: 0,
                 ring: ring.clone(),
                 port: port.clone(),
                 peer: peer.clone(),
@@ -198,28 +265,31 @@ impl ReadyRing {
         Ok(Self {
             running: RunningRing {
                 ring: ring.clone(),
-                line,
                 napi,
             },
             poll,
             nic,
+            timer,
         })
     }
 
     /// Lets frames in.
-    pub(crate) fn run(self, settings: Settings, timestamps: bool, rtnl: &Rtnl) -> RunningRing {
+    pub(crate) fn run(self, settings: Settings, extras: Extras, rtnl: &Rtnl) -> RunningRing {
         let Self {
             mut running,
             poll,
             nic,
+            timer,
         } = self;
+        let most_waiting = poll.port.coalesce.frames(poll.size);
         running.napi.start(poll, rtnl);
         // The ring was down, so there was no inlet.
         let _ = running.ring.connect(Some(RxInlet {
             wire: Inlet::new(nic, settings),
-            timestamps,
-            line: running.line.clone(),
-            napi: running.napi.instance().clone(),
+            extras,
+            most_waiting,
+            moderation: Moderation::default(),
+            timer,
         }));
         running
     }
@@ -243,8 +313,13 @@ impl RunningRing {
 pub(crate) struct RxPoll {
     descriptors: DriverSide<Arc<DescRing>>,
     size: u32,
+    /// Buffers of frames that went no further, to be posted again: without a detour to the pool.
+    spare: KVVec<Buffer>,
     queue: Pin<KBox<RxQueue>>,
     line: Arc<IrqLine>,
+    moderation: Adaptive,
+    /// Frames since the interrupt.
+    frames: u32,
     ring: Arc<RxRing>,
     port: Arc<Port>,
     peer: Arc<Port>,
@@ -257,6 +332,7 @@ impl napi::Poll for RxPoll {
         }
         let work = self.clean_rx_irq(cx, budget);
         let refilled = self.refill(cx);
+        self.frames = self.frames.saturating_add(work);
         if work == budget {
             return Polled::Again;
         }
@@ -264,6 +340,9 @@ impl napi::Poll for RxPoll {
         if !refilled && self.size - self.descriptors.unused() < MAX_BUFFERS as u32 {
             return Polled::Again;
         }
+        let adaptive = self.moderation.next(core::mem::take(&mut self.frames));
+        let delay = self.port.coalesce.usecs().unwrap_or(adaptive);
+        self.line.delay.store(delay, Ordering::Relaxed);
         let position = self.descriptors.position();
         self.line.position.store(position, Ordering::Relaxed);
         Polled::Done(work)
@@ -282,6 +361,7 @@ impl RxPoll {
             cx,
             dev,
             ring: &self.ring,
+            spare: &mut self.spare,
             trace: Trace::new(dev, &self.port),
             rx_csum: dev.has_feature(feature::RXCSUM),
             tx: TxBatch::new(&self.peer),
@@ -328,7 +408,8 @@ impl RxPoll {
     fn post_all(&mut self, cx: &impl napi::Owner) -> bool {
         let mut complete = true;
         while self.descriptors.unused() != 0 {
-            let Some(buffer) = self.queue.as_mut().alloc(cx) else {
+            let spare = self.spare.pop();
+            let Some(buffer) = spare.or_else(|| self.queue.as_mut().alloc(cx)) else {
                 self.ring.stats.buf_alloc_fail.add(1);
                 complete = false;
                 break;
@@ -346,9 +427,11 @@ impl RxPoll {
         let Self {
             mut descriptors,
             queue,
+            spare,
             ring,
             ..
         } = self;
+        drop(spare);
         while let Some((_, completion)) = descriptors.take() {
             if completion.status.contains(Status::END_OF_PACKET) {
                 ring.stats.down.add(1);

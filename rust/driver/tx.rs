@@ -14,6 +14,7 @@ use crate::{
         bh,
         device::{Device, Xmit},
         napi,
+        page_pool::Buffer,
         skbuff::SkBuff,
         xdp::{self, Buff, Frames},
     },
@@ -23,7 +24,7 @@ use crate::{
         wire::{Checksum, Frame, Head, Malformed, Patch, Refused, MIN_LEN},
     },
 };
-use kernel::prelude::*;
+use kernel::{alloc::KVVec, prelude::*};
 
 impl Frame for SkBuff {
     #[inline]
@@ -130,7 +131,7 @@ impl Vsi {
         let queue = skb.queue_mapping();
         let (Some(stats), Some((ring, hash))) = (
             self.port.tx.get(usize::from(queue)),
-            self.peer.steer(&Frame::head(&skb)),
+            self.peer.steer(|| Frame::head(&skb)),
         ) else {
             // Not reached: the stack uses only queues that are there, and so does the hash.
             return Xmit::Done;
@@ -164,13 +165,14 @@ impl Vsi {
         queue: u16,
         stats: &TxStats,
         skb: &SkBuff,
-        (ring, hash): (&RxRing, rss::Hash),
+        (ring, hash): (&RxRing, Option<rss::Hash>),
         bh: &bh::Disabled,
     ) -> Put {
         let mut inlet = ring.inlet.lock(bh);
         let Some(inlet) = &mut *inlet else {
             return Put::NoCarrier;
         };
+        let hash = inlet.hash(hash, || self.peer.hash(&Frame::head(skb)));
         loop {
             match inlet.wire.put(skb, hash, inlet.timestamp()) {
                 Ok(len) => {
@@ -221,7 +223,8 @@ const BATCH: usize = 16;
 /// A batch of frames on their way out by XDP_TX.
 pub(super) struct TxBatch<'a> {
     peer: &'a Port,
-    frames: [Option<Buff<'a>>; BATCH],
+    /// Made when the first frame comes: most polls send none.
+    frames: Option<[Option<Buff<'a>>; BATCH]>,
     len: usize,
 }
 
@@ -250,34 +253,43 @@ impl<'a> TxBatch<'a> {
     pub(super) fn new(peer: &'a Port) -> Self {
         Self {
             peer,
-            frames: [const { None }; BATCH],
+            frames: None,
             len: 0,
         }
     }
 
-    /// Adds a frame; gives it back if the batch is full.
+    /// Adds a frame. A full batch has to be flushed first; else the frame is lost.
     #[inline]
-    pub(super) fn push(&mut self, buff: Buff<'a>) -> Result<(), Buff<'a>> {
-        match self.frames.get_mut(self.len) {
-            Some(slot) => *slot = Some(buff),
-            None => return Err(buff),
+    pub(super) fn push(&mut self, buff: Buff<'a>) {
+        let frames = self.frames.get_or_insert_with(|| [const { None }; BATCH]);
+        if let Some(slot) = frames.get_mut(self.len) {
+            *slot = Some(buff);
+            self.len += 1;
         }
-        self.len += 1;
-        Ok(())
     }
 
-    /// Sends all frames, and gives their buffers back.
-    pub(super) fn flush(&mut self, cx: &napi::Context<'_>) -> Sent {
+    /// Whether there is no place for a further frame.
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.len == BATCH
+    }
+
+    /// Sends all frames, and leaves their buffers in `spare`.
+    #[inline]
+    pub(super) fn flush(&mut self, cx: &napi::Context<'_>, spare: &mut KVVec<Buffer>) -> Sent {
         let mut sent = Sent::default();
         let len = core::mem::take(&mut self.len);
-        let frames = self.frames.get_mut(..len).unwrap_or_default();
+        let Some(frames) = self.frames.as_mut().and_then(|all| all.get_mut(..len)) else {
+            return sent;
+        };
         let mut burst = Burst::new(self.peer, cx, true);
         for buff in frames.iter_mut().filter_map(Option::take) {
             match burst.put(&buff) {
                 Ok(len) => sent.add(len),
                 Err(_) => sent.lost += 1,
             }
-            buff.recycle(cx);
+            // As in `Received::recycle`.
+            let _ = spare.push_within_capacity(buff.into_buffer(cx));
         }
         sent
     }
@@ -376,8 +388,10 @@ impl<'a> Burst<'a> {
     /// bytes if it went out; it may be lost all the same if the peer does not take its length.
     #[inline]
     fn put(&mut self, frame: &impl Frame) -> Result<u64, Unsent> {
-        let (ring, hash) = self.peer.steer(&frame.head()).ok_or(Unsent::NoCarrier)?;
+        let peer = self.peer;
+        let (ring, hash) = peer.steer(|| frame.head()).ok_or(Unsent::NoCarrier)?;
         let inlet = self.lock(ring).as_mut().ok_or(Unsent::NoCarrier)?;
+        let hash = inlet.hash(hash, || peer.hash(&frame.head()));
         match inlet.wire.put(frame, hash, inlet.timestamp()) {
             Ok(len) => Ok(len.into()),
             Err(Refused::Oversize) => {

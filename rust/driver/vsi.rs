@@ -5,7 +5,7 @@
 use super::{
     params::Params,
     port::{Port, FRAME_OVERHEAD},
-    rx::{ReadyRing, RunningRing},
+    rx::{Extras, ReadyRing, RunningRing},
 };
 use crate::{
     net::{
@@ -60,10 +60,14 @@ pub(super) fn max_mtu(prog: Option<&Prog>) -> u32 {
     }
 }
 
-/// Whether frames for this program get a timestamp, which is not to be had for nothing: only if it
-/// may ask for it.
-pub(super) fn wants_timestamps(prog: Option<&Prog>) -> bool {
-    prog.is_some_and(Prog::is_dev_bound)
+/// What the receive unit has to find out for this program: the time only if it may ask for it, the
+/// hash unless only the program would see it.
+pub(super) fn extras(prog: Option<&Prog>) -> Extras {
+    let dev_bound = prog.is_some_and(Prog::is_dev_bound);
+    Extras {
+        timestamp: dev_bound,
+        hash: dev_bound || prog.is_none(),
+    }
 }
 
 /// A port's device: in the words of the hardware whose drivers are the model, a virtual station
@@ -139,9 +143,9 @@ impl device::Ops for Vsi {
             ready.push(ring, GFP_KERNEL)?;
         }
         let settings = Self::settings(dev.mtu(), dev.features());
-        let timestamps = wants_timestamps(self.xdp_prog.get(rtnl).as_deref());
+        let extras = extras(self.xdp_prog.get(rtnl).as_deref());
         for ring in ready {
-            let ring = ring.run(settings, timestamps, rtnl);
+            let ring = ring.run(settings, extras, rtnl);
             // There is room for it.
             let _ = running.push_within_capacity(ring);
         }

@@ -15,12 +15,13 @@ use crate::{
     net::{
         device::Device,
         napi,
+        page_pool::Buffer,
         rtnl::{ExtAck, Rtnl},
         xdp::{self, Buff, Command, Prog, ProgRef, Target, Verdict},
     },
     netdev_info,
 };
-use kernel::{prelude::*, str::BStr, sync::aref::ARef};
+use kernel::{alloc::KVVec, prelude::*, str::BStr, sync::aref::ARef};
 
 impl Vsi {
     /// `ndo_bpf`: a command of the XDP control path.
@@ -59,8 +60,8 @@ impl Vsi {
             return Err(EOPNOTSUPP);
         }
         dev.set_max_mtu(max_mtu, rtnl);
-        let timestamps = vsi::wants_timestamps(new);
-        self.port.set_inlets(|inlet| inlet.timestamps = timestamps);
+        let extras = vsi::extras(new);
+        self.port.set_inlets(|inlet| inlet.extras = extras);
         if trace.drv() {
             match new {
                 Some(prog) => netdev_info!(
@@ -107,6 +108,8 @@ pub(super) struct Received<'a> {
     pub(super) cx: &'a napi::Context<'a>,
     pub(super) dev: &'a Device,
     pub(super) ring: &'a RxRing,
+    /// Where the buffers go of frames that go no further.
+    pub(super) spare: &'a mut KVVec<Buffer>,
     pub(super) trace: Trace<'a>,
     /// Whether skbs are told that their checksum is good.
     pub(super) rx_csum: bool,
@@ -139,13 +142,12 @@ impl<'a> Received<'a> {
             }
             Verdict::Drop => {
                 stats.xdp_drop.add(1);
-                buff.recycle(self.cx);
+                self.recycle(buff);
             }
             Verdict::Tx => {
-                if let Err(buff) = self.tx.push(buff) {
+                self.tx.push(buff);
+                if self.tx.is_full() {
                     self.flush_tx(prog);
-                    // The batch is empty now.
-                    let _ = self.tx.push(buff);
                 }
             }
             Verdict::Redirect => {
@@ -212,7 +214,7 @@ impl<'a> Received<'a> {
 
     /// Sends what XDP_TX has collected.
     fn flush_tx(&mut self, prog: ProgRef<'_>) {
-        let sent = self.tx.flush(self.cx);
+        let sent = self.tx.flush(self.cx, self.spare);
         let stats = &self.ring.stats;
         stats.xdp_tx.add(sent.frames);
         stats.xdp_tx_bytes.add(sent.bytes);
@@ -229,8 +231,16 @@ impl<'a> Received<'a> {
 
     /// Drops a frame that a program failed on.
     #[cold]
-    fn exception(&self, prog: ProgRef<'_>, verdict: Verdict, buff: Buff<'_>) {
+    fn exception(&mut self, prog: ProgRef<'_>, verdict: Verdict, buff: Buff<'_>) {
         xdp::trace_exception(self.dev, prog, verdict);
-        buff.recycle(self.cx);
+        self.recycle(buff);
+    }
+
+    /// Keeps the buffer of a frame that goes no further.
+    #[inline]
+    fn recycle(&mut self, buff: Buff<'_>) {
+        let buffer = buff.into_buffer(self.cx);
+        // There is room for every buffer of the ring; if there was none it would go to the pool.
+        let _ = self.spare.push_within_capacity(buffer);
     }
 }

@@ -13,3 +13,10 @@ pub(crate) fn tai_ns() -> u64 {
     // SAFETY: No preconditions.
     unsafe { bindings::oxnic_ktime_get_tai_ns() }
 }
+
+/// Time since boot in nanoseconds, for intervals (`ktime_get`). Any context.
+#[inline]
+pub(crate) fn monotonic_ns() -> u64 {
+    // SAFETY: No preconditions.
+    unsafe { bindings::ktime_get() as u64 }
+}

@@ -7,7 +7,7 @@
 use super::{
     device::{self, private, Device},
     print::Cut,
-    rtnl::Rtnl,
+    rtnl::{ExtAck, Rtnl},
 };
 use crate::bindings;
 use core::{ffi::CStr, marker::PhantomData, mem::MaybeUninit, slice};
@@ -61,6 +61,17 @@ pub(crate) struct PauseParam {
     pub(crate) tx: bool,
 }
 
+/// Interrupt moderation of the receive rings (`struct ethtool_coalesce`).
+#[derive(Clone, Copy)]
+pub(crate) struct Coalesce {
+    /// For how long a poll is not to be interrupted again, in microseconds.
+    pub(crate) rx_usecs: u32,
+    /// How many frames interrupt it all the same; 0 for no such limit.
+    pub(crate) rx_frames: u32,
+    /// Whether the device finds the time out by itself.
+    pub(crate) adaptive_rx: bool,
+}
+
 /// Takes the statistics of a device one after the other.
 pub(crate) trait Visitor {
     /// A statistic: its name, at most 31 bytes, and its value.
@@ -89,6 +100,16 @@ pub(crate) trait Ops {
 
     /// `ethtool -l`: queues that receive and transmit, the most there can be and those in use.
     fn combined_channels(&self) -> (u32, u32) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool -c`.
+    fn coalesce(&self) -> Coalesce {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool -C`.
+    fn set_coalesce(&self, _coalesce: Coalesce, _extack: ExtAck<'_>, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -172,6 +193,21 @@ impl<T: device::Ops> EthtoolOps<T> {
         },
         get_channels: if T::HAS_COMBINED_CHANNELS {
             Some(Self::channels)
+        } else {
+            None
+        },
+        supported_coalesce_params: if T::HAS_SET_COALESCE {
+            bindings::OXNIC_ETHTOOL_COALESCE_RX
+        } else {
+            0
+        },
+        get_coalesce: if T::HAS_COALESCE {
+            Some(Self::coalesce)
+        } else {
+            None
+        },
+        set_coalesce: if T::HAS_SET_COALESCE {
+            Some(Self::set_coalesce)
         } else {
             None
         },
@@ -302,6 +338,55 @@ impl<T: device::Ops> EthtoolOps<T> {
         // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
         let (data, channels) = unsafe { (Self::data(dev), &mut *channels) };
         (channels.max_combined, channels.combined_count) = data.combined_channels();
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_coalesce`, for a device of `Allocated<T>`.
+    unsafe extern "C" fn coalesce(
+        dev: *mut bindings::net_device,
+        coalesce: *mut bindings::ethtool_coalesce,
+        _kernel: *mut bindings::kernel_ethtool_coalesce,
+        _extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
+        let (data, coalesce) = unsafe { (Self::data(dev), &mut *coalesce) };
+        let Coalesce {
+            rx_usecs,
+            rx_frames,
+            adaptive_rx,
+        } = data.coalesce();
+        coalesce.rx_coalesce_usecs = rx_usecs;
+        coalesce.rx_max_coalesced_frames = rx_frames;
+        coalesce.use_adaptive_rx_coalesce = adaptive_rx.into();
+        0
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `set_coalesce`, for a device of `Allocated<T>`.
+    unsafe extern "C" fn set_coalesce(
+        dev: *mut bindings::net_device,
+        coalesce: *mut bindings::ethtool_coalesce,
+        _kernel: *mut bindings::kernel_ethtool_coalesce,
+        extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: The kernel calls this for a device of ours under RTNL, with structures that are
+        // ours.
+        let (data, coalesce, extack, rtnl) = unsafe {
+            (
+                Self::data(dev),
+                &*coalesce,
+                ExtAck::from_raw(extack),
+                Rtnl::assume_held(),
+            )
+        };
+        let coalesce = Coalesce {
+            rx_usecs: coalesce.rx_coalesce_usecs,
+            rx_frames: coalesce.rx_max_coalesced_frames,
+            adaptive_rx: coalesce.use_adaptive_rx_coalesce != 0,
+        };
+        from_result(|| data.set_coalesce(coalesce, extack, &rtnl).map(|()| 0))
     }
 
     /// # Safety

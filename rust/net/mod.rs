@@ -16,4 +16,5 @@ pub(crate) mod page_pool;
 pub(crate) mod print;
 pub(crate) mod rtnl;
 pub(crate) mod skbuff;
+pub(crate) mod timer;
 pub(crate) mod xdp;

@@ -8,7 +8,8 @@ use super::{
     bh,
     device::Device,
     rtnl::Rtnl,
-    skbuff::SkBuff, //
+    skbuff::SkBuff,
+    timer, //
 };
 use crate::bindings;
 use core::{
@@ -166,6 +167,13 @@ impl Instance {
     pub(crate) fn schedule(&self, _bh: &bh::Disabled) {
         // SAFETY: Once added, the object stays a valid NAPI; a disabled or deleted one has its
         // SCHED bit set, which makes this do nothing.
+        unsafe { bindings::oxnic_napi_schedule(self.napi.get()) };
+    }
+
+    /// As [`schedule`](Self::schedule), in the hard interrupt of a timer. The poll runs when the
+    /// interrupt has ended.
+    pub(crate) fn schedule_from_timer(&self, _cx: &timer::Context) {
+        // SAFETY: As in `schedule`; allowed in any context.
         unsafe { bindings::oxnic_napi_schedule(self.napi.get()) };
     }
 

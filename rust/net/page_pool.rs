@@ -129,7 +129,18 @@ impl Buffer {
         unsafe { slice::from_raw_parts_mut(self.0.as_ptr().add(HEADROOM), FRAME_ROOM) }
     }
 
+    /// # Safety
+    ///
+    /// `start` must be that of a page from a page_pool, which goes over to the new value.
+    #[inline]
+    pub(super) unsafe fn from_raw(start: *mut u8) -> Self {
+        // INVARIANT: The caller's promise.
+        // SAFETY: A page is not at null.
+        Self(unsafe { NonNull::new_unchecked(start) })
+    }
+
     /// The start of the page, owned by the caller from here on.
+    #[inline]
     pub(super) fn into_raw(self) -> *mut u8 {
         let start = self.start();
         core::mem::forget(self);
@@ -137,6 +148,7 @@ impl Buffer {
     }
 
     /// The start of the page.
+    #[inline]
     pub(super) fn start(&self) -> *mut u8 {
         self.0.as_ptr()
     }

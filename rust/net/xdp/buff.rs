@@ -226,18 +226,18 @@ impl<'q> Buff<'q> {
         Some(unsafe { Frags::from_raw(bindings::oxnic_xdp_buff_shared_info(&self.xdp)) })
     }
 
-    /// Gives the buffers back to the pool from inside the poll, which is cheaper than dropping them.
+    /// Ends the frame inside the poll, which is cheaper than dropping it: returns its first buffer, for
+    /// another frame; the others go back to the pool.
     #[inline]
-    pub(crate) fn recycle(self, cx: &impl napi::Owner) {
+    pub(crate) fn into_buffer(self, cx: &impl napi::Owner) -> Buffer {
         let mut this = ManuallyDrop::new(self);
-        let napi = cx.instance().as_ptr();
-        // SAFETY: The pages are ours and are given up; the context is the NAPI that is being polled.
-        unsafe {
-            if this.has_frags() {
-                bindings::oxnic_xdp_buff_put_frags(napi, &mut this.xdp);
-            }
-            bindings::oxnic_page_pool_recycle(napi, this.xdp.data_hard_start);
+        if this.has_frags() {
+            // SAFETY: The pages are ours and are given up; the context is the NAPI that is being
+            // polled.
+            unsafe { bindings::oxnic_xdp_buff_put_frags(cx.instance().as_ptr(), &mut this.xdp) };
         }
+        // SAFETY: The page is ours, from a page_pool, and the frame is gone.
+        unsafe { Buffer::from_raw(this.xdp.data_hard_start.cast()) }
     }
 
     /// An skb around the frame, with the metadata that a program put in front of it, ready for the

@@ -14,7 +14,7 @@ use loom::{
     thread,
 };
 use oxnic::nic::{
-    irq::Irq,
+    irq::{Irq, Moderation, Raised},
     pause::Waiters,
     ring::{Completion, DriverSide, NicSide, Ring, Slot},
 };
@@ -84,11 +84,10 @@ fn ring_hands_over() {
     assert_eq!(most.load(Relaxed), 3, "slots were never used again");
 }
 
-/// The NIC publishes two frames. Unless it or the poll's rearming schedules the poll again, all
-/// of them must have been taken.
-#[test]
-fn irq_is_never_lost() {
-    loom::model(|| {
+/// The NIC publishes two frames. Unless it, its timer or the poll's rearming schedules the poll
+/// again, all of them must have been taken.
+fn no_irq_is_lost(not_before: u64) {
+    loom::model(move || {
         let (mut nic, mut driver) = ring();
         for id in 0..2 {
             driver.post(Box::new(id)).unwrap();
@@ -98,16 +97,20 @@ fn irq_is_never_lost() {
         let irq = Arc::new(Irq::new(true));
         // How many times the poll is yet to run.
         let scheduled = Arc::new(AtomicU32::new(0));
+        let timer = Arc::new(AtomicBool::new(false));
 
         let hardware = thread::spawn({
             let (irq, scheduled) = (irq.clone(), scheduled.clone());
+            let timer = timer.clone();
             move || {
+                let mut moderation = Moderation::default();
                 for _ in 0..2 {
                     assert!(fill(&mut nic));
                     nic.publish();
-                    if irq.raise() {
-                        let before = scheduled.fetch_add(1, Ordering::AcqRel);
-                        assert_eq!(before, 0, "scheduled twice");
+                    match irq.raise(&mut moderation, 1, 8, || 1) {
+                        Raised::Fire => schedule(&scheduled),
+                        Raised::Timer(_) => drop(timer.swap(true, Ordering::AcqRel)),
+                        Raised::Nothing => {}
                     }
                 }
             }
@@ -118,18 +121,37 @@ fn irq_is_never_lost() {
             while scheduled.load(Ordering::Acquire) != 0 {
                 while take(&mut driver, &mut next) {}
                 scheduled.fetch_sub(1, Ordering::AcqRel);
-                if irq.rearm(|| driver.has_completed()) {
-                    let before = scheduled.fetch_add(1, Ordering::AcqRel);
-                    assert_eq!(before, 0, "scheduled twice");
+                if irq.rearm(not_before, || driver.has_completed()) {
+                    schedule(&scheduled);
                 }
+            }
+            // Whenever it was started it may expire.
+            if timer.swap(false, Ordering::Acquire) && irq.expire(|| driver.has_completed()) {
+                schedule(&scheduled);
             }
         };
         poll();
         poll();
         hardware.join().unwrap();
         poll();
+        poll();
         assert_eq!(next, 2, "a frame was published and nobody told");
     });
+}
+
+fn schedule(scheduled: &AtomicU32) {
+    let before = scheduled.fetch_add(1, Ordering::AcqRel);
+    assert_eq!(before, 0, "scheduled twice");
+}
+
+#[test]
+fn irq_is_never_lost() {
+    no_irq_is_lost(0);
+}
+
+#[test]
+fn moderated_irq_is_never_lost() {
+    no_irq_is_lost(2);
 }
 
 /// Two senders find the ring full while the driver makes room. Who then stays stopped is woken.

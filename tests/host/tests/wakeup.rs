@@ -6,44 +6,97 @@
 
 use oxnic::nic::{
     counter::Counter,
-    irq::Irq,
+    irq::{Adaptive, Irq, Moderation, Raised},
     pause::{Waiters, MAX_QUEUES},
 };
 
+/// Publishes one frame at the given time.
+fn raise(irq: &Irq, moderation: &mut Moderation, now: u64) -> Raised {
+    irq.raise(moderation, 1, 4, || now)
+}
+
+fn lines(armed: bool) -> (Irq, Moderation) {
+    (Irq::new(armed), Moderation::default())
+}
+
 #[test]
 fn an_interrupt_fires_once() {
-    let irq = Irq::new(true);
-    assert!(irq.raise());
-    assert!(!irq.raise());
+    let (irq, mut nic) = lines(true);
+    assert_eq!(raise(&irq, &mut nic, 0), Raised::Fire);
+    assert_eq!(raise(&irq, &mut nic, 0), Raised::Nothing);
 }
 
 #[test]
 fn a_disarmed_interrupt_is_silent() {
-    let irq = Irq::new(false);
-    assert!(!irq.raise());
-    assert!(!irq.rearm(|| false));
-    irq.disarm();
-    assert!(!irq.raise());
+    let (irq, mut nic) = lines(false);
+    assert_eq!(raise(&irq, &mut nic, 0), Raised::Nothing);
+    assert!(!irq.expire(|| true));
 }
 
 #[test]
 fn rearming_finds_what_came_meanwhile() {
-    let irq = Irq::new(false);
-    assert!(irq.rearm(|| true));
-    assert!(!irq.raise(), "it has fired");
+    let (irq, mut nic) = lines(false);
+    assert!(irq.rearm(0, || true));
+    assert_eq!(raise(&irq, &mut nic, 0), Raised::Nothing, "it has fired");
 
-    assert!(!irq.rearm(|| false));
-    assert!(irq.raise());
+    assert!(!irq.rearm(0, || false));
+    assert_eq!(raise(&irq, &mut nic, 0), Raised::Fire);
 }
 
 #[test]
 fn rearming_leaves_it_to_an_interrupt_that_was_faster() {
-    let irq = Irq::new(false);
-    let poll_again = irq.rearm(|| {
-        assert!(irq.raise());
+    let (irq, mut nic) = lines(false);
+    let poll_again = irq.rearm(0, || {
+        assert_eq!(raise(&irq, &mut nic, 0), Raised::Fire);
         true
     });
     assert!(!poll_again);
+}
+
+#[test]
+fn frames_wait_for_the_time_to_come() {
+    let (irq, mut nic) = lines(false);
+    for round in 0..3 {
+        assert!(!irq.rearm(1000, || false), "round {round}");
+        assert_eq!(raise(&irq, &mut nic, 400), Raised::Timer(600));
+        assert_eq!(raise(&irq, &mut nic, 500), Raised::Nothing, "started");
+        assert!(irq.expire(|| true));
+        assert!(!irq.expire(|| true), "it has fired");
+    }
+    assert!(!irq.rearm(1000, || false));
+    assert!(!irq.expire(|| false), "a poll for nothing");
+    assert_eq!(raise(&irq, &mut nic, 1000), Raised::Fire, "after a pause");
+}
+
+#[test]
+fn many_frames_do_not_wait() {
+    let (irq, mut nic) = lines(false);
+    for _round in 0..3 {
+        assert!(!irq.rearm(1000, || false));
+        assert_eq!(raise(&irq, &mut nic, 1), Raised::Timer(999));
+        assert_eq!(raise(&irq, &mut nic, 2), Raised::Nothing);
+        assert_eq!(raise(&irq, &mut nic, 3), Raised::Nothing);
+        assert_eq!(raise(&irq, &mut nic, 4), Raised::Fire);
+    }
+    assert!(!irq.rearm(1000, || false));
+    let batch = irq.raise(&mut nic, 4, 4, || unreachable!("nobody asks for the time"));
+    assert_eq!(batch, Raised::Fire);
+}
+
+#[test]
+fn streams_wait_longer_than_single_frames() {
+    let mut adaptive = Adaptive::new();
+    let shortest = adaptive.next(1);
+    for _ in 0..20 {
+        adaptive.next(10);
+    }
+    let longest = adaptive.next(10);
+    assert!(longest > 4 * shortest);
+    assert_eq!(adaptive.next(64), longest, "just right");
+    assert_eq!(adaptive.next(2), longest);
+    assert!(adaptive.next(1000) < longest, "more than needed");
+    assert_eq!(adaptive.next(1), shortest, "a single one");
+    assert_eq!(adaptive.next(1000), shortest);
 }
 
 #[test]

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! High-resolution timers, as the moderation of an interrupt needs them: set anew again and again by
+//! who holds a lock, and doing one short thing in a hard interrupt.
+//!
+//! C header: [`include/linux/hrtimer.h`](srctree/include/linux/hrtimer.h)
+
+use crate::bindings;
+use core::pin::Pin;
+use kernel::{prelude::*, types::Opaque};
+
+/// What a timer does when its time has come.
+pub(crate) trait Expire: Send + Sync {
+    /// Hard interrupt context: short, and no lock that is taken elsewhere.
+    fn expired(&self, cx: &Context);
+}
+
+/// Proof that this is the hard interrupt of a timer.
+pub(crate) struct Context(());
+
+/// A timer (`struct hrtimer`) that can be started from anywhere. Dropping it waits until it does not run
+/// and keeps it from running again.
+///
+/// # Invariants
+///
+/// `timer` is initialised, with [`Self::callback`], and always inside the same `Timer<T>`.
+#[pin_data(PinnedDrop)]
+#[repr(C)]
+pub(crate) struct Timer<T: Expire> {
+    // First, so that a pointer to it is one to the whole.
+    #[pin]
+    timer: Opaque<bindings::hrtimer>,
+    target: T,
+}
+
+// SAFETY: The C object locks itself, and may be used by any thread.
+unsafe impl<T: Expire> Send for Timer<T> {}
+// SAFETY: As above; `T` is shared with the callback, and is `Sync`.
+unsafe impl<T: Expire> Sync for Timer<T> {}
+
+impl<T: Expire + 'static> Timer<T> {
+    /// A timer that is not running. Fails with `ENOMEM`.
+    pub(crate) fn new(target: T) -> Result<Pin<KBox<Self>>> {
+        KBox::pin_init(
+            pin_init!(Self {
+                timer <- Opaque::ffi_init(|slot: *mut bindings::hrtimer| {
+                    // SAFETY: The slot is ours and stays where it is.
+                    unsafe { bindings::oxnic_hrtimer_setup(slot, Some(Self::callback)) }
+                }),
+                target,
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// What the timer works on.
+    pub(crate) fn target(&self) -> &T {
+        &self.target
+    }
+
+    /// Makes the timer expire in `ns` nanoseconds (`hrtimer_start`), and not when it would have
+    /// otherwise. Not in its own [`Expire::expired`].
+    #[inline]
+    pub(crate) fn start(&self, ns: u64) {
+        // SAFETY: The timer is initialised and is cancelled before it goes.
+        unsafe { bindings::oxnic_hrtimer_start(self.timer.get(), ns) };
+    }
+
+    /// The C callback.
+    ///
+    /// # Safety
+    ///
+    /// Called by the kernel for a timer inside a `Timer<T>`, in hard interrupt context.
+    unsafe extern "C" fn callback(timer: *mut bindings::hrtimer) -> bindings::hrtimer_restart {
+        // SAFETY: The timer is the first field of a `Self`, which waits for this callback before it
+        // goes; only shared references to it exist.
+        let this = unsafe { &*timer.cast::<Self>() };
+        this.target.expired(&Context(()));
+        bindings::hrtimer_restart_HRTIMER_NORESTART
+    }
+}
+
+#[pinned_drop]
+impl<T: Expire> PinnedDrop for Timer<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: The timer is initialised. Who drops it is not its callback, which only borrows it.
+        unsafe { bindings::hrtimer_cancel(self.timer.get()) };
+    }
+}
