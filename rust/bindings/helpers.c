@@ -43,11 +43,6 @@ struct net_device *oxnic_alloc_etherdev_mqs(int sizeof_priv, const char *name,
 				txqs, rxqs);
 }
 
-void *oxnic_netdev_priv(const struct net_device *dev)
-{
-	return netdev_priv(dev);
-}
-
 void oxnic_dev_hold(struct net_device *dev)
 {
 	dev_hold(dev);
@@ -162,10 +157,6 @@ int oxnic_skb_copy(const struct sk_buff *skb, u8 *to)
 			*sum = CSUM_MANGLED_0;
 		return 0;
 	}
-	if (likely(!skb_is_nonlinear(skb))) {
-		memcpy(to, skb->data, skb->len);
-		return 0;
-	}
 	return skb_copy_bits(skb, 0, to, skb->len);
 }
 
@@ -190,27 +181,9 @@ int oxnic_skb_checksum(const struct sk_buff *skb, unsigned int *offset,
 	return 0;
 }
 
-/* Protocol and control information of the tag beside the skb, 0 without. */
-u32 oxnic_skb_vlan_tag(const struct sk_buff *skb)
-{
-	if (!skb_vlan_tag_present(skb))
-		return 0;
-	return (u32)ntohs(skb->vlan_proto) << 16 | skb_vlan_tag_get(skb);
-}
-
 void oxnic_skb_set_vlan_tag(struct sk_buff *skb, u16 proto, u16 tci)
 {
 	__vlan_hwaccel_put_tag(skb, htons(proto), tci);
-}
-
-u16 oxnic_skb_queue_mapping(const struct sk_buff *skb)
-{
-	return skb_get_queue_mapping(skb);
-}
-
-bool oxnic_skb_csum_is_good(const struct sk_buff *skb)
-{
-	return skb->ip_summed == CHECKSUM_PARTIAL;
 }
 
 void oxnic_skb_tx_timestamp(struct sk_buff *skb)

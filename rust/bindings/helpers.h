@@ -22,7 +22,6 @@ unsigned int oxnic_num_online_cpus(void);
 struct net_device *oxnic_alloc_etherdev_mqs(int sizeof_priv, const char *name,
 					    unsigned int txqs,
 					    unsigned int rxqs);
-void *oxnic_netdev_priv(const struct net_device *dev);
 void oxnic_dev_hold(struct net_device *dev);
 void oxnic_dev_put(struct net_device *dev);
 void oxnic_eth_hw_addr_random(struct net_device *dev);
@@ -47,10 +46,7 @@ void oxnic_napi_gro_receive(struct napi_struct *napi, struct sk_buff *skb);
 int oxnic_skb_copy(const struct sk_buff *skb, u8 *to);
 int oxnic_skb_checksum(const struct sk_buff *skb, unsigned int *offset,
 		       u8 *sum);
-u32 oxnic_skb_vlan_tag(const struct sk_buff *skb);
 void oxnic_skb_set_vlan_tag(struct sk_buff *skb, u16 proto, u16 tci);
-u16 oxnic_skb_queue_mapping(const struct sk_buff *skb);
-bool oxnic_skb_csum_is_good(const struct sk_buff *skb);
 void oxnic_skb_tx_timestamp(struct sk_buff *skb);
 void oxnic_skb_set_rx(struct sk_buff *skb, u32 hash, u32 hash_type,
 		      bool csum_good);

@@ -88,7 +88,7 @@ impl Port {
     }
 
     /// Which receive ring a frame goes to that starts with what `head` returns, and its hash; where
-    /// there is only one ring it is not computed for that, see [`RxInlet::hashes`].
+    /// there is only one ring it is not computed for that, see [`RxInlet::hash`].
     #[inline]
     pub(crate) fn steer<H: Deref<Target = [u8]>>(
         &self,

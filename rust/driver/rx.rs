@@ -18,7 +18,7 @@ use crate::{
         rtnl::Rtnl,
         skbuff::VlanTag,
         timer::{self, Expire, Timer},
-        xdp::{Buff, ProgSlot, RssType, RxHints, RxQueue},
+        xdp::{self, ProgSlot, RssType, RxHints, RxQueue, Workspace},
     },
     nic::{
         irq::{Adaptive, Irq, Moderation, Raised},
@@ -36,7 +36,10 @@ use core::{
 use kernel::{alloc::KVVec, prelude::*, sync::Arc};
 
 /// A descriptor ring of page_pool buffers.
-type DescRing = Ring<Buffer, KVVec<Slot<Buffer>>>;
+pub(super) type DescRing = Ring<Buffer, KVVec<Slot<Buffer>>>;
+
+/// A received frame that a poll works on.
+pub(super) type Buff<'w, 'q> = xdp::Buff<'w, 'q, Completion>;
 
 /// A refill is worth its cost from this many empty descriptors on.
 const REFILL_BATCH: u32 = 16;
@@ -85,8 +88,10 @@ pub(crate) struct RxInlet {
 pub(crate) struct Extras {
     /// When it was put on the wire.
     pub(crate) timestamp: bool,
-    /// The hash, where it is not needed to choose the ring.
+    /// Its hash.
     pub(crate) hash: bool,
+    /// Its hash, if that had to be computed anyway to choose the ring.
+    pub(crate) steering_hash: bool,
 }
 
 /// The moderation timer of a ring, and with it what an interrupt takes.
@@ -114,13 +119,13 @@ impl RxInlet {
         }
     }
 
-    /// The hash of a frame, if it was computed to find the ring or if somebody may ask for it.
+    /// The hash that goes along with a frame, which was computed if it was needed to choose the ring.
     #[inline]
     pub(crate) fn hash(&self, hash: Option<Hash>, compute: impl FnOnce() -> Hash) -> Hash {
         match hash {
-            Some(hash) => hash,
+            Some(hash) if self.extras.steering_hash => hash,
             None if self.extras.hash => compute(),
-            None => Hash::NONE,
+            _ => Hash::NONE,
         }
     }
 
@@ -248,7 +253,6 @@ impl ReadyRing {
             RxPoll {
                 descriptors,
                 size,
-                spare: KVVec::with_capacity(size as usize, GFP_KERNEL)?,
                 queue,
                 line,
                 moderation: Adaptive::new(),
@@ -262,6 +266,7 @@ impl ReadyRing {
         if !napi.prepare(|setup| poll.post_all(setup))? {
             return Err(ENOMEM);
         }
+        poll.descriptors.doorbell();
         Ok(Self {
             running: RunningRing {
                 ring: ring.clone(),
@@ -313,8 +318,6 @@ impl RunningRing {
 pub(crate) struct RxPoll {
     descriptors: DriverSide<Arc<DescRing>>,
     size: u32,
-    /// Buffers of frames that went no further, to be posted again: without a detour to the pool.
-    spare: KVVec<Buffer>,
     queue: Pin<KBox<RxQueue>>,
     line: Arc<IrqLine>,
     moderation: Adaptive,
@@ -356,19 +359,19 @@ impl RxPoll {
         let queue = &*self.queue;
         let dev = queue.device();
         let prog = self.ring.xdp_prog.read_once(cx);
-        let rx_hash = dev.has_feature(feature::RXHASH);
+        let mut workspace = Workspace::new(queue, Completion::default());
         let mut received = Received {
             cx,
             dev,
             ring: &self.ring,
-            spare: &mut self.spare,
+            descriptors: &mut self.descriptors,
             trace: Trace::new(dev, &self.port),
             rx_csum: dev.has_feature(feature::RXCSUM),
             tx: TxBatch::new(&self.peer),
         };
         let (mut frames, mut bytes) = (0, 0);
         while frames < budget {
-            let Some((buffer, completion)) = self.descriptors.take() else {
+            let Some((buffer, completion)) = received.descriptors.take() else {
                 break;
             };
             frames += 1;
@@ -376,15 +379,14 @@ impl RxPoll {
             if completion.vlan.is_some() {
                 bytes += TAG_LEN as u64;
             }
-            let mut buff = Buff::new(queue, buffer, completion.len, hints(&completion, rx_hash));
+            let mut buff = workspace.load(buffer, completion.len, completion);
             if !completion.status.contains(Status::END_OF_PACKET) {
-                bytes += add_frags(&mut self.descriptors, &mut buff);
+                bytes += add_frags(received.descriptors, &mut buff);
                 self.ring.stats.multi_buffer.add(1);
             }
-            let csum_good = completion.status.contains(Status::CHECKSUM_GOOD);
             match prog {
-                Some(prog) => received.run_xdp(prog, buff, csum_good),
-                None => received.pass_without_program(buff, csum_good),
+                Some(prog) => received.run_xdp(prog, buff),
+                None => received.pass_without_program(buff),
             }
         }
         received.finish(prog);
@@ -393,13 +395,11 @@ impl RxPoll {
         frames
     }
 
-    /// Posts buffers if that is worth it, and lets senders go on that waited for some. Returns
-    /// `false` if there was not enough memory.
+    /// Posts buffers if that is worth it, shows the NIC all that were posted in this poll, and lets
+    /// senders go on that waited for some. Returns `false` if there was not enough memory.
     fn refill(&mut self, cx: &napi::Context<'_>) -> bool {
-        if self.descriptors.unused() < REFILL_BATCH {
-            return true;
-        }
-        let complete = self.post_all(cx);
+        let complete = self.descriptors.unused() < REFILL_BATCH || self.post_all(cx);
+        self.descriptors.doorbell();
         self.peer.wake(self.ring.waiters.take(), cx);
         complete
     }
@@ -408,8 +408,7 @@ impl RxPoll {
     fn post_all(&mut self, cx: &impl napi::Owner) -> bool {
         let mut complete = true;
         while self.descriptors.unused() != 0 {
-            let spare = self.spare.pop();
-            let Some(buffer) = spare.or_else(|| self.queue.as_mut().alloc(cx)) else {
+            let Some(buffer) = self.queue.as_mut().alloc(cx) else {
                 self.ring.stats.buf_alloc_fail.add(1);
                 complete = false;
                 break;
@@ -417,7 +416,6 @@ impl RxPoll {
             // There was an empty descriptor.
             let _ = self.descriptors.post(buffer);
         }
-        self.descriptors.doorbell();
         complete
     }
 
@@ -427,11 +425,9 @@ impl RxPoll {
         let Self {
             mut descriptors,
             queue,
-            spare,
             ring,
             ..
         } = self;
-        drop(spare);
         while let Some((_, completion)) = descriptors.take() {
             if completion.status.contains(Status::END_OF_PACKET) {
                 ring.stats.down.add(1);
@@ -442,32 +438,31 @@ impl RxPoll {
     }
 }
 
-/// What the NIC has found out about a frame; its hash only if `rx_hash`.
-#[inline]
-fn hints(completion: &Completion, rx_hash: bool) -> RxHints {
-    RxHints {
-        timestamp: completion.timestamp,
-        hash: completion.rss_hash,
-        rss_type: match completion.hash_type {
-            _ if !rx_hash => RssType::None,
-            HashType::None => RssType::None,
-            HashType::Ipv4 => RssType::Ipv4,
-            HashType::Ipv6 => RssType::Ipv6,
-            HashType::TcpIpv4 => RssType::TcpIpv4,
-            HashType::UdpIpv4 => RssType::UdpIpv4,
-            HashType::TcpIpv6 => RssType::TcpIpv6,
-            HashType::UdpIpv6 => RssType::UdpIpv6,
-        },
-        vlan: completion.vlan.map(|tag| VlanTag {
-            protocol: tag.protocol.ethertype(),
-            tci: tag.tci,
-        }),
+impl xdp::Descriptor for Completion {
+    fn hints(&self) -> RxHints {
+        RxHints {
+            timestamp: self.timestamp,
+            hash: self.rss_hash,
+            rss_type: match self.hash_type {
+                HashType::None => RssType::None,
+                HashType::Ipv4 => RssType::Ipv4,
+                HashType::Ipv6 => RssType::Ipv6,
+                HashType::TcpIpv4 => RssType::TcpIpv4,
+                HashType::UdpIpv4 => RssType::UdpIpv4,
+                HashType::TcpIpv6 => RssType::TcpIpv6,
+                HashType::UdpIpv6 => RssType::UdpIpv6,
+            },
+            vlan: self.vlan.map(|tag| VlanTag {
+                protocol: tag.protocol.ethertype(),
+                tci: tag.tci,
+            }),
+        }
     }
 }
 
 /// Takes the buffers of a frame that come after its first. Returns how many bytes are in them.
 #[cold]
-fn add_frags(descriptors: &mut DriverSide<Arc<DescRing>>, buff: &mut Buff<'_>) -> u64 {
+fn add_frags(descriptors: &mut DriverSide<Arc<DescRing>>, buff: &mut Buff<'_, '_>) -> u64 {
     let mut bytes = 0;
     // The NIC publishes whole frames.
     while let Some((buffer, completion)) = descriptors.take() {

@@ -9,7 +9,7 @@ use crate::{
     net::{
         device::Device,
         ethtool::msg,
-        xdp::{Buff, ProgRef, Target, Verdict},
+        xdp::{Pages, ProgRef, Target, Verdict},
     },
     netdev_info,
 };
@@ -46,10 +46,10 @@ impl<'a> Trace<'a> {
         self.level & msg::RX_STATUS != 0
     }
 
-    /// Whether the start of each frame is printed.
+    /// Whether anything about each frame is printed.
     #[inline]
-    pub(super) fn pktdata(&self) -> bool {
-        self.level & msg::PKTDATA != 0
+    pub(super) fn frames(&self) -> bool {
+        self.level & (msg::RX_STATUS | msg::PKTDATA) != 0
     }
 
     /// Whether each batch of redirected frames is printed.
@@ -61,6 +61,9 @@ impl<'a> Trace<'a> {
     /// A program ran on a frame of this size.
     #[cold]
     pub(super) fn verdict(&self, ring: u16, prog: ProgRef<'_>, size: Size, verdict: Verdict) {
+        if !self.rx_status() {
+            return;
+        }
         netdev_info!(
             self.dev,
             "rx_ring[{}]: READ_ONCE: {}; bpf_prog_run_xdp({}) = {}\n",
@@ -74,6 +77,9 @@ impl<'a> Trace<'a> {
     /// A frame of this size arrived and there is no program.
     #[cold]
     pub(super) fn no_program(&self, ring: u16, size: Size) {
+        if !self.rx_status() {
+            return;
+        }
         netdev_info!(
             self.dev,
             "rx_ring[{}]: READ_ONCE: {}; napi_gro_receive({})\n",
@@ -97,6 +103,9 @@ impl<'a> Trace<'a> {
     /// A frame was redirected to `target`, or could not be.
     #[cold]
     pub(super) fn redirect(&self, ring: u16, target: &Target, failed: Option<Error>) {
+        if !self.rx_status() {
+            return;
+        }
         match failed {
             None => netdev_info!(self.dev, "rx_ring[{ring}]: xdp_do_redirect: {target}\n"),
             Some(error) => netdev_info!(
@@ -118,7 +127,11 @@ impl<'a> Trace<'a> {
 
     /// The first bytes of a frame.
     #[cold]
-    pub(super) fn frame(&self, ring: u16, frame: &[u8]) {
+    pub(super) fn frame(&self, ring: u16, frame: &Pages) {
+        if self.level & msg::PKTDATA == 0 {
+            return;
+        }
+        let frame = frame.data();
         let shown = frame.get(..DUMP_LEN).unwrap_or(frame);
         for (line, bytes) in shown.chunks(DUMP_LINE).enumerate() {
             netdev_info!(
@@ -156,10 +169,10 @@ pub(super) struct Size {
 }
 
 impl Size {
-    pub(super) fn of(buff: &Buff<'_>) -> Self {
+    pub(super) fn of(frame: &Pages) -> Self {
         Self {
-            bytes: buff.len(),
-            buffers: buff.buffers(),
+            bytes: frame.len(),
+            buffers: frame.buffers(),
         }
     }
 }

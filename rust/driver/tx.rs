@@ -4,7 +4,7 @@
 
 use super::{
     port::Port,
-    rx::{RxInlet, RxRing},
+    rx::{DescRing, RxInlet, RxRing},
     stats::TxStats,
     trace::Trace,
     vsi::Vsi,
@@ -14,17 +14,17 @@ use crate::{
         bh,
         device::{Device, Xmit},
         napi,
-        page_pool::Buffer,
         skbuff::SkBuff,
-        xdp::{self, Buff, Frames},
+        xdp::{self, Frames, Pages},
     },
     nic::{
+        ring::DriverSide,
         rss,
         vlan::{Protocol, Tag},
         wire::{Checksum, Frame, Head, Malformed, Patch, Refused, MIN_LEN},
     },
 };
-use kernel::{alloc::KVVec, prelude::*};
+use kernel::{prelude::*, sync::Arc};
 
 impl Frame for SkBuff {
     #[inline]
@@ -35,7 +35,7 @@ impl Frame for SkBuff {
     #[inline]
     fn head(&self) -> Head<'_> {
         let linear = SkBuff::head(self);
-        if linear.len() >= rss::HEADERS_LEN || linear.len() == self.len() {
+        if linear.len() == self.len() || rss::is_enough(linear) {
             return Head::Linear(linear);
         }
         let mut bytes = [0; rss::HEADERS_LEN];
@@ -43,6 +43,11 @@ impl Frame for SkBuff {
         // If it cannot be read it cannot be sent either.
         let _ = self.copy_part(0, bytes.get_mut(..len).unwrap_or_default());
         Head::Copied(bytes, len)
+    }
+
+    #[inline]
+    fn start(&self) -> &[u8] {
+        SkBuff::head(self)
     }
 
     #[inline]
@@ -91,8 +96,16 @@ macro_rules! xdp_frame {
             }
 
             #[inline]
+            fn start(&self) -> &[u8] {
+                self.data()
+            }
+
+            #[inline]
             fn copy_to(&self, to: &mut [u8]) -> Result<Checksum, Malformed> {
-                self.copy_part(0, to)?;
+                match self.data() {
+                    all if all.len() == to.len() => to.copy_from_slice(all),
+                    _ => self.copy_part(0, to)?,
+                }
                 Ok(Checksum::Unknown)
             }
 
@@ -108,7 +121,7 @@ macro_rules! xdp_frame {
     };
 }
 
-xdp_frame!(Buff<'_>);
+xdp_frame!(Pages);
 xdp_frame!(xdp::Frame);
 
 /// What became of a frame on its way into the peer's ring.
@@ -224,7 +237,7 @@ const BATCH: usize = 16;
 pub(super) struct TxBatch<'a> {
     peer: &'a Port,
     /// Made when the first frame comes: most polls send none.
-    frames: Option<[Option<Buff<'a>>; BATCH]>,
+    frames: Option<[Option<Pages>; BATCH]>,
     len: usize,
 }
 
@@ -260,10 +273,10 @@ impl<'a> TxBatch<'a> {
 
     /// Adds a frame. A full batch has to be flushed first; else the frame is lost.
     #[inline]
-    pub(super) fn push(&mut self, buff: Buff<'a>) {
+    pub(super) fn push(&mut self, frame: Pages) {
         let frames = self.frames.get_or_insert_with(|| [const { None }; BATCH]);
         if let Some(slot) = frames.get_mut(self.len) {
-            *slot = Some(buff);
+            *slot = Some(frame);
             self.len += 1;
         }
     }
@@ -274,22 +287,26 @@ impl<'a> TxBatch<'a> {
         self.len == BATCH
     }
 
-    /// Sends all frames, and leaves their buffers in `spare`.
+    /// Sends all frames, and posts their buffers again.
     #[inline]
-    pub(super) fn flush(&mut self, cx: &napi::Context<'_>, spare: &mut KVVec<Buffer>) -> Sent {
+    pub(super) fn flush(
+        &mut self,
+        cx: &napi::Context<'_>,
+        descriptors: &mut DriverSide<Arc<DescRing>>,
+    ) -> Sent {
         let mut sent = Sent::default();
         let len = core::mem::take(&mut self.len);
         let Some(frames) = self.frames.as_mut().and_then(|all| all.get_mut(..len)) else {
             return sent;
         };
         let mut burst = Burst::new(self.peer, cx, true);
-        for buff in frames.iter_mut().filter_map(Option::take) {
-            match burst.put(&buff) {
+        for frame in frames.iter_mut().filter_map(Option::take) {
+            match burst.put(&frame) {
                 Ok(len) => sent.add(len),
                 Err(_) => sent.lost += 1,
             }
-            // As in `Received::recycle`.
-            let _ = spare.push_within_capacity(buff.into_buffer(cx));
+            // There is an empty descriptor for each frame that was taken.
+            let _ = descriptors.post(frame.into_buffer(cx));
         }
         sent
     }

@@ -60,13 +60,15 @@ pub(super) fn max_mtu(prog: Option<&Prog>) -> u32 {
     }
 }
 
-/// What the receive unit has to find out for this program: the time only if it may ask for it, the
-/// hash unless only the program would see it.
-pub(super) fn extras(prog: Option<&Prog>) -> Extras {
+/// What the receive unit has to find out for this program and with these features: the time only if
+/// the program may ask for it, the hash unless only the program would see it.
+pub(super) fn extras(prog: Option<&Prog>, features: u64) -> Extras {
     let dev_bound = prog.is_some_and(Prog::is_dev_bound);
+    let rx_hash = features & feature::RXHASH != 0;
     Extras {
         timestamp: dev_bound,
-        hash: dev_bound || prog.is_none(),
+        hash: rx_hash && (dev_bound || prog.is_none()),
+        steering_hash: rx_hash,
     }
 }
 
@@ -124,10 +126,13 @@ impl Vsi {
     }
 
     /// Makes the receive unit do so from the next frame on.
-    fn set_settings(&self, mtu: u32, features: u64) {
+    fn set_settings(&self, mtu: u32, features: u64, rtnl: &Rtnl) {
         let settings = Self::settings(mtu, features);
-        self.port
-            .set_inlets(|inlet| *inlet.wire.settings() = settings);
+        let extras = extras(self.xdp_prog.get(rtnl).as_deref(), features);
+        self.port.set_inlets(|inlet| {
+            *inlet.wire.settings() = settings;
+            inlet.extras = extras;
+        });
     }
 }
 
@@ -143,7 +148,7 @@ impl device::Ops for Vsi {
             ready.push(ring, GFP_KERNEL)?;
         }
         let settings = Self::settings(dev.mtu(), dev.features());
-        let extras = extras(self.xdp_prog.get(rtnl).as_deref());
+        let extras = extras(self.xdp_prog.get(rtnl).as_deref(), dev.features());
         for ring in ready {
             let ring = ring.run(settings, extras, rtnl);
             // There is room for it.
@@ -213,13 +218,13 @@ impl device::Ops for Vsi {
         }
     }
 
-    fn change_mtu(&self, dev: &Device, mtu: u32, _rtnl: &Rtnl) -> Result {
-        self.set_settings(mtu, dev.features());
+    fn change_mtu(&self, dev: &Device, mtu: u32, rtnl: &Rtnl) -> Result {
+        self.set_settings(mtu, dev.features(), rtnl);
         Ok(())
     }
 
-    fn set_features(&self, dev: &Device, features: u64, _rtnl: &Rtnl) -> Result {
-        self.set_settings(dev.mtu(), features);
+    fn set_features(&self, dev: &Device, features: u64, rtnl: &Rtnl) -> Result {
+        self.set_settings(dev.mtu(), features, rtnl);
         Ok(())
     }
 

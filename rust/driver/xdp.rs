@@ -6,7 +6,7 @@
 //! to every ring. Data path: [`Received::run_xdp`] runs it on a frame and does what it decides.
 
 use super::{
-    rx::RxRing,
+    rx::{Buff, DescRing, RxRing},
     trace::{program, Size, Trace},
     tx::TxBatch,
     vsi::{self, Vsi},
@@ -15,13 +15,21 @@ use crate::{
     net::{
         device::Device,
         napi,
-        page_pool::Buffer,
         rtnl::{ExtAck, Rtnl},
-        xdp::{self, Buff, Command, Prog, ProgRef, Target, Verdict},
+        skbuff::HashType,
+        xdp::{self, Command, Descriptor, Prog, ProgRef, Target, Verdict},
     },
     netdev_info,
+    nic::{
+        ring::{DriverSide, Status},
+        rss,
+    },
 };
-use kernel::{alloc::KVVec, prelude::*, str::BStr, sync::aref::ARef};
+use kernel::{
+    prelude::*,
+    str::BStr,
+    sync::{aref::ARef, Arc},
+};
 
 impl Vsi {
     /// `ndo_bpf`: a command of the XDP control path.
@@ -60,7 +68,7 @@ impl Vsi {
             return Err(EOPNOTSUPP);
         }
         dev.set_max_mtu(max_mtu, rtnl);
-        let extras = vsi::extras(new);
+        let extras = vsi::extras(new, dev.features());
         self.port.set_inlets(|inlet| inlet.extras = extras);
         if trace.drv() {
             match new {
@@ -108,8 +116,9 @@ pub(super) struct Received<'a> {
     pub(super) cx: &'a napi::Context<'a>,
     pub(super) dev: &'a Device,
     pub(super) ring: &'a RxRing,
-    /// Where the buffers go of frames that go no further.
-    pub(super) spare: &'a mut KVVec<Buffer>,
+    /// Where frames come from, and where their buffers go if they go no further: back to where they
+    /// came from, without a detour to the pool.
+    pub(super) descriptors: &'a mut DriverSide<Arc<DescRing>>,
     pub(super) trace: Trace<'a>,
     /// Whether skbs are told that their checksum is good.
     pub(super) rx_csum: bool,
@@ -117,16 +126,13 @@ pub(super) struct Received<'a> {
     pub(super) tx: TxBatch<'a>,
 }
 
-impl<'a> Received<'a> {
+impl Received<'_> {
     /// Runs `prog` on a frame and does what it decides.
     #[inline]
-    pub(super) fn run_xdp(&mut self, prog: ProgRef<'_>, mut buff: Buff<'a>, csum_good: bool) {
+    pub(super) fn run_xdp(&mut self, prog: ProgRef<'_>, mut buff: Buff<'_, '_>) {
         let stats = &self.ring.stats;
-        if self.trace.pktdata() {
-            self.trace.frame(self.ring.index, buff.data());
-        }
-
-        let verdict = if self.trace.rx_status() {
+        let verdict = if self.trace.frames() {
+            self.trace.frame(self.ring.index, &buff);
             let size = Size::of(&buff);
             let verdict = prog.run(&mut buff, self.cx);
             self.trace.verdict(self.ring.index, prog, size, verdict);
@@ -138,20 +144,20 @@ impl<'a> Received<'a> {
         match verdict {
             Verdict::Pass => {
                 stats.xdp_pass.add(1);
-                self.pass(buff, csum_good);
+                self.pass(buff);
             }
             Verdict::Drop => {
                 stats.xdp_drop.add(1);
                 self.recycle(buff);
             }
             Verdict::Tx => {
-                self.tx.push(buff);
+                self.tx.push(buff.detach());
                 if self.tx.is_full() {
                     self.flush_tx(prog);
                 }
             }
             Verdict::Redirect => {
-                let traced = self.trace.rx_status().then(|| Target::of_last(self.cx));
+                let traced = self.trace.frames().then(|| Target::of_last(self.cx));
                 let result = buff.redirect(prog, self.cx);
                 if let Some(target) = traced {
                     let failed = result.as_ref().err().map(|&(_, error)| error);
@@ -179,14 +185,12 @@ impl<'a> Received<'a> {
 
     /// A frame that no program saw goes to the stack.
     #[inline]
-    pub(super) fn pass_without_program(&mut self, buff: Buff<'_>, csum_good: bool) {
-        if self.trace.pktdata() {
-            self.trace.frame(self.ring.index, buff.data());
-        }
-        if self.trace.rx_status() {
+    pub(super) fn pass_without_program(&mut self, buff: Buff<'_, '_>) {
+        if self.trace.frames() {
+            self.trace.frame(self.ring.index, &buff);
             self.trace.no_program(self.ring.index, Size::of(&buff));
         }
-        self.pass(buff, csum_good);
+        self.pass(buff);
     }
 
     /// Ends the poll's batch: what is to be sent goes out.
@@ -198,15 +202,20 @@ impl<'a> Received<'a> {
 
     /// Builds an skb around the frame and hands it to the stack.
     #[inline]
-    fn pass(&self, buff: Buff<'_>, csum_good: bool) {
-        let hints = *buff.hints();
+    fn pass(&self, buff: Buff<'_, '_>) {
+        let descriptor = *buff.descriptor();
         let Some(mut skb) = buff.into_skb(self.cx) else {
             self.ring.stats.skb_alloc_fail.add(1);
             return;
         };
-        let csum_good = self.rx_csum && csum_good;
-        skb.set_received(hints.hash, hints.rss_type.for_skb(), csum_good);
-        if let Some(tag) = hints.vlan {
+        let hash_type = match descriptor.hash_type {
+            rss::HashType::None => HashType::None,
+            with_ports if with_ports.has_ports() => HashType::L4,
+            _ => HashType::L3,
+        };
+        let csum_good = self.rx_csum && descriptor.status.contains(Status::CHECKSUM_GOOD);
+        skb.set_received(descriptor.rss_hash, hash_type, csum_good);
+        if let Some(tag) = descriptor.hints().vlan {
             skb.set_vlan_tag(tag);
         }
         self.cx.gro_receive(skb);
@@ -214,7 +223,7 @@ impl<'a> Received<'a> {
 
     /// Sends what XDP_TX has collected.
     fn flush_tx(&mut self, prog: ProgRef<'_>) {
-        let sent = self.tx.flush(self.cx, self.spare);
+        let sent = self.tx.flush(self.cx, self.descriptors);
         let stats = &self.ring.stats;
         stats.xdp_tx.add(sent.frames);
         stats.xdp_tx_bytes.add(sent.bytes);
@@ -231,16 +240,15 @@ impl<'a> Received<'a> {
 
     /// Drops a frame that a program failed on.
     #[cold]
-    fn exception(&mut self, prog: ProgRef<'_>, verdict: Verdict, buff: Buff<'_>) {
+    fn exception(&mut self, prog: ProgRef<'_>, verdict: Verdict, buff: Buff<'_, '_>) {
         xdp::trace_exception(self.dev, prog, verdict);
         self.recycle(buff);
     }
 
-    /// Keeps the buffer of a frame that goes no further.
+    /// Posts the buffer of a frame that goes no further again.
     #[inline]
-    fn recycle(&mut self, buff: Buff<'_>) {
-        let buffer = buff.into_buffer(self.cx);
-        // There is room for every buffer of the ring; if there was none it would go to the pool.
-        let _ = self.spare.push_within_capacity(buffer);
+    fn recycle(&mut self, buff: Buff<'_, '_>) {
+        // There is an empty descriptor, the one that the frame was in.
+        let _ = self.descriptors.post(buff.into_buffer(self.cx));
     }
 }

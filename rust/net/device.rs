@@ -350,9 +350,21 @@ pub(super) struct Private<T> {
 /// # Safety
 ///
 /// `dev` must be a device of `Allocated<T>`, and not freed during `'a`.
+#[inline]
 pub(super) unsafe fn private<'a, T>(dev: *mut bindings::net_device) -> &'a Private<T> {
     // SAFETY: `Allocated::new` put this pointer there, and it is freed only with the device.
-    unsafe { &**bindings::oxnic_netdev_priv(dev).cast::<*const Private<T>>() }
+    unsafe { &**netdev_priv(dev).cast::<*const Private<T>>() }
+}
+
+/// The driver's part of the allocation of a device (`netdev_priv`).
+///
+/// # Safety
+///
+/// `dev` must be a device.
+#[inline]
+unsafe fn netdev_priv(dev: *mut bindings::net_device) -> *mut u8 {
+    // SAFETY: The caller's promise.
+    unsafe { (&raw mut (*dev).priv_).cast() }
 }
 
 /// A device that the kernel does not know yet. Dropping it frees it.
@@ -408,7 +420,7 @@ impl<T: Ops> Allocated<T> {
         // INVARIANT: The room was asked for above; the box is owned by this pointer now.
         // SAFETY: As above; the device is not known to anybody else yet.
         unsafe {
-            bindings::oxnic_netdev_priv(dev.as_ptr())
+            netdev_priv(dev.as_ptr())
                 .cast::<*mut Private<T>>()
                 .write(private);
             let raw = &mut *dev.as_ptr();
@@ -451,7 +463,7 @@ impl<T: Ops> Drop for Allocated<T> {
         // SAFETY: No callback runs: the device was never registered or has been unregistered, so
         // this was the last user of the driver's data and of the device.
         unsafe {
-            let private = bindings::oxnic_netdev_priv(self.dev.as_ptr());
+            let private = netdev_priv(self.dev.as_ptr());
             drop(KBox::from_raw(private.cast::<*mut Private<T>>().read()));
             bindings::free_netdev(self.dev.as_ptr());
         }

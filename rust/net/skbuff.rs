@@ -95,6 +95,11 @@ impl SkBuff {
         if to.len() < self.len() {
             return Err(EMSGSIZE);
         }
+        let linear = self.head();
+        if linear.len() == self.len() && !self.csum_is_good() {
+            to[..linear.len()].copy_from_slice(linear);
+            return Ok(());
+        }
         // SAFETY: The skb is valid and fits.
         to_result(unsafe { bindings::oxnic_skb_copy(self.as_ptr(), to.as_mut_ptr()) })
     }
@@ -115,14 +120,20 @@ impl SkBuff {
         Ok(Some((offset as usize, sum)))
     }
 
+    fn headers(&self) -> &bindings::sk_buff__bindgen_ty_4__bindgen_ty_2 {
+        // SAFETY: The skb is valid. Both arms of the union are the same fields.
+        unsafe { (*self.as_ptr()).__bindgen_anon_4.headers.as_ref() }
+    }
+
     /// The VLAN tag that the device is to put into the frame (`skb_vlan_tag_present`).
     #[inline]
     pub(crate) fn vlan_tag(&self) -> Option<VlanTag> {
-        // SAFETY: The skb is valid; the tag's fields are integers, and zero without a tag.
-        let tag = unsafe { bindings::oxnic_skb_vlan_tag(self.as_ptr()) };
-        (tag != 0).then_some(VlanTag {
-            protocol: (tag >> 16) as u16,
-            tci: tag as u16,
+        let vlan = &self.headers().__bindgen_anon_2;
+        // SAFETY: Both arms of the union are plain integers.
+        let (all, tag) = unsafe { (vlan.vlan_all, vlan.__bindgen_anon_1) };
+        (all != 0).then_some(VlanTag {
+            protocol: u16::from_be(tag.vlan_proto),
+            tci: tag.vlan_tci,
         })
     }
 
@@ -137,22 +148,25 @@ impl SkBuff {
     /// fills it in (`CHECKSUM_PARTIAL`).
     #[inline]
     pub(crate) fn csum_is_good(&self) -> bool {
-        // SAFETY: The skb is valid.
-        unsafe { bindings::oxnic_skb_csum_is_good(self.as_ptr()) }
+        self.headers().ip_summed() == bindings::CHECKSUM_PARTIAL as u8
     }
 
     /// The transmit queue that the stack has chosen (`skb_get_queue_mapping`).
     #[inline]
     pub(crate) fn queue_mapping(&self) -> u16 {
         // SAFETY: The skb is valid.
-        unsafe { bindings::oxnic_skb_queue_mapping(self.as_ptr()) }
+        unsafe { (*self.as_ptr()).queue_mapping }
     }
 
     /// Tells whoever asked for it when the frame was sent (`skb_tx_timestamp`).
     #[inline]
     pub(crate) fn tx_timestamp(&self) {
-        // SAFETY: The skb is valid and has not been freed.
-        unsafe { bindings::oxnic_skb_tx_timestamp(self.as_ptr()) };
+        // SAFETY: The skb is valid and has not been freed. Only a socket can have asked.
+        unsafe {
+            if !(*self.as_ptr()).sk.is_null() {
+                bindings::oxnic_skb_tx_timestamp(self.as_ptr());
+            }
+        }
     }
 
     /// Notes what the device found out about a received frame: its flow hash (`skb_set_hash`), and

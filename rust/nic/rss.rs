@@ -126,6 +126,24 @@ pub fn flow(frame: &[u8]) -> Option<Flow<'_>> {
     }
 }
 
+/// Whether these first bytes of a frame are all that [`flow`] looks at, in the usual cases: without
+/// tags, and with an IPv4 header of whatever length.
+#[inline]
+pub fn is_enough(head: &[u8]) -> bool {
+    if head.len() >= HEADERS_LEN {
+        return true;
+    }
+    let Some((&[.., type0, type1], rest)) = head.split_first_chunk::<14>() else {
+        return false;
+    };
+    let header = match (u16::from_be_bytes([type0, type1]), rest) {
+        (ETH_P_IP, [first, ..]) => usize::from(first & 0xf) * 4,
+        (ETH_P_IPV6, _) => 40,
+        _ => return false,
+    };
+    rest.len() >= header + 4
+}
+
 #[inline]
 fn ipv4(packet: &[u8]) -> Option<Flow<'_>> {
     let (header, _) = packet.split_first_chunk::<20>()?;

@@ -8,7 +8,7 @@ use super::{
     ring::{Completion, NicSide, Status},
     rss::{self, Hash},
     storage::Handle,
-    vlan::{Strip, Tag, TAG_LEN, TAG_OFFSET},
+    vlan::{Protocol, Strip, Tag, TAG_LEN, TAG_OFFSET},
 };
 
 /// Length of an Ethernet header in bytes (`ETH_HLEN`), and of the shortest frame there is.
@@ -27,6 +27,9 @@ pub trait Frame {
     /// The first bytes, from the Ethernet header on: as many as are at hand in one piece, but
     /// [`rss::HEADERS_LEN`] if the frame is that long. With fewer it may miss its queue.
     fn head(&self) -> Head<'_>;
+
+    /// As many of the first bytes as are in one piece, the Ethernet header at least.
+    fn start(&self) -> &[u8];
 
     /// The tag that the hardware is to put in.
     #[inline]
@@ -191,15 +194,64 @@ where
         timestamp: Option<NonZeroU64>,
     ) -> Result<u32, Refused> {
         let len = frame.len();
+        let stored = len.max(MIN_LEN);
+        let completion = Completion {
+            len: stored as u32,
+            rss_hash: hash.value,
+            vlan: None,
+            hash_type: hash.kind,
+            status: Status::none(),
+            timestamp,
+        };
+        if stored > H::Buffer::ROOM.min(self.settings.max_len) || self.is_edited(frame) {
+            return self.put_edited(frame, completion);
+        }
+        if len < HEADER_LEN {
+            return Err(Refused::Malformed);
+        }
+        let mut slot = self.nic.next_buffer().ok_or(Refused::NoBuffer)?;
+        let room = slot.buffer().room().get_mut(..stored);
+        let parts = room.and_then(|room| room.split_at_mut_checked(len));
+        let (bytes, padding) = parts.ok_or(Refused::Oversize)?;
+
+        let checksum = frame.copy_to(bytes)?;
+        if !padding.is_empty() {
+            padding.fill(0);
+        }
+        slot.complete(Completion {
+            status: checksum.status().with(Status::END_OF_PACKET),
+            ..completion
+        });
+        Ok(stored as u32)
+    }
+
+    /// Whether the frame has a tag beside it, or one in it that may have to be taken out.
+    #[inline]
+    fn is_edited(&self, frame: &impl Frame) -> bool {
+        if frame.tag().is_some() {
+            return true;
+        }
+        if self.settings.strip == Strip::default() {
+            return false;
+        }
+        match frame.start().get(TAG_OFFSET..TAG_OFFSET + 2) {
+            Some(&[type0, type1]) => {
+                Protocol::from_ethertype(u16::from_be_bytes([type0, type1])).is_some()
+            }
+            _ => false,
+        }
+    }
+
+    /// Puts a frame that needs more than one buffer, or whose tag is put in or taken out, or that is
+    /// too long.
+    #[cold]
+    fn put_edited(&mut self, frame: &impl Frame, completion: Completion) -> Result<u32, Refused> {
+        let len = frame.len();
         if len < HEADER_LEN {
             return Err(Refused::Malformed);
         }
         let tag = frame.tag();
-        let outermost = match tag {
-            None if self.settings.strip == Strip::default() => None,
-            None => Tag::of(&frame.head()),
-            some => some,
-        };
+        let outermost = tag.or_else(|| Tag::of(&frame.head()));
         let stripped = outermost.filter(|tag| self.settings.strip.takes(tag.protocol));
         let put = Put {
             edit: match (tag, stripped) {
@@ -209,26 +261,18 @@ where
             },
             wire_len: (len + tag.map_or(0, |_| TAG_LEN)).max(MIN_LEN),
             completion: Completion {
-                len: 0,
-                rss_hash: hash.value,
                 vlan: stripped,
-                hash_type: hash.kind,
-                status: Status::none(),
-                timestamp,
+                ..completion
             },
         };
         if put.wire_len > self.settings.max_len.max(MIN_LEN) {
             return Err(Refused::Oversize);
         }
         let wire_len = u32::try_from(put.wire_len).map_err(|_| Refused::Oversize)?;
-        if matches!(put.edit, Edit::None) && put.wire_len <= H::Buffer::ROOM {
-            self.put_whole(frame, put)?;
-        } else {
-            let mark = self.nic.mark();
-            if let Err(refused) = self.put_parts(frame, put) {
-                self.nic.rewind(mark);
-                return Err(refused);
-            }
+        let mark = self.nic.mark();
+        if let Err(refused) = self.put_parts(frame, put) {
+            self.nic.rewind(mark);
+            return Err(refused);
         }
         Ok(wire_len)
     }
@@ -240,27 +284,7 @@ where
         self.nic.publish()
     }
 
-    /// Puts a frame as it is into one buffer.
-    #[inline]
-    fn put_whole(&mut self, frame: &impl Frame, put: Put) -> Result<(), Refused> {
-        let mut slot = self.nic.next_buffer().ok_or(Refused::NoBuffer)?;
-        let stored = put.stored_len();
-        let room = slot.buffer().room().get_mut(..stored);
-        let parts = room.and_then(|room| room.split_at_mut_checked(frame.len()));
-        let (bytes, padding) = parts.ok_or(Refused::Oversize)?;
-
-        let checksum = frame.copy_to(bytes)?;
-        padding.fill(0);
-        slot.complete(Completion {
-            len: stored as u32,
-            status: checksum.status().with(Status::END_OF_PACKET),
-            ..put.completion
-        });
-        Ok(())
-    }
-
     /// Puts a frame into as many buffers as it takes, with its tag put in or taken out.
-    #[cold]
     fn put_parts(&mut self, frame: &impl Frame, put: Put) -> Result<(), Refused> {
         let (checksum, patch) = frame.checksum()?;
         let source = Source {

@@ -16,7 +16,7 @@ use crate::{
         skbuff::SkBuff,
     },
 };
-use core::{mem::ManuallyDrop, ptr, slice};
+use core::{mem::ManuallyDrop, ops::Deref, ptr, slice};
 use kernel::{error::to_result, fmt, prelude::*, sync::aref::ARef, types::Opaque};
 
 /// What a receive ring is to XDP (`struct xdp_rxq_info`), with the page_pool its frames come from.
@@ -98,91 +98,21 @@ impl PinnedDrop for RxQueue {
     }
 }
 
-/// A received frame that XDP works on (`struct xdp_buff`), in buffers of its own. Dropping it gives
-/// the buffers back to their pool.
+/// A received frame (`struct xdp_buff`), in buffers of its own. Dropping it gives the buffers back to
+/// their pool.
 ///
 /// # Invariants
 ///
-/// - `xdp` describes a part of a page from a page_pool that is ours, which is whole otherwise: head
-///   room in front, room for `struct skb_shared_info` behind. If it has fragments, they are pages
-///   from a page_pool, ours too, and listed there.
-/// - `xdp.rxq` is that of `queue`.
-// Programs ask for the hints by way of a pointer to the first field, so the order matters.
-#[repr(C)]
-pub(crate) struct Buff<'q> {
-    pub(super) xdp: bindings::xdp_buff,
-    pub(super) hints: RxHints,
-    queue: &'q RxQueue,
-}
+/// The structure describes a part of a page from a page_pool that is ours, which is whole otherwise:
+/// head room in front, room for `struct skb_shared_info` behind. If it has fragments, they are
+/// pages from a page_pool, ours too, and listed there.
+#[repr(transparent)]
+pub(crate) struct Pages(bindings::xdp_buff);
 
-impl<'q> Buff<'q> {
-    /// The frame of `len` bytes, or its start, that the NIC has written to `buffer`
-    /// (`xdp_init_buff`, `xdp_prepare_buff`), and what it knows about it. More than the buffer's
-    /// room is cut off.
-    #[inline]
-    pub(crate) fn new(queue: &'q RxQueue, buffer: Buffer, len: u32, hints: RxHints) -> Self {
-        let start = buffer.into_raw();
-        let len = (len as usize).min(FRAME_ROOM);
-        // SAFETY: Inside the page.
-        let data: *mut c_void = unsafe { start.add(HEADROOM) }.cast();
-        // INVARIANT: Head and tail room are what they should be, since `len` is within the room. The
-        // page is ours, from `into_raw`.
-        Self {
-            xdp: bindings::xdp_buff {
-                data,
-                // SAFETY: Inside the page.
-                data_end: unsafe { data.byte_add(len) },
-                data_meta: data,
-                data_hard_start: start.cast(),
-                rxq: queue.info.get(),
-                txq: ptr::null_mut(),
-                __bindgen_anon_1: bindings::xdp_buff__bindgen_ty_1 {
-                    __bindgen_anon_1: bindings::xdp_buff__bindgen_ty_1__bindgen_ty_1 {
-                        frame_sz: BUFFER_SIZE as u32,
-                        flags: 0,
-                    },
-                },
-            },
-            hints,
-            queue,
-        }
-    }
+// SAFETY: The pages belong to the owner of the value, whatever the thread.
+unsafe impl Send for Pages {}
 
-    /// Adds the next `len` bytes of the frame, which the NIC has written to `buffer`
-    /// (`xdp_buff_add_frag`). More than the buffer's room is cut off. Gives the buffer back if the
-    /// frame has as many as it can have ([`MAX_BUFFERS`](crate::net::page_pool::MAX_BUFFERS)).
-    pub(crate) fn add_frag(&mut self, buffer: Buffer, len: u32) -> Result<(), Buffer> {
-        let len = len.min(FRAME_ROOM as u32);
-        // SAFETY: The frame is valid, and the bytes are inside the page, which is the frame's from
-        // here on if there was a place for it.
-        let added = unsafe {
-            bindings::oxnic_xdp_buff_add_frag(
-                &mut self.xdp,
-                buffer.start().cast(),
-                HEADROOM as u32,
-                len,
-            )
-        };
-        if added {
-            buffer.into_raw();
-            Ok(())
-        } else {
-            Err(buffer)
-        }
-    }
-
-    /// What a program gets: a pointer to the frame, and with it to the hints.
-    #[inline]
-    pub(super) fn as_ctx(&mut self) -> *mut bindings::xdp_buff {
-        ptr::from_mut(self).cast()
-    }
-
-    /// What the hardware knows about the frame.
-    #[inline]
-    pub(crate) fn hints(&self) -> &RxHints {
-        &self.hints
-    }
-
+impl Pages {
     /// Length of the frame in bytes.
     #[inline]
     pub(crate) fn len(&self) -> usize {
@@ -197,9 +127,9 @@ impl<'q> Buff<'q> {
     /// The frame's bytes, as far as they are in the first buffer.
     #[inline]
     pub(crate) fn data(&self) -> &[u8] {
-        let len = (self.xdp.data_end as usize).wrapping_sub(self.xdp.data as usize);
+        let len = (self.0.data_end as usize).wrapping_sub(self.0.data as usize);
         // SAFETY: From `data` to `data_end` is a part of the page, which is ours.
-        unsafe { slice::from_raw_parts(self.xdp.data.cast(), len) }
+        unsafe { slice::from_raw_parts(self.0.data.cast(), len) }
     }
 
     /// Copies bytes of the frame, from `offset` on, from whatever buffers they are in. Fails with
@@ -212,7 +142,7 @@ impl<'q> Buff<'q> {
     #[inline]
     pub(crate) fn has_frags(&self) -> bool {
         // SAFETY: Both arms of the union are plain integers.
-        let flags = unsafe { self.xdp.__bindgen_anon_1.__bindgen_anon_1.flags };
+        let flags = unsafe { self.0.__bindgen_anon_1.__bindgen_anon_1.flags };
         flags & bindings::xdp_buff_flags_XDP_FLAGS_HAS_FRAGS != 0
     }
 
@@ -223,7 +153,28 @@ impl<'q> Buff<'q> {
             return None;
         }
         // SAFETY: The frame is valid and has fragments, which are listed behind its first part.
-        Some(unsafe { Frags::from_raw(bindings::oxnic_xdp_buff_shared_info(&self.xdp)) })
+        Some(unsafe { Frags::from_raw(bindings::oxnic_xdp_buff_shared_info(&self.0)) })
+    }
+
+    /// See [`Buff::add_frag`].
+    fn add_frag(&mut self, buffer: Buffer, len: u32) -> Result<(), Buffer> {
+        let len = len.min(FRAME_ROOM as u32);
+        // SAFETY: The frame is valid, and the bytes are inside the page, which is the frame's from
+        // here on if there was a place for it.
+        let added = unsafe {
+            bindings::oxnic_xdp_buff_add_frag(
+                &mut self.0,
+                buffer.start().cast(),
+                HEADROOM as u32,
+                len,
+            )
+        };
+        if added {
+            buffer.into_raw();
+            Ok(())
+        } else {
+            Err(buffer)
+        }
     }
 
     /// Ends the frame inside the poll, which is cheaper than dropping it: returns its first buffer, for
@@ -231,13 +182,201 @@ impl<'q> Buff<'q> {
     #[inline]
     pub(crate) fn into_buffer(self, cx: &impl napi::Owner) -> Buffer {
         let mut this = ManuallyDrop::new(self);
-        if this.has_frags() {
+        // SAFETY: The pages are given up here.
+        unsafe { this.release(cx) }
+    }
+
+    /// Gives up all pages but the first.
+    ///
+    /// # Safety
+    ///
+    /// The value is not used any more afterwards, nor dropped.
+    #[inline]
+    unsafe fn release(&mut self, cx: &impl napi::Owner) -> Buffer {
+        if self.has_frags() {
             // SAFETY: The pages are ours and are given up; the context is the NAPI that is being
             // polled.
-            unsafe { bindings::oxnic_xdp_buff_put_frags(cx.instance().as_ptr(), &mut this.xdp) };
+            unsafe { bindings::oxnic_xdp_buff_put_frags(cx.instance().as_ptr(), &mut self.0) };
         }
         // SAFETY: The page is ours, from a page_pool, and the frame is gone.
-        unsafe { Buffer::from_raw(this.xdp.data_hard_start.cast()) }
+        unsafe { Buffer::from_raw(self.0.data_hard_start.cast()) }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: The pages are ours and not used any more.
+        unsafe {
+            if self.has_frags() {
+                bindings::oxnic_xdp_buff_put_frags(ptr::null(), &mut self.0);
+            }
+            bindings::oxnic_page_pool_put(self.0.data_hard_start);
+        }
+    }
+}
+
+/// Where a poll keeps the frame that it works on: programs get a pointer into it. What is the same
+/// for every frame is written once per poll (`xdp_init_buff`).
+pub(crate) struct Workspace<'q, D> {
+    frame: Frame<D>,
+    queue: &'q RxQueue,
+}
+
+/// A frame as a program gets it, and what comes along with it.
+// A program asks for hints by way of a pointer to the first field, so the order matters.
+#[repr(C)]
+struct Frame<D> {
+    head: Head,
+    descriptor: D,
+}
+
+/// What can be found at the pointer that a program gets, whatever the driver's descriptors are.
+///
+/// # Invariants
+///
+/// It is the start of a [`Frame`] with the type of descriptor that `hints` is for.
+#[repr(C)]
+pub(super) struct Head {
+    xdp: bindings::xdp_buff,
+    hints: unsafe fn(*const Head) -> RxHints,
+}
+
+impl Head {
+    /// What the hardware knows about the frame.
+    ///
+    /// # Safety
+    ///
+    /// `head` must be that of a [`Buff`], as [`Buff::as_ctx`] gave it.
+    pub(super) unsafe fn hints(head: *const Self) -> RxHints {
+        // SAFETY: By the type's invariants the function is for this type of frame.
+        unsafe { ((*head).hints)(head) }
+    }
+}
+
+/// What a driver knows about a frame from its descriptor.
+pub(crate) trait Descriptor: Copy {
+    /// The same in the terms of XDP, for programs that ask.
+    fn hints(&self) -> RxHints;
+}
+
+impl<'q, D: Descriptor> Workspace<'q, D> {
+    /// For frames that came in by `queue`; `descriptor` is of none of them.
+    pub(crate) fn new(queue: &'q RxQueue, descriptor: D) -> Self {
+        // INVARIANT: The function is for this type.
+        Self {
+            frame: Frame {
+                head: Head {
+                    xdp: bindings::xdp_buff {
+                        data: ptr::null_mut(),
+                        data_end: ptr::null_mut(),
+                        data_meta: ptr::null_mut(),
+                        data_hard_start: ptr::null_mut(),
+                        rxq: queue.info.get(),
+                        txq: ptr::null_mut(),
+                        __bindgen_anon_1: bindings::xdp_buff__bindgen_ty_1 {
+                            __bindgen_anon_1: bindings::xdp_buff__bindgen_ty_1__bindgen_ty_1 {
+                                frame_sz: BUFFER_SIZE as u32,
+                                flags: 0,
+                            },
+                        },
+                    },
+                    hints: Self::hints,
+                },
+                descriptor,
+            },
+            queue,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `head` must be that of a whole `Frame<D>`.
+    unsafe fn hints(head: *const Head) -> RxHints {
+        // SAFETY: The caller's promise; the program that asks can only reach the frame.
+        unsafe { (*head.cast::<Frame<D>>()).descriptor.hints() }
+    }
+
+    /// The frame of `len` bytes, or its start, that the NIC has written to `buffer`
+    /// (`xdp_prepare_buff`), with its descriptor. More than the buffer's room is cut off.
+    #[inline]
+    pub(crate) fn load(&mut self, buffer: Buffer, len: u32, descriptor: D) -> Buff<'_, 'q, D> {
+        let start = buffer.into_raw();
+        let len = (len as usize).min(FRAME_ROOM);
+        // SAFETY: Inside the page.
+        let data: *mut c_void = unsafe { start.add(HEADROOM) }.cast();
+        let xdp = &mut self.frame.head.xdp;
+        xdp.data = data;
+        // SAFETY: Inside the page.
+        xdp.data_end = unsafe { data.byte_add(len) };
+        xdp.data_meta = data;
+        xdp.data_hard_start = start.cast();
+        xdp.__bindgen_anon_1.__bindgen_anon_1.flags = 0;
+        self.frame.descriptor = descriptor;
+        // INVARIANT: Head and tail room are what they should be, since `len` is within the room. The
+        // page is ours, from `into_raw`. The other fields are those of `new`.
+        Buff(self)
+    }
+}
+
+/// A received frame that XDP works on, in the workspace of a poll. Dropping it gives the buffers back
+/// to their pool.
+///
+/// # Invariants
+///
+/// The `xdp_buff` in the workspace is a valid [`Pages`], which is ours; its `rxq` is that of the
+/// workspace's queue.
+pub(crate) struct Buff<'w, 'q, D>(&'w mut Workspace<'q, D>);
+
+impl<D> Deref for Buff<'_, '_, D> {
+    type Target = Pages;
+
+    #[inline]
+    fn deref(&self) -> &Pages {
+        // SAFETY: By the type's invariants; `Pages` is transparent.
+        unsafe { &*(&raw const self.0.frame.head.xdp).cast() }
+    }
+}
+
+impl<D> Buff<'_, '_, D> {
+    #[inline]
+    fn pages(&mut self) -> *mut Pages {
+        (&raw mut self.0.frame.head.xdp).cast()
+    }
+
+    /// What a program gets: a pointer to the frame, and with it to the descriptor.
+    #[inline]
+    pub(super) fn as_ctx(&mut self) -> *mut bindings::xdp_buff {
+        ptr::from_mut(&mut self.0.frame).cast()
+    }
+
+    /// The frame's descriptor.
+    #[inline]
+    pub(crate) fn descriptor(&self) -> &D {
+        &self.0.frame.descriptor
+    }
+
+    /// Adds the next `len` bytes of the frame, which the NIC has written to `buffer`
+    /// (`xdp_buff_add_frag`). More than the buffer's room is cut off. Gives the buffer back if the
+    /// frame has as many as it can have ([`MAX_BUFFERS`](crate::net::page_pool::MAX_BUFFERS)).
+    pub(crate) fn add_frag(&mut self, buffer: Buffer, len: u32) -> Result<(), Buffer> {
+        // SAFETY: The frame is ours.
+        unsafe { (*self.pages()).add_frag(buffer, len) }
+    }
+
+    /// Takes the frame out of the workspace.
+    #[inline]
+    pub(crate) fn detach(self) -> Pages {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: The frame is ours, and this value is not used any more.
+        unsafe { this.pages().read() }
+    }
+
+    /// As [`Pages::into_buffer`].
+    #[inline]
+    pub(crate) fn into_buffer(self, cx: &impl napi::Owner) -> Buffer {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: The frame is ours, and neither it nor this value is used any more.
+        unsafe { (*this.pages()).release(cx) }
     }
 
     /// An skb around the frame, with the metadata that a program put in front of it, ready for the
@@ -245,7 +384,7 @@ impl<'q> Buff<'q> {
     #[inline]
     pub(crate) fn into_skb(self, _cx: &napi::Context<'_>) -> Option<SkBuff> {
         // SAFETY: The frame is in pages of a page_pool, with the room that an skb needs.
-        let skb = unsafe { bindings::xdp_build_skb_from_buff(&self.xdp) };
+        let skb = unsafe { bindings::xdp_build_skb_from_buff(&self.0.frame.head.xdp) };
         if skb.is_null() {
             return None;
         }
@@ -259,36 +398,29 @@ impl<'q> Buff<'q> {
     /// of the poll flushes (`xdp_do_flush`). On failure the frame comes back.
     #[inline]
     pub(crate) fn redirect(
-        mut self,
+        self,
         prog: ProgRef<'_>,
         cx: &napi::Context<'_>,
     ) -> Result<(), (Self, Error)> {
+        let dev = self.0.queue.device().as_ptr();
+        let xdp = &raw mut self.0.frame.head.xdp;
         // SAFETY: All are valid; this is the poll in which the program ran on this frame.
-        let result = to_result(unsafe {
-            bindings::xdp_do_redirect(self.queue.device().as_ptr(), &mut self.xdp, prog.as_ptr())
-        });
+        let result = unsafe { bindings::xdp_do_redirect(dev, xdp, prog.as_ptr()) };
         // Also after a failure: an earlier frame of the same map may wait in a queue.
         cx.set_redirected();
-        match result {
-            Ok(()) => {
-                // The pages belong to the target now.
-                core::mem::forget(self);
-                Ok(())
-            }
-            Err(error) => Err((self, error)),
+        if result == 0 {
+            // The pages belong to the target now.
+            core::mem::forget(self);
+            return Ok(());
         }
+        Err((self, Error::from_errno(result)))
     }
 }
 
-impl Drop for Buff<'_> {
+impl<D> Drop for Buff<'_, '_, D> {
     fn drop(&mut self) {
-        // SAFETY: The pages are ours and not used any more.
-        unsafe {
-            if self.has_frags() {
-                bindings::oxnic_xdp_buff_put_frags(ptr::null(), &mut self.xdp);
-            }
-            bindings::oxnic_page_pool_put(self.xdp.data_hard_start);
-        }
+        // SAFETY: The frame is ours, and not used any more.
+        unsafe { ptr::drop_in_place(self.pages()) };
     }
 }
 
@@ -333,5 +465,5 @@ impl fmt::Display for Target {
     }
 }
 
-// What `Buff::new` leaves in front of a frame is what XDP programs may count on.
+// What `Workspace::load` leaves in front of a frame is what XDP programs may count on.
 const _: () = assert!(HEADROOM >= 256);

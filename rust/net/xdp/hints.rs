@@ -3,11 +3,8 @@
 //! What the hardware knows about a received frame, for programs that were loaded for the device and
 //! ask for it (`struct xdp_metadata_ops`).
 
-use super::Buff;
-use crate::{
-    bindings,
-    net::skbuff::{HashType, VlanTag},
-};
+use super::buff::Head;
+use crate::{bindings, net::skbuff::VlanTag};
 use core::num::NonZeroU64;
 use kernel::prelude::*;
 
@@ -32,16 +29,6 @@ pub(crate) enum RssType {
 }
 
 impl RssType {
-    /// What the stack wants to know of it.
-    #[inline]
-    pub(crate) fn for_skb(self) -> HashType {
-        match self {
-            Self::None => HashType::None,
-            Self::Ipv4 | Self::Ipv6 => HashType::L3,
-            Self::TcpIpv4 | Self::UdpIpv4 | Self::TcpIpv6 | Self::UdpIpv6 => HashType::L4,
-        }
-    }
-
     fn number(self) -> Option<bindings::xdp_rss_hash_type> {
         Some(match self {
             Self::None => return None,
@@ -68,8 +55,8 @@ pub(crate) struct RxHints {
     pub(crate) vlan: Option<VlanTag>,
 }
 
-/// The callbacks by which programs ask. They find the hints behind the frame that the program runs
-/// on, which is the first field of a [`Buff`].
+/// The callbacks by which programs ask. They find the descriptor behind the frame that the program runs
+/// on.
 pub(in crate::net) static METADATA_OPS: bindings::xdp_metadata_ops = bindings::xdp_metadata_ops {
     xmo_rx_timestamp: Some(rx_timestamp),
     xmo_rx_hash: Some(rx_hash),
@@ -81,15 +68,15 @@ pub(in crate::net) static METADATA_OPS: bindings::xdp_metadata_ops = bindings::x
 /// # Safety
 ///
 /// `ctx` must be the context of a program run by [`ProgRef::run`](super::ProgRef::run).
-unsafe fn hints<'a>(ctx: *const bindings::xdp_md) -> &'a RxHints {
-    // SAFETY: The context is a pointer to a whole `Buff`; the program can only reach its frame.
-    unsafe { &(*ctx.cast::<Buff<'_>>()).hints }
+unsafe fn hints(ctx: *const bindings::xdp_md) -> RxHints {
+    // SAFETY: The context is the pointer that `run` gave to the program.
+    unsafe { Head::hints(ctx.cast()) }
 }
 
 /// # Safety
 ///
-/// Called by a program that is bound to a device of ours, and so runs only on a [`Buff`], with a
-/// place for the result.
+/// Called by a program that is bound to a device of ours, and so is run only by
+/// [`ProgRef::run`](super::ProgRef::run), with a place for the result.
 unsafe extern "C" fn rx_timestamp(ctx: *const bindings::xdp_md, timestamp: *mut u64) -> c_int {
     // SAFETY: As above.
     let hints = unsafe { hints(ctx) };

@@ -116,7 +116,7 @@ impl<'cx> ProgRef<'cx> {
     /// Runs the program on a frame (`bpf_prog_run_xdp`): `prog->bpf_func(xdp, prog->insnsi)`. It
     /// may move the start and the end of the frame and change its bytes.
     #[inline]
-    pub(crate) fn run(self, buff: &mut Buff<'_>, _cx: &napi::Context<'_>) -> Verdict {
+    pub(crate) fn run<D>(self, buff: &mut Buff<'_, '_, D>, _cx: &napi::Context<'_>) -> Verdict {
         // SAFETY: The program is valid and of type XDP; the frame is ours; this is a NAPI poll.
         let act = unsafe { bindings::oxnic_bpf_prog_run_xdp(self.as_ptr(), buff.as_ctx()) };
         Verdict::from(act)

@@ -96,6 +96,10 @@ impl Frame for Packet {
         Head::Linear(&self.bytes)
     }
 
+    fn start(&self) -> &[u8] {
+        &self.bytes
+    }
+
     fn tag(&self) -> Option<Tag> {
         self.tag
     }
