@@ -20,6 +20,8 @@
 /* Constants that are macros with a cast or an expression in the kernel. */
 static const u64 OXNIC_NETIF_F_SG = NETIF_F_SG;
 static const u64 OXNIC_NETIF_F_HW_CSUM = NETIF_F_HW_CSUM;
+static const u64 OXNIC_NETIF_F_TSO = NETIF_F_TSO | NETIF_F_TSO6 |
+				     NETIF_F_TSO_ECN;
 static const u64 OXNIC_NETIF_F_HIGHDMA = NETIF_F_HIGHDMA;
 static const u64 OXNIC_NETIF_F_RXCSUM = NETIF_F_RXCSUM;
 static const u64 OXNIC_NETIF_F_RXHASH = NETIF_F_RXHASH;

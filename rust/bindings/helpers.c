@@ -181,6 +181,14 @@ int oxnic_skb_checksum(const struct sk_buff *skb, unsigned int *offset,
 	return 0;
 }
 
+/* Adds up big-endian words. */
+u16 oxnic_skb_sum(const struct sk_buff *skb, u32 offset, u32 len)
+{
+	__sum16 sum = csum_fold(skb_checksum(skb, offset, len, 0));
+
+	return ntohs(~(__force __be16)sum);
+}
+
 void oxnic_skb_set_vlan_tag(struct sk_buff *skb, u16 proto, u16 tci)
 {
 	__vlan_hwaccel_put_tag(skb, htons(proto), tci);

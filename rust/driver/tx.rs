@@ -14,12 +14,14 @@ use crate::{
         bh,
         device::{Device, Xmit},
         napi,
+        page_pool::FRAME_ROOM,
         skbuff::SkBuff,
         xdp::{self, Frames, Pages},
     },
     nic::{
         ring::DriverSide,
         rss,
+        tso::{self, Headers, Part, Template},
         vlan::{Protocol, Tag},
         wire::{Checksum, Frame, Head, Malformed, Patch, Refused, MIN_LEN},
     },
@@ -124,12 +126,11 @@ macro_rules! xdp_frame {
 xdp_frame!(Pages);
 xdp_frame!(xdp::Frame);
 
-/// What became of a frame on its way into the peer's ring.
+/// What became of an skb on its way into the peer's ring.
 enum Put {
-    /// In the ring, with this length on the wire in bytes.
-    Delivered(u32),
-    /// It went out, and was lost in front of the ring.
-    Lost,
+    /// It went out as so many frames. Some may have been lost in front of the ring, which is counted
+    /// there.
+    Sent(Sent),
     /// It contradicts itself and did not go out.
     Malformed,
     /// The peer is down.
@@ -139,7 +140,7 @@ enum Put {
 }
 
 impl Vsi {
-    /// `ndo_start_xmit`: copies the skb into the next buffer of the peer's ring.
+    /// `ndo_start_xmit`: copies the skb into the next buffers of the peer's ring.
     pub(super) fn xmit(&self, dev: &Device, skb: SkBuff, bh: &bh::Disabled) -> Xmit {
         let queue = skb.queue_mapping();
         let (Some(stats), Some((ring, hash))) = (
@@ -150,9 +151,11 @@ impl Vsi {
             return Xmit::Done;
         };
         let stats = &stats.stack;
-        let len = match self.put(dev, queue, stats, &skb, (ring, hash), bh) {
-            Put::Delivered(len) => u64::from(len),
-            Put::Lost => skb.len().max(MIN_LEN) as u64,
+        match self.put(dev, queue, stats, &skb, (ring, hash), bh) {
+            Put::Sent(sent) => {
+                stats.packets.add(sent.frames);
+                stats.bytes.add(sent.bytes);
+            }
             Put::Malformed => {
                 stats.dropped.add(1);
                 return Xmit::Done;
@@ -162,9 +165,7 @@ impl Vsi {
                 return Xmit::Done;
             }
             Put::Stopped => return Xmit::Busy(skb),
-        };
-        stats.packets.add(1);
-        stats.bytes.add(len);
+        }
         skb.consume();
         Xmit::Done
     }
@@ -186,44 +187,177 @@ impl Vsi {
             return Put::NoCarrier;
         };
         let hash = inlet.hash(hash, || self.peer.hash(&Frame::head(skb)));
+        let template = match skb.gso_size() {
+            None => None,
+            Some(size) => match template(skb, size) {
+                None => return Put::Malformed,
+                some => some,
+            },
+        };
         loop {
-            match inlet.wire.put(skb, hash, inlet.timestamp()) {
-                Ok(len) => {
-                    // Not later: the receiver may answer at once.
-                    skb.tx_timestamp();
-                    inlet.flush(bh);
-                    if inlet.wire.is_full() && self.peer.pauses(&self.port) {
-                        let stopped = stop(dev, queue, ring, inlet);
-                        stats.stopped.add(stopped.into());
-                    }
-                    return Put::Delivered(len);
-                }
-                Err(Refused::Malformed) => return Put::Malformed,
-                Err(Refused::Oversize) => {
-                    ring.wire.oversize.add(1);
-                    return Put::Lost;
-                }
+            let mut sent = Sent::default();
+            let result = match &template {
+                None => put_counted(ring, inlet, skb, hash, &mut sent),
+                Some(template) => put_segments(ring, inlet, skb, template, hash, &mut sent),
+            };
+            match result {
+                Ok(()) => {}
+                Err(Refused::Malformed | Refused::Oversize) => return Put::Malformed,
                 Err(Refused::NoBuffer) if !self.peer.pauses(&self.port) => {
-                    ring.wire.no_buffer.add(1);
-                    return Put::Lost;
+                    let (frames, bytes) = template.as_ref().map_or_else(
+                        || (1, skb.len().max(MIN_LEN)),
+                        |template| (template.parts().count(), template.total_len()),
+                    );
+                    ring.wire.no_buffer.add(frames as u64);
+                    return Put::Sent(Sent {
+                        frames: frames as u64,
+                        bytes: bytes as u64,
+                        lost: 0,
+                    });
                 }
-                // Another queue took the last buffer.
+                // Another queue took the last buffer, or there never were so many.
                 Err(Refused::NoBuffer) => {
-                    if stop(dev, queue, ring, inlet) {
+                    let len = template.as_ref().map_or(skb.len(), needed);
+                    if stop(dev, queue, ring, || inlet.wire.lacks(len)) {
                         stats.stopped.add(1);
                         return Put::Stopped;
                     }
+                    continue;
                 }
             }
+            // Not later: the receiver may answer at once.
+            skb.tx_timestamp();
+            inlet.flush(bh);
+            if inlet.wire.is_full() && self.peer.pauses(&self.port) {
+                let stopped = stop(dev, queue, ring, || inlet.wire.is_full());
+                stats.stopped.add(stopped.into());
+            }
+            return Put::Sent(sent);
         }
     }
 }
 
-/// Stops a transmit queue until the peer posts buffers to its full ring. Returns `false` if it has
-/// done so in the meantime: the queue runs again then.
-fn stop(dev: &Device, queue: u16, ring: &RxRing, inlet: &mut RxInlet) -> bool {
+/// Puts a frame into the ring; one that is too long for the peer is lost there.
+#[inline]
+fn put_counted(
+    ring: &RxRing,
+    inlet: &mut RxInlet,
+    frame: &impl Frame,
+    hash: rss::Hash,
+    sent: &mut Sent,
+) -> Result<(), Refused> {
+    match inlet.wire.put(frame, hash, inlet.timestamp()) {
+        Ok(len) => sent.add(len.into()),
+        Err(Refused::Oversize) => {
+            ring.wire.oversize.add(1);
+            sent.add(frame.len().max(MIN_LEN) as u64);
+        }
+        Err(refused) => return Err(refused),
+    }
+    Ok(())
+}
+
+/// Cuts an skb into segments and puts all of them into the ring, or none.
+#[inline(never)]
+fn put_segments(
+    ring: &RxRing,
+    inlet: &mut RxInlet,
+    skb: &SkBuff,
+    template: &Template,
+    hash: rss::Hash,
+    sent: &mut Sent,
+) -> Result<(), Refused> {
+    if inlet.wire.lacks(needed(template)) {
+        return Err(Refused::NoBuffer);
+    }
+    let mark = inlet.wire.mark();
+    for part in template.parts() {
+        let segment = skb.sum(part.offset, part.len).map(|sum| Segment {
+            skb,
+            headers: template.headers(part, sum),
+            part,
+        });
+        let result = match segment {
+            Ok(segment) => put_counted(ring, inlet, &segment, hash, sent),
+            Err(_) => Err(Refused::Malformed),
+        };
+        if let Err(refused) = result {
+            inlet.wire.rewind(mark);
+            return Err(refused);
+        }
+    }
+    Ok(())
+}
+
+/// How an skb is cut into segments with `size` bytes of payload each; `None` if it cannot be.
+fn template(skb: &SkBuff, size: usize) -> Option<Template> {
+    let mut head = [0; tso::HEADERS_LEN];
+    let head = head.get_mut(..skb.len().min(tso::HEADERS_LEN))?;
+    skb.copy_part(0, head).ok()?;
+    Template::new(head, skb.len(), size)
+}
+
+/// How long a single frame would be for which as many buffers are needed as for all segments.
+fn needed(template: &Template) -> usize {
+    let buffers = template.segment_len().div_ceil(FRAME_ROOM);
+    template.parts().count() * buffers * FRAME_ROOM
+}
+
+/// One of the frames that an skb is cut into.
+struct Segment<'a> {
+    skb: &'a SkBuff,
+    headers: Headers,
+    part: Part,
+}
+
+impl Frame for Segment<'_> {
+    #[inline]
+    fn len(&self) -> usize {
+        self.headers.bytes().len() + self.part.len
+    }
+
+    fn head(&self) -> Head<'_> {
+        Head::Linear(self.headers.bytes())
+    }
+
+    #[inline]
+    fn start(&self) -> &[u8] {
+        self.headers.bytes()
+    }
+
+    #[inline]
+    fn tag(&self) -> Option<Tag> {
+        self.skb.tag()
+    }
+
+    #[inline]
+    fn copy_to(&self, to: &mut [u8]) -> Result<Checksum, Malformed> {
+        self.copy_part(0, to)?;
+        Ok(Checksum::Good)
+    }
+
+    fn checksum(&self) -> Result<(Checksum, Option<Patch>), Malformed> {
+        Ok((Checksum::Good, None))
+    }
+
+    fn copy_part(&self, offset: usize, to: &mut [u8]) -> Result<(), Malformed> {
+        let headers = self.headers.bytes();
+        let first = headers.get(offset..).unwrap_or_default();
+        let (head, payload) = to.split_at_mut(first.len().min(to.len()));
+        head.copy_from_slice(first.get(..head.len()).ok_or(Malformed)?);
+        if payload.is_empty() {
+            return Ok(());
+        }
+        let at = self.part.offset + (offset + head.len() - headers.len());
+        SkBuff::copy_part(self.skb, at, payload).map_err(|_| Malformed)
+    }
+}
+
+/// Stops a transmit queue until the peer posts buffers to its ring, which `is_full`. Returns `false` if
+/// it has done so in the meantime: the queue runs again then.
+fn stop(dev: &Device, queue: u16, ring: &RxRing, is_full: impl FnOnce() -> bool) -> bool {
     dev.stop_tx_queue(queue);
-    if ring.waiters.wait(queue.into(), || inlet.wire.is_full()) {
+    if ring.waiters.wait(queue.into(), is_full) {
         return true;
     }
     dev.start_tx_queue(queue);
@@ -301,9 +435,8 @@ impl<'a> TxBatch<'a> {
         };
         let mut burst = Burst::new(self.peer, cx, true);
         for frame in frames.iter_mut().filter_map(Option::take) {
-            match burst.put(&frame) {
-                Ok(len) => sent.add(len),
-                Err(_) => sent.lost += 1,
+            if burst.put(&frame, &mut sent).is_err() {
+                sent.lost += 1;
             }
             // There is an empty descriptor for each frame that was taken.
             let _ = descriptors.post(frame.into_buffer(cx));
@@ -358,8 +491,8 @@ impl Vsi {
         let mut sent = Sent::default();
         let mut burst = Burst::new(&self.peer, bh, flush);
         while let Some(frame) = frames.peek() {
-            match burst.put(frame) {
-                Ok(len) => sent.add(len),
+            match burst.put(frame, &mut sent) {
+                Ok(()) => {}
                 Err(Unsent::Malformed) => sent.lost += 1,
                 Err(Unsent::NoBuffer) => break,
                 Err(Unsent::NoCarrier) => return (sent, Err(ENETDOWN)),
@@ -401,22 +534,18 @@ impl<'a> Burst<'a> {
         }
     }
 
-    /// Puts a frame into the ring that the peer's RSS chooses. Returns its length on the wire in
-    /// bytes if it went out; it may be lost all the same if the peer does not take its length.
+    /// Puts a frame into the ring that the peer's RSS chooses, and adds it to `sent` if it went out. It
+    /// may be lost all the same if the peer does not take its length.
     #[inline]
-    fn put(&mut self, frame: &impl Frame) -> Result<u64, Unsent> {
+    fn put(&mut self, frame: &impl Frame, sent: &mut Sent) -> Result<(), Unsent> {
         let peer = self.peer;
         let (ring, hash) = peer.steer(|| frame.head()).ok_or(Unsent::NoCarrier)?;
         let inlet = self.lock(ring).as_mut().ok_or(Unsent::NoCarrier)?;
         let hash = inlet.hash(hash, || peer.hash(&frame.head()));
-        match inlet.wire.put(frame, hash, inlet.timestamp()) {
-            Ok(len) => Ok(len.into()),
-            Err(Refused::Oversize) => {
-                ring.wire.oversize.add(1);
-                Ok(frame.len().max(MIN_LEN) as u64)
-            }
+        match put_counted(ring, inlet, frame, hash, sent) {
+            Ok(()) => Ok(()),
             Err(Refused::NoBuffer) => Err(Unsent::NoBuffer),
-            Err(Refused::Malformed) => Err(Unsent::Malformed),
+            Err(Refused::Malformed | Refused::Oversize) => Err(Unsent::Malformed),
         }
     }
 

@@ -36,6 +36,7 @@ const SINGLE_BUFFER_MTU: u32 = FRAME_ROOM as u32 - FRAME_OVERHEAD;
 /// What the simulated hardware does for the stack.
 const FEATURES: u64 = feature::SG
     | feature::HW_CSUM
+    | feature::TSO
     | feature::HIGHDMA
     | feature::RXCSUM
     | feature::RXHASH
@@ -96,6 +97,9 @@ impl Vsi {
             name: c"ox%d",
             queues: params.queues,
             max_mtu: MAX_MTU,
+            // So many that their frames find room in an empty ring, even if some of its descriptors
+            // have no buffer just then and some frames take more than one.
+            max_segments: (params.ring_size / 2 - 4) as u16,
             features: FEATURES,
             more_features: MORE_FEATURES,
             xdp_features: XDP_FEATURES,

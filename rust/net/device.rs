@@ -301,6 +301,8 @@ pub(crate) struct Config<'a> {
     pub(crate) queues: u16,
     /// Largest MTU in bytes that the device can do.
     pub(crate) max_mtu: u32,
+    /// Most segments that it cuts one skb into ([`feature::TSO`]).
+    pub(crate) max_segments: u16,
     /// What the device does for the stack unless the user switches it off.
     pub(crate) features: u64,
     /// What it does if the user switches it on.
@@ -317,6 +319,8 @@ pub(crate) mod feature {
     pub(crate) const SG: u64 = bindings::OXNIC_NETIF_F_SG;
     /// Computes the checksum of any protocol that uses the Internet checksum.
     pub(crate) const HW_CSUM: u64 = bindings::OXNIC_NETIF_F_HW_CSUM;
+    /// Cuts large TCP frames into segments (`tso`, `tso6`, also with ECN).
+    pub(crate) const TSO: u64 = bindings::OXNIC_NETIF_F_TSO;
     /// Takes skbs in high memory.
     pub(crate) const HIGHDMA: u64 = bindings::OXNIC_NETIF_F_HIGHDMA;
     /// Tells which received checksums are good.
@@ -432,6 +436,7 @@ impl<T: Ops> Allocated<T> {
             raw.hw_features = config.features | config.more_features;
             raw.features = config.features;
             raw.vlan_features = config.features & feature::FOR_VLANS;
+            bindings::netif_set_tso_max_segs(dev.as_ptr(), config.max_segments.into());
             bindings::oxnic_netdev_set_flags(dev.as_ptr());
             bindings::oxnic_eth_hw_addr_random(dev.as_ptr());
             bindings::netif_carrier_off(dev.as_ptr());

@@ -144,6 +144,29 @@ impl SkBuff {
         unsafe { bindings::oxnic_skb_set_vlan_tag(self.as_ptr(), tag.protocol, tag.tci) };
     }
 
+    /// With how much payload each, in bytes, the device is to cut the frame into several: it is a large
+    /// TCP frame (`skb_is_gso`). `None` if it is to be sent as it is.
+    #[inline]
+    pub(crate) fn gso_size(&self) -> Option<usize> {
+        // SAFETY: The skb is valid; the shared information is at the end of its linear part.
+        let size = unsafe {
+            let skb = self.as_ptr();
+            let end = (*skb).head.add((*skb).end as usize);
+            (*end.cast::<bindings::skb_shared_info>()).gso_size
+        };
+        (size != 0).then_some(size.into())
+    }
+
+    /// The sum of the 16-bit words of a part of the frame, as the Internet checksum adds them up
+    /// (`skb_checksum`), folded to 16 bits. The part must be in the frame.
+    pub(crate) fn sum(&self, offset: usize, len: usize) -> Result<u32> {
+        if offset.checked_add(len).is_none_or(|end| end > self.len()) {
+            return Err(EINVAL);
+        }
+        // SAFETY: The skb is valid, and the part is in it.
+        Ok(unsafe { bindings::oxnic_skb_sum(self.as_ptr(), offset as u32, len as u32) }.into())
+    }
+
     /// Whether the checksum is known to be right once the frame has been copied: the device itself
     /// fills it in (`CHECKSUM_PARTIAL`).
     #[inline]

@@ -8,6 +8,7 @@
 //!
 //! A frame passes through these files in this order:
 //!
+//! - [`tso`]: a large frame of the stack is cut into several;
 //! - [`rss`]: which queue the frame belongs to;
 //! - [`wire`]: the frame is copied into the next buffers that the receiving port has posted, and a
 //!   VLAN tag ([`vlan`]) put in or taken out;
@@ -24,5 +25,6 @@ pub mod ring;
 pub mod rss;
 pub mod storage;
 mod sync;
+pub mod tso;
 pub mod vlan;
 pub mod wire;

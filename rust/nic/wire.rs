@@ -5,7 +5,7 @@
 use core::{num::NonZeroU64, ops::Deref};
 
 use super::{
-    ring::{Completion, NicSide, Status},
+    ring::{Completion, Mark, NicSide, Status},
     rss::{self, Hash},
     storage::Handle,
     vlan::{Protocol, Strip, Tag, TAG_LEN, TAG_OFFSET},
@@ -177,8 +177,25 @@ where
     /// in.
     #[inline]
     pub fn is_full(&mut self) -> bool {
-        let longest = self.settings.max_len.div_ceil(H::Buffer::ROOM);
-        !self.nic.has(u32::try_from(longest).unwrap_or(u32::MAX))
+        self.lacks(self.settings.max_len)
+    }
+
+    /// Whether there are too few buffers for a frame of `len` bytes.
+    #[inline]
+    pub fn lacks(&mut self, len: usize) -> bool {
+        let buffers = len.div_ceil(H::Buffer::ROOM);
+        !self.nic.has(u32::try_from(buffers).unwrap_or(u32::MAX))
+    }
+
+    /// How far the NIC has come, for [`rewind`](Self::rewind).
+    pub fn mark(&self) -> Mark {
+        self.nic.mark()
+    }
+
+    /// Takes back the frames that were put since the mark, as if they had never been there, unless they
+    /// have been shown to the driver.
+    pub fn rewind(&mut self, mark: Mark) {
+        self.nic.rewind(mark);
     }
 
     /// Puts a frame into the ring and returns its length on the wire in bytes, tags and padding

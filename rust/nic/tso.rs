@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! TCP segmentation: one large frame of the stack is cut into frames that fit the wire.
+//!
+//! All segments have the large frame's headers, with the fields adjusted that differ from one to the
+//! next. The payload stays where it is; the wire copies it piece by piece.
+
+/// Room for the longest headers that are segmented: Ethernet, the longest IPv4 header or an IPv6
+/// header, and the longest TCP header.
+pub const HEADERS_LEN: usize = 14 + 60 + 60;
+
+const ETH_LEN: usize = 14;
+const ETH_P_IP: u16 = 0x0800;
+const ETH_P_IPV6: u16 = 0x86dd;
+const IPPROTO_TCP: u8 = 6;
+const IPV4_MIN_LEN: usize = 20;
+const IPV6_LEN: usize = 40;
+const TCP_MIN_LEN: usize = 20;
+
+const FIN: u8 = 1 << 0;
+const PSH: u8 = 1 << 3;
+const CWR: u8 = 1 << 7;
+
+/// The headers of a large frame, and how it is cut.
+pub struct Template {
+    bytes: [u8; HEADERS_LEN],
+    version: Version,
+    /// Where the TCP header starts and where the payload does.
+    tcp: usize,
+    payload: usize,
+    payload_len: usize,
+    segment_len: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    V4,
+    V6,
+}
+
+/// The headers of one segment, complete with checksums.
+pub struct Headers {
+    bytes: [u8; HEADERS_LEN],
+    len: usize,
+}
+
+/// The payload of one segment: a part of the large frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its number.
+    pub index: usize,
+    /// Where it starts, in bytes from the start of the large frame.
+    pub offset: usize,
+    /// Its length in bytes.
+    pub len: usize,
+}
+
+impl Template {
+    /// The headers of a frame of `len` bytes that starts with `head`, to be cut into segments with
+    /// `segment_len` bytes of payload each. [`HEADERS_LEN`] bytes of it are enough.
+    ///
+    /// [`None`] if it is not TCP right behind IPv4 or IPv6 without a tag, or contradicts itself.
+    pub fn new(head: &[u8], len: usize, segment_len: usize) -> Option<Self> {
+        let mut bytes = [0; HEADERS_LEN];
+        let known = head.len().min(HEADERS_LEN);
+        bytes.get_mut(..known)?.copy_from_slice(head.get(..known)?);
+
+        let (version, tcp) = match (be16(&bytes, 12)?, *bytes.get(ETH_LEN)?) {
+            (ETH_P_IP, first)
+                if first >> 4 == 4 && bytes.get(ETH_LEN + 9) == Some(&IPPROTO_TCP) =>
+            {
+                let len = usize::from(first & 0xf) * 4;
+                (Version::V4, ETH_LEN + len.max(IPV4_MIN_LEN))
+            }
+            (ETH_P_IPV6, first)
+                if first >> 4 == 6 && bytes.get(ETH_LEN + 6) == Some(&IPPROTO_TCP) =>
+            {
+                (Version::V6, ETH_LEN + IPV6_LEN)
+            }
+            _ => return None,
+        };
+        let payload = tcp + (usize::from(bytes.get(tcp + 12)? >> 4) * 4).max(TCP_MIN_LEN);
+        if payload > known || segment_len == 0 {
+            return None;
+        }
+        Some(Self {
+            bytes,
+            version,
+            tcp,
+            payload,
+            payload_len: len.checked_sub(payload)?,
+            segment_len,
+        })
+    }
+
+    /// The payload of all segments; there is at least one segment.
+    pub fn parts(&self) -> impl Iterator<Item = Part> + '_ {
+        let count = self.payload_len.div_ceil(self.segment_len).max(1);
+        (0..count).map(|index| {
+            let start = index * self.segment_len;
+            Part {
+                index,
+                offset: self.payload + start,
+                len: self.segment_len.min(self.payload_len - start),
+            }
+        })
+    }
+
+    /// Length of the longest segment in bytes, headers included.
+    pub fn segment_len(&self) -> usize {
+        self.payload + self.segment_len.min(self.payload_len)
+    }
+
+    /// Length of all segments in bytes, headers included.
+    pub fn total_len(&self) -> usize {
+        self.parts().map(|part| self.payload + part.len).sum()
+    }
+
+    /// The headers of a segment, whose payload adds up to `payload_sum`: the 16-bit words of the
+    /// Internet checksum, as a sum of any width up to 32 bits.
+    pub fn headers(&self, part: Part, payload_sum: u32) -> Headers {
+        let mut headers = Headers {
+            bytes: self.bytes,
+            len: self.payload,
+        };
+        // The headers were found to be there, so no field is missing.
+        let _ = self.adjust(&mut headers.bytes, part, payload_sum);
+        headers
+    }
+
+    fn adjust(&self, bytes: &mut [u8; HEADERS_LEN], part: Part, payload_sum: u32) -> Option<()> {
+        let tcp_len = self.payload - self.tcp + part.len;
+        let ip_len = self.tcp - ETH_LEN + tcp_len;
+        let addresses = match self.version {
+            Version::V4 => {
+                let id = be16(bytes, ETH_LEN + 4)?.wrapping_add(part.index as u16);
+                put(
+                    bytes,
+                    ETH_LEN + 2,
+                    u16::try_from(ip_len).ok()?.to_be_bytes(),
+                );
+                put(bytes, ETH_LEN + 4, id.to_be_bytes());
+                put(bytes, ETH_LEN + 10, [0; 2]);
+                let sum = !fold(sum(bytes.get(ETH_LEN..self.tcp)?));
+                put(bytes, ETH_LEN + 10, sum.to_be_bytes());
+                sum_of_addresses(bytes, ETH_LEN + 12, 8)?
+            }
+            Version::V6 => {
+                let len = u16::try_from(ip_len - IPV6_LEN).ok()?;
+                put(bytes, ETH_LEN + 4, len.to_be_bytes());
+                sum_of_addresses(bytes, ETH_LEN + 8, 32)?
+            }
+        };
+
+        let sequence = bytes.get(self.tcp + 4..)?.first_chunk()?;
+        let start = (part.offset - self.payload) as u32;
+        let sequence = u32::from_be_bytes(*sequence).wrapping_add(start);
+        put(bytes, self.tcp + 4, sequence.to_be_bytes());
+        let flags = bytes.get_mut(self.tcp + 13)?;
+        if part.index != 0 {
+            *flags &= !CWR;
+        }
+        if start as usize + part.len != self.payload_len {
+            *flags &= !(FIN | PSH);
+        }
+        put(bytes, self.tcp + 16, [0; 2]);
+        let header_sum = sum(bytes.get(self.tcp..self.payload)?);
+        let total = addresses
+            + header_sum
+            + u64::from(payload_sum)
+            + u64::from(IPPROTO_TCP)
+            + tcp_len as u64;
+        put(bytes, self.tcp + 16, (!fold(total)).to_be_bytes());
+        Some(())
+    }
+}
+
+impl Headers {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// Writes a field that is inside the headers.
+fn put<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
+    if let Some(field) = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+        *field = value;
+    }
+}
+
+fn sum_of_addresses(bytes: &[u8], at: usize, len: usize) -> Option<u64> {
+    Some(sum(bytes.get(at..at + len)?))
+}
+
+/// Adds up the 16-bit words of a header.
+fn sum(bytes: &[u8]) -> u64 {
+    bytes
+        .chunks_exact(2)
+        .map(|word| match *word {
+            [high, low] => u64::from(u16::from_be_bytes([high, low])),
+            _ => 0,
+        })
+        .sum()
+}
+
+/// The sum as 16 bits, carries added.
+fn fold(mut sum: u64) -> u16 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! TCP segmentation, against a segmentation done byte by byte.
+
+#![cfg(not(loom))]
+
+use oxnic::nic::tso::{Template, HEADERS_LEN};
+use proptest::prelude::*;
+
+const FIN: u8 = 1;
+const PSH: u8 = 8;
+const ACK: u8 = 16;
+const CWR: u8 = 128;
+
+/// A large frame with all flags that matter, whose own lengths and checksums mean nothing.
+fn large(v6: bool, ip_options: usize, tcp_options: usize, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2];
+    if v6 {
+        frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0xff, 0xff, 6, 64]);
+        frame.extend(0..32);
+    } else {
+        frame.extend([8, 0, 0x45 + ip_options as u8, 0, 0xff, 0xff, 0xff, 0xfe]);
+        frame.extend([0x40, 0, 64, 6, 0xaa, 0xaa, 10, 0, 0, 1, 10, 0, 0, 2]);
+        frame.extend(vec![1; 4 * ip_options]);
+    }
+    frame.extend([0x12, 0x34, 0, 80, 0xff, 0xff, 0xff, 0x00, 1, 2, 3, 4]);
+    frame.extend([(5 + tcp_options as u8) << 4, FIN | PSH | ACK | CWR]);
+    frame.extend([0x10, 0, 0xbb, 0xbb, 0, 0]);
+    frame.extend(vec![1; 4 * tcp_options]);
+    frame.extend(payload);
+    frame
+}
+
+/// The Internet checksum of some bytes, which is zero if they contain their own.
+fn checksum(bytes: &[u8], start: u32) -> u16 {
+    let mut sum = u64::from(start);
+    for word in bytes.chunks(2) {
+        sum += u64::from(word[0]) << 8 | u64::from(*word.get(1).unwrap_or(&0));
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+fn be16(bytes: &[u8]) -> usize {
+    usize::from(u16::from_be_bytes([bytes[0], bytes[1]]))
+}
+
+proptest! {
+    #[test]
+    fn segments_are_right(
+        v6: bool,
+        ip_options in 0usize..=10,
+        tcp_options in 0usize..=10,
+        payload in prop::collection::vec(any::<u8>(), 0..5000),
+        segment_len in 1usize..2000,
+    ) {
+        let ip_options = if v6 { 0 } else { ip_options };
+        let frame = large(v6, ip_options, tcp_options, &payload);
+        let template = Template::new(&frame[..frame.len().min(HEADERS_LEN)], frame.len(), segment_len)
+            .expect("it is TCP");
+        let tcp = 14 + if v6 { 40 } else { 20 + 4 * ip_options };
+        let headers_len = tcp + 20 + 4 * tcp_options;
+
+        let mut received: Vec<u8> = Vec::new();
+        let count = payload.len().div_ceil(segment_len).max(1);
+        for (n, part) in template.parts().enumerate() {
+            prop_assert_eq!(part.index, n);
+            let data = &frame[part.offset..][..part.len];
+            let sum = !checksum(data, 0);
+            let headers = template.headers(part, sum.into());
+            let mut segment = headers.bytes().to_vec();
+            prop_assert_eq!(segment.len(), headers_len);
+            segment.extend(data);
+
+            let ip = &segment[14..];
+            let (ip_len, pseudo) = if v6 {
+                (be16(&ip[4..]) + 40, &ip[8..40])
+            } else {
+                prop_assert_eq!(checksum(&ip[..tcp - 14], 0), 0);
+                prop_assert_eq!(be16(&ip[4..]), (0xfffe + n) & 0xffff);
+                (be16(&ip[2..]), &ip[12..20])
+            };
+            prop_assert_eq!(ip_len, ip.len());
+            let tcp_bytes = &segment[tcp..];
+            let pseudo = u32::from(!checksum(pseudo, 6 + tcp_bytes.len() as u32));
+            prop_assert_eq!(checksum(tcp_bytes, pseudo), 0);
+            let sequence = u32::from_be_bytes(tcp_bytes[4..8].try_into().unwrap());
+            prop_assert_eq!(sequence, 0xffff_ff00u32.wrapping_add(received.len() as u32));
+
+            let last = n + 1 == count;
+            let mut flags = ACK;
+            flags |= if last { FIN | PSH } else { 0 };
+            flags |= if n == 0 { CWR } else { 0 };
+            prop_assert_eq!(tcp_bytes[13], flags);
+            prop_assert!(last || part.len == segment_len);
+            received.extend(data);
+        }
+        prop_assert_eq!(received, payload);
+        prop_assert_eq!(template.parts().count(), count);
+    }
+
+    #[test]
+    fn anything_is_refused_or_cut(head: Vec<u8>, len in 0usize..70000, segment_len in 0usize..3000) {
+        if let Some(template) = Template::new(&head, len, segment_len) {
+            let mut sum = 0;
+            for part in template.parts() {
+                prop_assert!(part.len <= segment_len);
+                prop_assert!(part.offset + part.len <= len);
+                prop_assert!(template.headers(part, u32::MAX).bytes().len() <= head.len());
+                sum += part.len;
+            }
+            prop_assert!(sum <= len);
+        }
+    }
+}
+
+#[test]
+fn what_is_not_tcp_is_refused() {
+    let frame = large(false, 0, 0, &[0; 100]);
+    let refused = |frame: &[u8]| Template::new(frame, frame.len(), 10).is_none();
+    assert!(!refused(&frame));
+    assert!(refused(&frame[..53]), "cut off");
+    for (at, value) in [(12, 0x81), (14, 0x55), (23, 17), (26, 0)] {
+        let mut other = frame.clone();
+        other[at] = value;
+        assert_eq!(refused(&other), at != 26, "byte {at}");
+    }
+    assert!(Template::new(&frame, frame.len(), 0).is_none());
+    assert!(Template::new(&frame, 20, 10).is_none());
+}
