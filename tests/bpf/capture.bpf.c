@@ -3,11 +3,18 @@
 #include "probe.h"
 
 #define FRAME_MAX	3520	/* the most that fits into one receive buffer */
+#define FRAGS_MAX	63360	/* the most that a port takes */
 
 struct record {
 	__u32 len;
 	__u32 queue;
 	__u8 data[FRAME_MAX];
+};
+
+struct long_record {
+	__u32 len;
+	__u32 queue;
+	__u8 data[FRAGS_MAX];
 };
 
 struct {
@@ -23,25 +30,55 @@ struct {
 	__type(value, __u64);
 } missed SEC(".maps");
 
+static __always_inline int miss(void)
+{
+	__u32 zero = 0;
+	__u64 *value = bpf_map_lookup_elem(&missed, &zero);
+
+	if (value)
+		__sync_fetch_and_add(value, 1);
+	return XDP_PASS;
+}
+
 SEC("xdp")
 int capture(struct xdp_md *ctx)
 {
 	struct record *rec;
-	__u32 zero = 0;
-	__u64 *miss;
 	__u64 len;
 
 	rec = bpf_ringbuf_reserve(&frames, sizeof(*rec), 0);
-	if (!rec) {
-		miss = bpf_map_lookup_elem(&missed, &zero);
-		if (miss)
-			__sync_fetch_and_add(miss, 1);
-		return XDP_PASS;
-	}
+	if (!rec)
+		return miss();
 	/* The verifier must see one 64-bit register compared and used, not two halves. */
 	len = (long)ctx->data_end - (long)ctx->data;
 	barrier_var(len);
 	if (!len || len > FRAME_MAX) {
+		bpf_ringbuf_discard(rec, 0);
+		return XDP_ABORTED;
+	}
+	rec->len = len;
+	rec->queue = ctx->rx_queue_index;
+	if (bpf_xdp_load_bytes(ctx, 0, rec->data, len)) {
+		bpf_ringbuf_discard(rec, 0);
+		return XDP_ABORTED;
+	}
+	bpf_ringbuf_submit(rec, 0);
+	return XDP_PASS;
+}
+
+/* The same for frames in several buffers; there is room for about a hundred. */
+SEC("xdp.frags")
+int capture_frags(struct xdp_md *ctx)
+{
+	struct long_record *rec;
+	__u64 len;
+
+	rec = bpf_ringbuf_reserve(&frames, sizeof(*rec), 0);
+	if (!rec)
+		return miss();
+	len = bpf_xdp_get_buff_len(ctx);
+	barrier_var(len);
+	if (!len || len > FRAGS_MAX) {
 		bpf_ringbuf_discard(rec, 0);
 		return XDP_ABORTED;
 	}

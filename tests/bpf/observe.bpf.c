@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What a device told the stack about a frame: its flow hash, and whether its checksum is good. */
+/*
+ * What a device told the stack about a frame: its flow hash, whether its checksum is good, its VLAN
+ * tag.
+ */
 #include "probe.h"
 #include <linux/pkt_cls.h>
 
@@ -7,6 +10,8 @@ struct observation {
 	__u64 frames;
 	__u32 hash;		/* 0: the device gave none */
 	__s32 csum_level;	/* negative: the device did not vouch for the checksum */
+	__u32 vlan;		/* tag: protocol in the upper half, control word in the lower; or 0 */
+	__u32 len;
 };
 
 struct {
@@ -26,6 +31,10 @@ int observe(struct __sk_buff *skb)
 	if (seen) {
 		seen->hash = skb->hash;
 		seen->csum_level = bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY);
+		seen->vlan = 0;
+		if (skb->vlan_present)
+			seen->vlan = bpf_ntohs(skb->vlan_proto) << 16 | (skb->vlan_tci & 0xffff);
+		seen->len = skb->len;
 		__sync_fetch_and_add(&seen->frames, 1);
 	}
 	return TC_ACT_OK;

@@ -20,6 +20,7 @@
 /* Values of probe.verdict beyond those of enum xdp_action. */
 #define PROBE_DEVMAP		0x85	/* redirect through a devmap */
 #define PROBE_BAD_REDIRECT	0x86	/* redirect to a device that does not exist */
+#define PROBE_DEVMAP_SECOND	0x87	/* redirect through the second entry of a devmap */
 
 struct probe {
 	__be32 magic;
@@ -42,6 +43,19 @@ static __always_inline struct probe *probe_of(struct xdp_md *ctx)
 	if (probe->magic != bpf_htonl(PROBE_MAGIC))
 		return NULL;
 	return probe;
+}
+
+/* Makes the frame one for whom it came from. */
+static __always_inline void swap_addresses(struct xdp_md *ctx)
+{
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	unsigned char mac[ETH_ALEN];
+
+	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
+		return;
+	__builtin_memcpy(mac, eth->h_dest, ETH_ALEN);
+	__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, mac, ETH_ALEN);
 }
 
 #endif /* PROBE_H */

@@ -6,7 +6,7 @@ use crate::host::wait_until;
 use anyhow::{anyhow, Context, Result};
 use aya::{
     maps::{Array, Map},
-    programs::{loaded_programs, Xdp},
+    programs::{loaded_programs, ProgramFd, Xdp},
     Ebpf, EbpfLoader, Pod,
 };
 use std::{
@@ -89,6 +89,32 @@ impl Program {
         self.object
             .take_map(map)
             .ok_or_else(|| anyhow!("no map {map}"))
+    }
+
+    /// Loads another program of the same object, to run on an entry of a map.
+    pub fn load_more(&mut self, name: &str) -> Result<ProgramFd> {
+        let program = xdp_mut(&mut self.object, name)?;
+
+        program.load().with_context(|| format!("loading {name}"))?;
+        Ok(program.fd()?.try_clone()?)
+    }
+
+    /// A map, to be changed.
+    pub fn map_mut(&mut self, map: &str) -> Result<&mut Map> {
+        self.object
+            .map_mut(map)
+            .ok_or_else(|| anyhow!("no map {map}"))
+    }
+
+    /// The kernel's number for a map.
+    pub fn map_id(&self, map: &str) -> Result<u32> {
+        let data = match self.object.map(map) {
+            Some(Map::DevMap(data) | Map::CpuMap(data) | Map::XskMap(data)) => data,
+            Some(_) => return Err(anyhow!("map {map} is none to redirect with")),
+            None => return Err(anyhow!("no map {map}")),
+        };
+
+        Ok(data.info()?.id())
     }
 
     /// How many frames a program of `count.bpf.c` has seen.

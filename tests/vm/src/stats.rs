@@ -29,6 +29,11 @@ impl Counters {
         Ok(self.each("rx", what)?.iter().sum())
     }
 
+    /// The values of a counter of each transmit queue, by queue.
+    pub fn tx_each(&self, what: &str) -> Result<Vec<u64>> {
+        self.each("tx", what)
+    }
+
     pub fn tx(&self, what: &str) -> Result<u64> {
         Ok(self.each("tx", what)?.iter().sum())
     }
@@ -43,6 +48,14 @@ impl Counters {
             return Err(anyhow!("ethtool -S shows no {side}_queue_0_{what}"));
         }
         Ok(values)
+    }
+
+    /// Checks several sums over the transmit queues at once.
+    pub fn expect_tx(&self, who: &str, expected: &[(&str, u64)]) -> Result<()> {
+        for (what, value) in expected {
+            ensure_eq!(self.tx(what)?, *value, "{who}: tx_queue_*_{what}");
+        }
+        Ok(())
     }
 
     /// Checks several sums over the receive queues at once.
@@ -104,7 +117,14 @@ impl Snapshot {
         let expected = [
             ("rx_packets", c.rx("packets")?),
             ("rx_bytes", c.rx("bytes")?),
-            ("tx_packets", c.tx("packets")? + c.rx("xdp_tx")?),
+            (
+                "tx_packets",
+                c.tx("packets")? + c.rx("xdp_tx")? + c.tx("xdp_xmit")?,
+            ),
+            (
+                "tx_bytes",
+                c.tx("bytes")? + c.rx("xdp_tx_bytes")? + c.tx("xdp_xmit_bytes")?,
+            ),
             ("rx_missed_errors", c.rx("no_buffer")?),
             ("rx_length_errors", c.rx("oversize")?),
             ("rx_errors", c.rx("oversize")?),
@@ -142,9 +162,12 @@ impl Snapshot {
     }
 }
 
-/// Every frame that `from` put on the wire was received by `to` or lost for a named reason.
+/// Every frame that `from` put on the wire, be it the stack's, a program's verdict or another
+/// device's redirect, was received by `to` or lost for a named reason.
 pub fn check_wire(from: &Snapshot, to: &Snapshot) -> Result<()> {
-    let sent = from.counters.tx("packets")? + from.counters.rx("xdp_tx")?;
+    let sent = from.counters.tx("packets")?
+        + from.counters.rx("xdp_tx")?
+        + from.counters.tx("xdp_xmit")?;
     let c = &to.counters;
     let received = c.rx("packets")?;
     let lost = c.rx("no_buffer")? + c.rx("oversize")? + c.rx("down")?;

@@ -495,9 +495,9 @@ impl Observer {
     /// in a row are known to be good, less one (negative for none).
     fn last(&self) -> Result<(u64, u32, i32)> {
         let map = self.0.map("last").ok_or_else(|| anyhow!("no map last"))?;
-        let seen = Array::<_, [u64; 2]>::try_from(map)?.get(&0, 0)?;
+        let seen = Array::<_, [u64; 3]>::try_from(map)?.get(&0, 0)?;
 
-        // A 64-bit and two 32-bit numbers.
+        // A 64-bit and four 32-bit numbers.
         Ok((seen[0], seen[1] as u32, (seen[1] >> 32) as i32))
     }
 }

@@ -11,15 +11,18 @@ mod device;
 mod mtu;
 mod params;
 mod pause;
+mod redirect;
 mod reload;
 mod rings;
 mod sample;
 mod skbs;
+mod steer;
 mod swap;
 mod teardown;
 mod trace;
 mod traffic;
 mod verdict;
+mod xmit;
 
 use crate::{
     bed::{Bed, Port},
@@ -40,6 +43,8 @@ pub fn all() -> Vec<Case> {
         checksum::cases(),
         skbs::cases(),
         conserve::cases(),
+        redirect::cases(),
+        xmit::cases(),
         sample::cases(),
         trace::cases(),
         device::cases(),

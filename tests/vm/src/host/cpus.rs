@@ -15,27 +15,39 @@ use std::{net::UdpSocket, thread};
 /// latter, which gets round to it when it next receives (`skb_attempt_defer_free`). Where no more
 /// traffic is to come, a few skbs and their pages would be kept for ever.
 pub fn free_deferred_skbs() -> Result<()> {
-    let all = sched_getaffinity(Pid::from_raw(0))?;
+    all()?
+        .into_iter()
+        .try_for_each(|cpu| run_on(cpu, receive_one))
+}
 
+/// The processors that this process may use.
+pub fn all() -> Result<Vec<usize>> {
+    let set = sched_getaffinity(Pid::from_raw(0))?;
+
+    Ok((0..CpuSet::count())
+        .filter(|cpu| set.is_set(*cpu).unwrap_or(false))
+        .collect())
+}
+
+/// Runs `work` in a thread that stays on one processor.
+pub fn run_on<T: Send>(cpu: usize, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     thread::scope(|scope| {
-        (0..CpuSet::count())
-            .filter(|cpu| all.is_set(*cpu).unwrap_or(false))
-            .try_for_each(|cpu| {
-                scope
-                    .spawn(move || receive_on(cpu))
-                    .join()
-                    .map_err(|_| anyhow!("a thread on processor {cpu} panicked"))?
+        scope
+            .spawn(|| {
+                let mut set = CpuSet::new();
+
+                set.set(cpu)?;
+                sched_setaffinity(Pid::from_raw(0), &set)
+                    .with_context(|| format!("moving to processor {cpu}"))?;
+                work()
             })
+            .join()
+            .map_err(|_| anyhow!("a thread on processor {cpu} panicked"))?
     })
 }
 
 /// What goes to the loopback device is received by the processor that sends it.
-fn receive_on(cpu: usize) -> Result<()> {
-    let mut set = CpuSet::new();
-
-    set.set(cpu)?;
-    sched_setaffinity(Pid::from_raw(0), &set)
-        .with_context(|| format!("moving to processor {cpu}"))?;
+fn receive_one() -> Result<()> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket.send_to(&[0], socket.local_addr()?)?;
     socket.recv(&mut [0])?;

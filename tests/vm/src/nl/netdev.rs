@@ -16,6 +16,7 @@ const NETDEV_CMD_DEV_GET: u8 = 1;
 const NETDEV_CMD_PAGE_POOL_GET: u8 = 5;
 const NETDEV_CMD_QUEUE_GET: u8 = 10;
 const NETDEV_CMD_NAPI_GET: u8 = 11;
+const NETDEV_CMD_QSTATS_GET: u8 = 12;
 const NETDEV_A_DEV_IFINDEX: u16 = 1;
 const NETDEV_A_DEV_XDP_FEATURES: u16 = 3;
 const NETDEV_A_DEV_XDP_RX_METADATA_FEATURES: u16 = 5;
@@ -31,9 +32,26 @@ const NETDEV_A_QUEUE_IFINDEX: u16 = 2;
 const NETDEV_A_QUEUE_TYPE: u16 = 3;
 const NETDEV_A_QUEUE_NAPI_ID: u16 = 4;
 const NETDEV_QUEUE_TYPE_RX: u64 = 0;
+const NETDEV_A_QSTATS_IFINDEX: u16 = 1;
+const NETDEV_A_QSTATS_QUEUE_TYPE: u16 = 2;
+const NETDEV_A_QSTATS_QUEUE_ID: u16 = 3;
+const NETDEV_A_QSTATS_SCOPE: u16 = 4;
+const NETDEV_A_QSTATS_RX_PACKETS: u16 = 8;
+const NETDEV_A_QSTATS_RX_BYTES: u16 = 9;
+const NETDEV_A_QSTATS_TX_PACKETS: u16 = 10;
+const NETDEV_A_QSTATS_TX_BYTES: u16 = 11;
+const NETDEV_A_QSTATS_RX_ALLOC_FAIL: u16 = 12;
+/// `NETDEV_QSTATS_SCOPE_QUEUE`; without a scope the answer is one sum for the device.
+const SCOPE_QUEUE: u32 = 1;
 
 pub const NETDEV_XDP_ACT_BASIC: u64 = 1 << 0;
 pub const NETDEV_XDP_ACT_REDIRECT: u64 = 1 << 1;
+pub const NETDEV_XDP_ACT_NDO_XMIT: u64 = 1 << 2;
+pub const NETDEV_XDP_ACT_RX_SG: u64 = 1 << 5;
+pub const NETDEV_XDP_ACT_NDO_XMIT_SG: u64 = 1 << 6;
+pub const NETDEV_XDP_RX_METADATA_TIMESTAMP: u64 = 1 << 0;
+pub const NETDEV_XDP_RX_METADATA_HASH: u64 = 1 << 1;
+pub const NETDEV_XDP_RX_METADATA_VLAN_TAG: u64 = 1 << 2;
 
 /// Size of `struct genlmsghdr`.
 const GENLMSGHDR: usize = 4;
@@ -141,6 +159,65 @@ pub fn napis(ifindex: u32) -> Result<Vec<u64>> {
         .iter()
         .map(|body| number(attr(body, NETDEV_A_NAPI_ID).unwrap_or_default()))
         .collect()
+}
+
+/// What the kernel's queue statistics say, of one queue or of a device. A counter that the driver
+/// does not give is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueStats {
+    /// Whether it receives, and the queue's number; `None` for the sum of a device.
+    pub queue: Option<(bool, u64)>,
+    pub rx_packets: Option<u64>,
+    pub rx_bytes: Option<u64>,
+    pub rx_alloc_fail: Option<u64>,
+    pub tx_packets: Option<u64>,
+    pub tx_bytes: Option<u64>,
+}
+
+impl QueueStats {
+    fn parse(body: &[u8]) -> Result<Self> {
+        let value = |kind| attr(body, kind).map(number).transpose();
+        let queue = match (
+            value(NETDEV_A_QSTATS_QUEUE_TYPE)?,
+            value(NETDEV_A_QSTATS_QUEUE_ID)?,
+        ) {
+            (Some(kind), Some(id)) => Some((kind == NETDEV_QUEUE_TYPE_RX, id)),
+            _ => None,
+        };
+
+        Ok(Self {
+            queue,
+            rx_packets: value(NETDEV_A_QSTATS_RX_PACKETS)?,
+            rx_bytes: value(NETDEV_A_QSTATS_RX_BYTES)?,
+            rx_alloc_fail: value(NETDEV_A_QSTATS_RX_ALLOC_FAIL)?,
+            tx_packets: value(NETDEV_A_QSTATS_TX_PACKETS)?,
+            tx_bytes: value(NETDEV_A_QSTATS_TX_BYTES)?,
+        })
+    }
+}
+
+/// The statistics of each queue of a device; none while it is down.
+pub fn queue_stats(ifindex: u32) -> Result<Vec<QueueStats>> {
+    let attrs = Attrs::default()
+        .put_u32(NETDEV_A_QSTATS_IFINDEX, ifindex)
+        .put_u32(NETDEV_A_QSTATS_SCOPE, SCOPE_QUEUE);
+
+    ask(NETDEV_CMD_QSTATS_GET, libc::NLM_F_DUMP, attrs)?
+        .iter()
+        .map(|body| QueueStats::parse(body))
+        .collect()
+}
+
+/// The sum that the kernel makes of a device's queue statistics.
+pub fn device_stats(ifindex: u32) -> Result<QueueStats> {
+    let attrs = Attrs::default().put_u32(NETDEV_A_QSTATS_IFINDEX, ifindex);
+    let answers = ask(NETDEV_CMD_QSTATS_GET, libc::NLM_F_DUMP, attrs)?;
+
+    QueueStats::parse(
+        answers
+            .first()
+            .ok_or_else(|| anyhow!("no queue statistics of device {ifindex}"))?,
+    )
 }
 
 fn ask(command: u8, flags: i32, attrs: Attrs) -> Result<Vec<Vec<u8>>> {

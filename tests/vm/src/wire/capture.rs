@@ -19,8 +19,18 @@ pub struct Capture {
 }
 
 impl Capture {
+    /// Records frames that are in one buffer.
     pub fn start(port: &Port) -> Result<Self> {
-        let mut program = Program::load("capture", "capture")?;
+        Self::start_as(port, "capture")
+    }
+
+    /// Records frames of any length, though not many of them at once.
+    pub fn start_frags(port: &Port) -> Result<Self> {
+        Self::start_as(port, "capture_frags")
+    }
+
+    fn start_as(port: &Port, name: &str) -> Result<Self> {
+        let mut program = Program::load("capture", name)?;
         let frames = RingBuf::try_from(program.take_map("frames")?)?;
 
         port.attach(&program)?;

@@ -180,6 +180,14 @@ impl Tap {
         Ok(probes)
     }
 
+    /// As [`Tap::probes`], sorted by flow and number: frames on different rings overtake each other.
+    pub fn probes_sorted(&self, count: usize) -> Result<Vec<Probe>> {
+        let mut probes = self.probes(count)?;
+
+        probes.sort_by_key(|probe| (probe.flow, probe.seq));
+        Ok(probes)
+    }
+
     /// A frame, whatever comes after it.
     pub fn any(&self) -> Result<Vec<u8>> {
         self.next(PATIENCE)?

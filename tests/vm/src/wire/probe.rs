@@ -24,6 +24,7 @@ pub mod verdict {
     pub const UNKNOWN: u8 = 42;
     pub const DEVMAP: u8 = 0x85;
     pub const BAD_REDIRECT: u8 = 0x86;
+    pub const DEVMAP_SECOND: u8 = 0x87;
 }
 
 /// What is in a probe; the frame follows from it byte by byte.
@@ -35,7 +36,7 @@ pub struct Probe {
     pub flow: u32,
     pub seq: u32,
     pub verdict: u8,
-    /// Zero when sent; `verdict.bpf.c` turns it over on the way back.
+    /// Zero when sent; programs turn bits of it over.
     pub mark: u8,
     /// Of the frame, Ethernet header included.
     pub len: usize,
@@ -73,6 +74,14 @@ impl Probe {
             src: self.dst,
             dst: self.src,
             mark: self.mark ^ 0xff,
+            ..self.clone()
+        }
+    }
+
+    /// The same probe after a program has turned over some bits of its mark.
+    pub fn marked(&self, bits: u8) -> Self {
+        Self {
+            mark: self.mark ^ bits,
             ..self.clone()
         }
     }

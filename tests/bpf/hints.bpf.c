@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What a device knows of a frame beyond its bytes: a program bound to the device asks for it. */
+#include "probe.h"
+
+/* The kernel's own, of the same name and size; its values are the test's business. */
+enum xdp_rss_hash_type {
+	XDP_RSS_TYPE_NONE,
+};
+
+extern int bpf_xdp_metadata_rx_timestamp(const struct xdp_md *ctx, __u64 *timestamp) __ksym;
+extern int bpf_xdp_metadata_rx_hash(const struct xdp_md *ctx, __u32 *hash,
+				    enum xdp_rss_hash_type *rss_type) __ksym;
+extern int bpf_xdp_metadata_rx_vlan_tag(const struct xdp_md *ctx, __be16 *vlan_proto,
+					__u16 *vlan_tci) __ksym;
+
+struct hint {
+	__u64 frames;
+	__u64 now;		/* CLOCK_TAI when the program ran */
+	__u64 stamp;
+	__u32 hash;
+	__u32 type;
+	__s32 stamp_error;
+	__s32 hash_error;
+	__s32 vlan_error;
+	__u16 tci;
+	__u16 proto;		/* of the tag, in the processor's order */
+	__u32 len;
+	__u16 ethertype;	/* as the frame's bytes have it */
+	__u16 pad;
+};
+
+/* Of the last frame. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hint);
+} hint_last SEC(".maps");
+
+/* Frames with and without a time stamp, and rounds of an empty loop for each frame. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 3);
+	__type(key, __u32);
+	__type(value, __u64);
+} hint_counts SEC(".maps");
+
+static long idle(__u32 index, void *ctx)
+{
+	return 0;
+}
+
+static __always_inline void count(__u32 which)
+{
+	__u64 *value = bpf_map_lookup_elem(&hint_counts, &which);
+
+	if (value)
+		__sync_fetch_and_add(value, 1);
+}
+
+static __always_inline int take(struct xdp_md *ctx)
+{
+	enum xdp_rss_hash_type type = XDP_RSS_TYPE_NONE;
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	__u32 zero = 0, two = 2;
+	struct hint *hint;
+	__be16 proto = 0;
+	__u64 *rounds;
+	__u64 stamp = 0;
+	__u32 hash = 0;
+	__u16 tci = 0;
+
+	hint = bpf_map_lookup_elem(&hint_last, &zero);
+	rounds = bpf_map_lookup_elem(&hint_counts, &two);
+	if (!hint || !rounds || (void *)(eth + 1) > (void *)(long)ctx->data_end)
+		return XDP_ABORTED;
+	hint->ethertype = bpf_ntohs(eth->h_proto);
+	hint->stamp_error = bpf_xdp_metadata_rx_timestamp(ctx, &stamp);
+	hint->hash_error = bpf_xdp_metadata_rx_hash(ctx, &hash, &type);
+	hint->vlan_error = bpf_xdp_metadata_rx_vlan_tag(ctx, &proto, &tci);
+	hint->stamp = stamp;
+	hint->hash = hash;
+	hint->type = type;
+	hint->proto = bpf_ntohs(proto);
+	hint->tci = tci;
+	hint->len = bpf_xdp_get_buff_len(ctx);
+	hint->now = bpf_ktime_get_tai_ns();
+	count(hint->stamp_error ? 1 : 0);
+	__sync_fetch_and_add(&hint->frames, 1);
+	if (*rounds)
+		bpf_loop(*rounds, idle, NULL, 0);
+	return XDP_PASS;
+}
+
+SEC("xdp.frags")
+int hints(struct xdp_md *ctx)
+{
+	return take(ctx);
+}
+
+char _license[] SEC("license") = "GPL";

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the tests of redirects share: the program that sends frames elsewhere, and several pairs of
+//! ports in a row.
+
+use super::traffic::settle;
+use crate::{
+    bed::{Bed, Port, NS_A, NS_B},
+    bpf::Program,
+    host::ensure_eq,
+    stats::Snapshot,
+    wire::probe::Probe,
+};
+use anyhow::Result;
+use aya::{
+    maps::{Array, CpuMap, DevMap, XskMap},
+    programs::ProgramFd,
+};
+use std::os::fd::AsRawFd;
+
+/// Bits of a probe's mark that programs on the entries of maps turn over.
+pub const BY_DEVICE: u8 = 0x11;
+pub const BY_CPU: u8 = 0x22;
+pub const BY_CPU_BEYOND: u8 = 0x44;
+
+pub const BROADCAST: u64 = 1 << 3;
+pub const EXCLUDE_INGRESS: u64 = 1 << 4;
+
+/// Frames that wait for a processor at most.
+const CPU_QUEUE: u32 = 4096;
+
+/// Values of `enum how` in `redirect.bpf.c`.
+#[derive(Clone, Copy)]
+enum How {
+    Ifindex = 1,
+    Device,
+    All,
+    Cpu,
+    Socket,
+    Back,
+    AsProbeSays,
+}
+
+/// The program of `redirect.bpf.c`.
+pub struct Steer {
+    pub program: Program,
+    frags: bool,
+    rounds: u32,
+}
+
+impl Steer {
+    /// One for frames in one buffer.
+    pub fn load() -> Result<Self> {
+        Ok(Self {
+            program: Program::load("redirect", "steer")?,
+            frags: false,
+            rounds: 0,
+        })
+    }
+
+    /// One for frames of any length.
+    pub fn load_frags() -> Result<Self> {
+        Ok(Self {
+            program: Program::load("redirect", "steer_frags")?,
+            frags: true,
+            rounds: 0,
+        })
+    }
+
+    fn set(&mut self, how: How, key: u32, flags: u64) -> Result<()> {
+        let [flags_low, flags_high] = [flags as u32, (flags >> 32) as u32];
+
+        self.program.write(
+            "steering",
+            0,
+            [how as u32, key, flags_low, flags_high, self.rounds, 0],
+        )
+    }
+
+    /// Makes the program slow, from the next choice of a target on.
+    pub fn slow(&mut self, rounds: u32) {
+        self.rounds = rounds;
+    }
+
+    pub fn to_ifindex(&mut self, ifindex: u32) -> Result<()> {
+        self.set(How::Ifindex, ifindex, 0)
+    }
+
+    pub fn to_device(&mut self, key: u32) -> Result<()> {
+        self.set(How::Device, key, 0)
+    }
+
+    pub fn to_all(&mut self, flags: u64) -> Result<()> {
+        self.set(How::All, 0, flags)
+    }
+
+    pub fn to_cpu(&mut self, key: u32) -> Result<()> {
+        self.set(How::Cpu, key, 0)
+    }
+
+    pub fn to_socket(&mut self) -> Result<()> {
+        self.set(How::Socket, 0, 0)
+    }
+
+    pub fn back(&mut self) -> Result<()> {
+        self.set(How::Back, 0, 0)
+    }
+
+    pub fn as_probe_says(&mut self) -> Result<()> {
+        self.set(How::AsProbeSays, 0, 0)
+    }
+
+    /// Loads a program for the entries of a map.
+    pub fn entry_program(&mut self, name: &str) -> Result<ProgramFd> {
+        let suffix = if self.frags { "_frags" } else { "" };
+
+        self.program.load_more(&format!("{name}{suffix}"))
+    }
+
+    /// Makes a port an entry of the devmap.
+    pub fn device(&mut self, key: u32, port: &Port, program: Option<&ProgramFd>) -> Result<()> {
+        self.set_device("devices", key, port, program)
+    }
+
+    /// Makes a port the one that the cpumap's programs redirect to.
+    pub fn beyond(&mut self, port: &Port) -> Result<()> {
+        self.set_device("beyond", 0, port, None)
+    }
+
+    fn set_device(
+        &mut self,
+        map: &str,
+        key: u32,
+        port: &Port,
+        program: Option<&ProgramFd>,
+    ) -> Result<()> {
+        let map = self.program.map_mut(map)?;
+
+        // A devmap takes devices of the namespace that its writer is in.
+        port.ns
+            .enter(|| Ok(DevMap::try_from(map)?.set(key, port.ifindex, program, 0)?))
+    }
+
+    /// Opens an entry of the cpumap for the processor of that number.
+    pub fn cpu(&mut self, cpu: u32, program: Option<&ProgramFd>) -> Result<()> {
+        let map = self.program.map_mut("cpus")?;
+
+        Ok(CpuMap::try_from(map)?.set(cpu, CPU_QUEUE, program, 0)?)
+    }
+
+    /// Makes a socket the one for frames of a queue.
+    pub fn socket(&mut self, queue: u32, socket: &impl AsRawFd) -> Result<()> {
+        let map = self.program.map_mut("sockets")?;
+
+        Ok(XskMap::try_from(map)?.set(queue, socket.as_raw_fd(), 0)?)
+    }
+
+    /// Probes that the programs on entries of maps have seen.
+    pub fn seen(&mut self) -> Result<u64> {
+        let map = self.program.map_mut("seen")?;
+
+        Ok(Array::<_, u64>::try_from(map)?.get(&0, 0)?)
+    }
+}
+
+/// Two pairs in a row: what `ox0` sends comes to `ox1`, and what is redirected from there to `ox2`
+/// comes to `ox3`. The ports in the middle share namespace B, the outer ones A.
+#[derive(Clone)]
+pub struct Chain {
+    /// `ox0` and `ox1`.
+    pub first: Bed,
+    /// `ox2` and `ox3`.
+    pub second: Bed,
+}
+
+impl Chain {
+    /// Of a module loaded with at least two pairs.
+    pub fn make(bed: &Bed) -> Result<Self> {
+        Ok(Self {
+            first: bed.clone(),
+            second: pair(bed, 1)?,
+        })
+    }
+
+    pub fn up(&self) -> Result<()> {
+        self.first.up()?;
+        self.second.up()
+    }
+
+    pub fn ports(&self) -> [&Port; 4] {
+        [
+            &self.first.a,
+            &self.first.b,
+            &self.second.a,
+            &self.second.b,
+        ]
+    }
+
+    /// Sets the MTU of all ports.
+    pub fn mtu(&self, mtu: usize) -> Result<()> {
+        self.ports()
+            .into_iter()
+            .try_for_each(|port| port.set(&format!("mtu {mtu}")))
+    }
+
+    /// The counters of all ports once every frame is accounted for on both wires, and the verdicts
+    /// of the first pair's far port, which has a program, add up.
+    pub fn settle(&self) -> Result<[Snapshot; 4]> {
+        let (ox0, ox1) = settle(&self.first)?;
+        let (ox2, ox3) = settle(&self.second)?;
+
+        ox1.check_verdicts()?;
+        Ok([ox0, ox1, ox2, ox3])
+    }
+}
+
+/// The pair with that number (the first is 0) as continuation of a bed: the near port joins port B,
+/// the far one port A.
+pub fn pair(bed: &Bed, number: usize) -> Result<Bed> {
+    Ok(Bed {
+        a: Port::moved(&format!("ox{}", 2 * number), &bed.b.ns, NS_B)?,
+        b: Port::moved(&format!("ox{}", 2 * number + 1), &bed.a.ns, NS_A)?,
+    })
+}
+
+/// A veth pair, `ve0` with `ve1`, in port B's namespace. Both ends have a NAPI, so that frames can
+/// be redirected into either.
+pub fn veth(bed: &Bed, mtu: usize) -> Result<(Port, Port)> {
+    let ns = &bed.b.ns;
+
+    ns.ip(&format!(
+        "link add ve0 mtu {mtu} type veth peer name ve1 mtu {mtu}"
+    ))?;
+    let ports = (Port::find(ns, "ve0")?, Port::find(ns, "ve1")?);
+    for port in [&ports.0, &ports.1] {
+        port.ethtool("-K", "gro on")?;
+        port.set("up")?;
+    }
+    for port in [&ports.0, &ports.1] {
+        port.wait_running(true)?;
+    }
+    Ok(ports)
+}
+
+/// Redirects of `from` and what `to` put on its wire for them agree.
+pub fn check_redirected(from: &Snapshot, to: &Snapshot, count: u64) -> Result<()> {
+    from.counters.expect_rx(
+        &from.name,
+        &[("xdp_redirect", count), ("xdp_redirect_errors", 0)],
+    )?;
+    let taken = to.counters.tx("xdp_xmit")?;
+    let refused = to.counters.tx("xdp_xmit_errors")?;
+
+    ensure_eq!(
+        taken + refused,
+        count,
+        "{}: xdp_xmit {taken} + xdp_xmit_errors {refused}, against redirects of {}",
+        to.name,
+        from.name
+    );
+    Ok(())
+}
+
+/// The same probes with bits of their marks turned over.
+pub fn marked(probes: &[Probe], bits: u8) -> Vec<Probe> {
+    probes.iter().map(|probe| probe.marked(bits)).collect()
+}
