@@ -8,6 +8,7 @@ mod bulk;
 mod checksum;
 mod conserve;
 mod device;
+mod frags;
 mod mtu;
 mod params;
 mod pause;
@@ -45,6 +46,7 @@ pub fn all() -> Vec<Case> {
         conserve::cases(),
         redirect::cases(),
         xmit::cases(),
+        frags::cases(),
         sample::cases(),
         trace::cases(),
         device::cases(),
