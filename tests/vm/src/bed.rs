@@ -11,7 +11,7 @@ use crate::{
 };
 use anyhow::{anyhow, Context, Result};
 use nix::{errno::Errno, net::if_::if_nametoindex};
-use std::{thread, time::Duration};
+use std::{os::fd::BorrowedFd, thread, time::Duration};
 
 pub const NS_A: &str = "oxa";
 pub const NS_B: &str = "oxb";
@@ -124,6 +124,16 @@ impl Port {
             .map(|old| old.map(Program::fd).transpose())
             .transpose()?;
 
+        self.try_attach_fd(fd, flags, expected)
+    }
+
+    /// As [`Port::try_attach`], with descriptors of programs.
+    pub fn try_attach_fd(
+        &self,
+        fd: Option<BorrowedFd<'_>>,
+        flags: u32,
+        expected: Option<Option<BorrowedFd<'_>>>,
+    ) -> Result<Result<(), Refused>> {
         match self
             .ns
             .enter(|| link::set_xdp(self.ifindex, fd, flags, expected))

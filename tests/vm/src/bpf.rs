@@ -2,11 +2,14 @@
 
 //! BPF programs: loading, their maps, and the ids the kernel knows them by.
 
-use crate::host::wait_until;
+use crate::{
+    bed::Port,
+    host::{bpffs::Pins, wait_until},
+};
 use anyhow::{anyhow, Context, Result};
 use aya::{
-    maps::{Array, Map},
-    programs::{loaded_programs, ProgramFd, Xdp},
+    maps::{Array, Map, MapData},
+    programs::{loaded_programs, ProgramFd, ProgramInfo, Xdp},
     Ebpf, EbpfLoader, Pod,
 };
 use std::{
@@ -120,6 +123,49 @@ impl Program {
     /// How many frames a program of `count.bpf.c` has seen.
     pub fn seen(&self) -> Result<u64> {
         self.read("seen", 0)
+    }
+}
+
+/// A program that is bound to a port, as it has to be to ask the port for metadata. Only libbpf
+/// knows how to load such a program, so bpftool does it; the program and its maps come by way of a
+/// file system.
+pub struct Bound {
+    fd: ProgramFd,
+    pins: Pins,
+    pub id: u32,
+}
+
+impl Bound {
+    /// Loads the only program of `file.bpf.o` for a port.
+    pub fn load(port: &Port, file: &str) -> Result<Self> {
+        let pins = Pins::make(&format!("{file}-{}", port.name))?;
+        let path = path(file)?;
+
+        port.ns.exec(&format!(
+            "bpftool prog load {} {} xdpmeta_dev {} pinmaps {}",
+            path.display(),
+            pins.program().display(),
+            port.name,
+            pins.folder().display()
+        ))?;
+        let info = ProgramInfo::from_pin(pins.program())?;
+
+        Ok(Self {
+            fd: info.fd()?,
+            pins,
+            id: info.id(),
+        })
+    }
+
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// A map of the program, an array.
+    pub fn array<V: Pod>(&self, map: &str) -> Result<Array<MapData, V>> {
+        let data = MapData::from_pin(self.pins.folder().join(map))?;
+
+        Ok(Array::try_from(Map::Array(data))?)
     }
 }
 

@@ -9,6 +9,8 @@ mod checksum;
 mod conserve;
 mod device;
 mod frags;
+mod frags_prog;
+mod hints;
 mod mtu;
 mod params;
 mod pause;
@@ -24,6 +26,7 @@ mod trace;
 mod traffic;
 mod verdict;
 mod xmit;
+mod xsk;
 
 use crate::{
     bed::{Bed, Port},
@@ -46,7 +49,10 @@ pub fn all() -> Vec<Case> {
         conserve::cases(),
         redirect::cases(),
         xmit::cases(),
+        xsk::cases(),
         frags::cases(),
+        frags_prog::cases(),
+        hints::cases(),
         sample::cases(),
         trace::cases(),
         device::cases(),

@@ -2,6 +2,8 @@
 
 //! The machine the tests run on: its commands, kernel log, modules, namespaces and tracing.
 
+pub mod bpffs;
+pub mod clock;
 pub mod cmd;
 pub mod cpus;
 pub mod kmsg;

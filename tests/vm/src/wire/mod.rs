@@ -4,9 +4,12 @@
 
 pub mod capture;
 pub mod checksum;
+pub mod frames;
 pub mod packet;
 pub mod probe;
 pub mod stream;
+pub mod toeplitz;
+pub mod xsk;
 
 /// An Ethernet address.
 pub type Mac = [u8; 6];

@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a program can do with a frame in several buffers, and which program may have such.
+
+use super::{
+    frags::{set_mtu, BUFFER, MTU_MAX},
+    traffic::{settle, while_sending, Source},
+};
+use crate::{
+    bed::{Bed, Port},
+    bpf::{wait_freed, Program},
+    harness::Case,
+    host::{ensure_eq, wait_until},
+    nl::link::XDP_FLAGS_DRV_MODE,
+    stats::check_both,
+    wire::{
+        ensure_same,
+        packet::{Sender, Tap},
+        probe::{verdict, Probe},
+        stream::data,
+        ETH,
+    },
+};
+use anyhow::{ensure, Context, Result};
+use nix::errno::Errno;
+
+const JUMBO: usize = 9000;
+/// The longest frame at that MTU: two full buffers and a part of a third.
+const LEN: usize = JUMBO + ETH;
+/// Bytes that the last buffer can hold once a program has made the frame longer: it needs no room
+/// for `struct skb_shared_info`.
+const LAST_BUFFER: usize = 4096 - 256;
+/// Head room that a program can use: the kernel keeps the size of `struct xdp_frame` for itself.
+const HEAD_ROOM: i32 = 256 - 40;
+/// The largest MTU with a program that knows no frags.
+const SINGLE_MTU: usize = 3498;
+const REASON: &str = "the program has no frags support, so the MTU may be at most 3498";
+
+/// Where the frames of a verdict come out, and what it is called in the counters.
+const WAYS: [(u8, &str); 2] = [(verdict::PASS, "xdp_pass"), (verdict::TX, "xdp_tx")];
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::ports("frags_prog::load_and_store_bytes", "", exchange),
+        Case::ports("frags_prog::adjust_head", "", adjust_head),
+        Case::ports("frags_prog::tail_shrinks", "", tail_shrinks),
+        Case::ports("frags_prog::tail_grows", "", tail_grows),
+        Case::ports("frags_prog::mtu_excludes_a_program", "", mtu_first),
+        Case::ports("frags_prog::program_excludes_an_mtu", "", program_first),
+        Case::ports("frags_prog::swap_at_the_usual_mtu", "queues=4", swap),
+    ]
+}
+
+/// The last frame as the program saw it, and what the helpers answered.
+struct Outcome {
+    len: u64,
+    linear: u64,
+    load: i64,
+    store: i64,
+    adjust: i64,
+}
+
+/// A program of `frags.bpf.c` at port B, a sender at A and receivers at both.
+struct Setup {
+    program: Program,
+    sender: Sender,
+    tap_a: Tap,
+    tap_b: Tap,
+}
+
+impl Setup {
+    fn make(bed: &Bed, name: &str) -> Result<Self> {
+        let program = Program::load("frags", name)?;
+
+        set_mtu(bed, JUMBO)?;
+        bed.b.attach(&program)?;
+        bed.up()?;
+        Ok(Self {
+            program,
+            sender: Sender::open(&bed.a)?,
+            tap_a: Tap::open(&bed.a)?,
+            tap_b: Tap::open(&bed.b)?,
+        })
+    }
+
+    fn configure(&mut self, offset: usize, len: usize, delta: i32, act: u8) -> Result<()> {
+        self.program.write(
+            "config",
+            0,
+            [offset as u32, len as u32, delta as u32, act.into()],
+        )
+    }
+
+    /// Sends a frame and waits for what comes out.
+    fn through(&self, frame: &[u8], act: u8) -> Result<Vec<u8>> {
+        self.sender.send(frame)?;
+        if act == verdict::TX {
+            self.tap_a.any()
+        } else {
+            self.tap_b.any()
+        }
+    }
+
+    fn silence(&self) -> Result<()> {
+        self.tap_a.silence()?;
+        self.tap_b.silence()
+    }
+
+    fn outcome(&self) -> Result<Outcome> {
+        let [_, len, linear, load, store, adjust]: [u64; 6] = self.program.read("outcome", 0)?;
+
+        Ok(Outcome {
+            len,
+            linear,
+            load: load as i64,
+            store: store as i64,
+            adjust: adjust as i64,
+        })
+    }
+
+    /// Sends frames of these lengths through a program that moves one end of each, with both
+    /// verdicts, and compares with what `expect` makes of them.
+    fn adjusted(
+        &mut self,
+        delta: i32,
+        lens: &[usize],
+        expect: impl Fn(Vec<u8>) -> Vec<u8>,
+        from: usize,
+    ) -> Result<()> {
+        for (act, way) in WAYS {
+            self.configure(0, 1, delta, act)?;
+            for (len, seq) in lens.iter().zip(0..) {
+                let frame = Probe::new(1, seq).len(*len).frame();
+                let what = format!("{way}, {len} bytes adjusted by {delta}");
+                let found = self.through(&frame, act).with_context(|| what.clone())?;
+                let outcome = self.outcome()?;
+
+                ensure_eq!(outcome.adjust, 0, "{what}: the helper's answer");
+                ensure_eq!(outcome.len, *len as u64, "{what}: length before");
+                ensure_eq!(
+                    outcome.linear,
+                    (*len).min(BUFFER) as u64,
+                    "{what}: bytes in the first buffer"
+                );
+                let expected = expect(frame);
+                ensure_eq!(found.len(), expected.len(), "{what}: length after");
+                ensure_same(&what, &found[from..], &expected[from..])?;
+            }
+        }
+        self.silence()
+    }
+
+    /// Sends a frame that the helper refuses to adjust so.
+    fn refused(&mut self, bed: &Bed, delta: i32, len: usize) -> Result<()> {
+        let received = bed.b.link()?.stat("rx_packets")?;
+
+        self.configure(0, 1, delta, verdict::PASS)?;
+        self.sender.send(&Probe::new(1, 0).len(len).frame())?;
+        bed.b.wait_received(received + 1)?;
+        ensure_eq!(
+            self.outcome()?.adjust,
+            -i64::from(Errno::EINVAL as i32),
+            "{len} bytes adjusted by {delta}: the helper's answer"
+        );
+        self.silence()
+    }
+}
+
+fn finish(bed: &Bed) -> Result<()> {
+    let (a, b) = settle(bed)?;
+
+    b.check_verdicts()?;
+    check_both(&a, &b)
+}
+
+/// Pieces in one buffer and across one or two boundaries, and such that are not all in the frame.
+fn exchange(bed: &Bed) -> Result<()> {
+    const PIECES: [(usize, usize); 12] = [
+        (14, 1),
+        (BUFFER - 20, 20),
+        (BUFFER - 1, 1),
+        (BUFFER - 1, 2),
+        (BUFFER, 1),
+        (BUFFER - 300, 512),
+        (BUFFER + 100, 512),
+        (2 * BUFFER - 511, 512),
+        (2 * BUFFER - 1, 2),
+        (2 * BUFFER, 512),
+        (LEN - 512, 512),
+        (LEN - 1, 1),
+    ];
+    let mut setup = Setup::make(bed, "exchange")?;
+
+    for (act, way) in WAYS {
+        for ((offset, len), seq) in PIECES.into_iter().zip(0..) {
+            let what = format!("{way}, {len} bytes at {offset}");
+            let frame = Probe::new(1, seq).len(LEN).frame();
+            let mut fresh = [0; 512];
+
+            fresh.copy_from_slice(&data(seq + 7, 512));
+            setup.program.write("chunks", 0, [0u8; 512])?;
+            setup.program.write("chunks", 1, fresh)?;
+            setup.configure(offset, len, 0, act)?;
+            let found = setup.through(&frame, act).with_context(|| what.clone())?;
+            let outcome = setup.outcome()?;
+            let loaded: [u8; 512] = setup.program.read("chunks", 0)?;
+
+            ensure_eq!((outcome.load, outcome.store), (0, 0), "{what}: answers");
+            ensure_eq!(outcome.len, LEN as u64, "{what}: length");
+            ensure_eq!(outcome.linear, BUFFER as u64, "{what}: first buffer");
+            ensure_same(&what, &loaded[..len], &frame[offset..offset + len])?;
+            let mut expected = frame;
+            expected[offset..offset + len].copy_from_slice(&fresh[..len]);
+            ensure_same(&what, &found, &expected)?;
+        }
+    }
+
+    for (offset, len) in [(LEN - 1, 2), (LEN, 1), (LEN - 511, 512)] {
+        let frame = Probe::new(1, 99).len(LEN).frame();
+
+        setup.configure(offset, len, 0, verdict::PASS)?;
+        let found = setup.through(&frame, verdict::PASS)?;
+        let outcome = setup.outcome()?;
+        ensure!(
+            outcome.load < 0 && outcome.store < 0,
+            "{len} bytes at {offset}: answers {} and {}",
+            outcome.load,
+            outcome.store
+        );
+        ensure_same("frame that nothing was written to", &found, &frame)?;
+    }
+    setup.silence()?;
+    finish(bed)
+}
+
+/// The head is in the first buffer: it moves into the head room, or up to an Ethernet header's length
+/// before that buffer's end.
+fn adjust_head(bed: &Bed) -> Result<()> {
+    let mut setup = Setup::make(bed, "adjust_head")?;
+    let lens = [BUFFER, BUFFER + 1, 2 * BUFFER + 1, LEN];
+
+    set_mtu(bed, JUMBO + 1000)?;
+    for n in [1, 14, 1000, (BUFFER - ETH) as i32] {
+        setup.adjusted(
+            n,
+            &lens[2..],
+            |frame| frame[n as usize..].to_vec(),
+            0,
+        )?;
+    }
+    for n in [1, 14, 100, HEAD_ROOM] {
+        // What is in the room that was made is up to the program, which leaves it as it is.
+        setup.adjusted(
+            -n,
+            &lens,
+            |frame| [&vec![0; n as usize], &frame[..]].concat(),
+            n as usize,
+        )?;
+    }
+    setup.refused(bed, -HEAD_ROOM - 1, LEN)?;
+    setup.refused(bed, (BUFFER - ETH) as i32 + 1, LEN)?;
+    finish(bed)
+}
+
+/// From one byte less to hardly anything left; buffers that are no longer needed go home.
+fn tail_shrinks(bed: &Bed) -> Result<()> {
+    const LAST: usize = LEN - 2 * BUFFER;
+    let mut setup = Setup::make(bed, "adjust_tail")?;
+
+    for n in [
+        1,
+        LAST - 1,
+        LAST,
+        LAST + 1,
+        LAST + BUFFER - 1,
+        LAST + BUFFER,
+        LAST + BUFFER + 1,
+        LEN - 60,
+    ] {
+        setup.adjusted(-(n as i32), &[LEN], |frame| frame[..LEN - n].to_vec(), 0)?;
+    }
+    setup.adjusted(-1, &[BUFFER, BUFFER + 1, 2 * BUFFER + 1], |mut frame| {
+        frame.pop();
+        frame
+    }, 0)?;
+    setup.refused(bed, -((LEN - ETH + 1) as i32), LEN)?;
+    finish(bed)
+}
+
+/// The new bytes are zero, and in the last buffer.
+fn tail_grows(bed: &Bed) -> Result<()> {
+    let mut setup = Setup::make(bed, "adjust_tail")?;
+
+    // What grew has to fit into the port that it goes back to.
+    bed.a.set(&format!("mtu {}", 2 * JUMBO))?;
+    for len in [BUFFER + 1, BUFFER + 1000, 2 * BUFFER, 2 * BUFFER + 1, LEN] {
+        let last = (len - 1) % BUFFER + 1;
+        let room = LAST_BUFFER - last;
+
+        for n in [1, room.min(100), room] {
+            setup.adjusted(
+                n as i32,
+                &[len],
+                |mut frame| {
+                    frame.resize(len + n, 0);
+                    frame
+                },
+                0,
+            )?;
+        }
+        setup.refused(bed, room as i32 + 1, len)?;
+    }
+    // In the first buffer alone there has to be room for what an skb needs.
+    setup.refused(bed, 1, BUFFER)?;
+    finish(bed)
+}
+
+fn expect_max_mtu(port: &Port, expected: usize, what: &str) -> Result<()> {
+    let link = port.link()?;
+
+    ensure_eq!(link.max_mtu, expected as u64, "{what}: greatest MTU");
+    let text = port
+        .ns
+        .ip(&format!("-d link show dev {}", port.name))?;
+    ensure!(
+        text.contains(&format!(" maxmtu {expected} ")),
+        "{what}: ip -d link: {text}"
+    );
+    Ok(())
+}
+
+/// With an MTU that needs several buffers, only a program that knows of them can be attached.
+fn mtu_first(bed: &Bed) -> Result<()> {
+    let plain = Program::load("count", "count_pass")?;
+    let frags = Program::load("frags", "frags_pass")?;
+    let refuse = |what: &str| {
+        bed.b
+            .attach_refused(
+                Some(&plain),
+                XDP_FLAGS_DRV_MODE,
+                None,
+                Errno::EOPNOTSUPP,
+                REASON,
+            )
+            .with_context(|| what.to_owned())
+    };
+
+    bed.b.set(&format!("mtu {}", SINGLE_MTU + 1))?;
+    refuse("while down")?;
+    bed.up()?;
+    for mtu in [SINGLE_MTU + 1, JUMBO, MTU_MAX] {
+        bed.b.set(&format!("mtu {mtu}"))?;
+        refuse(&format!("mtu {mtu}"))?;
+        ensure_eq!(bed.b.link()?.xdp_mode, 0, "mtu {mtu}: IFLA_XDP_ATTACHED");
+        expect_max_mtu(&bed.b, MTU_MAX, "after a refusal")?;
+    }
+
+    // A program that does know stays if one that does not is to replace it.
+    bed.b.attach(&frags)?;
+    refuse("in place of a program with frags")?;
+    ensure_eq!(
+        bed.b.link()?.xdp_driver_id,
+        Some(frags.id),
+        "program that is attached"
+    );
+    bed.a.set(&format!("mtu {JUMBO}"))?;
+    let tap = Tap::open(&bed.b)?;
+    let probe = Probe::new(1, 0).len(LEN);
+    Sender::open(&bed.a)?.send(&probe.frame())?;
+    ensure_eq!(tap.probes(1)?, [probe], "frame at B");
+    let seen: [u64; 6] = frags.read("outcome", 0)?;
+    ensure_eq!(seen[0], 1, "frames the program saw");
+
+    bed.b.set(&format!("mtu {SINGLE_MTU}"))?;
+    bed.b.attach(&plain)?;
+    let id = frags.id;
+    drop(frags);
+    wait_freed(id)?;
+    finish(bed)
+}
+
+/// A program that does not know of several buffers keeps the MTU down, for as long as it is there.
+fn program_first(bed: &Bed) -> Result<()> {
+    let plain = Program::load("count", "count_pass")?;
+    let frags = Program::load("frags", "frags_pass")?;
+    let refuse = |mtu: usize| -> Result<()> {
+        let text = bed.b.set_refusal(&format!("mtu {mtu}"))?;
+
+        ensure!(
+            text.contains("mtu greater than device maximum"),
+            "mtu {mtu}: refused with \"{text}\""
+        );
+        Ok(())
+    };
+
+    for up in [false, true] {
+        if up {
+            bed.up()?;
+        }
+        expect_max_mtu(&bed.b, MTU_MAX, "without a program")?;
+        bed.b.attach(&plain)?;
+        expect_max_mtu(&bed.b, SINGLE_MTU, "with a program without frags")?;
+        expect_max_mtu(&bed.a, MTU_MAX, "at the other port")?;
+        for mtu in [SINGLE_MTU + 1, JUMBO, MTU_MAX] {
+            refuse(mtu)?;
+        }
+        bed.b.set(&format!("mtu {SINGLE_MTU}"))?;
+
+        bed.b.attach(&frags)?;
+        expect_max_mtu(&bed.b, MTU_MAX, "with a program with frags")?;
+        bed.b.attach(&plain)?;
+        expect_max_mtu(&bed.b, SINGLE_MTU, "with the first program again")?;
+        refuse(SINGLE_MTU + 1)?;
+        bed.b.detach()?;
+        expect_max_mtu(&bed.b, MTU_MAX, "after the program is gone")?;
+        bed.b.set(&format!("mtu {MTU_MAX}"))?;
+        bed.b.set("mtu 1500")?;
+    }
+    Ok(())
+}
+
+/// At the usual MTU the one kind replaces the other under traffic, and no frame is lost.
+fn swap(bed: &Bed) -> Result<()> {
+    let plain = Program::load("count", "count_pass")?;
+    let frags = Program::load("frags", "frags_drop")?;
+    let sources = Source::new(&bed.a).times(3);
+
+    bed.b.msglvl("drv off")?;
+    bed.b.attach(&plain)?;
+    bed.up()?;
+    while_sending(&sources, |traffic| {
+        for n in 0..60 {
+            bed.b.attach(if n % 2 == 0 { &frags } else { &plain })?;
+            if n % 6 < 2 {
+                let taken = traffic.taken();
+
+                wait_until("the senders go on", || Ok(traffic.taken() > taken + 20))?;
+            }
+        }
+        Ok(())
+    })?;
+    let (_, b) = settle(bed)?;
+    let seen: [u64; 6] = frags.read("outcome", 0)?;
+    ensure!(
+        seen[0] > 0 && plain.seen()? > 0,
+        "a program had no frame: nothing was tested"
+    );
+    b.counters.expect_rx(
+        "B",
+        &[
+            ("packets", seen[0] + plain.seen()?),
+            ("xdp_drop", seen[0]),
+            ("xdp_pass", plain.seen()?),
+            ("multi_buffer", 0),
+        ],
+    )?;
+    finish(bed)
+}
