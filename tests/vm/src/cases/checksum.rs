@@ -243,9 +243,13 @@ fn tcp(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// A VLAN device above the port: the tag is part of the frame, at full length too.
+/// A VLAN device above the port: the port sums up what is behind the tag, at full length too,
+/// whether it puts the tag in or the stack has done so.
 fn vlan(bed: &Bed) -> Result<()> {
     let mut capture = start(bed)?;
+
+    // So that the program sees the tag.
+    bed.b.ethtool("-K", "rxvlan off")?;
 
     for (port, address) in [(&bed.a, "10.78.0.1"), (&bed.b, "10.78.0.2")] {
         port.ns.ip(&format!(
@@ -258,9 +262,14 @@ fn vlan(bed: &Bed) -> Result<()> {
     let sender = udp(&bed.a, "10.78.0.1", 4000)?;
     let receiver = udp(&bed.b, "10.78.0.2", 4001)?;
 
-    for len in [1, 1000, 1472] {
+    for (insert, len) in ["on", "off"]
+        .into_iter()
+        .flat_map(|insert| [1, 1000, 1472].map(|len| (insert, len)))
+    {
         let payload = data(len as u32, len);
         let mut found = [0; 2000];
+
+        bed.a.ethtool("-K", &format!("txvlan {insert}"))?;
 
         sender.send_to(&payload, receiver.local_addr()?)?;
         let n = receiver

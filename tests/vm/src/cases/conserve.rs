@@ -62,7 +62,7 @@ fn send(port: &Port, flow: u32) -> Result<()> {
 }
 
 /// Sends the mix from both ports at once through a program at either.
-fn exchange(bed: &Bed) -> Result<[(Program, Snapshot); 2]> {
+pub fn exchange(bed: &Bed) -> Result<[(Program, Snapshot); 2]> {
     let mut programs = Vec::new();
 
     for port in [&bed.a, &bed.b] {

@@ -8,7 +8,11 @@ use crate::{
     bpf::{self, wait_freed, Program},
     harness::Case,
     host::{ensure_eq, module, netns::Netns, wait_until},
-    nl::netdev::{self, NETDEV_XDP_ACT_BASIC, NETDEV_XDP_ACT_REDIRECT},
+    nl::netdev::{
+        self, NETDEV_XDP_ACT_BASIC, NETDEV_XDP_ACT_NDO_XMIT, NETDEV_XDP_ACT_NDO_XMIT_SG,
+        NETDEV_XDP_ACT_REDIRECT, NETDEV_XDP_ACT_RX_SG, NETDEV_XDP_RX_METADATA_HASH,
+        NETDEV_XDP_RX_METADATA_TIMESTAMP, NETDEV_XDP_RX_METADATA_VLAN_TAG,
+    },
     wire::{
         packet::{Sender, Tap},
         probe::{verdict, Probe},
@@ -351,21 +355,34 @@ fn counters(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+/// The same with any program and without; nothing is announced that is not there.
 fn xdp_features(bed: &Bed) -> Result<()> {
+    let program = Program::sample("xdp_pass")?;
+
     for (port, up) in [(&bed.a, false), (&bed.b, false), (&bed.a, true)] {
         if up {
             bed.up()?;
+            port.attach(&program)?;
         }
         port.ns.enter(|| {
             ensure_eq!(
                 netdev::xdp_features(port.ifindex)?,
-                NETDEV_XDP_ACT_BASIC | NETDEV_XDP_ACT_REDIRECT,
+                NETDEV_XDP_ACT_BASIC
+                    | NETDEV_XDP_ACT_REDIRECT
+                    | NETDEV_XDP_ACT_NDO_XMIT
+                    | NETDEV_XDP_ACT_RX_SG
+                    | NETDEV_XDP_ACT_NDO_XMIT_SG,
                 "{}: xdp-features",
                 port.name
             );
             ensure_eq!(
                 netdev::xdp_extras(port.ifindex)?,
-                (0, 0),
+                (
+                    NETDEV_XDP_RX_METADATA_TIMESTAMP
+                        | NETDEV_XDP_RX_METADATA_HASH
+                        | NETDEV_XDP_RX_METADATA_VLAN_TAG,
+                    0
+                ),
                 "{}: xdp-rx-metadata-features and xsk-features",
                 port.name
             );
@@ -437,13 +454,16 @@ fn features(bed: &Bed) -> Result<()> {
         ("highdma", "on"),
         ("receive-hashing", "on"),
         ("generic-receive-offload", "on"),
-        // A frame has one buffer; what is not done is not announced.
+        ("rx-vlan-offload", "on"),
+        ("tx-vlan-offload", "on"),
+        // Done if somebody wants it.
+        ("rx-vlan-stag-hw-parse", "off"),
+        ("tx-vlan-stag-hw-insert", "off"),
+        // What is not done is not announced.
         ("tcp-segmentation-offload", "off"),
         ("tx-tcp-segmentation", "off [fixed]"),
         ("tx-checksum-ipv4", "off [fixed]"),
         ("large-receive-offload", "off [fixed]"),
-        ("rx-vlan-offload", "off [fixed]"),
-        ("tx-vlan-offload", "off [fixed]"),
         ("rx-gro-hw", "off [fixed]"),
         ("ntuple-filters", "off [fixed]"),
         ("loopback", "off [fixed]"),

@@ -30,6 +30,7 @@ use crate::{
 };
 use anyhow::{ensure, Context, Result};
 use nix::errno::Errno;
+use std::collections::BTreeSet;
 
 /// Bits of `enum xdp_rss_hash_type`.
 const L3_IPV4: u32 = 1 << 0;
@@ -305,8 +306,10 @@ fn hashes(bed: &Bed) -> Result<()> {
     ];
 
     bed.up()?;
+    // The stack counts as dropped what nobody takes.
+    let _taker = Tap::open(&bed.b)?;
     let sender = Sender::open(&bed.a)?;
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for (what, frame, input, kind) in &cases {
         let hash = key.hash(input);
 
@@ -340,6 +343,7 @@ fn vlan(bed: &Bed) -> Result<()> {
     let outer = (STAG, 0xf123);
 
     bed.up()?;
+    let _taker = Tap::open(&bed.b)?;
     let sender = Sender::open(&bed.a)?;
     for (ctag, stag) in [(true, false), (false, false), (false, true), (true, true)] {
         let word = |on| if on { "on" } else { "off" };

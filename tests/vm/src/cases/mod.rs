@@ -11,9 +11,11 @@ mod device;
 mod frags;
 mod frags_prog;
 mod hints;
+mod inflight;
 mod mtu;
 mod params;
 mod pause;
+mod qstats;
 mod redirect;
 mod reload;
 mod rings;
@@ -25,6 +27,7 @@ mod teardown;
 mod trace;
 mod traffic;
 mod verdict;
+mod vlan;
 mod xmit;
 mod xsk;
 
@@ -53,6 +56,9 @@ pub fn all() -> Vec<Case> {
         frags::cases(),
         frags_prog::cases(),
         hints::cases(),
+        vlan::cases(),
+        qstats::cases(),
+        inflight::cases(),
         sample::cases(),
         trace::cases(),
         device::cases(),

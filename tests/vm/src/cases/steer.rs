@@ -13,7 +13,7 @@ use crate::{
 };
 use anyhow::Result;
 use aya::{
-    maps::{Array, CpuMap, DevMap, XskMap},
+    maps::{CpuMap, DevMap, XskMap},
     programs::ProgramFd,
 };
 use std::os::fd::AsRawFd;
@@ -156,10 +156,8 @@ impl Steer {
     }
 
     /// Probes that the programs on entries of maps have seen.
-    pub fn seen(&mut self) -> Result<u64> {
-        let map = self.program.map_mut("seen")?;
-
-        Ok(Array::<_, u64>::try_from(map)?.get(&0, 0)?)
+    pub fn seen(&self) -> Result<u64> {
+        self.program.read("seen", 0)
     }
 }
 

@@ -2,7 +2,11 @@
 
 //! The trace in the kernel log, line by line.
 
-use super::{send_all, verdict::set_cpumap};
+use super::{
+    send_all,
+    steer::{Chain, Steer, BROADCAST},
+    verdict::set_cpumap,
+};
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
@@ -11,9 +15,11 @@ use crate::{
     wire::{
         packet::Sender,
         probe::{verdict, Probe},
+        xsk::Xsk,
     },
 };
 use anyhow::{ensure, Result};
+use nix::errno::Errno;
 
 /// `KERN_INFO`.
 const INFO: u8 = 6;
@@ -26,6 +32,9 @@ pub fn cases() -> Vec<Case> {
         Case::ports("trace::verdicts", "queues=1", verdicts)
             .allow(&["Illegal XDP return value 42"]),
         Case::ports("trace::failures", "queues=1", failures),
+        Case::ports("trace::redirects", "pairs=2 queues=1", redirects),
+        Case::ports("trace::batches", "pairs=2 queues=1", batches),
+        Case::ports("trace::several_buffers", "queues=1", several_buffers),
         Case::ports("trace::frame_bytes", "queues=1", frame_bytes),
         Case::ports("trace::loading_and_unloading_say_nothing", "", loading),
     ]
@@ -128,7 +137,7 @@ fn control_path(bed: &Bed) -> Result<()> {
         Some(&second),
         crate::nl::link::XDP_FLAGS_DRV_MODE | crate::nl::link::XDP_FLAGS_UPDATE_IF_NOEXIST,
         None,
-        nix::errno::Errno::EBUSY,
+        Errno::EBUSY,
         "already attached",
     )?;
     expect(&mut log, &bed.b, "refused", &[])
@@ -260,14 +269,19 @@ fn verdicts(bed: &Bed) -> Result<()> {
 
     bed.b.attach(&program)?;
     send_each(bed, &probes)?;
+    let cpus = program.map_id("cpus")?;
     let expected: Vec<_> = NAMES
         .iter()
         .zip(&probes)
-        .map(|((_, name), probe)| {
-            format!(
+        .flat_map(|((act, name), probe)| {
+            let line = format!(
                 "rx_ring[0]: READ_ONCE: id {}; bpf_prog_run_xdp({} bytes) = {name}",
                 program.id, probe.len
-            )
+            );
+            let target = (*act == verdict::REDIRECT)
+                .then(|| format!("rx_ring[0]: xdp_do_redirect: cpumap id {cpus}, key 0"));
+
+            [line].into_iter().chain(target)
         })
         .collect();
     expect(&mut log, &bed.b, "with a program", &expected)?;
@@ -310,11 +324,146 @@ fn failures(bed: &Bed) -> Result<()> {
         &[
             line("XDP_REDIRECT"),
             format!(
-                "rx_ring[0]: xdp_do_redirect: error -{}",
-                nix::errno::Errno::EINVAL as i32
+                "rx_ring[0]: xdp_do_redirect: ifindex {}: error -{}",
+                0x7fff_fff0,
+                Errno::EINVAL as i32
             ),
         ],
     )
+}
+
+/// Each way to redirect names its target, and says if the kernel would not go it.
+fn redirects(bed: &Bed) -> Result<()> {
+    let chain = Chain::make(bed)?;
+    let target = &chain.second.a;
+    let mut steer = Steer::load()?;
+    let mut log = Kmsg::from_now()?;
+    let (devices, cpus, sockets) = (
+        steer.program.map_id("devices")?,
+        steer.program.map_id("cpus")?,
+        steer.program.map_id("sockets")?,
+    );
+    let mut expect_target = |steer: &Steer, action: &str, line: Option<String>| -> Result<()> {
+        let verdict = format!(
+            "rx_ring[0]: READ_ONCE: id {}; bpf_prog_run_xdp(128 bytes) = {action}",
+            steer.program.id
+        );
+        let target = line.map(|line| format!("rx_ring[0]: xdp_do_redirect: {line}"));
+
+        send_each(bed, &[Probe::new(1, 0)])?;
+        let expected: Vec<_> = [verdict].into_iter().chain(target).collect();
+        expect(&mut log, &bed.b, "redirect", &expected)
+    };
+
+    bed.b.msglvl("rx_status on drv off")?;
+    steer.device(3, target, None)?;
+    steer.cpu(0, None)?;
+    bed.b.attach(&steer.program)?;
+    chain.up()?;
+
+    steer.to_device(3)?;
+    expect_target(
+        &steer,
+        "XDP_REDIRECT",
+        Some(format!("devmap id {devices}, key 3")),
+    )?;
+    steer.to_all(BROADCAST)?;
+    expect_target(
+        &steer,
+        "XDP_REDIRECT",
+        Some(format!("devmap id {devices}, broadcast")),
+    )?;
+    steer.to_cpu(0)?;
+    expect_target(
+        &steer,
+        "XDP_REDIRECT",
+        Some(format!("cpumap id {cpus}, key 0")),
+    )?;
+    steer.to_ifindex(target.ifindex)?;
+    expect_target(
+        &steer,
+        "XDP_REDIRECT",
+        Some(format!("ifindex {}", target.ifindex)),
+    )?;
+    // The map has no entry, so it is the program that says XDP_ABORTED.
+    steer.to_socket()?;
+    expect_target(&steer, "XDP_ABORTED", None)?;
+    let socket = Xsk::open(&bed.b, 0, 4096, false)?;
+    steer.socket(0, &socket)?;
+    expect_target(
+        &steer,
+        "XDP_REDIRECT",
+        Some(format!("xskmap id {sockets}, key 0")),
+    )?;
+
+    target.set("down")?;
+    let down = Errno::ENETDOWN as i32;
+    steer.to_device(3)?;
+    expect_target(
+        &steer,
+        "XDP_REDIRECT",
+        Some(format!("devmap id {devices}, key 3: error -{down}")),
+    )?;
+    steer.to_ifindex(target.ifindex)?;
+    expect_target(
+        &steer,
+        "XDP_REDIRECT",
+        Some(format!("ifindex {}: error -{down}", target.ifindex)),
+    )
+}
+
+/// The port that sends for others says how many frames it was given and how many it took.
+fn batches(bed: &Bed) -> Result<()> {
+    let chain = Chain::make(bed)?;
+    let mut steer = Steer::load()?;
+    let mut log = Kmsg::from_now()?;
+
+    steer.device(0, &chain.second.a, None)?;
+    steer.to_device(0)?;
+    bed.b.attach(&steer.program)?;
+    chain.up()?;
+    log.forget()?;
+    send_each(bed, &[Probe::new(1, 0)])?;
+    expect(&mut log, &chain.second.a, "by default", &[])?;
+
+    chain.second.a.msglvl("tx_queued on")?;
+    send_each(bed, &[Probe::new(1, 0), Probe::new(1, 1)])?;
+    chain.second.b.set("down")?;
+    send_each(bed, &[Probe::new(1, 2)])?;
+    let line = |taken| format!("tx_queue[0]: ndo_xdp_xmit: 1 frames, {taken} taken");
+    expect(
+        &mut log,
+        &chain.second.a,
+        "a frame at a time",
+        &[line(1), line(1), line(0)],
+    )
+}
+
+/// A frame that is in more than one buffer is said to be so.
+fn several_buffers(bed: &Bed) -> Result<()> {
+    let program = Program::load("frags", "frags_drop")?;
+    let mut log = Kmsg::from_now()?;
+    let lens = [3520, 3521, 7040, 7041, 9014];
+
+    for port in [&bed.a, &bed.b] {
+        port.set("mtu 9000")?;
+    }
+    bed.b.msglvl("rx_status on drv off")?;
+    bed.b.attach(&program)?;
+    bed.up()?;
+    send_each(bed, &lens.map(|len| Probe::new(1, 0).len(len)))?;
+    let expected = lens.map(|len| {
+        let size = match len.div_ceil(3520) {
+            1 => format!("{len} bytes"),
+            n => format!("{len} bytes in {n} buffers"),
+        };
+
+        format!(
+            "rx_ring[0]: READ_ONCE: id {}; bpf_prog_run_xdp({size}) = XDP_DROP",
+            program.id
+        )
+    });
+    expect(&mut log, &bed.b, "several buffers", &expected)
 }
 
 /// The dump of a frame: 64 bytes at most, 16 in a line.

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Programs, ports and the module change while redirected frames are under way.
+
+use super::{
+    pause::poll_in_threads,
+    steer::{veth, Chain, Steer},
+    traffic::{check_alive, settle_after_down, while_sending, Source},
+};
+use crate::{
+    bed::{Bed, Port},
+    bpf::Program,
+    harness::Case,
+    host::{cpus::free_deferred_skbs, ensure_eq, module, wait_until},
+    nl::netdev::page_pools,
+    stats::Snapshot,
+    wire::{packet::Sender, probe::Probe},
+};
+use anyhow::{anyhow, ensure, Result};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+const QUEUES: &str = "pairs=2 queues=4 ring_size=256";
+const SENDERS: usize = 4;
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::ports("inflight::programs_come_and_go", QUEUES, programs),
+        Case::ports("inflight::target_goes_down_and_up", QUEUES, target),
+        Case::ports("inflight::source_goes_down_and_up", QUEUES, source),
+        Case::ports(
+            "inflight::rmmod_with_frames_for_a_processor",
+            "queues=2",
+            rmmod_cpu,
+        ),
+        Case::ports(
+            "inflight::rmmod_with_frames_in_veth",
+            "queues=2",
+            rmmod_veth,
+        ),
+        Case::ports("inflight::rmmod_of_source_and_target", QUEUES, rmmod),
+    ]
+}
+
+/// The way from ox1 to ox2, open.
+fn way(bed: &Bed) -> Result<(Chain, Steer)> {
+    let chain = Chain::make(bed)?;
+    let mut steer = Steer::load()?;
+
+    for port in chain.ports() {
+        // Thousands of lines would push others out of the log.
+        port.msglvl("drv off")?;
+    }
+    steer.device(0, &chain.second.a, None)?;
+    steer.to_device(0)?;
+    chain.up()?;
+    Ok((chain, steer))
+}
+
+/// What ox1 redirected, ox2 has put on its wire or refused.
+fn check_handed_on(ox1: &Snapshot, ox2: &Snapshot) -> Result<()> {
+    ensure_eq!(
+        ox2.counters.tx("xdp_xmit")? + ox2.counters.tx("xdp_xmit_errors")?,
+        ox1.counters.rx("xdp_redirect")?,
+        "ox2: xdp_xmit {} + xdp_xmit_errors {}, against redirects of ox1",
+        ox2.counters.tx("xdp_xmit")?,
+        ox2.counters.tx("xdp_xmit_errors")?
+    );
+    Ok(())
+}
+
+/// Waits until both wires are at rest and checks that every frame is accounted for.
+fn settle_both(chain: &Chain) -> Result<[Snapshot; 4]> {
+    let (ox0, ox1) = settle_after_down(&chain.first)?;
+    let (ox2, ox3) = settle_after_down(&chain.second)?;
+
+    check_handed_on(&ox1, &ox2)?;
+    Ok([ox0, ox1, ox2, ox3])
+}
+
+/// Attached, replaced and detached, at the port that redirects and at its target, under traffic on
+/// all rings: each frame has the one fate or the other.
+fn programs(bed: &Bed) -> Result<()> {
+    let (chain, steer) = way(bed)?;
+    let mut other = Steer::load()?;
+    let pass = Program::load("count", "count_pass")?;
+    let at_target = Program::load("count", "count_drop")?;
+    let sources = Source::new(&bed.a).times(SENDERS);
+
+    // The other way round: out of where it came in.
+    other.to_ifindex(bed.b.ifindex)?;
+    while_sending(&sources, |traffic| {
+        for n in 0..40 {
+            match n % 4 {
+                0 => bed.b.attach(&steer.program)?,
+                1 => bed.b.attach(&pass)?,
+                2 => bed.b.attach(&other.program)?,
+                _ => bed.b.detach()?,
+            }
+            match n % 3 {
+                0 => chain.second.a.attach(&at_target)?,
+                1 => chain.second.a.detach()?,
+                _ => {}
+            }
+            let taken = traffic.taken();
+            wait_until("the senders go on", || Ok(traffic.taken() > taken + 30))?;
+        }
+        Ok(())
+    })?;
+
+    let (ox0, ox1) = settle_after_down(&chain.first)?;
+    let (ox2, ox3) = settle_after_down(&chain.second)?;
+    let redirected = ox1.counters.rx("xdp_redirect")?;
+    let sent_on = ox1.counters.tx("xdp_xmit")? + ox1.counters.tx("xdp_xmit_errors")?;
+    ensure_eq!(
+        sent_on + ox2.counters.tx("xdp_xmit")? + ox2.counters.tx("xdp_xmit_errors")?,
+        redirected,
+        "frames handed to ox1 and ox2, against redirects"
+    );
+    ensure!(
+        redirected > 0 && sent_on > 0 && sent_on < redirected && pass.seen()? > 0,
+        "a program had no frame: nothing was tested"
+    );
+    ensure_eq!(
+        ox1.counters.rx("xdp_pass")?,
+        pass.seen()?,
+        "frames that were passed"
+    );
+    ensure_eq!(at_target.seen()?, 0, "frames the target's program saw");
+    for snapshot in [&ox0, &ox1, &ox2, &ox3] {
+        snapshot.counters.expect_rx(
+            &snapshot.name,
+            &[("xdp_redirect_errors", 0), ("no_buffer", 0), ("down", 0)],
+        )?;
+    }
+    ensure!(
+        ox1.counters.rx_each("packets")?.iter().all(|n| *n > 0),
+        "a ring had no traffic"
+    );
+    check_alive(&chain.first)?;
+    check_alive(&chain.second)
+}
+
+/// Toggles a port of the chain under traffic, as often as is enough to meet frames.
+fn toggled(bed: &Bed, pick: impl Fn(&Chain) -> Vec<&Port>) -> Result<[Snapshot; 4]> {
+    let (chain, steer) = way(bed)?;
+    let sources = Source::new(&bed.a).may_fail().times(SENDERS);
+
+    bed.b.attach(&steer.program)?;
+    while_sending(&sources, |_| {
+        for _ in 0..10 {
+            for port in pick(&chain) {
+                // Frames have to flow, so that some are met.
+                let before = chain.second.b.link()?.stat("rx_packets")?;
+                chain.second.b.wait_received(before + 20)?;
+                port.set("down")?;
+                port.set("up")?;
+                chain.first.a.wait_running(true)?;
+                chain.second.a.wait_running(true)?;
+            }
+        }
+        Ok(())
+    })?;
+    chain.up()?;
+    let snapshots = settle_both(&chain)?;
+    snapshots[1].check_verdicts()?;
+    bed.b.detach()?;
+    check_alive(&chain.first)?;
+    check_alive(&chain.second)?;
+    Ok(snapshots)
+}
+
+/// The port that frames are redirected to, and its peer, go down and come up.
+fn target(bed: &Bed) -> Result<()> {
+    let [_, ox1, ox2, _] = toggled(bed, |chain| vec![&chain.second.a, &chain.second.b])?;
+    let lost = ox1.counters.rx("xdp_redirect_errors")? + ox2.counters.tx("xdp_xmit_errors")?;
+
+    ensure!(lost > 0, "going down met no frame: nothing was tested");
+    Ok(())
+}
+
+/// The port that redirects goes down, while buffers of its rings are elsewhere.
+fn source(bed: &Bed) -> Result<()> {
+    let [ox0, ox1, ..] = toggled(bed, |chain| vec![&chain.first.b])?;
+    let lost = ox1.counters.rx("down")? + ox0.counters.tx("carrier")?;
+
+    ensure!(lost > 0, "going down met no frame: nothing was tested");
+    Ok(())
+}
+
+/// Pages of pools that their driver has given up.
+fn pages_out(port: &Port) -> Result<u64> {
+    Ok(port
+        .ns
+        .enter(page_pools)?
+        .iter()
+        .filter(|pool| pool.detached)
+        .filter_map(|pool| pool.inflight)
+        .sum())
+}
+
+/// Sends frames that pile up somewhere, takes the module away, and waits until all pages are back.
+fn unload_with_frames(bed: &Bed, count: u32, seen: impl Fn() -> Result<u64>) -> Result<()> {
+    let sender = Sender::open(&bed.a)?;
+
+    sender.send_flow(&Probe::new(1, 0).len(1000), count)?;
+    bed.b.wait_received(count.into())?;
+    bed.b
+        .counters()?
+        .expect_rx("ox1", &[("xdp_redirect", count.into())])?;
+    drop(sender);
+    module::unload()?;
+    ensure!(!module::is_loaded(), "the module is still there");
+    let out = pages_out(&bed.b)?;
+    ensure!(
+        out > 0 && seen()? < count.into(),
+        "no frame was under way when the module went: nothing was tested"
+    );
+    // None of them is forgotten.
+    wait_until("all frames have been worked off", || {
+        Ok(seen()? == u64::from(count))
+    })?;
+    wait_until("all pages are back", || {
+        free_deferred_skbs()?;
+        Ok(pages_out(&bed.b)? == 0)
+    })
+}
+
+/// Frames wait for a processor when their port and its module go.
+fn rmmod_cpu(bed: &Bed) -> Result<()> {
+    let mut steer = Steer::load()?;
+    let slow = steer.program.load_more("cpu_slow")?;
+
+    steer.cpu(1, Some(&slow))?;
+    steer.to_cpu(1)?;
+    bed.b.attach(&steer.program)?;
+    bed.up()?;
+    unload_with_frames(bed, 200, || steer.seen())
+}
+
+/// Frames wait in a slow veth device when their port and its module go.
+fn rmmod_veth(bed: &Bed) -> Result<()> {
+    let (near, far) = veth(bed, 1500)?;
+    let mut steer = Steer::load()?;
+    let mut slow = Program::load("count", "count_slow")?;
+
+    slow.write("rounds", 0, 200_000u32)?;
+    far.attach(&slow)?;
+    poll_in_threads(&far)?;
+    steer.device(0, &near, None)?;
+    steer.to_device(0)?;
+    bed.b.attach(&steer.program)?;
+    bed.up()?;
+    unload_with_frames(bed, 200, || slow.seen())
+}
+
+/// Both ports of a redirect go at once, in the midst of it.
+fn rmmod(bed: &Bed) -> Result<()> {
+    let (chain, steer) = way(bed)?;
+    let sources = Source::new(&bed.a).may_fail().times(SENDERS);
+    let gone = AtomicBool::new(false);
+
+    bed.b.attach(&steer.program)?;
+    while_sending(&sources, |traffic| {
+        chain.second.b.wait_received(300)?;
+        thread::scope(|scope| {
+            // Somebody who reads counters meanwhile.
+            let reader = scope.spawn(|| {
+                while !gone.load(Ordering::Relaxed) {
+                    let _ = chain.second.a.link();
+                }
+            });
+            let unloaded = module::unload();
+
+            gone.store(true, Ordering::Relaxed);
+            reader.join().map_err(|_| anyhow!("the reader panicked"))?;
+            unloaded
+        })?;
+        ensure!(!module::is_loaded(), "the module is still there");
+        traffic.wait_all_refused()
+    })
+}

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! VLAN tags: put in and taken out by the ports, by the stack, or by nobody.
+
+use super::{
+    frags::{set_mtu, BUFFER},
+    steer::Steer,
+    traffic::settle,
+};
+use crate::{
+    bed::{Bed, Port},
+    bpf,
+    harness::Case,
+    host::{ensure_eq, wait_until},
+    wire::{
+        capture::Capture,
+        ensure_same,
+        frames::{tagged, CTAG, STAG},
+        packet::{Sender, Tap},
+        probe::Probe,
+    },
+};
+use anyhow::{anyhow, ensure, Context, Result};
+use aya::{
+    maps::Array,
+    programs::{tc::TcAttachType, SchedClassifier},
+    Ebpf, EbpfLoader,
+};
+
+/// Control information that a VLAN device sends: priority 3, VLAN id 5.
+const TCI: u16 = 3 << 13 | 5;
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::ports("vlan::devices_with_all_settings", "queues=1", devices),
+        Case::ports("vlan::tags_of_both_kinds", "queues=1", kinds),
+        Case::ports("vlan::frames_with_several_tags", "queues=1", raw),
+        Case::ports("vlan::frames_in_several_buffers", "queues=1", long),
+        Case::ports("vlan::ping", "queues=1", ping),
+        Case::ports("vlan::sent_back_without_the_tag", "queues=1", sent_back),
+        Case::ports("vlan::features", "", features),
+    ]
+}
+
+fn word(on: bool) -> &'static str {
+    if on {
+        "on"
+    } else {
+        "off"
+    }
+}
+
+fn switch(port: &Port, feature: &str, on: bool) -> Result<()> {
+    port.ethtool("-K", &format!("{feature} {}", word(on)))
+        .map(drop)
+}
+
+/// What the stack is told about a frame: its tag, and its length without Ethernet header.
+struct Classifier(Ebpf);
+
+impl Classifier {
+    fn attach(port: &Port) -> Result<Self> {
+        let mut object = EbpfLoader::new()
+            .btf(None)
+            .load_file(bpf::path("observe")?)?;
+
+        port.ns.enter(|| {
+            let program: &mut SchedClassifier = object
+                .program_mut("observe")
+                .ok_or_else(|| anyhow!("no program observe"))?
+                .try_into()?;
+
+            program.load()?;
+            program.attach(&port.name, TcAttachType::Ingress)?;
+            Ok(())
+        })?;
+        Ok(Self(object))
+    }
+
+    fn last(&self) -> Result<(u64, u32, u32)> {
+        let map = self.0.map("last").ok_or_else(|| anyhow!("no map last"))?;
+        let [frames, _, rest] = Array::<_, [u64; 3]>::try_from(map)?.get(&0, 0)?;
+
+        Ok((frames, rest as u32, (rest >> 32) as u32))
+    }
+
+    /// The tag of frame number `frames`.
+    fn tag(&self, frames: u64) -> Result<Option<(u16, u16)>> {
+        let mut last = (0, 0, 0);
+
+        wait_until(&format!("the stack sees frame {frames}"), || {
+            last = self.last()?;
+            Ok(last.0 >= frames)
+        })?;
+        ensure_eq!(last.0, frames, "frames that the stack saw");
+        Ok((last.1 != 0).then_some(((last.1 >> 16) as u16, last.1 as u16)))
+    }
+}
+
+/// A VLAN device above a port.
+fn device(port: &Port, kind: &str) -> Result<Port> {
+    port.ns.ip(&format!(
+        "link add link {} name v5 type vlan {kind} id 5 egress-qos-map 0:3",
+        port.name
+    ))?;
+    port.ns.ip("link set dev v5 up")?;
+    Port::find(&port.ns, "v5")
+}
+
+/// Sends probes on one VLAN device that arrive at the other, with every combination of insertion by
+/// the sender and stripping by the receiver. The bytes on the wire are always the same.
+fn through_devices(
+    bed: &Bed,
+    kind: &str,
+    protocol: u16,
+    [insert, strip]: [&str; 2],
+) -> Result<()> {
+    let mut capture = Capture::start(&bed.b)?;
+    let classifier = Classifier::attach(&bed.b)?;
+    let (near, far) = (device(&bed.a, kind)?, device(&bed.b, kind)?);
+    let mac = bed.b.mac()?;
+
+    bed.up()?;
+    near.wait_running(true)?;
+    far.wait_running(true)?;
+    let tap = Tap::open(&far)?;
+    let sender = Sender::open(&near)?;
+    let mut frames = 0;
+    let mut bytes = 0;
+    for (inserts, strips) in [(true, true), (true, false), (false, true), (false, false)] {
+        switch(&bed.a, insert, inserts)?;
+        switch(&bed.b, strip, strips)?;
+        for (len, seq) in [60, 61, 128, 1514].into_iter().zip(0..) {
+            let what = format!(
+                "{insert} {}, {strip} {}, {len} bytes",
+                word(inserts),
+                word(strips)
+            );
+            let frame = Probe {
+                // A VLAN device is not promiscuous.
+                dst: mac,
+                ..Probe::new(1, seq).len(len)
+            }
+            .frame();
+            let wire = tagged(&frame, &[(protocol, TCI)]);
+
+            sender.send(&frame)?;
+            frames += 1;
+            bytes += wire.len() as u64;
+            ensure_same(&what, &tap.any().with_context(|| what.clone())?, &frame)?;
+            let seen = capture.wait_for(1, |_| true)?;
+            ensure_same(
+                &format!("{what}: what XDP sees"),
+                &seen[0],
+                if strips { &frame } else { &wire },
+            )?;
+            ensure_eq!(
+                classifier.tag(frames)?,
+                Some((protocol, TCI)),
+                "{what}: tag that the stack sees"
+            );
+        }
+        tap.silence()?;
+    }
+
+    let (a, b) = settle(bed)?;
+    a.counters
+        .expect_tx("A", &[("packets", frames), ("bytes", bytes)])?;
+    b.counters
+        .expect_rx("B", &[("packets", frames), ("bytes", bytes)])
+}
+
+fn devices(bed: &Bed) -> Result<()> {
+    through_devices(bed, "proto 802.1q", CTAG, ["txvlan", "rxvlan"])
+}
+
+fn kinds(bed: &Bed) -> Result<()> {
+    through_devices(
+        bed,
+        "proto 802.1ad",
+        STAG,
+        ["tx-vlan-stag-hw-insert", "rx-vlan-stag-hw-parse"],
+    )
+}
+
+/// Tags that somebody has put into the frame. The outermost is taken out if it is of a kind that
+/// the port is told to take; the others stay.
+fn raw(bed: &Bed) -> Result<()> {
+    let mut capture = Capture::start(&bed.b)?;
+    let classifier = Classifier::attach(&bed.b)?;
+    let stacks: [&[(u16, u16)]; 9] = [
+        &[],
+        &[(CTAG, 5)],
+        &[(CTAG, 0)],
+        &[(CTAG, 0xffff)],
+        &[(STAG, 0x2007)],
+        &[(STAG, 7), (CTAG, 5)],
+        &[(CTAG, 5), (CTAG, 6)],
+        &[(CTAG, 5), (STAG, 6)],
+        &[(STAG, 5), (STAG, 6)],
+    ];
+    let mut frames = 0;
+    let mut bytes = 0;
+
+    bed.up()?;
+    // The stack counts as dropped what nobody takes.
+    let _taker = Tap::open(&bed.b)?;
+    let sender = Sender::open(&bed.a)?;
+    for (ctag, stag) in [(true, false), (false, false), (true, true), (false, true)] {
+        switch(&bed.b, "rxvlan", ctag)?;
+        switch(&bed.b, "rx-vlan-stag-hw-parse", stag)?;
+        for tags in stacks {
+            let what = format!("rxvlan {}, stag {}, {tags:x?}", word(ctag), word(stag));
+            let plain = Probe::new(1, 0).len(60).frame();
+            let wire = tagged(&plain, tags);
+            let taken = tags
+                .first()
+                .is_some_and(|(kind, _)| if *kind == CTAG { ctag } else { stag });
+
+            sender.send(&wire)?;
+            frames += 1;
+            bytes += wire.len() as u64;
+            let seen = capture.wait_for(1, |_| true)?;
+            ensure_same(
+                &what,
+                &seen[0],
+                &tagged(&plain, &tags[usize::from(taken)..]),
+            )?;
+            ensure_eq!(
+                classifier.tag(frames)?,
+                tags.first().copied(),
+                "{what}: tag that the stack sees"
+            );
+        }
+    }
+    let (a, b) = settle(bed)?;
+    a.counters.expect_tx("A", &[("bytes", bytes)])?;
+    b.counters
+        .expect_rx("B", &[("packets", frames), ("bytes", bytes)])
+}
+
+/// The tag does not shift what is in which buffer when it is taken out, and needs room when it is
+/// not.
+fn long(bed: &Bed) -> Result<()> {
+    const MTU: usize = 9000;
+    let mut capture = Capture::start_frags(&bed.b)?;
+    let (near, far) = (
+        device(&bed.a, "proto 802.1q")?,
+        device(&bed.b, "proto 802.1q")?,
+    );
+    let mac = bed.b.mac()?;
+    let mut bytes = 0;
+    let mut frames = 0;
+    let mut several = 0;
+
+    set_mtu(bed, MTU)?;
+    for port in [&near, &far] {
+        port.set(&format!("mtu {MTU}"))?;
+    }
+    bed.up()?;
+    near.wait_running(true)?;
+    far.wait_running(true)?;
+    let tap = Tap::open(&far)?;
+    let sender = Sender::open(&near)?;
+    for (inserts, strips) in [(true, true), (true, false), (false, true), (false, false)] {
+        switch(&bed.a, "txvlan", inserts)?;
+        switch(&bed.b, "rxvlan", strips)?;
+        let around = |n: usize| n * BUFFER - 5..=n * BUFFER + 1;
+        for (len, seq) in around(1).chain(around(2)).chain([MTU + 14]).zip(0..) {
+            let what = format!(
+                "txvlan {}, rxvlan {}, {len} bytes",
+                word(inserts),
+                word(strips)
+            );
+            let frame = Probe {
+                dst: mac,
+                ..Probe::new(1, seq).len(len)
+            }
+            .frame();
+            let wire = tagged(&frame, &[(CTAG, TCI)]);
+            let seen_len = if strips { len } else { len + 4 };
+
+            sender.send(&frame)?;
+            frames += 1;
+            several += u64::from(seen_len > BUFFER);
+            bytes += wire.len() as u64;
+            ensure_same(&what, &tap.any().with_context(|| what.clone())?, &frame)?;
+            let seen = capture.wait_for(1, |_| true)?;
+            ensure_same(&what, &seen[0], if strips { &frame } else { &wire })?;
+        }
+    }
+    tap.silence()?;
+    let (a, b) = settle(bed)?;
+    a.counters
+        .expect_tx("A", &[("packets", frames), ("bytes", bytes)])?;
+    b.counters.expect_rx(
+        "B",
+        &[
+            ("packets", frames),
+            ("bytes", bytes),
+            ("multi_buffer", several),
+        ],
+    )
+}
+
+/// The stack itself, in both directions, with checksums that the ports compute behind the tag.
+fn ping(bed: &Bed) -> Result<()> {
+    bed.up()?;
+    for (port, address) in [(&bed.a, "10.78.0.1"), (&bed.b, "10.78.0.2")] {
+        let vlan = device(port, "proto 802.1q")?;
+
+        vlan.wait_running(true)?;
+        port.ns.ip(&format!("addr add {address}/24 dev v5"))?;
+    }
+    for tx in [true, false] {
+        for rx in [true, false] {
+            for port in [&bed.a, &bed.b] {
+                switch(port, "txvlan", tx)?;
+                switch(port, "rxvlan", rx)?;
+            }
+            bed.a
+                .ns
+                .exec("ping -c 3 -i 0.01 -W 10 -s 1400 10.78.0.2")
+                .with_context(|| format!("txvlan {}, rxvlan {}", word(tx), word(rx)))?;
+        }
+    }
+    settle(bed).map(drop)
+}
+
+/// The program saw no tag, so it sends none; the counters of either end agree all the same.
+fn sent_back(bed: &Bed) -> Result<()> {
+    let mut steer = Steer::load()?;
+    let probe = Probe::new(1, 0).len(300);
+    let mut received = 0;
+    let mut sent = 0;
+
+    bed.b.attach(&steer.program)?;
+    bed.up()?;
+    let sender = Sender::open(&bed.a)?;
+    let tap = Tap::open(&bed.a)?;
+    for way in ["XDP_TX", "redirect"] {
+        let expected = if way == "XDP_TX" {
+            steer.back()?;
+            probe.reflected()
+        } else {
+            steer.to_ifindex(bed.b.ifindex)?;
+            probe.clone()
+        };
+
+        sender.send(&tagged(&probe.frame(), &[(CTAG, 5)]))?;
+        received += 304;
+        sent += 300;
+        ensure_same(way, &tap.only()?, &expected.frame())?;
+    }
+    let (a, b) = settle(bed)?;
+    b.counters.expect_rx(
+        "B",
+        &[("bytes", received), ("xdp_tx_bytes", sent / 2)],
+    )?;
+    b.counters
+        .expect_tx("B", &[("xdp_xmit_bytes", sent / 2)])?;
+    a.counters.expect_rx("A", &[("bytes", sent)])?;
+    b.check_verdicts()
+}
+
+/// What is on by default, and that all of it can be switched.
+fn features(bed: &Bed) -> Result<()> {
+    for (name, value) in [
+        ("rx-vlan-offload", "on"),
+        ("tx-vlan-offload", "on"),
+        ("rx-vlan-stag-hw-parse", "off"),
+        ("tx-vlan-stag-hw-insert", "off"),
+        ("rx-vlan-filter", "off [fixed]"),
+    ] {
+        let shows = |value: &str| -> Result<()> {
+            let text = bed.b.ethtool("-k", "")?;
+            let line = format!("{name}: {value}");
+
+            ensure!(
+                text.lines().any(|found| found.trim() == line),
+                "ethtool -k does not show \"{line}\": {text}"
+            );
+            Ok(())
+        };
+
+        shows(value)?;
+        if !value.contains("fixed") {
+            for on in [value != "on", value == "on"] {
+                switch(&bed.b, name, on)?;
+                shows(word(on))?;
+            }
+        }
+    }
+    Ok(())
+}
