@@ -40,6 +40,14 @@ int count_drop(struct xdp_md *ctx)
 	return XDP_DROP;
 }
 
+/* For frames in several buffers too. */
+SEC("xdp.frags")
+int count_pass_frags(struct xdp_md *ctx)
+{
+	count();
+	return XDP_PASS;
+}
+
 static long idle(__u32 index, void *ctx)
 {
 	return 0;

@@ -10,7 +10,7 @@ struct observation {
 	__u64 frames;
 	__u32 hash;		/* 0: the device gave none */
 	__s32 csum_level;	/* negative: the device did not vouch for the checksum */
-	__u32 vlan;		/* tag: protocol in the upper half, control word in the lower; or 0 */
+	__u32 vlan;		/* protocol << 16 | control word; or 0 for no tag */
 	__u32 len;
 };
 

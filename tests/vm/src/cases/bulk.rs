@@ -36,14 +36,23 @@ pub fn cases() -> Vec<Case> {
         Case::ports("bulk::long_frames_over_ipv6", "queues=2", |bed| {
             bulk(bed, &V6, Some(3498))
         }),
+        Case::ports(
+            "bulk::several_buffers_and_short_rings_over_ipv4",
+            "queues=2 ring_size=64",
+            |bed| bulk(bed, &V4, Some(9000)),
+        ),
+        Case::ports("bulk::many_buffers_over_ipv6", "queues=2", |bed| {
+            bulk(bed, &V6, Some(63_338))
+        }),
     ]
 }
 
 fn bulk(bed: &Bed, addresses: &[&str; 2], mtu: Option<u32>) -> Result<()> {
-    let programs = [
-        Program::load("count", "count_pass")?,
-        Program::load("count", "count_pass")?,
-    ];
+    let name = match mtu {
+        Some(mtu) if mtu > 3498 => "count_pass_frags",
+        _ => "count_pass",
+    };
+    let programs = [Program::load("count", name)?, Program::load("count", name)?];
     let address: IpAddr = addresses[1].parse()?;
 
     for port in [&bed.a, &bed.b] {
@@ -90,6 +99,12 @@ fn bulk(bed: &Bed, addresses: &[&str; 2], mtu: Option<u32>) -> Result<()> {
             &snapshot.name,
             &[("no_buffer", 0), ("oversize", 0), ("skb_alloc_fail", 0)],
         )?;
+        ensure_eq!(
+            c.rx("multi_buffer")? > 0,
+            name == "count_pass_frags",
+            "{}: whether there were frames in several buffers",
+            snapshot.name
+        );
         snapshot.check_verdicts()?;
         received += c.rx("xdp_pass")?;
     }

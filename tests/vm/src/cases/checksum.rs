@@ -2,6 +2,10 @@
 
 //! What the stack leaves to the port to sum up is right on the wire.
 
+use super::{
+    frags::{set_mtu, BUFFER, MTU_MAX},
+    traffic::settle,
+};
 use crate::{
     bed::{Bed, V4, V6},
     harness::Case,
@@ -31,13 +35,16 @@ pub fn cases() -> Vec<Case> {
         Case::ports("checksum::udp_segments", "", udp_segments),
         Case::ports("checksum::tcp", "", tcp),
         Case::ports("checksum::vlan", "", vlan),
+        Case::ports("checksum::frames_in_several_buffers", "", several_buffers),
     ]
 }
 
 /// Brings the link up with addresses and records what port B receives.
 fn start(bed: &Bed) -> Result<Capture> {
-    let capture = Capture::start(&bed.b)?;
+    start_with(bed, Capture::start(&bed.b)?)
+}
 
+fn start_with(bed: &Bed, capture: Capture) -> Result<Capture> {
     bed.up_with_addresses()?;
     let features = bed.a.ethtool("-k", "")?;
     ensure!(
@@ -288,4 +295,68 @@ fn vlan(bed: &Bed) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The sum goes across the buffers, from which none but the last has an odd number of bytes.
+fn several_buffers(bed: &Bed) -> Result<()> {
+    const LEN: usize = 300_000;
+    let mut capture = start_with(bed, Capture::start_frags(&bed.b)?)?;
+
+    for mtu in [9000, MTU_MAX] {
+        set_mtu(bed, mtu)?;
+        for ([from, to], headers, kinds_of) in [
+            (V4, 28, [Kind::UdpV4, Kind::TcpV4]),
+            (V6, 48, [Kind::UdpV6, Kind::TcpV6]),
+        ] {
+            let sender = udp(&bed.a, from, 4000)?;
+            let receiver = udp(&bed.b, to, 4001)?;
+            let whole = BUFFER - ETH - headers;
+            let lens = [
+                whole,
+                whole + 1,
+                whole + 2,
+                8001,
+                mtu - headers - 1,
+                mtu - headers,
+            ];
+
+            capture.frames()?;
+            for len in lens {
+                let payload = data(len as u32, len);
+                let mut found = vec![0; 65536];
+
+                sender.send_to(&payload, receiver.local_addr()?)?;
+                let n = receiver
+                    .recv(&mut found)
+                    .with_context(|| format!("mtu {mtu}: {len} bytes"))?;
+                ensure_data("datagram", &found[..n], &payload)?;
+            }
+            let frames = capture.wait_for(lens.len(), is_udp)?;
+            ensure_eq!(
+                kinds(&frames)?,
+                BTreeMap::from([(kinds_of[0], lens.len())]),
+                "mtu {mtu}: frames on the wire"
+            );
+
+            let (mut near, far) = tcp_pair(&bed.a, &bed.b, to)?;
+            let payload = data(13, LEN);
+            let found = thread::scope(|scope| {
+                let reader = scope.spawn(|| read_all(&far, LEN));
+                near.write_all(&payload).context("writing")?;
+                reader
+                    .join()
+                    .map_err(|_| anyhow::anyhow!("the reader panicked"))?
+            })?;
+            ensure_data("stream", &found, &payload)?;
+            let frames = capture.frames()?;
+            kinds(&frames)?;
+            ensure!(
+                frames.iter().any(
+                    |frame| frame.len() == mtu + ETH && verify(frame).ok() == Some(kinds_of[1])
+                ),
+                "mtu {mtu}: no full segment on the wire"
+            );
+        }
+    }
+    settle(bed).map(drop)
 }

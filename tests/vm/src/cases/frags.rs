@@ -42,11 +42,7 @@ pub fn cases() -> Vec<Case> {
         Case::ports("frags::redirect_to_port", "pairs=2", to_port),
         Case::ports("frags::redirect_to_cpu", "pairs=2 queues=2", to_cpu),
         Case::ports("frags::veth_and_back", "", veth_and_back),
-        Case::ports(
-            "frags::mixed",
-            "pairs=2 queues=4 ring_size=2048",
-            mixed,
-        ),
+        Case::ports("frags::mixed", "pairs=2 queues=4 ring_size=2048", mixed),
     ]
 }
 
@@ -173,9 +169,9 @@ fn to_port(bed: &Bed) -> Result<()> {
 
         chain.mtu(mtu)?;
         if by_map {
-            steer.to_device(0)?;
+            steer.by_device(0)?;
         } else {
-            steer.to_ifindex(chain.second.a.ifindex)?;
+            steer.by_ifindex(chain.second.a.ifindex)?;
         }
         send_all(bed, &probes)?;
         ensure_eq!(
@@ -222,7 +218,7 @@ fn to_cpu(bed: &Bed) -> Result<()> {
             let expected: Vec<_> = probes.iter().map(|probe| probe.marked(bits)).collect();
 
             steer.cpu(cpu, program)?;
-            steer.to_cpu(cpu)?;
+            steer.by_cpu(cpu)?;
             send_all(bed, &probes)?;
             ensure_eq!(
                 tap.probes(probes.len())?,

@@ -241,12 +241,7 @@ fn adjust_head(bed: &Bed) -> Result<()> {
 
     set_mtu(bed, JUMBO + 1000)?;
     for n in [1, 14, 1000, (BUFFER - ETH) as i32] {
-        setup.adjusted(
-            n,
-            &lens[2..],
-            |frame| frame[n as usize..].to_vec(),
-            0,
-        )?;
+        setup.adjusted(n, &lens[2..], |frame| frame[n as usize..].to_vec(), 0)?;
     }
     for n in [1, 14, 100, HEAD_ROOM] {
         // What is in the room that was made is up to the program, which leaves it as it is.
@@ -279,10 +274,15 @@ fn tail_shrinks(bed: &Bed) -> Result<()> {
     ] {
         setup.adjusted(-(n as i32), &[LEN], |frame| frame[..LEN - n].to_vec(), 0)?;
     }
-    setup.adjusted(-1, &[BUFFER, BUFFER + 1, 2 * BUFFER + 1], |mut frame| {
-        frame.pop();
-        frame
-    }, 0)?;
+    setup.adjusted(
+        -1,
+        &[BUFFER, BUFFER + 1, 2 * BUFFER + 1],
+        |mut frame| {
+            frame.pop();
+            frame
+        },
+        0,
+    )?;
     setup.refused(bed, -((LEN - ETH + 1) as i32), LEN)?;
     finish(bed)
 }
@@ -319,9 +319,7 @@ fn expect_max_mtu(port: &Port, expected: usize, what: &str) -> Result<()> {
     let link = port.link()?;
 
     ensure_eq!(link.max_mtu, expected as u64, "{what}: greatest MTU");
-    let text = port
-        .ns
-        .ip(&format!("-d link show dev {}", port.name))?;
+    let text = port.ns.ip(&format!("-d link show dev {}", port.name))?;
     ensure!(
         text.contains(&format!(" maxmtu {expected} ")),
         "{what}: ip -d link: {text}"

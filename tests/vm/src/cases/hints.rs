@@ -6,7 +6,7 @@ use super::{
     frags::set_mtu,
     pause::{poll_in_threads, slow_down},
     steer::Steer,
-    traffic::settle,
+    traffic::{settle, settle_wire},
 };
 use crate::{
     bed::{Bed, Port},
@@ -187,7 +187,7 @@ fn timestamp(bed: &Bed) -> Result<()> {
         if way == "XDP_TX" {
             steer.back()?;
         } else {
-            steer.to_ifindex(bed.b.ifindex)?;
+            steer.by_ifindex(bed.b.ifindex)?;
         }
         let from = tai()?;
         let hint = back.about(&sender, &probe.frame())?;
@@ -259,7 +259,11 @@ fn before(bed: &Bed) -> Result<()> {
     );
     ensure_eq!(stamped, 0, "early frames with a stamp");
     let (_, hint) = observer.last()?;
-    ensure_eq!(hint.stamp_error, ENODATA, "early frame: the kernel's answer");
+    ensure_eq!(
+        hint.stamp_error,
+        ENODATA,
+        "early frame: the kernel's answer"
+    );
 
     sender.send_flow(&Probe::new(1, 0), LATE)?;
     observer.wait(without + u64::from(LATE))?;
@@ -285,29 +289,63 @@ fn hashes(bed: &Bed) -> Result<()> {
     let addresses6 = [a6, b6].concat();
     let ports = |protocol| transport(40001, 443, protocol);
     let with_ports = |addresses: &[u8]| [addresses, &ports(UDP)[..4]].concat();
-    let in_v4 = |protocol, fragment| {
-        ethernet(
-            IPV4,
-            &ipv4(a4, b4, protocol, fragment, &ports(protocol)),
-        )
-    };
+    let in_v4 =
+        |protocol, fragment| ethernet(IPV4, &ipv4(a4, b4, protocol, fragment, &ports(protocol)));
     let in_v6 = |next, body: &[u8]| ethernet(IPV6, &ipv6(a6, b6, next, body));
     let options = [&[UDP, 0, 1, 4, 0, 0, 0, 0][..], &ports(UDP)].concat();
     let cases = [
-        ("UDP, IPv4", in_v4(UDP, 0), with_ports(&addresses4), L3_IPV4 | L4 | L4_UDP),
-        ("TCP, IPv4", in_v4(TCP, 0x4000), with_ports(&addresses4), L3_IPV4 | L4 | L4_TCP),
+        (
+            "UDP, IPv4",
+            in_v4(UDP, 0),
+            with_ports(&addresses4),
+            L3_IPV4 | L4 | L4_UDP,
+        ),
+        (
+            "TCP, IPv4",
+            in_v4(TCP, 0x4000),
+            with_ports(&addresses4),
+            L3_IPV4 | L4 | L4_TCP,
+        ),
         ("ICMP, IPv4", in_v4(ICMP, 0), addresses4.clone(), L3_IPV4),
-        ("first fragment", in_v4(UDP, 0x2000), addresses4.clone(), L3_IPV4),
-        ("later fragment", in_v4(UDP, 0x0010), addresses4.clone(), L3_IPV4),
-        ("UDP, IPv6", in_v6(UDP, &ports(UDP)), with_ports(&addresses6), L3_IPV6 | L4 | L4_UDP),
-        ("TCP, IPv6", in_v6(TCP, &ports(TCP)), with_ports(&addresses6), L3_IPV6 | L4 | L4_TCP),
-        ("ICMPv6", in_v6(58, &ports(ICMP)), addresses6.clone(), L3_IPV6),
-        ("options, IPv6", in_v6(DESTINATION_OPTIONS, &options), addresses6.clone(), L3_IPV6),
+        (
+            "first fragment",
+            in_v4(UDP, 0x2000),
+            addresses4.clone(),
+            L3_IPV4,
+        ),
+        (
+            "later fragment",
+            in_v4(UDP, 0x0010),
+            addresses4.clone(),
+            L3_IPV4,
+        ),
+        (
+            "UDP, IPv6",
+            in_v6(UDP, &ports(UDP)),
+            with_ports(&addresses6),
+            L3_IPV6 | L4 | L4_UDP,
+        ),
+        (
+            "TCP, IPv6",
+            in_v6(TCP, &ports(TCP)),
+            with_ports(&addresses6),
+            L3_IPV6 | L4 | L4_TCP,
+        ),
+        (
+            "ICMPv6",
+            in_v6(58, &ports(ICMP)),
+            addresses6.clone(),
+            L3_IPV6,
+        ),
+        (
+            "options, IPv6",
+            in_v6(DESTINATION_OPTIONS, &options),
+            addresses6.clone(),
+            L3_IPV6,
+        ),
     ];
 
     bed.up()?;
-    // The stack counts as dropped what nobody takes.
-    let _taker = Tap::open(&bed.b)?;
     let sender = Sender::open(&bed.a)?;
     let mut seen = BTreeSet::new();
     for (what, frame, input, kind) in &cases {
@@ -332,7 +370,7 @@ fn hashes(bed: &Bed) -> Result<()> {
 
         ensure_eq!(hint.hash_error, ENODATA, "{what}: the kernel's answer");
     }
-    settle(bed).map(drop)
+    settle_wire(bed).map(drop)
 }
 
 /// With stripping on, the tag is beside the frame; with it off, it is in the frame and no hint.
@@ -343,18 +381,13 @@ fn vlan(bed: &Bed) -> Result<()> {
     let outer = (STAG, 0xf123);
 
     bed.up()?;
-    let _taker = Tap::open(&bed.b)?;
     let sender = Sender::open(&bed.a)?;
     for (ctag, stag) in [(true, false), (false, false), (false, true), (true, true)] {
         let word = |on| if on { "on" } else { "off" };
 
         bed.b.ethtool(
             "-K",
-            &format!(
-                "rxvlan {} rx-vlan-stag-hw-parse {}",
-                word(ctag),
-                word(stag)
-            ),
+            &format!("rxvlan {} rx-vlan-stag-hw-parse {}", word(ctag), word(stag)),
         )?;
         for tags in [
             &[][..],
@@ -392,7 +425,7 @@ fn vlan(bed: &Bed) -> Result<()> {
             );
         }
     }
-    settle(bed).map(drop)
+    settle_wire(bed).map(drop)
 }
 
 /// The hints are those of the frame, in however many buffers it is.

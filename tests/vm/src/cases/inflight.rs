@@ -54,7 +54,7 @@ fn way(bed: &Bed) -> Result<(Chain, Steer)> {
         port.msglvl("drv off")?;
     }
     steer.device(0, &chain.second.a, None)?;
-    steer.to_device(0)?;
+    steer.by_device(0)?;
     chain.up()?;
     Ok((chain, steer))
 }
@@ -90,7 +90,7 @@ fn programs(bed: &Bed) -> Result<()> {
     let sources = Source::new(&bed.a).times(SENDERS);
 
     // The other way round: out of where it came in.
-    other.to_ifindex(bed.b.ifindex)?;
+    other.by_ifindex(bed.b.ifindex)?;
     while_sending(&sources, |traffic| {
         for n in 0..40 {
             match n % 4 {
@@ -234,7 +234,7 @@ fn rmmod_cpu(bed: &Bed) -> Result<()> {
     let slow = steer.program.load_more("cpu_slow")?;
 
     steer.cpu(1, Some(&slow))?;
-    steer.to_cpu(1)?;
+    steer.by_cpu(1)?;
     bed.b.attach(&steer.program)?;
     bed.up()?;
     unload_with_frames(bed, 200, || steer.seen())
@@ -250,7 +250,7 @@ fn rmmod_veth(bed: &Bed) -> Result<()> {
     far.attach(&slow)?;
     poll_in_threads(&far)?;
     steer.device(0, &near, None)?;
-    steer.to_device(0)?;
+    steer.by_device(0)?;
     bed.b.attach(&steer.program)?;
     bed.up()?;
     unload_with_frames(bed, 200, || slow.seen())

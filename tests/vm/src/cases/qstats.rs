@@ -63,9 +63,7 @@ fn check(port: &Port) -> Result<()> {
         ensure_eq!(
             (tx.tx_packets, tx.tx_bytes),
             (
-                Some(
-                    c.tx_each("packets")?[id] + each("xdp_tx")?[id] + c.tx_each("xdp_xmit")?[id]
-                ),
+                Some(c.tx_each("packets")?[id] + each("xdp_tx")?[id] + c.tx_each("xdp_xmit")?[id]),
                 Some(
                     c.tx_each("bytes")?[id]
                         + each("xdp_tx_bytes")?[id]
@@ -126,7 +124,7 @@ fn redirects(bed: &Bed) -> Result<()> {
     let mut steer = Steer::load()?;
 
     steer.device(0, &chain.second.a, None)?;
-    steer.to_device(0)?;
+    steer.by_device(0)?;
     bed.b.attach(&steer.program)?;
     chain.up()?;
     let sender = Sender::open(&bed.a)?;
@@ -134,7 +132,8 @@ fn redirects(bed: &Bed) -> Result<()> {
         sender.send(&Probe::new(seq % 8, seq).len(60 + seq as usize * 9).frame())?;
     }
     let [_, _, ox2, _] = chain.settle()?;
-    ox2.counters.expect_tx("ox2", &[("xdp_xmit", COUNT.into())])?;
+    ox2.counters
+        .expect_tx("ox2", &[("xdp_xmit", COUNT.into())])?;
     for port in chain.ports() {
         check(port)?;
     }

@@ -90,7 +90,7 @@ fn by_ifindex(bed: &Bed) -> Result<()> {
     let chain = Chain::make(bed)?;
     let mut steer = Steer::load()?;
 
-    steer.to_ifindex(chain.second.a.ifindex)?;
+    steer.by_ifindex(chain.second.a.ifindex)?;
     bed.b.attach(&steer.program)?;
     chain.up()?;
     forwarded(&chain, 0)
@@ -101,7 +101,7 @@ fn by_devmap(bed: &Bed) -> Result<()> {
     let mut steer = Steer::load()?;
 
     steer.device(5, &chain.second.a, None)?;
-    steer.to_device(5)?;
+    steer.by_device(5)?;
     bed.b.attach(&steer.program)?;
     chain.up()?;
     forwarded(&chain, 0)
@@ -114,7 +114,7 @@ fn devmap_program(bed: &Bed) -> Result<()> {
     let mark = steer.entry_program("device_mark")?;
 
     steer.device(0, &chain.second.a, Some(&mark))?;
-    steer.to_device(0)?;
+    steer.by_device(0)?;
     bed.b.attach(&steer.program)?;
     chain.up()?;
     forwarded(&chain, BY_DEVICE)?;
@@ -146,7 +146,7 @@ fn target_program(bed: &Bed) -> Result<()> {
     let at_peer = Program::load("count", "count_pass")?;
 
     steer.device(0, &chain.second.a, None)?;
-    steer.to_device(0)?;
+    steer.by_device(0)?;
     bed.b.attach(&steer.program)?;
     chain.second.a.attach(&at_target)?;
     chain.second.b.attach(&at_peer)?;
@@ -167,7 +167,7 @@ fn same_port(bed: &Bed) -> Result<()> {
     let count = probes.len() as u64;
     let mut steer = Steer::load()?;
 
-    steer.to_ifindex(bed.b.ifindex)?;
+    steer.by_ifindex(bed.b.ifindex)?;
     bed.b.attach(&steer.program)?;
     bed.up()?;
     let tap = Tap::open(&bed.a)?;
@@ -212,7 +212,7 @@ fn broadcast(bed: &Bed) -> Result<()> {
             &[]
         };
 
-        steer.to_all(flags)?;
+        steer.by_all(flags)?;
         send_all(bed, &probes)?;
         ensure_eq!(taps[1].probes(probes.len())?, probes, "frames at ox3");
         ensure_eq!(
@@ -253,7 +253,7 @@ fn from_veth(bed: &Bed) -> Result<()> {
     let mut steer = Steer::load()?;
 
     steer.device(0, &bed.b, None)?;
-    steer.to_device(0)?;
+    steer.by_device(0)?;
     near.attach(&steer.program)?;
     bed.up()?;
     let tap = Tap::open(&bed.a)?;
@@ -276,15 +276,19 @@ fn from_veth(bed: &Bed) -> Result<()> {
 
 /// Sets up a way from port B into a veth pair, whose far end turns frames round, and out of B again.
 pub fn detour(bed: &Bed, frags: bool, mtu: usize) -> Result<([Steer; 3], Port)> {
-    let load = if frags { Steer::load_frags } else { Steer::load };
+    let load = if frags {
+        Steer::load_frags
+    } else {
+        Steer::load
+    };
     let (near, far) = veth(bed, mtu)?;
     let mut steers = [load()?, load()?, load()?];
 
     steers[0].device(0, &near, None)?;
-    steers[0].to_device(0)?;
+    steers[0].by_device(0)?;
     steers[1].back()?;
     steers[2].device(0, &bed.b, None)?;
-    steers[2].to_device(0)?;
+    steers[2].by_device(0)?;
     for (steer, port) in steers.iter().zip([&bed.b, &far, &near]) {
         port.attach(&steer.program)?;
     }
@@ -329,7 +333,7 @@ fn cpumap_program(bed: &Bed) -> Result<()> {
     let tap = Tap::open(&bed.b)?;
     for (cpu, program, bits) in [(1, Some(&mark), BY_CPU), (0, None, 0)] {
         steer.cpu(cpu, program)?;
-        steer.to_cpu(cpu)?;
+        steer.by_cpu(cpu)?;
         send_all(bed, &probes)?;
         ensure_eq!(
             tap.probes(probes.len())?,
@@ -351,7 +355,7 @@ fn cpumap_redirects(bed: &Bed) -> Result<()> {
 
     steer.beyond(&chain.second.a)?;
     steer.cpu(1, Some(&beyond))?;
-    steer.to_cpu(1)?;
+    steer.by_cpu(1)?;
     bed.b.attach(&steer.program)?;
     chain.up()?;
     forwarded(&chain, BY_CPU_BEYOND)?;
@@ -371,7 +375,7 @@ fn too_long(bed: &Bed) -> Result<()> {
     let mut steer = Steer::load()?;
 
     steer.device(0, &chain.second.a, None)?;
-    steer.to_device(0)?;
+    steer.by_device(0)?;
     bed.b.attach(&steer.program)?;
     chain.first.a.set("mtu 2000")?;
     chain.first.b.set("mtu 2000")?;

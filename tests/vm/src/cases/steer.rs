@@ -82,23 +82,23 @@ impl Steer {
         self.rounds = rounds;
     }
 
-    pub fn to_ifindex(&mut self, ifindex: u32) -> Result<()> {
+    pub fn by_ifindex(&mut self, ifindex: u32) -> Result<()> {
         self.set(How::Ifindex, ifindex, 0)
     }
 
-    pub fn to_device(&mut self, key: u32) -> Result<()> {
+    pub fn by_device(&mut self, key: u32) -> Result<()> {
         self.set(How::Device, key, 0)
     }
 
-    pub fn to_all(&mut self, flags: u64) -> Result<()> {
+    pub fn by_all(&mut self, flags: u64) -> Result<()> {
         self.set(How::All, 0, flags)
     }
 
-    pub fn to_cpu(&mut self, key: u32) -> Result<()> {
+    pub fn by_cpu(&mut self, key: u32) -> Result<()> {
         self.set(How::Cpu, key, 0)
     }
 
-    pub fn to_socket(&mut self) -> Result<()> {
+    pub fn by_socket(&mut self) -> Result<()> {
         self.set(How::Socket, 0, 0)
     }
 
@@ -186,12 +186,7 @@ impl Chain {
     }
 
     pub fn ports(&self) -> [&Port; 4] {
-        [
-            &self.first.a,
-            &self.first.b,
-            &self.second.a,
-            &self.second.b,
-        ]
+        [&self.first.a, &self.first.b, &self.second.a, &self.second.b]
     }
 
     /// Sets the MTU of all ports.

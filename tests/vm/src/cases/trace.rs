@@ -361,32 +361,32 @@ fn redirects(bed: &Bed) -> Result<()> {
     bed.b.attach(&steer.program)?;
     chain.up()?;
 
-    steer.to_device(3)?;
+    steer.by_device(3)?;
     expect_target(
         &steer,
         "XDP_REDIRECT",
         Some(format!("devmap id {devices}, key 3")),
     )?;
-    steer.to_all(BROADCAST)?;
+    steer.by_all(BROADCAST)?;
     expect_target(
         &steer,
         "XDP_REDIRECT",
         Some(format!("devmap id {devices}, broadcast")),
     )?;
-    steer.to_cpu(0)?;
+    steer.by_cpu(0)?;
     expect_target(
         &steer,
         "XDP_REDIRECT",
         Some(format!("cpumap id {cpus}, key 0")),
     )?;
-    steer.to_ifindex(target.ifindex)?;
+    steer.by_ifindex(target.ifindex)?;
     expect_target(
         &steer,
         "XDP_REDIRECT",
         Some(format!("ifindex {}", target.ifindex)),
     )?;
     // The map has no entry, so it is the program that says XDP_ABORTED.
-    steer.to_socket()?;
+    steer.by_socket()?;
     expect_target(&steer, "XDP_ABORTED", None)?;
     let socket = Xsk::open(&bed.b, 0, 4096, false)?;
     steer.socket(0, &socket)?;
@@ -398,13 +398,13 @@ fn redirects(bed: &Bed) -> Result<()> {
 
     target.set("down")?;
     let down = Errno::ENETDOWN as i32;
-    steer.to_device(3)?;
+    steer.by_device(3)?;
     expect_target(
         &steer,
         "XDP_REDIRECT",
         Some(format!("devmap id {devices}, key 3: error -{down}")),
     )?;
-    steer.to_ifindex(target.ifindex)?;
+    steer.by_ifindex(target.ifindex)?;
     expect_target(
         &steer,
         "XDP_REDIRECT",
@@ -419,7 +419,7 @@ fn batches(bed: &Bed) -> Result<()> {
     let mut log = Kmsg::from_now()?;
 
     steer.device(0, &chain.second.a, None)?;
-    steer.to_device(0)?;
+    steer.by_device(0)?;
     bed.b.attach(&steer.program)?;
     chain.up()?;
     log.forget()?;

@@ -169,6 +169,12 @@ pub fn settle_after_down(bed: &Bed) -> Result<(Snapshot, Snapshot)> {
     settle_as(bed, check_both_after_down)
 }
 
+/// As [`settle`], after frames that the stack takes for nobody's: it drops them and counts them with
+/// the port's own losses.
+pub fn settle_wire(bed: &Bed) -> Result<(Snapshot, Snapshot)> {
+    settle_as(bed, |a, b| check_wire(a, b).and(check_wire(b, a)))
+}
+
 fn settle_as(
     bed: &Bed,
     check: fn(&Snapshot, &Snapshot) -> Result<()>,

@@ -5,7 +5,7 @@
 use super::{
     frags::{set_mtu, BUFFER},
     steer::Steer,
-    traffic::settle,
+    traffic::{settle, settle_wire},
 };
 use crate::{
     bed::{Bed, Port},
@@ -28,7 +28,7 @@ use aya::{
 };
 
 /// Control information that a VLAN device sends: priority 3, VLAN id 5.
-const TCI: u16 = 3 << 13 | 5;
+const TCI: u16 = (3 << 13) | 5;
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -109,12 +109,7 @@ fn device(port: &Port, kind: &str) -> Result<Port> {
 
 /// Sends probes on one VLAN device that arrive at the other, with every combination of insertion by
 /// the sender and stripping by the receiver. The bytes on the wire are always the same.
-fn through_devices(
-    bed: &Bed,
-    kind: &str,
-    protocol: u16,
-    [insert, strip]: [&str; 2],
-) -> Result<()> {
+fn through_devices(bed: &Bed, kind: &str, protocol: u16, [insert, strip]: [&str; 2]) -> Result<()> {
     let mut capture = Capture::start(&bed.b)?;
     let classifier = Classifier::attach(&bed.b)?;
     let (near, far) = (device(&bed.a, kind)?, device(&bed.b, kind)?);
@@ -203,8 +198,6 @@ fn raw(bed: &Bed) -> Result<()> {
     let mut bytes = 0;
 
     bed.up()?;
-    // The stack counts as dropped what nobody takes.
-    let _taker = Tap::open(&bed.b)?;
     let sender = Sender::open(&bed.a)?;
     for (ctag, stag) in [(true, false), (false, false), (true, true), (false, true)] {
         switch(&bed.b, "rxvlan", ctag)?;
@@ -233,7 +226,7 @@ fn raw(bed: &Bed) -> Result<()> {
             );
         }
     }
-    let (a, b) = settle(bed)?;
+    let (a, b) = settle_wire(bed)?;
     a.counters.expect_tx("A", &[("bytes", bytes)])?;
     b.counters
         .expect_rx("B", &[("packets", frames), ("bytes", bytes)])
@@ -343,7 +336,7 @@ fn sent_back(bed: &Bed) -> Result<()> {
             steer.back()?;
             probe.reflected()
         } else {
-            steer.to_ifindex(bed.b.ifindex)?;
+            steer.by_ifindex(bed.b.ifindex)?;
             probe.clone()
         };
 
@@ -353,12 +346,9 @@ fn sent_back(bed: &Bed) -> Result<()> {
         ensure_same(way, &tap.only()?, &expected.frame())?;
     }
     let (a, b) = settle(bed)?;
-    b.counters.expect_rx(
-        "B",
-        &[("bytes", received), ("xdp_tx_bytes", sent / 2)],
-    )?;
     b.counters
-        .expect_tx("B", &[("xdp_xmit_bytes", sent / 2)])?;
+        .expect_rx("B", &[("bytes", received), ("xdp_tx_bytes", sent / 2)])?;
+    b.counters.expect_tx("B", &[("xdp_xmit_bytes", sent / 2)])?;
     a.counters.expect_rx("A", &[("bytes", sent)])?;
     b.check_verdicts()
 }

@@ -100,7 +100,7 @@ fn way(bed: &Bed) -> Result<(Chain, Steer)> {
     let mut steer = Steer::load()?;
 
     steer.device(0, &chain.second.a, None)?;
-    steer.to_device(0)?;
+    steer.by_device(0)?;
     bed.b.attach(&steer.program)?;
     chain.up()?;
     Ok((chain, steer))
@@ -115,7 +115,7 @@ fn batches(bed: &Bed) -> Result<()> {
     let (chain, mut steer) = way(bed)?;
 
     steer.slow(3000);
-    steer.to_device(0)?;
+    steer.by_device(0)?;
     poll_in_threads(&bed.b)?;
     let tap = Tap::open(&chain.second.b)?;
     flood(&bed.a, FLOWS, COUNT, |flow| Probe::new(flow, 0).len(700))?;

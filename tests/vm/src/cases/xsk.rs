@@ -29,7 +29,11 @@ pub fn cases() -> Vec<Case> {
         Case::ports("xsk::single_buffer", "queues=1", single),
         Case::ports("xsk::multi_buffer", "queues=1", multi),
         Case::ports("xsk::several_queues", "queues=4", queues),
-        Case::ports("xsk::frame_that_the_socket_cannot_take", "queues=1", refused),
+        Case::ports(
+            "xsk::frame_that_the_socket_cannot_take",
+            "queues=1",
+            refused,
+        ),
     ]
 }
 
@@ -61,7 +65,7 @@ fn single(bed: &Bed) -> Result<()> {
     let probes = assorted(verdict::PASS);
     let mut steer = Steer::load()?;
 
-    steer.to_socket()?;
+    steer.by_socket()?;
     bed.b.attach(&steer.program)?;
     bed.up()?;
     for chunk in CHUNKS {
@@ -79,7 +83,7 @@ fn multi(bed: &Bed) -> Result<()> {
     let mut sent = 0;
     let mut in_several = 0;
 
-    steer.to_socket()?;
+    steer.by_socket()?;
     bed.b.attach(&steer.program)?;
     bed.up()?;
     // The kernel lets a socket have as many buffers for a frame as an skb has fragments.
@@ -114,7 +118,7 @@ fn queues(bed: &Bed) -> Result<()> {
     for (socket, queue) in sockets.iter().zip(0..) {
         steer.socket(queue, socket)?;
     }
-    steer.to_socket()?;
+    steer.by_socket()?;
     bed.b.attach(&steer.program)?;
     bed.up()?;
     let mut expected = vec![0; 4];
@@ -155,7 +159,7 @@ fn refused(bed: &Bed) -> Result<()> {
     let mut steer = Steer::load_frags()?;
     let socket = Xsk::open(&bed.b, 0, CHUNKS[1], false)?;
 
-    steer.to_socket()?;
+    steer.by_socket()?;
     set_mtu(bed, 9000)?;
     bed.b.attach(&steer.program)?;
     bed.up()?;

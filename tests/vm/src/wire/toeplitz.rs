@@ -28,11 +28,11 @@ impl Key {
 
     /// The hash of addresses and ports in the order in which they are in a packet.
     pub fn hash(&self, input: &[u8]) -> u32 {
-        let bit = |bytes: &[u8], n: usize| bytes[n / 8] >> (7 - n % 8) & 1;
+        let bit = |bytes: &[u8], n: usize| (bytes[n / 8] >> (7 - n % 8)) & 1;
 
         (0..input.len() * 8)
             .filter(|n| bit(input, *n) == 1)
-            .map(|n| (0..32).fold(0, |word, i| word << 1 | u32::from(bit(&self.0, n + i))))
+            .map(|n| (0..32).fold(0, |word, i| (word << 1) | u32::from(bit(&self.0, n + i))))
             .fold(0, |hash, word| hash ^ word)
     }
 }

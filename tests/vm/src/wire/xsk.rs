@@ -205,11 +205,9 @@ impl Xsk {
             "XDP_UMEM_COMPLETION_RING",
         )?;
         set(raw, libc::XDP_RX_RING, &BUFFERS, "XDP_RX_RING")?;
-        let offsets: libc::xdp_mmap_offsets =
-            get(raw, libc::XDP_MMAP_OFFSETS, "XDP_MMAP_OFFSETS")?;
-        let size = |ring: &libc::xdp_ring_offset, entry| {
-            ring.desc as usize + BUFFERS as usize * entry
-        };
+        let offsets: libc::xdp_mmap_offsets = get(raw, libc::XDP_MMAP_OFFSETS, "XDP_MMAP_OFFSETS")?;
+        let size =
+            |ring: &libc::xdp_ring_offset, entry| ring.desc as usize + BUFFERS as usize * entry;
         let socket = Self {
             fill: Area::ring(
                 &fd,
@@ -233,9 +231,7 @@ impl Xsk {
         wait_until("an AF_XDP socket gets its queue", || {
             match socket.bind(port.ifindex, queue, sg) {
                 Err(Errno::EBUSY) => Ok(false),
-                result => result
-                    .map(|()| true)
-                    .context("binding an AF_XDP socket"),
+                result => result.map(|()| true).context("binding an AF_XDP socket"),
             }
         })?;
         Ok(socket)
