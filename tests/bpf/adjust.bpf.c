@@ -50,6 +50,29 @@ struct {
 	__type(value, struct meta);
 } metas SEC(".maps");
 
+/* Frames that came to read_meta without metadata. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} bare SEC(".maps");
+
+/* Where write_meta can redirect to. */
+struct {
+	__uint(type, BPF_MAP_TYPE_CPUMAP);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct bpf_cpumap_val));
+} cpus SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct bpf_devmap_val));
+} devs SEC(".maps");
+
 static __always_inline int refuse(void)
 {
 	__u32 zero = 0;
@@ -103,10 +126,15 @@ int adjust_tail(struct xdp_md *ctx)
 SEC("xdp")
 int write_meta(struct xdp_md *ctx)
 {
+	struct adjust_config *conf;
 	struct probe *probe;
 	struct meta *meta;
+	__u32 zero = 0;
 	int i;
 
+	conf = bpf_map_lookup_elem(&config, &zero);
+	if (!conf)
+		return XDP_DROP;
 	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
 		return refuse();
 
@@ -117,17 +145,29 @@ int write_meta(struct xdp_md *ctx)
 	meta->seq = bpf_ntohl(probe->seq);
 	for (i = 0; i < 7; i++)
 		meta->words[i] = meta->seq * 7 + i;
-	return XDP_PASS;
+	switch (conf->act) {
+	case XDP_REDIRECT:
+		return bpf_redirect_map(&cpus, 0, 0);
+	case PROBE_DEVMAP:
+		return bpf_redirect_map(&devs, 0, 0);
+	default:
+		return conf->act;
+	}
 }
 
 SEC("classifier")
 int read_meta(struct __sk_buff *skb)
 {
 	struct meta *meta = (void *)(long)skb->data_meta;
-	__u32 seq;
+	__u32 seq, zero = 0;
+	__u64 *without;
 
-	if ((void *)(meta + 1) > (void *)(long)skb->data)
+	if ((void *)(meta + 1) > (void *)(long)skb->data) {
+		without = bpf_map_lookup_elem(&bare, &zero);
+		if (without)
+			__sync_fetch_and_add(without, 1);
 		return TC_ACT_OK;
+	}
 	seq = meta->seq;
 	bpf_map_update_elem(&metas, &seq, meta, BPF_ANY);
 	return TC_ACT_OK;

@@ -10,7 +10,7 @@
 //! own, and after it the harness looks for what the test or the module left behind: see
 //! [`harness`].
 
-// Only what nothing else can do: see `wire::xsk` and `host::clock`.
+// Only for what nix and aya cannot do: see `wire::xsk`, `host::clock` and `host::live`.
 #![deny(unsafe_code)]
 
 mod bed;

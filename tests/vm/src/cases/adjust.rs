@@ -2,9 +2,9 @@
 
 //! Programs that move the head or tail of a frame or put metadata in front of it.
 
-use super::send_all;
+use super::{send_all, steer::Chain};
 use crate::{
-    bed::Bed,
+    bed::{Bed, Port},
     bpf::Program,
     harness::Case,
     host::ensure_eq,
@@ -17,7 +17,10 @@ use crate::{
     },
 };
 use anyhow::{anyhow, Context, Result};
-use aya::programs::{tc::TcAttachType, SchedClassifier};
+use aya::{
+    maps::{CpuMap, DevMap},
+    programs::{tc::TcAttachType, SchedClassifier},
+};
 
 /// Bytes of a receive buffer that a frame can take: a page of 4096 bytes without head room (256)
 /// and room for `struct skb_shared_info` (320).
@@ -36,7 +39,18 @@ pub fn cases() -> Vec<Case> {
             tail_beyond_mtu,
         ),
         Case::ports("adjust::short_frame_is_padded_on_tx", "", short_tx),
-        Case::ports("adjust::metadata_reaches_the_skb", "", metadata),
+        Case::ports("adjust::metadata_reaches_the_skb", "", |bed| {
+            metadata(bed, verdict::PASS)
+        }),
+        Case::ports("adjust::metadata_goes_along_to_a_cpu", "", |bed| {
+            metadata(bed, verdict::REDIRECT)
+        }),
+        Case::ports("adjust::metadata_ends_with_tx", "", metadata_tx),
+        Case::ports(
+            "adjust::metadata_ends_with_a_redirect_to_a_port",
+            "pairs=2",
+            metadata_device,
+        ),
     ]
 }
 
@@ -245,13 +259,9 @@ fn short_tx(bed: &Bed) -> Result<()> {
     finish(bed)
 }
 
-/// What a program leaves in front of a frame is there when a program of tc looks at the skb.
-fn metadata(bed: &Bed) -> Result<()> {
-    const COUNT: u32 = 32;
-    let mut program = attach(bed, "write_meta")?;
-    let tap = Tap::open(&bed.b)?;
-
-    bed.b.ns.enter(|| {
+/// Attaches a classifier to the entrance of a port's stack that reads what `write_meta` wrote.
+fn attach_reader(program: &mut Program, port: &Port) -> Result<()> {
+    port.ns.enter(|| {
         let reader: &mut SchedClassifier = program
             .object()
             .program_mut("read_meta")
@@ -259,20 +269,36 @@ fn metadata(bed: &Bed) -> Result<()> {
             .try_into()?;
 
         reader.load()?;
-        reader.attach(&bed.b.name, TcAttachType::Ingress)?;
+        reader.attach(&port.name, TcAttachType::Ingress)?;
         Ok(())
-    })?;
+    })
+}
 
-    let probes: Vec<_> = (0..COUNT)
-        .map(|seq| Probe::new(seq % 5, seq).len(60 + 40 * seq as usize))
-        .collect();
-    for probe in &probes {
-        // One at a time, as the flows go to different rings.
-        send_all(bed, std::slice::from_ref(probe))?;
+const META_FRAMES: u32 = 32;
+
+/// Sends probes and compares them, one at a time, as the flows go to different rings, with what
+/// `tap` gets.
+fn send_and_compare(bed: &Bed, tap: &Tap) -> Result<()> {
+    for seq in 0..META_FRAMES {
+        let probe = Probe::new(seq % 5, seq).len(60 + 40 * seq as usize);
+
+        send_all(bed, std::slice::from_ref(&probe))?;
         ensure_same("frame with metadata", &tap.any()?, &probe.frame())?;
     }
-    tap.silence()?;
-    for seq in 0..COUNT {
+    tap.silence()
+}
+
+/// What a program leaves in front of a frame is there when a program of tc looks at the skb, be it
+/// made by the port or by a cpumap.
+fn metadata(bed: &Bed, act: u8) -> Result<()> {
+    let mut program = attach(bed, "write_meta")?;
+    let tap = Tap::open(&bed.b)?;
+
+    CpuMap::try_from(program.map_mut("cpus")?)?.set(0, 1024, None, 0)?;
+    configure(&mut program, 0, act)?;
+    attach_reader(&mut program, &bed.b)?;
+    send_and_compare(bed, &tap)?;
+    for seq in 0..META_FRAMES {
         let mut expected = [seq; 8];
         for (i, word) in expected[1..].iter_mut().enumerate() {
             *word = seq * 7 + i as u32;
@@ -283,5 +309,58 @@ fn metadata(bed: &Bed) -> Result<()> {
             "metadata of frame {seq}"
         );
     }
+    ensure_eq!(
+        program.read::<u64>("bare", 0)?,
+        0,
+        "frames without metadata"
+    );
     finish(bed)
+}
+
+/// No frame came to the classifier with metadata.
+fn expect_none(program: &Program) -> Result<()> {
+    ensure_eq!(
+        program.read::<u64>("bare", 0)?,
+        META_FRAMES.into(),
+        "frames without metadata"
+    );
+    for seq in 0..META_FRAMES {
+        ensure_eq!(
+            program.read::<[u32; 8]>("metas", seq)?,
+            [0; 8],
+            "metadata of frame {seq}"
+        );
+    }
+    Ok(())
+}
+
+/// The wire carries frames, not what is in front of them.
+fn metadata_tx(bed: &Bed) -> Result<()> {
+    let mut program = attach(bed, "write_meta")?;
+    let tap = Tap::open(&bed.a)?;
+
+    configure(&mut program, 0, verdict::TX)?;
+    attach_reader(&mut program, &bed.a)?;
+    send_and_compare(bed, &tap)?;
+    expect_none(&program)?;
+    finish(bed)
+}
+
+fn metadata_device(bed: &Bed) -> Result<()> {
+    let chain = Chain::make(bed)?;
+    let mut program = attach(bed, "write_meta")?;
+
+    chain.up()?;
+    let tap = Tap::open(&chain.second.b)?;
+    let map = program.map_mut("devs")?;
+    let target = &chain.second.a;
+    // A devmap takes devices of the namespace that its writer is in.
+    target
+        .ns
+        .enter(|| Ok(DevMap::try_from(map)?.set(0, target.ifindex, None, 0)?))?;
+    configure(&mut program, 0, verdict::DEVMAP)?;
+    attach_reader(&mut program, &chain.second.b)?;
+    send_and_compare(bed, &tap)?;
+    expect_none(&program)?;
+    chain.settle().map(drop)
 }

@@ -7,11 +7,12 @@ use super::{
     pause::{poll_in_threads, slow_down},
     send_all,
     steer::{check_redirected, Chain, Steer},
+    traffic::settle,
 };
 use crate::{
     bed::Bed,
     harness::Case,
-    host::{cpus, ensure_eq, tracefs::Trace, wait_until},
+    host::{cpus, ensure_eq, live, tracefs::Trace, wait_until},
     wire::{
         packet::{Sender, Tap},
         probe::Probe,
@@ -37,6 +38,7 @@ pub fn cases() -> Vec<Case> {
             "pairs=2 queues=2",
             queues,
         ),
+        Case::ports("xmit::live_frames", "queues=2 ring_size=1024", live_frames),
         Case::ports("xmit::peer_is_down", "pairs=2", peer_down),
         Case::ports("xmit::target_is_down", "pairs=2", target_down),
         Case::ports(
@@ -180,6 +182,35 @@ fn queues(bed: &Bed) -> Result<()> {
     }
     let [_, ox1, ox2, _] = chain.settle()?;
     check_redirected(&ox1, &ox2, expected.iter().sum())
+}
+
+/// Frames that come from no device at all, in pages of the kernel's own.
+fn live_frames(bed: &Bed) -> Result<()> {
+    const COUNT: u32 = 300;
+    let mut steer = Steer::load()?;
+    let probe = Probe::new(1, 7).len(1000);
+
+    bed.up()?;
+    let tap = Tap::open(&bed.a)?;
+    steer.device(0, &bed.b, None)?;
+    for by_map in [true, false] {
+        if by_map {
+            steer.by_device(0)?;
+        } else {
+            steer.by_ifindex(bed.b.ifindex)?;
+        }
+        bed.b
+            .ns
+            .enter(|| live::run(steer.program.fd()?, &probe.frame(), COUNT))?;
+        for found in tap.probes(COUNT as usize)? {
+            ensure_eq!(found, probe, "frame at ox0");
+        }
+    }
+    let (_, b) = settle(bed)?;
+    b.counters.expect_tx(
+        "ox1",
+        &[("xdp_xmit", 2 * u64::from(COUNT)), ("xdp_xmit_errors", 0)],
+    )
 }
 
 /// Every frame is refused with ENETDOWN, counted, and given back to its owner. Then the peer comes

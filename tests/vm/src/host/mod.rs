@@ -7,6 +7,7 @@ pub mod clock;
 pub mod cmd;
 pub mod cpus;
 pub mod kmsg;
+pub mod live;
 pub mod module;
 pub mod netns;
 pub mod tracefs;
