@@ -41,6 +41,7 @@ pub fn cases() -> Vec<Case> {
             "",
             link_and_netlink,
         ),
+        Case::ports("attach::bpf_link_and_mtu", "", link_and_mtu),
         Case::ports("attach::bpf_link_survives_rmmod", "", link_and_rmmod),
         Case::ports("attach::while_down", "", while_down),
         Case::ports("attach::rmmod_frees_the_program", "", rmmod_frees),
@@ -292,6 +293,44 @@ fn link_and_netlink(bed: &Bed) -> Result<()> {
         "a link replaced a program of netlink's"
     );
     expect_attached(&bed.b, MODE_DRIVER, Some(first.id))
+}
+
+/// With an MTU that needs several buffers for a frame, a link is neither made for nor given to a
+/// program that knows nothing of these.
+fn link_and_mtu(bed: &Bed) -> Result<()> {
+    let mut plain = Program::load("count", "count_pass")?;
+    let mut frags = Program::load("count", "count_pass_frags")?;
+
+    bed.b.set("mtu 9000")?;
+    ensure!(
+        link_create(&bed.b, &mut plain).is_err(),
+        "a link was made for a program without frags"
+    );
+    expect_attached(&bed.b, MODE_NONE, None)?;
+    let link = linked(&bed.b, &mut frags)?;
+    expect_attached(&bed.b, MODE_DRIVER, Some(frags.id))?;
+    // That fails and closes the link.
+    ensure!(
+        plain.xdp()?.attach_to_link(link).is_err(),
+        "a link was given to a program without frags"
+    );
+    wait_until("the closed link is detached", || {
+        Ok(bed.b.link()?.xdp_mode == MODE_NONE)
+    })?;
+
+    bed.b.set("mtu 1500")?;
+    let link = linked(&bed.b, &mut plain)?;
+    expect_attached(&bed.b, MODE_DRIVER, Some(plain.id))?;
+    let text = bed.b.set_refusal("mtu 9000")?;
+    ensure!(
+        text.contains("mtu greater than device maximum"),
+        "mtu 9000: refused with \"{text}\""
+    );
+    drop(link);
+    wait_until("the closed link is detached", || {
+        Ok(bed.b.link()?.xdp_mode == MODE_NONE)
+    })?;
+    bed.b.set("mtu 9000")
 }
 
 /// The module goes while a link is held: the link loses its device, not its program.

@@ -2,12 +2,12 @@
 
 //! TCP carries a lot of data both ways at once, while programs come and go.
 
-use super::traffic::settle;
 use crate::{
     bed::{Bed, V4, V6},
     bpf::Program,
     harness::Case,
     host::{ensure_eq, PATIENCE},
+    stats::check_both,
 };
 use anyhow::{anyhow, ensure, Context, Result};
 use std::{
@@ -85,7 +85,9 @@ fn bulk(bed: &Bed, addresses: &[&str; 2], mtu: Option<u32>) -> Result<()> {
     })?;
     drop((client, server));
 
-    let (a, b) = settle(bed)?;
+    // Not before the last acknowledgement is there, which the programs see too.
+    let (a, b) = bed.settled()?;
+    check_both(&a, &b)?;
     let mut received = 0;
     for snapshot in [&a, &b] {
         let c = &snapshot.counters;

@@ -350,11 +350,12 @@ fn several_buffers(bed: &Bed) -> Result<()> {
             ensure_data("stream", &found, &payload)?;
             let frames = capture.frames()?;
             kinds(&frames)?;
+            // How long a segment gets depends on the receiver's window too.
             ensure!(
-                frames.iter().any(
-                    |frame| frame.len() == mtu + ETH && verify(frame).ok() == Some(kinds_of[1])
-                ),
-                "mtu {mtu}: no full segment on the wire"
+                frames.iter().any(|frame| {
+                    frame.len() > 2 * BUFFER && verify(frame).ok() == Some(kinds_of[1])
+                }),
+                "mtu {mtu}: no TCP segment in several buffers"
             );
         }
     }

@@ -3,7 +3,6 @@
 //! Programs, ports and the module change while redirected frames are under way.
 
 use super::{
-    pause::poll_in_threads,
     steer::{veth, Chain, Steer},
     traffic::{check_alive, settle_after_down, while_sending, Source},
 };
@@ -14,7 +13,10 @@ use crate::{
     host::{cpus::free_deferred_skbs, ensure_eq, module, wait_until},
     nl::netdev::page_pools,
     stats::Snapshot,
-    wire::{packet::Sender, probe::Probe},
+    wire::{
+        packet::{Sender, Tap},
+        probe::Probe,
+    },
 };
 use anyhow::{anyhow, ensure, Result};
 use std::{
@@ -36,7 +38,7 @@ pub fn cases() -> Vec<Case> {
             rmmod_cpu,
         ),
         Case::ports(
-            "inflight::rmmod_with_frames_in_veth",
+            "inflight::rmmod_with_frames_beyond_veth",
             "queues=2",
             rmmod_veth,
         ),
@@ -201,35 +203,9 @@ fn pages_out(port: &Port) -> Result<u64> {
         .sum())
 }
 
-/// Sends frames that pile up somewhere, takes the module away, and waits until all pages are back.
-fn unload_with_frames(bed: &Bed, count: u32, seen: impl Fn() -> Result<u64>) -> Result<()> {
-    let sender = Sender::open(&bed.a)?;
-
-    sender.send_flow(&Probe::new(1, 0).len(1000), count)?;
-    bed.b.wait_received(count.into())?;
-    bed.b
-        .counters()?
-        .expect_rx("ox1", &[("xdp_redirect", count.into())])?;
-    drop(sender);
-    module::unload()?;
-    ensure!(!module::is_loaded(), "the module is still there");
-    let out = pages_out(&bed.b)?;
-    ensure!(
-        out > 0 && seen()? < count.into(),
-        "no frame was under way when the module went: nothing was tested"
-    );
-    // None of them is forgotten.
-    wait_until("all frames have been worked off", || {
-        Ok(seen()? == u64::from(count))
-    })?;
-    wait_until("all pages are back", || {
-        free_deferred_skbs()?;
-        Ok(pages_out(&bed.b)? == 0)
-    })
-}
-
 /// Frames wait for a processor when their port and its module go.
 fn rmmod_cpu(bed: &Bed) -> Result<()> {
+    const COUNT: u32 = 200;
     let mut steer = Steer::load()?;
     let slow = steer.program.load_more("cpu_slow")?;
 
@@ -237,23 +213,66 @@ fn rmmod_cpu(bed: &Bed) -> Result<()> {
     steer.by_cpu(1)?;
     bed.b.attach(&steer.program)?;
     bed.up()?;
-    unload_with_frames(bed, 200, || steer.seen())
+    Sender::open(&bed.a)?.send_flow(&Probe::new(1, 0).len(1000), COUNT)?;
+    bed.b.wait_received(COUNT.into())?;
+    bed.b
+        .counters()?
+        .expect_rx("ox1", &[("xdp_redirect", COUNT.into())])?;
+    module::unload()?;
+    ensure!(!module::is_loaded(), "the module is still there");
+    let (out, done) = (pages_out(&bed.b)?, steer.seen()?);
+    ensure!(
+        out > 0 && done < COUNT.into(),
+        "{out} pages out, {done} of {COUNT} frames done when the module was gone: nothing was tested"
+    );
+    // None of them is forgotten.
+    wait_until("all frames have been worked off", || {
+        Ok(steer.seen()? == u64::from(COUNT))
+    })?;
+    wait_until("all pages are back", || {
+        free_deferred_skbs()?;
+        Ok(pages_out(&bed.b)? == 0)
+    })
 }
 
-/// Frames wait in a slow veth device when their port and its module go.
+/// Frames that went through a veth pair wait in a socket of its far end, still in buffers of a port
+/// whose module is gone. They keep their bytes, and their pages go home when they are read.
 fn rmmod_veth(bed: &Bed) -> Result<()> {
+    const COUNT: u32 = 200;
     let (near, far) = veth(bed, 1500)?;
     let mut steer = Steer::load()?;
-    let mut slow = Program::load("count", "count_slow")?;
+    let probe = Probe::new(1, 0).len(1000);
 
-    slow.write("rounds", 0, 200_000u32)?;
-    far.attach(&slow)?;
-    poll_in_threads(&far)?;
     steer.device(0, &near, None)?;
     steer.by_device(0)?;
     bed.b.attach(&steer.program)?;
     bed.up()?;
-    unload_with_frames(bed, 200, || slow.seen())
+    let tap = Tap::open(&far)?;
+    Sender::open(&bed.a)?.send_flow(&probe, COUNT)?;
+    wait_until("all frames are beyond the veth pair", || {
+        Ok(far.link()?.stat("rx_packets")? >= COUNT.into())
+    })?;
+    module::unload()?;
+    ensure!(!module::is_loaded(), "the module is still there");
+    wait_until("all other pages are back", || {
+        free_deferred_skbs()?;
+        Ok(pages_out(&bed.b)? == u64::from(COUNT))
+    })?;
+
+    for (found, seq) in tap.probes(COUNT as usize)?.into_iter().zip(0..) {
+        ensure_eq!(
+            found,
+            Probe {
+                seq,
+                ..probe.clone()
+            },
+            "frame read after rmmod"
+        );
+    }
+    wait_until("all pages are back", || {
+        free_deferred_skbs()?;
+        Ok(pages_out(&bed.b)? == 0)
+    })
 }
 
 /// Both ports of a redirect go at once, in the midst of it.

@@ -112,10 +112,10 @@ fn device(port: &Port, kind: &str) -> Result<Port> {
 fn through_devices(bed: &Bed, kind: &str, protocol: u16, [insert, strip]: [&str; 2]) -> Result<()> {
     let mut capture = Capture::start(&bed.b)?;
     let classifier = Classifier::attach(&bed.b)?;
-    let (near, far) = (device(&bed.a, kind)?, device(&bed.b, kind)?);
     let mac = bed.b.mac()?;
 
     bed.up()?;
+    let (near, far) = (device(&bed.a, kind)?, device(&bed.b, kind)?);
     near.wait_running(true)?;
     far.wait_running(true)?;
     let tap = Tap::open(&far)?;
@@ -237,20 +237,18 @@ fn raw(bed: &Bed) -> Result<()> {
 fn long(bed: &Bed) -> Result<()> {
     const MTU: usize = 9000;
     let mut capture = Capture::start_frags(&bed.b)?;
-    let (near, far) = (
-        device(&bed.a, "proto 802.1q")?,
-        device(&bed.b, "proto 802.1q")?,
-    );
     let mac = bed.b.mac()?;
     let mut bytes = 0;
     let mut frames = 0;
     let mut several = 0;
 
     set_mtu(bed, MTU)?;
-    for port in [&near, &far] {
-        port.set(&format!("mtu {MTU}"))?;
-    }
     bed.up()?;
+    // They take over the MTU.
+    let (near, far) = (
+        device(&bed.a, "proto 802.1q")?,
+        device(&bed.b, "proto 802.1q")?,
+    );
     near.wait_running(true)?;
     far.wait_running(true)?;
     let tap = Tap::open(&far)?;
