@@ -94,7 +94,7 @@ fn programs(bed: &Bed) -> Result<()> {
     // The other way round: out of where it came in.
     other.by_ifindex(bed.b.ifindex)?;
     while_sending(&sources, |traffic| {
-        for n in 0..40 {
+        for n in 0..24 {
             match n % 4 {
                 0 => bed.b.attach(&steer.program)?,
                 1 => bed.b.attach(&pass)?,
@@ -152,7 +152,7 @@ fn toggled(bed: &Bed, pick: impl Fn(&Chain) -> Vec<&Port>) -> Result<[Snapshot; 
 
     bed.b.attach(&steer.program)?;
     while_sending(&sources, |_| {
-        for _ in 0..10 {
+        for _ in 0..6 {
             for port in pick(&chain) {
                 // Frames have to flow, so that some are met.
                 let before = chain.second.b.link()?.stat("rx_packets")?;

@@ -6,7 +6,7 @@ use super::{
     flood,
     pause::{poll_in_threads, slow_down},
     send_all,
-    steer::{check_redirected, Chain, Steer},
+    steer::{check_redirected, Chain, Steer, BY_DEVICE},
     traffic::settle,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     host::{cpus, ensure_eq, live, tracefs::Trace, wait_until},
     wire::{
         packet::{Sender, Tap},
-        probe::Probe,
+        probe::{verdict, Probe},
     },
 };
 use anyhow::{anyhow, ensure, Context, Result};
@@ -32,6 +32,11 @@ pub fn cases() -> Vec<Case> {
             "xmit::batches_over_several_rings",
             "pairs=2 queues=4 ring_size=2048",
             batches,
+        ),
+        Case::ports(
+            "xmit::frames_that_wait_for_a_flush",
+            "pairs=2 queues=1",
+            unflushed,
         ),
         Case::ports(
             "xmit::the_processor_chooses_the_queue",
@@ -153,6 +158,48 @@ fn batches(bed: &Bed) -> Result<()> {
         "largest batch (if smaller, nothing was tested)"
     );
     Ok(())
+}
+
+/// A full batch goes out without XDP_XMIT_FLUSH, as more is to come; but if a program on the entry
+/// drops all of the rest, the kernel never asks for the flush. The frames are not forgotten.
+fn unflushed(bed: &Bed) -> Result<()> {
+    const DROPPED: u32 = 4;
+    let (chain, mut steer) = way(bed)?;
+    let mark = steer.entry_program("device_mark")?;
+    let passed = BULK as u32;
+    let tap = Tap::open(&chain.second.b)?;
+    let probe = |seq| {
+        Probe::new(1, seq).verdict(if seq < passed || seq == passed + DROPPED {
+            verdict::PASS
+        } else {
+            verdict::DROP
+        })
+    };
+
+    steer.device(0, &chain.second.a, Some(&mark))?;
+    // So slow that all frames are there before the first poll ends.
+    steer.slow(500_000);
+    steer.by_device(0)?;
+    poll_in_threads(&bed.b)?;
+    let sender = Sender::open(&bed.a)?;
+    for seq in 0..passed + DROPPED {
+        sender.send(&probe(seq).frame())?;
+    }
+    wait_until("the entry's program has seen all frames", || {
+        Ok(steer.seen()? == u64::from(passed + DROPPED))
+    })?;
+    // At the latest with the next frame, they are all there.
+    sender.send(&probe(passed + DROPPED).frame())?;
+    for found in tap.probes(passed as usize + 1)? {
+        ensure_eq!(found, probe(found.seq).marked(BY_DEVICE), "frame at ox3");
+    }
+    let [_, ox1, ox2, _] = chain.settle()?;
+    ox1.counters
+        .expect_rx("ox1", &[("xdp_redirect", u64::from(passed + DROPPED) + 1)])?;
+    ox2.counters.expect_tx(
+        "ox2",
+        &[("xdp_xmit", u64::from(passed) + 1), ("xdp_xmit_errors", 0)],
+    )
 }
 
 /// The poll runs where the frame was sent, so the sender's processor is the one that transmits.
