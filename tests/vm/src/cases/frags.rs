@@ -6,7 +6,7 @@ use super::{
     in_parallel,
     redirect::detour,
     send_all,
-    steer::{check_redirected, Chain, Steer, BY_CPU, BY_CPU_BEYOND, BY_DEVICE},
+    steer::{check_redirected, last_cpu, Chain, Steer, BY_CPU, BY_CPU_BEYOND, BY_DEVICE},
     total_len,
     traffic::settle,
 };
@@ -211,8 +211,8 @@ fn to_cpu(bed: &Bed) -> Result<()> {
         chain.mtu(mtu)?;
         for (cpu, program, bits, tap) in [
             (0, None, 0, &here),
-            (1, Some(&mark), BY_CPU, &here),
-            (1, Some(&beyond), BY_CPU_BEYOND, &there),
+            (last_cpu()?, Some(&mark), BY_CPU, &here),
+            (last_cpu()?, Some(&beyond), BY_CPU_BEYOND, &there),
         ] {
             let probes = lengths(mtu, verdict::PASS);
             let expected: Vec<_> = probes.iter().map(|probe| probe.marked(bits)).collect();

@@ -241,7 +241,10 @@ fn waiting(bed: &Bed) -> Result<()> {
 fn before(bed: &Bed) -> Result<()> {
     const EARLY: u32 = 150;
     const LATE: u32 = 5;
-    let _slow = slow_down(&bed.b)?;
+    let mut slow = slow_down(&bed.b)?;
+
+    // Attaching has to be done before the ring is empty.
+    slow.write("rounds", 0, 300_000u32)?;
 
     bed.up()?;
     poll_in_threads(&bed.b)?;

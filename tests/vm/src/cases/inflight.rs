@@ -3,7 +3,7 @@
 //! Programs, ports and the module change while redirected frames are under way.
 
 use super::{
-    steer::{veth, Chain, Steer},
+    steer::{last_cpu, veth, Chain, Steer},
     traffic::{check_alive, settle_after_down, while_sending, Source},
 };
 use crate::{
@@ -209,8 +209,9 @@ fn rmmod_cpu(bed: &Bed) -> Result<()> {
     let mut steer = Steer::load()?;
     let slow = steer.program.load_more("cpu_slow")?;
 
-    steer.cpu(1, Some(&slow))?;
-    steer.by_cpu(1)?;
+    let cpu = last_cpu()?;
+    steer.cpu(cpu, Some(&slow))?;
+    steer.by_cpu(cpu)?;
     bed.b.attach(&steer.program)?;
     bed.up()?;
     Sender::open(&bed.a)?.send_flow(&Probe::new(1, 0).len(1000), COUNT)?;

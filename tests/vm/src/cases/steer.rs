@@ -7,7 +7,7 @@ use super::traffic::settle;
 use crate::{
     bed::{Bed, Port, NS_A, NS_B},
     bpf::Program,
-    host::ensure_eq,
+    host::{cpus, ensure_eq},
     stats::Snapshot,
     wire::probe::Probe,
 };
@@ -28,6 +28,9 @@ pub const EXCLUDE_INGRESS: u64 = 1 << 4;
 
 /// Frames that wait for a processor at most.
 const CPU_QUEUE: u32 = 4096;
+
+/// Entries of the cpumap.
+const CPUS: usize = 4;
 
 /// Values of `enum how` in `redirect.bpf.c`.
 #[derive(Clone, Copy)]
@@ -159,6 +162,15 @@ impl Steer {
     pub fn seen(&self) -> Result<u64> {
         self.program.read("seen", 0)
     }
+}
+
+/// The last processor for which the cpumap has a place: another than the first if there are several.
+pub fn last_cpu() -> Result<u32> {
+    Ok(cpus::all()?
+        .into_iter()
+        .filter(|cpu| *cpu < CPUS)
+        .max()
+        .unwrap_or(0) as u32)
 }
 
 /// Two pairs in a row: what `ox0` sends comes to `ox1`, and what is redirected from there to `ox2`
