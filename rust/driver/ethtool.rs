@@ -6,7 +6,7 @@ use super::vsi::Vsi;
 use crate::{
     net::{
         device::Device,
-        ethtool::{msg, Coalesce, DrvInfo, Ops, PauseParam, RingParam, Visitor},
+        ethtool::{msg, Coalesce, DrvInfo, Ops, PauseParam, PauseStats, RingParam, Visitor},
         rtnl::{ExtAck, Rtnl},
     },
     netdev_info,
@@ -70,6 +70,14 @@ impl Ops for Vsi {
             autoneg: false,
             rx: self.port.rx_pause.load(Ordering::Relaxed),
             tx: self.port.tx_pause.load(Ordering::Relaxed),
+        }
+    }
+
+    /// There are no pause frames on the wire; what counts is their effect, a queue that stops.
+    fn pause_stats(&self) -> PauseStats {
+        PauseStats {
+            tx_frames: self.peer.times_stopped(),
+            rx_frames: self.port.times_stopped(),
         }
     }
 

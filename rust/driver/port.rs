@@ -188,6 +188,11 @@ impl Port {
         }
     }
 
+    /// How often the transmit queues have stopped for want of buffers at the peer.
+    pub(crate) fn times_stopped(&self) -> u64 {
+        self.tx.iter().map(|queue| queue.stack.stopped.get()).sum()
+    }
+
     /// The interface of this port, whose device is `dev`, went up or down: both ends get or lose
     /// their carrier.
     pub(crate) fn set_up(&self, up: bool, dev: &Device, peer: &Port, _rtnl: &Rtnl) {

@@ -72,6 +72,14 @@ pub(crate) struct Coalesce {
     pub(crate) adaptive_rx: bool,
 }
 
+/// What link-level flow control has done (`struct ethtool_pause_stats`).
+pub(crate) struct PauseStats {
+    /// Times the port asked the peer to stop sending.
+    pub(crate) tx_frames: u64,
+    /// Times the peer asked the port to.
+    pub(crate) rx_frames: u64,
+}
+
 /// Takes the statistics of a device one after the other.
 pub(crate) trait Visitor {
     /// A statistic: its name, at most 31 bytes, and its value.
@@ -115,6 +123,11 @@ pub(crate) trait Ops {
 
     /// `ethtool -a`.
     fn pauseparam(&self) -> PauseParam {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool -I -a`.
+    fn pause_stats(&self) -> PauseStats {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -213,6 +226,11 @@ impl<T: device::Ops> EthtoolOps<T> {
         },
         get_pauseparam: if T::HAS_PAUSEPARAM {
             Some(Self::pauseparam)
+        } else {
+            None
+        },
+        get_pause_stats: if T::HAS_PAUSE_STATS {
+            Some(Self::pause_stats)
         } else {
             None
         },
@@ -402,6 +420,26 @@ impl<T: device::Ops> EthtoolOps<T> {
         param.autoneg = autoneg.into();
         param.rx_pause = rx.into();
         param.tx_pause = tx.into();
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_pause_stats`, for a device of `Allocated<T>`.
+    unsafe extern "C" fn pause_stats(
+        dev: *mut bindings::net_device,
+        stats: *mut bindings::ethtool_pause_stats,
+    ) {
+        // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
+        let (data, stats) = unsafe { (Self::data(dev), &mut *stats) };
+        let PauseStats {
+            tx_frames,
+            rx_frames,
+        } = data.pause_stats();
+        // What is not set here stays as the kernel has set it: not available.
+        // SAFETY: Both members of the union are the same three numbers, and it is initialized.
+        let stats = unsafe { &mut stats.__bindgen_anon_1.stats };
+        stats.tx_pause_frames = tx_frames;
+        stats.rx_pause_frames = rx_frames;
     }
 
     /// # Safety
