@@ -24,6 +24,7 @@ mod skbs;
 mod steer;
 mod swap;
 mod teardown;
+mod tools;
 mod trace;
 mod traffic;
 mod verdict;
@@ -68,6 +69,7 @@ pub fn all() -> Vec<Case> {
         bulk::cases(),
         teardown::cases(),
         reload::cases(),
+        tools::cases(),
     ]
     .into_iter()
     .flatten()

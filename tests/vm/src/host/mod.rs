@@ -10,6 +10,7 @@ pub mod kmsg;
 pub mod live;
 pub mod module;
 pub mod netns;
+pub mod process;
 pub mod tracefs;
 pub mod watchdog;
 

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Programs to run one after the other. Each leaves two bits in the probe's mark, behind those of
+ * the programs before it: the frame says which of them it met, and in which order.
+ */
+#include "probe.h"
+
+static __always_inline int leave(struct xdp_md *ctx, __u8 digit)
+{
+	struct probe *probe = probe_of(ctx);
+
+	if (!probe)
+		return XDP_PASS;
+
+	probe->mark = probe->mark << 2 | digit;
+	return probe->verdict == XDP_DROP && digit == 3 ? XDP_DROP : XDP_PASS;
+}
+
+SEC("xdp")
+int chain_one(struct xdp_md *ctx)
+{
+	return leave(ctx, 1);
+}
+
+SEC("xdp")
+int chain_two(struct xdp_md *ctx)
+{
+	return leave(ctx, 2);
+}
+
+/* The one that also drops the frames that ask for it. */
+SEC("xdp")
+int chain_three(struct xdp_md *ctx)
+{
+	return leave(ctx, 3);
+}
+
+char _license[] SEC("license") = "GPL";
