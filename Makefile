@@ -9,13 +9,16 @@ KDIR ?=
 TESTS ?=
 # The benchmarks to run: a part of their names.
 BENCH ?=
+# The kernel's tests to run: parts of their files' paths; and how often.
+SELFTESTS ?=
+REPEAT ?= 1
 
 export OXNIC_ACCEL OXNIC_MIRROR XDG_CACHE_HOME
 
 # The recipes share the clone, so only one at a time; the tools in them work in parallel.
 .NOTPARALLEL:
 
-.PHONY: all demo test bench vm check lab clean lab-clean help
+.PHONY: all demo test selftests bench vm check lab clean lab-clean help
 
 all:
 ifeq ($(KDIR),)
@@ -30,6 +33,9 @@ demo:
 
 test:
 	@scripts/test $(TESTS)
+
+selftests:
+	@scripts/selftests --repeat $(REPEAT) $(SELFTESTS)
 
 bench:
 	@scripts/bench $(BENCH)
@@ -59,6 +65,7 @@ and needs root):
   make            build the module oxnic.ko
   make demo       boot the VM, load the module and play a session with XDP programs
   make test       run the tests, on the host and in the VM
+  make selftests  run the kernel's own driver tests, on oxnic and on veth
   make bench      measure what a packet costs, on oxnic and on veth, in instructions
   make vm         a shell in the VM with oxnic loaded; leaving it powers off
   make check      rustfmt, clippy, checkpatch, shellcheck and rustdoc, without a warning
@@ -72,6 +79,9 @@ Variables:
   KDIR=           kernel tree to build oxnic.ko against [the lab's]; a kernel with Rust on the
                   host itself is KDIR=/lib/modules/$$(uname -r)/build
   TESTS=          run only the tests in the VM whose names contain this [all, and the host's]
+  SELFTESTS=      run only the files of the kernel's tests whose paths contain this [all, and
+                  write Documentation/selftests.md]
+  REPEAT=         how often to run the kernel's tests [1]
   BENCH=          run only the benchmarks whose names contain this [all]
   OXNIC_ACCEL=    kvm or tcg: how the VM runs [KVM if a probe shows that it works, else
                   emulated (tcg)]
