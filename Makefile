@@ -12,6 +12,8 @@ BENCH ?=
 # The kernel's tests to run: parts of their files' paths; and how often.
 SELFTESTS ?=
 REPEAT ?= 1
+# For benchmarks in packets per second, with KVM: 1.
+KVM ?=
 
 export OXNIC_ACCEL OXNIC_MIRROR XDG_CACHE_HOME
 
@@ -38,7 +40,7 @@ selftests:
 	@scripts/selftests --repeat $(REPEAT) $(SELFTESTS)
 
 bench:
-	@scripts/bench $(BENCH)
+	@scripts/bench $(if $(filter 1,$(KVM)),--kvm) $(BENCH)
 
 vm:
 	@scripts/build module bpf
@@ -83,6 +85,7 @@ Variables:
                   write Documentation/selftests.md]
   REPEAT=         how often to run the kernel's tests [1]
   BENCH=          run only the benchmarks whose names contain this [all]
+  KVM=            1: the benchmarks in packets per second, with KVM [in instructions, emulated]
   OXNIC_ACCEL=    kvm or tcg: how the VM runs [KVM if a probe shows that it works, else
                   emulated (tcg)]
   OXNIC_MIRROR=   Debian mirror that the lab is made from [the host's own on Debian, else

@@ -21,13 +21,20 @@ struct {
 	__type(value, struct bpf_cpumap_val);
 } cpus SEC(".maps");
 
-/* Where bench_tc_send sends. */
+/* Where bench_tc_send (only the first) and bench_tc_spread send. */
+#define TARGETS 16
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, TARGETS);
 	__type(key, __u32);
 	__type(value, __u32);
-} target SEC(".maps");
+} targets SEC(".maps");
+
+/* The frames of one softirq, which go one way. */
+#define BATCH 64
+
+static __u32 spread;
 
 SEC("xdp")
 int bench_drop(struct xdp_md *ctx)
@@ -43,6 +50,12 @@ int bench_drop_frags(struct xdp_md *ctx)
 
 SEC("xdp")
 int bench_pass(struct xdp_md *ctx)
+{
+	return XDP_PASS;
+}
+
+SEC("xdp.frags")
+int bench_pass_frags(struct xdp_md *ctx)
 {
 	return XDP_PASS;
 }
@@ -76,7 +89,16 @@ int bench_send(struct xdp_md *ctx)
 SEC("tc")
 int bench_tc_send(struct __sk_buff *skb)
 {
-	__u32 key = 0, *ifindex = bpf_map_lookup_elem(&target, &key);
+	__u32 key = 0, *ifindex = bpf_map_lookup_elem(&targets, &key);
+
+	return ifindex ? bpf_redirect(*ifindex, 0) : TCX_DROP;
+}
+
+/* The same, a batch to each target in turn. */
+SEC("tc")
+int bench_tc_spread(struct __sk_buff *skb)
+{
+	__u32 key = spread++ / BATCH % TARGETS, *ifindex = bpf_map_lookup_elem(&targets, &key);
 
 	return ifindex ? bpf_redirect(*ifindex, 0) : TCX_DROP;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The devices that are compared: two pairs of ports of each kind.
+//! The devices that are compared: pairs of joined ports of each kind.
 
 use crate::host;
 use anyhow::Result;
@@ -30,21 +30,31 @@ impl Kind {
         }
     }
 
-    /// The two joined ports under test, and two more for redirects.
-    pub fn ports(self) -> [&'static str; 4] {
+    /// A port's name; 0 is joined with 1, 2 with 3 and so on.
+    pub fn port(self, number: u32) -> String {
         match self {
-            Self::Oxnic => ["ox0", "ox1", "ox2", "ox3"],
-            Self::Veth => ["ve0", "ve1", "ve2", "ve3"],
+            Self::Oxnic => format!("ox{number}"),
+            Self::Veth => format!("ve{number}"),
         }
     }
 
-    pub fn make(self, queues: u32) -> Result<()> {
+    /// The first two pairs of ports.
+    pub fn ports(self) -> [String; 4] {
+        [0, 1, 2, 3].map(|number| self.port(number))
+    }
+
+    /// Makes pairs of ports as they come out of the box; they are down.
+    pub fn make(self, pairs: u32, queues: u32) -> Result<()> {
         match self {
             Self::Oxnic => {
-                host::run(&format!("insmod /oxnic/oxnic.ko pairs=2 queues={queues}"))?;
+                host::run(&format!(
+                    "insmod /oxnic/oxnic.ko pairs={pairs} queues={queues}"
+                ))?;
             }
             Self::Veth => {
-                for (a, b) in [("ve0", "ve1"), ("ve2", "ve3")] {
+                for pair in 0..pairs {
+                    let [a, b] = [2 * pair, 2 * pair + 1].map(|number| self.port(number));
+
                     host::run(&format!(
                         "ip link add {a} numrxqueues {queues} numtxqueues {queues} type veth \
                          peer name {b} numrxqueues {queues} numtxqueues {queues}"
@@ -52,13 +62,28 @@ impl Kind {
                 }
             }
         }
-        for port in self.ports() {
-            quiet(port)?;
-            // A queueing discipline is no part of the device; veth has none by itself.
+        (0..2 * pairs).try_for_each(|number| quiet(&self.port(number)))
+    }
+
+    /// Makes pairs of ports ready for generators of frames: up, and without a queueing discipline,
+    /// which is no part of a device; veth has none by itself.
+    pub fn make_bare(self, pairs: u32, queues: u32) -> Result<()> {
+        self.make(pairs, queues)?;
+        for port in (0..2 * pairs).map(|number| self.port(number)) {
             host::run(&format!("tc qdisc replace dev {port} root noqueue"))?;
             host::run(&format!("ip link set dev {port} up"))?;
         }
         Ok(())
+    }
+
+    /// Ends what `make` began.
+    pub fn remove(self, pairs: u32) -> Result<()> {
+        match self {
+            Self::Oxnic => host::run("rmmod oxnic").map(drop),
+            Self::Veth => (0..pairs).try_for_each(|pair| {
+                host::run(&format!("ip link del {}", self.port(2 * pair))).map(drop)
+            }),
+        }
     }
 }
 
@@ -72,15 +97,8 @@ fn quiet(device: &str) -> Result<()> {
 
 /// What is there besides the ports.
 pub fn make_others() -> Result<()> {
-    for module in ["pktgen", "dummy", "veth"] {
-        host::run(&format!(
-            "modprobe {module} {}",
-            if module == "dummy" {
-                "numdummies=1"
-            } else {
-                ""
-            }
-        ))?;
+    for module in ["pktgen", "dummy numdummies=1", "veth"] {
+        host::run(&format!("modprobe {module}"))?;
     }
     host::run("insmod /build/null/null_netdev.ko")?;
     for device in [NULL, BULK_SOURCE, DUMMY] {

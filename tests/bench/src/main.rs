@@ -4,15 +4,24 @@
 //! instruction take one nanosecond (`-icount shift=0`), the time that passes is their number.
 //! `scripts/bench` runs `measure` in such a VM and `report` in the lab.
 
+mod chart;
 mod device;
+mod goals;
 mod host;
 mod measure;
+mod packets;
 mod pktgen;
 mod profile;
 mod programs;
+mod progress;
+mod rate;
 mod report;
 mod result;
+mod scaling;
 mod scenario;
+mod socket;
+mod tables;
+mod tcp;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -26,7 +35,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Measures, in the VM.
+    /// Measures instructions, in a VM that counts them.
     Measure {
         /// Where the results go.
         #[arg(long, default_value = "/out")]
@@ -34,9 +43,31 @@ enum Command {
         /// The folder of the compiled BPF programs.
         #[arg(long, default_value = "/build/bpf")]
         objects: PathBuf,
-        /// Only scenarios whose name contains this.
+        /// Only what has this in its name.
         #[arg(default_value = "")]
         filter: String,
+    },
+    /// Measures packets per second, in a VM with several CPUs.
+    Rate {
+        /// Where the results go.
+        #[arg(long, default_value = "/out")]
+        out: PathBuf,
+        /// The folder of the compiled BPF programs.
+        #[arg(long, default_value = "/build/bpf")]
+        objects: PathBuf,
+        /// Only what has this in its name.
+        #[arg(default_value = "")]
+        filter: String,
+    },
+    /// Receives what `measure` sends by TCP; started by it.
+    Receive {
+        /// Where to listen.
+        address: String,
+    },
+    /// Prints the packets per second.
+    ReportRate {
+        /// Where the results are.
+        results: PathBuf,
     },
     /// Prints the results of a measurement, and writes them to a folder.
     Report {
@@ -55,6 +86,13 @@ fn main() -> Result<()> {
             objects,
             filter,
         } => measure::measure(&out, &objects, &filter),
+        Command::Rate {
+            out,
+            objects,
+            filter,
+        } => rate::measure(&out, &objects, &filter),
+        Command::Receive { address } => tcp::receive(&address),
+        Command::ReportRate { results } => report::report_rate(&results),
         Command::Report {
             results,
             documentation,

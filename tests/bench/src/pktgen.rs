@@ -5,8 +5,11 @@
 use crate::host;
 use anyhow::{Context, Result};
 
+/// An Ethernet address.
+pub type Mac = [u8; 6];
+
 /// No device here has this address, so a stack that gets the frame drops it in ip_rcv.
-pub const OTHER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x99];
+pub const OTHER_MAC: Mac = [0x02, 0, 0, 0, 0, 0x99];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pktgen {
@@ -29,15 +32,32 @@ impl Pktgen {
         }
     }
 
-    /// Sends `count` frames out of the device; returns the nanoseconds of each.
-    pub fn send(&self, device: &str, count: u64) -> Result<f64> {
-        let device_file = format!("/proc/net/pktgen/{device}");
-        let mac = OTHER_MAC.map(|byte| format!("{byte:02x}")).join(":");
+    /// Sends `count` frames out of the device, on the first CPU; returns the nanoseconds it took.
+    pub fn send(&self, device: &str, to: Mac, count: u32) -> Result<f64> {
+        remove_devices(0)?;
+        self.prepare(0, device, device, to, 1024, count)?;
+        start()?;
+        sent(device, count)
+    }
 
-        host::write("/proc/net/pktgen/kpktgend_0", "rem_device_all\n")?;
+    /// Prepares a CPU's thread to send out of a device, which pktgen knows by `name`; the UDP
+    /// source ports begin with `port`.
+    pub fn prepare(
+        &self,
+        cpu: u32,
+        device: &str,
+        name: &str,
+        to: Mac,
+        port: u32,
+        count: u32,
+    ) -> Result<()> {
+        let device_file = format!("/proc/net/pktgen/{name}");
+        let mac = to.map(|byte| format!("{byte:02x}")).join(":");
+
+        debug_assert!(name.starts_with(device));
         host::write(
-            "/proc/net/pktgen/kpktgend_0",
-            &format!("add_device {device}\n"),
+            &format!("/proc/net/pktgen/kpktgend_{cpu}"),
+            &format!("add_device {name}\n"),
         )?;
         for line in [
             format!("count {count}"),
@@ -49,8 +69,10 @@ impl Pktgen {
             format!("dst_mac {mac}"),
             "udp_dst_min 9".into(),
             "udp_dst_max 9".into(),
-            "udp_src_min 1024".into(),
-            format!("udp_src_max {}", 1024 + self.flows),
+            format!("udp_src_min {port}"),
+            format!("udp_src_max {}", port + self.flows),
+            format!("queue_map_min {cpu}"),
+            format!("queue_map_max {cpu}"),
         ] {
             host::write(&device_file, &format!("{line}\n"))?;
         }
@@ -60,28 +82,44 @@ impl Pktgen {
             host::write(&device_file, &format!("clone_skb {}\n", self.clone))?;
             host::write(&device_file, &format!("burst {}\n", self.burst))?;
         }
-        // Returns when all is sent.
-        host::write("/proc/net/pktgen/pgctrl", "start\n")?;
-
-        let result = host::read(&device_file)?;
-        // "Result: OK: 1234(c1200+d34) usec, 1000 (60byte,0frags)"
-        let micros: u64 = result
-            .split("Result: OK: ")
-            .nth(1)
-            .and_then(|rest| rest.split('(').next())
-            .and_then(|number| number.parse().ok())
-            .with_context(|| format!("pktgen did not finish on {device}: {result}"))?;
-        let sent: u64 = result
-            .split("pkts-sofar: ")
-            .nth(1)
-            .and_then(|rest| rest.split_whitespace().next())
-            .and_then(|number| number.parse().ok())
-            .with_context(|| format!("pktgen does not say what it sent: {result}"))?;
-
-        anyhow::ensure!(
-            sent == count,
-            "pktgen sent {sent} frames out of {device}, not {count}"
-        );
-        Ok(micros as f64 * 1000.0 / count as f64)
+        Ok(())
     }
+}
+
+/// Takes all devices from a CPU's thread.
+pub fn remove_devices(cpu: u32) -> Result<()> {
+    host::write(
+        &format!("/proc/net/pktgen/kpktgend_{cpu}"),
+        "rem_device_all\n",
+    )
+}
+
+/// Has all threads send; returns when all of them have.
+pub fn start() -> Result<()> {
+    host::write("/proc/net/pktgen/pgctrl", "start\n")
+}
+
+/// How many nanoseconds the last run took, which must have sent `count` frames out of the device
+/// that pktgen knows by `name`.
+pub fn sent(name: &str, count: u32) -> Result<f64> {
+    let result = host::read(&format!("/proc/net/pktgen/{name}"))?;
+    // "Result: OK: 1234(c1200+d34) usec, 1000 (60byte,0frags)"
+    let micros: u64 = result
+        .split("Result: OK: ")
+        .nth(1)
+        .and_then(|rest| rest.split('(').next())
+        .and_then(|number| number.parse().ok())
+        .with_context(|| format!("pktgen did not finish on {name}: {result}"))?;
+    let sent: u64 = result
+        .split("pkts-sofar: ")
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|number| number.parse().ok())
+        .with_context(|| format!("pktgen does not say what it sent: {result}"))?;
+
+    anyhow::ensure!(
+        sent == u64::from(count),
+        "pktgen sent {sent} frames out of {name}, not {count}"
+    );
+    Ok(micros as f64 * 1000.0)
 }

@@ -2,6 +2,7 @@
 
 //! Which functions the instructions are in, as QEMU counted them (see `plugin/profile.c`).
 
+use crate::device::Kind;
 use anyhow::{Context, Result};
 use rustc_demangle::demangle;
 use std::{arch::asm, collections::BTreeMap, fs, path::Path};
@@ -100,6 +101,34 @@ impl Symbols {
         match self.0.partition_point(|symbol| symbol.0 <= address) {
             0 => "(unknown)",
             after => &self.0[after - 1].1,
+        }
+    }
+}
+
+/// Whose a function is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The module's, with what it takes from the kernel's headers.
+    Driver,
+    PagePool,
+    /// The program and the kernel's way into it.
+    Program,
+    Other,
+}
+
+pub const PARTS: [Part; 4] = [Part::Driver, Part::PagePool, Part::Program, Part::Other];
+
+impl Part {
+    /// Whose a function is in a profile of frames on a device.
+    pub fn of(function: &str, kind: Kind) -> Self {
+        if function.ends_with(&format!("[{}]", kind.name())) {
+            Self::Driver
+        } else if function.contains("page_pool") {
+            Self::PagePool
+        } else if function.ends_with("[bpf]") || function.starts_with("bpf_dispatcher") {
+            Self::Program
+        } else {
+            Self::Other
         }
     }
 }

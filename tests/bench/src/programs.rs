@@ -2,11 +2,12 @@
 
 //! The BPF programs of `tests/bpf/bench.bpf.c`: loading, attaching, and running as a source.
 
-use crate::{host, pktgen::OTHER_MAC};
-use anyhow::{anyhow, Context, Result};
-use libbpf_rs::{
-    libbpf_sys, MapCore, MapFlags, Object, ObjectBuilder, TcHookBuilder, Xdp, XdpFlags, TC_INGRESS,
+use crate::{
+    host,
+    pktgen::{Mac, OTHER_MAC},
 };
+use anyhow::{anyhow, Context, Result};
+use libbpf_rs::{libbpf_sys, MapCore, MapFlags, Object, ObjectBuilder, Xdp, XdpFlags};
 use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd},
     path::Path,
@@ -15,6 +16,9 @@ use std::{
 
 /// As a driver hands them to the stack, and the kernel's default too.
 pub const BATCH: u32 = 64;
+
+/// Elements of the map of where `bench_tc_spread` sends.
+const TARGETS: u32 = 16;
 
 pub const NATIVE: XdpFlags = XdpFlags::DRV_MODE;
 pub const GENERIC: XdpFlags = XdpFlags::SKB_MODE;
@@ -34,7 +38,8 @@ impl Programs {
         Ok(Self { object })
     }
 
-    fn fd(&self, name: &str) -> Result<BorrowedFd<'_>> {
+    /// A program's descriptor.
+    pub fn fd(&self, name: &str) -> Result<BorrowedFd<'_>> {
         let program = self
             .object
             .progs_mut()
@@ -98,43 +103,98 @@ impl Programs {
         Ok(info.feature_flags & NDO_XMIT != 0)
     }
 
-    /// Makes `device` the place that bulk frames come in at.
-    pub fn attach_bulk_source(&self, device: &str) -> Result<()> {
-        let mut hook = TcHookBuilder::new(self.fd("bench_tc_send")?)
-            .ifindex(host::ifindex(device)? as i32)
-            .replace(true)
-            .handle(1)
-            .priority(1)
-            .hook(TC_INGRESS);
+    /// Attaches a program to the tcx hook where frames come in.
+    pub fn attach_tcx(&self, device: &str, program: &str) -> Result<()> {
+        let options = libbpf_sys::bpf_prog_attach_opts {
+            sz: size_of::<libbpf_sys::bpf_prog_attach_opts>() as _,
+            ..Default::default()
+        };
+        // SAFETY: The options live until the call returns.
+        let status = unsafe {
+            libbpf_sys::bpf_prog_attach_opts(
+                self.fd(program)?.as_raw_fd(),
+                host::ifindex(device)? as i32,
+                libbpf_sys::BPF_TCX_INGRESS,
+                &options,
+            )
+        };
+        check(status).with_context(|| format!("attaching {program} to tcx of {device}"))
+    }
 
-        hook.create().and_then(|mut hook| hook.attach())?;
-        Ok(())
+    pub fn detach_tcx(&self, device: &str, program: &str) -> Result<()> {
+        let options = libbpf_sys::bpf_prog_detach_opts {
+            sz: size_of::<libbpf_sys::bpf_prog_detach_opts>() as _,
+            ..Default::default()
+        };
+        // SAFETY: The options live until the call returns.
+        let status = unsafe {
+            libbpf_sys::bpf_prog_detach_opts(
+                self.fd(program)?.as_raw_fd(),
+                host::ifindex(device)? as i32,
+                libbpf_sys::BPF_TCX_INGRESS,
+                &options,
+            )
+        };
+        check(status).with_context(|| format!("detaching {program} from tcx of {device}"))
+    }
+
+    /// Gives a program a name in a file system, by which tools find it.
+    pub fn pin(&self, program: &str, path: &str) -> Result<()> {
+        self.object
+            .progs_mut()
+            .find(|found| found.name() == program)
+            .with_context(|| format!("no program {program}"))?
+            .pin(path)
+            .with_context(|| format!("pinning {program} to {path}"))
     }
 
     /// Runs a program on one frame again and again; returns the nanoseconds this takes.
     pub fn run(&self, name: &str, count: u32) -> Result<f64> {
-        self.test_run(name, &frame(60), count, 0, None)
+        self.test_run(name, &frame(60, OTHER_MAC), count, 0, None)
     }
 
     /// Puts frames through a program and does with each what it says.
-    pub fn run_live(&self, name: &str, size: u32, count: u32) -> Result<f64> {
-        self.test_run(name, &frame(size), count, BATCH, None)
+    pub fn run_live(&self, name: &str, size: u32, to: Mac, count: u32) -> Result<f64> {
+        self.test_run(name, &frame(size, to), count, BATCH, None)
     }
 
     /// Gives frames to ndo_xdp_xmit of a device.
-    pub fn send_frames(&self, device: &str, size: u32, count: u32) -> Result<f64> {
+    pub fn send_frames(&self, device: &str, size: u32, to: Mac, count: u32) -> Result<f64> {
         self.write("devices", 1, &host::ifindex(device)?.to_ne_bytes())?;
-        self.run_live("bench_send", size, count)
+        self.run_live("bench_send", size, to, count)
     }
 
     /// Gives sk_buffs to ndo_start_xmit of a device, a batch of them in one softirq: frames pass
-    /// to the stack as if `source` had received them, and leave by the device. The page behind
+    /// to the stack as if `source` had received them, where the program `bench_tc_send` must be
+    /// attached to tcx, and leave by the device. The page behind
     /// each has the head room of a received frame.
-    pub fn send_skbs(&self, source: &str, device: &str, size: u32, count: u32) -> Result<f64> {
+    pub fn send_skbs(
+        &self,
+        source: &str,
+        device: &str,
+        size: u32,
+        to: Mac,
+        count: u32,
+    ) -> Result<f64> {
+        self.send_skbs_to(source, &[device], size, to, count)
+    }
+
+    /// The same, a batch to each of the devices in turn if the program at `source` is
+    /// `bench_tc_spread`.
+    pub fn send_skbs_to(
+        &self,
+        source: &str,
+        devices: &[&str],
+        size: u32,
+        to: Mac,
+        count: u32,
+    ) -> Result<f64> {
         let source = host::ifindex(source)?;
 
-        self.write("target", 0, &host::ifindex(device)?.to_ne_bytes())?;
-        self.test_run("bench_pass", &frame(size), count, BATCH, Some(source))
+        for (key, device) in (0..TARGETS).zip(devices.iter().cycle()) {
+            self.write("targets", key, &host::ifindex(device)?.to_ne_bytes())?;
+        }
+        self.test_run("bench_pass", &frame(size, to), count, BATCH, Some(source))
     }
 
     /// `BPF_PROG_TEST_RUN`; with a batch the frames are live ones. libbpf-rs has no argument for
@@ -172,20 +232,24 @@ impl Programs {
         let status = unsafe { libbpf_sys::bpf_prog_test_run_opts(fd, &mut options) };
         let elapsed = start.elapsed();
 
-        if status != 0 {
-            return Err(anyhow!(std::io::Error::from_raw_os_error(-status)))
-                .with_context(|| format!("running {name}"));
-        }
+        check(status).with_context(|| format!("running {name}"))?;
         Ok(elapsed.as_nanos() as f64)
     }
 }
 
-/// A UDP datagram in IPv4, to an address that nobody has.
-fn frame(size: u32) -> Vec<u8> {
+fn check(status: i32) -> Result<()> {
+    match status {
+        0 => Ok(()),
+        error => Err(anyhow!(std::io::Error::from_raw_os_error(-error))),
+    }
+}
+
+/// A UDP datagram in IPv4.
+fn frame(size: u32, to: Mac) -> Vec<u8> {
     let mut frame = vec![0; size as usize];
     let ip_length = (size - 14) as u16;
 
-    frame[..6].copy_from_slice(&OTHER_MAC);
+    frame[..6].copy_from_slice(&to);
     frame[6..12].copy_from_slice(&[0x02, 0, 0, 0, 0, 0x98]);
     frame[12..14].copy_from_slice(&[0x08, 0x00]);
     frame[14] = 0x45;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The tables of a measurement; runs in the lab.
+//! What becomes of a measurement: tables, a chart, JSON; runs in the lab.
 
 use crate::{
-    device::Kind,
-    measure::Profiled,
+    chart, goals,
+    packets::Profiled,
     profile::{self, Functions, Symbols},
-    result::{mean, spread, Function, Results},
+    result::{Function, Rate, Results},
+    tables,
 };
 use anyhow::{ensure, Context, Result};
 use std::{collections::BTreeMap, fs, path::Path};
@@ -14,24 +15,90 @@ use std::{collections::BTreeMap, fs, path::Path};
 /// A function with fewer instructions per frame is not listed.
 const LEAST: f64 = 0.5;
 
+/// Prints the results in a folder, as far as they are there. With a folder for documentation all
+/// of them must be there, and the tables go into the files in it and into README.md beside it.
 pub fn report(folder: &Path, documentation: Option<&Path>) -> Result<()> {
-    let mut results: Results = serde_json::from_slice(&fs::read(folder.join("results.json"))?)?;
+    let mut results: Results = read(&folder.join("results.json"))?;
+    let rate = folder.join("rate.json");
 
+    if documentation.is_some() || rate.exists() {
+        results.rate = Some(read(&rate)?);
+    }
     add_profiles(&mut results, folder)?;
-    print!("{}", table(&results));
-    print!("{}", receive_table(&results));
-    print!("{}", profile_tables(&results));
+    let sections = tables::sections(&results);
+
+    for (_, text) in &sections {
+        if !text.is_empty() {
+            println!("{text}");
+        }
+    }
     if let Some(documentation) = documentation {
         fs::write(
             documentation.join("benchmarks.json"),
             serde_json::to_string_pretty(&results)? + "\n",
         )?;
+        fs::write(documentation.join("benchmarks.svg"), chart::draw(&results)?)?;
+        let text = documentation.join("benchmarks.md");
+        let count = fill_in(&text, &sections)?;
+        ensure!(
+            count == sections.len(),
+            "{} has a place for {count} tables of {}",
+            text.display(),
+            sections.len()
+        );
+        fill_in(&documentation.join("../README.md"), &sections)?;
+        println!(
+            "written: benchmarks.md, .json, .svg in Documentation, and the table in README.md"
+        );
+        println!("{}", goals::summary(&goals::all(&results)));
     }
     Ok(())
 }
 
+/// Prints the packets per second in a folder.
+pub fn report_rate(folder: &Path) -> Result<()> {
+    let rate: Rate = read(&folder.join("rate.json"))?;
+
+    println!("{}", tables::rate(&rate));
+    Ok(())
+}
+
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+
+    serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))
+}
+
+/// Writes tables into a text, between the lines that say `<!-- make bench: NAME -->` and
+/// `<!-- end -->`; returns how many there were.
+fn fill_in(path: &Path, sections: &[(&str, String)]) -> Result<usize> {
+    const BEGIN: &str = "<!-- make bench: ";
+    const END: &str = "<!-- end -->";
+    let old = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let mut pieces = old.split(BEGIN);
+    let mut new = pieces.next().unwrap_or("").to_owned();
+    let mut count = 0;
+
+    for piece in pieces {
+        let context = || format!("{}: a line '{BEGIN}...' is not complete", path.display());
+        let (name, rest) = piece.split_once(" -->").with_context(context)?;
+        let (_, rest) = rest.split_once(END).with_context(context)?;
+        let (_, text) = sections
+            .iter()
+            .find(|section| section.0 == name)
+            .with_context(|| format!("{}: no table is called {name}", path.display()))?;
+
+        new += &format!("{BEGIN}{name} -->\n\n{}\n\n{END}{rest}", text.trim());
+        count += 1;
+    }
+    if new != old {
+        fs::write(path, new).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(count)
+}
+
 fn add_profiles(results: &mut Results, folder: &Path) -> Result<()> {
-    let profiled: Vec<Profiled> = serde_json::from_slice(&fs::read(folder.join("profiled.json"))?)?;
+    let profiled: Vec<Profiled> = read(&folder.join("profiled.json"))?;
     if profiled.is_empty() {
         return Ok(());
     }
@@ -93,8 +160,8 @@ fn net(mut functions: PerFrame, own: &PerFrame) -> Vec<Function> {
         .into_iter()
         .map(|(name, [elsewhere, poll])| Function {
             name,
-            poll,
-            elsewhere,
+            poll: tenths(poll),
+            elsewhere: tenths(elsewhere),
         })
         .filter(|function| function.poll.abs() >= LEAST || function.elsewhere.abs() >= LEAST)
         .collect();
@@ -103,133 +170,7 @@ fn net(mut functions: PerFrame, own: &PerFrame) -> Vec<Function> {
     list
 }
 
-fn number(value: Option<f64>, digits: usize) -> String {
-    value.map_or_else(|| "-".into(), |value| format!("{value:.digits$}"))
-}
-
-/// The table of all scenarios, in Markdown.
-fn table(results: &Results) -> String {
-    let mut text = String::from(
-        "| scenario | | oxnic | veth | ratio | goal | repeatable to |\n\
-         | --- | --- | ---: | ---: | ---: | ---: | ---: |\n",
-    );
-
-    for row in &results.scenarios {
-        let differs = row
-            .cells
-            .values()
-            .filter_map(|cell| spread(&cell.runs))
-            .fold(0.0, f64::max);
-        let verdict = match (row.ratio(), row.goal) {
-            (Some(ratio), Some(goal)) if ratio <= goal => format!("{goal:.2} met"),
-            (Some(_), Some(goal)) => format!("{goal:.2} MISSED"),
-            (None, Some(goal)) => format!("{goal:.2} not measured"),
-            (_, None) => String::new(),
-        };
-
-        text += &format!(
-            "| {} | {} | {} | {} | {} | {} | {:.1} % |\n",
-            row.name,
-            row.title,
-            number(row.cost(Kind::Oxnic), 0),
-            number(row.cost(Kind::Veth), 0),
-            number(row.ratio(), 2),
-            verdict,
-            differs * 100.0
-        );
-    }
-    for list in [&results.floor, &results.sources] {
-        text += "\n| alone | instructions | repeatable to |\n| --- | ---: | ---: |\n";
-        for floor in list {
-            text += &format!(
-                "| {} | {} | {:.1} % |\n",
-                floor.name,
-                number(mean(&floor.runs), 0),
-                spread(&floor.runs).unwrap_or(0.0) * 100.0
-            );
-        }
-    }
-    text += "\n";
-    for row in &results.scenarios {
-        for (kind, cell) in &row.cells {
-            if let Some(reason) = &cell.skipped {
-                text += &format!("{} on {} is left out: {reason}\n", row.name, kind.name());
-            }
-        }
-    }
-    text
-}
-
-/// What the receiving side takes, that is the NAPI polls: of the driver itself, of page_pool, of
-/// the program and the kernel's way into it, and of the rest (for XDP_PASS most of all the stack).
-fn receive_table(results: &Results) -> String {
-    let mut text = String::from(
-        "\n| in NAPI polls | | all | driver | page_pool | program | other |\n\
-         | --- | --- | ---: | ---: | ---: | ---: | ---: |\n",
-    );
-
-    for row in &results.scenarios {
-        for (kind, cell) in &row.cells {
-            if cell.profile.is_empty() {
-                continue;
-            }
-            let mut parts = [0.0; 4];
-
-            for function in &cell.profile {
-                parts[part(&function.name, kind.name())] += function.poll;
-            }
-            text += &format!(
-                "| {} | {} | {:.0} |",
-                row.name,
-                kind.name(),
-                parts.iter().sum::<f64>()
-            );
-            for part in parts {
-                text += &format!(" {part:.0} |");
-            }
-            text += "\n";
-        }
-    }
-    text
-}
-
-fn part(function: &str, module: &str) -> usize {
-    if function.ends_with(&format!("[{module}]")) {
-        0
-    } else if function.contains("page_pool") {
-        1
-    } else if function.ends_with("[bpf]") || function.starts_with("bpf_dispatcher") {
-        2
-    } else {
-        3
-    }
-}
-
-/// The profiles by function, in Markdown.
-fn profile_tables(results: &Results) -> String {
-    let mut text = String::new();
-
-    for row in &results.scenarios {
-        for (kind, cell) in &row.cells {
-            if cell.profile.is_empty() {
-                continue;
-            }
-            let poll: f64 = cell.profile.iter().map(|function| function.poll).sum();
-            let elsewhere: f64 = cell.profile.iter().map(|function| function.elsewhere).sum();
-
-            text += &format!(
-                "\n{} on {}: {poll:.0} in NAPI polls, {elsewhere:.0} elsewhere\n\n\
-                 | function | in polls | elsewhere |\n| --- | ---: | ---: |\n",
-                row.name,
-                kind.name()
-            );
-            for function in &cell.profile {
-                text += &format!(
-                    "| {} | {:.1} | {:.1} |\n",
-                    function.name, function.poll, function.elsewhere
-                );
-            }
-        }
-    }
-    text
+/// Rounded, as more digits than that say nothing.
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
 }

@@ -1,39 +1,57 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a run of the benchmarks found out, as `benchmarks.json` has it.
+//! What a run of the benchmarks found out, as `benchmarks.json` has it. All costs are nanoseconds,
+//! and with that instructions, per frame if nothing else is said.
 
 use crate::device::Kind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Results {
     pub kernel: String,
     pub scenarios: Vec<Row>,
     pub floor: Vec<Floor>,
     /// What the sources cost alone; subtracted from the scenarios.
     pub sources: Vec<Floor>,
+    pub tcp: Vec<TcpRow>,
+    pub ping: Vec<PingRow>,
+    pub scaling: Vec<ScaleRow>,
+    /// From a VM of its own, with the wall's clock.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rate: Option<Rate>,
 }
 
-/// A scenario; all costs are nanoseconds per frame, and with that instructions.
+pub type Cells = BTreeMap<Kind, Cell>;
+
 #[derive(Serialize, Deserialize)]
 pub struct Row {
     pub name: String,
     pub title: String,
     /// The source, for the table.
     pub source: String,
+    /// The most that oxnic may cost, as a part of what veth costs.
     pub goal: Option<f64>,
-    pub cells: BTreeMap<Kind, Cell>,
+    pub cells: Cells,
 }
 
 impl Row {
-    pub fn cost(&self, kind: Kind) -> Option<f64> {
-        mean(&self.cells.get(&kind)?.runs)
-    }
-
     pub fn ratio(&self) -> Option<f64> {
-        Some(self.cost(Kind::Oxnic)? / self.cost(Kind::Veth)?)
+        Some(cost(&self.cells, Kind::Oxnic)? / cost(&self.cells, Kind::Veth)?)
     }
+}
+
+/// The mean of the costs on a device, if it was measured there.
+pub fn cost(cells: &Cells, kind: Kind) -> Option<f64> {
+    mean(&cells.get(&kind)?.runs)
+}
+
+/// By how much the runs on any device differ at most, as a part of their mean.
+pub fn widest(cells: &Cells) -> f64 {
+    cells
+        .values()
+        .filter_map(|cell| spread(&cell.runs))
+        .fold(0.0, f64::max)
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -54,12 +72,69 @@ pub struct Floor {
     pub runs: Vec<f64>,
 }
 
+impl Floor {
+    pub fn new(name: &str, runs: Vec<f64>) -> Self {
+        Self {
+            name: name.into(),
+            runs,
+        }
+    }
+}
+
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Function {
     pub name: String,
     /// In NAPI polls, and with that on the receiving side.
     pub poll: f64,
     pub elsewhere: f64,
+}
+
+/// Costs per byte.
+#[derive(Serialize, Deserialize)]
+pub struct TcpRow {
+    pub name: String,
+    pub title: String,
+    /// The most per byte on oxnic.
+    pub goal: Option<f64>,
+    pub cells: Cells,
+}
+
+/// From sending a ping to its answer.
+#[derive(Serialize, Deserialize)]
+pub struct PingRow {
+    pub name: String,
+    pub title: String,
+    pub cells: Cells,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct ScaleRow {
+    pub name: String,
+    pub source: String,
+    pub rings: u32,
+    /// Pairs of ports that the frames go over in turn.
+    pub ports: u32,
+    pub flows: u32,
+    pub runs: Vec<f64>,
+}
+
+/// Packets per second of the wall's clock.
+#[derive(Serialize, Deserialize)]
+pub struct Rate {
+    pub cpus: u32,
+    /// How many times the work of one CPU they do when they only count.
+    pub spinning: f64,
+    pub rows: Vec<RateRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct RateRow {
+    pub name: String,
+    pub title: String,
+    pub kind: Kind,
+    /// With one CPU at work, and with all.
+    pub one: f64,
+    pub all: f64,
 }
 
 pub fn mean(runs: &[f64]) -> Option<f64> {

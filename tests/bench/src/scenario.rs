@@ -45,6 +45,31 @@ pub enum Sink {
     RedirectPort,
     Cpumap,
     GenericDrop,
+    /// The later places to drop. The frames are for this host and would reach a socket.
+    Tcx,
+    NftIngress,
+    NftPrerouting,
+    NftInput,
+    SocketFilter,
+}
+
+impl Sink {
+    /// Whether the frames are for this host.
+    pub fn is_local(self) -> bool {
+        matches!(
+            self,
+            Self::Tcx
+                | Self::NftIngress
+                | Self::NftPrerouting
+                | Self::NftInput
+                | Self::SocketFilter
+        )
+    }
+
+    /// Whether the frames end in the stack because they are for another host.
+    pub fn is_for_others(self) -> bool {
+        matches!(self, Self::Stack | Self::Pass | Self::Cpumap)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -59,8 +84,15 @@ pub struct Scenario {
     pub profile: bool,
 }
 
+/// The sources whose frames meet all verdicts: the beginning of a scenario's name, and a title.
+pub const SOURCES: [(&str, &str); 3] = [
+    ("pktgen", "pktgen: one sk_buff per call"),
+    ("bulk", "bulk: 64 sk_buffs in one softirq"),
+    ("xdp-xmit", "xdp_xmit: 64 redirected frames"),
+];
+
 /// The same verdicts for all sources, with the goals for pktgen, bulk and xdp_xmit.
-const SINKS: [(&str, &str, Sink, [Option<f64>; 3]); 8] = [
+pub const SINKS: [(&str, &str, Sink, [Option<f64>; 3]); 8] = [
     (
         "stack",
         "no program, dropped in ip_rcv",
@@ -111,21 +143,40 @@ const SINKS: [(&str, &str, Sink, [Option<f64>; 3]); 8] = [
     ),
 ];
 
+/// Where frames can be dropped, the earliest first: the end of a scenario's name, and the place.
+pub const PLACES: [(&str, &str); 7] = [
+    ("drop", "native XDP"),
+    ("generic-drop", "generic XDP"),
+    ("tcx", "tcx"),
+    ("nft-ingress", "nftables, netdev ingress"),
+    ("nft-prerouting", "nftables, raw prerouting"),
+    ("nft-input", "nftables, input"),
+    ("socket-filter", "filter of a UDP socket"),
+];
+
+const LATER_PLACES: [(&str, Sink); 5] = [
+    ("tcx", Sink::Tcx),
+    ("nft-ingress", Sink::NftIngress),
+    ("nft-prerouting", Sink::NftPrerouting),
+    ("nft-input", Sink::NftInput),
+    ("socket-filter", Sink::SocketFilter),
+];
+
 /// All scenarios whose name contains `filter`.
 pub fn all(filter: &str) -> Vec<Scenario> {
     let mut list = Vec::new();
     let sources = [
-        ("pktgen", Source::Pktgen(Pktgen::new(60))),
-        ("bulk", Source::Bulk { size: 60 }),
-        ("xdp-xmit", Source::XdpXmit { size: 60 }),
+        Source::Pktgen(Pktgen::new(60)),
+        Source::Bulk { size: 60 },
+        Source::XdpXmit { size: 60 },
     ];
 
-    for (index, (source_name, source)) in sources.into_iter().enumerate() {
+    for (index, (source, (source_name, _))) in sources.iter().zip(SOURCES).enumerate() {
         for (name, title, sink, goals) in SINKS {
             list.push(Scenario {
                 name: format!("{source_name}-{name}"),
                 title: title.into(),
-                source,
+                source: *source,
                 sink,
                 goal: goals[index],
                 profile: matches!(sink, Sink::Drop | Sink::Pass),
@@ -191,6 +242,20 @@ pub fn all(filter: &str) -> Vec<Scenario> {
             goal: None,
             profile: false,
         });
+    }
+    for (source, (source_name, _)) in sources[..2].iter().zip(SOURCES) {
+        for (name, sink) in LATER_PLACES {
+            let title = PLACES.iter().find(|place| place.0 == name);
+
+            list.push(Scenario {
+                name: format!("{source_name}-{name}"),
+                title: format!("dropped by {}", title.map_or(name, |place| place.1)),
+                source: *source,
+                sink,
+                goal: None,
+                profile: false,
+            });
+        }
     }
     list.retain(|scenario| scenario.name.contains(filter));
     list

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The UDP socket at the end of the stack, for frames that are for this host.
+
+use crate::host;
+use anyhow::{ensure, Context, Result};
+use std::{
+    net::{Ipv4Addr, UdpSocket},
+    os::fd::{AsRawFd, BorrowedFd},
+};
+
+/// As the sources write it into their frames.
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+const PORT: u16 = 9;
+
+pub struct Listener(UdpSocket);
+
+impl Listener {
+    /// Gives a device the address that frames go to, and listens.
+    pub fn new(device: &str) -> Result<Self> {
+        host::run(&format!("ip address replace {ADDRESS}/24 dev {device}"))?;
+        let socket = UdpSocket::bind((ADDRESS, PORT)).context("listening for UDP")?;
+
+        socket.set_nonblocking(true)?;
+        Ok(Self(socket))
+    }
+
+    /// Has a program decide on each datagram (`SO_ATTACH_BPF`).
+    pub fn filter(&self, program: BorrowedFd<'_>) -> Result<()> {
+        let fd = program.as_raw_fd();
+        // SAFETY: The value is an int, and lives until the call returns.
+        let status = unsafe {
+            libc::setsockopt(
+                self.0.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_ATTACH_BPF,
+                (&raw const fd).cast(),
+                size_of_val(&fd) as libc::socklen_t,
+            )
+        };
+
+        ensure!(
+            status == 0,
+            "attaching a socket filter: {}",
+            std::io::Error::last_os_error()
+        );
+        Ok(())
+    }
+
+    /// Takes all datagrams that have come; says how many there were.
+    pub fn received(&self) -> usize {
+        let mut buffer = [0; 2048];
+        let mut count = 0;
+
+        while self.0.recv(&mut buffer).is_ok() {
+            count += 1;
+        }
+        count
+    }
+}
