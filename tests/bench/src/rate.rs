@@ -25,7 +25,8 @@ const RUNS: usize = 5;
 /// About how long a measurement takes.
 const SECONDS: f64 = 0.7;
 /// Frames by which the rate is estimated first.
-const ESTIMATE: u32 = 20_000;
+const ESTIMATE: u32 = 20_480;
+const WHOLE: u32 = 64;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sink {
@@ -188,7 +189,8 @@ fn attach(programs: &Programs, kind: Kind, sink: Sink) -> Result<()> {
 fn rates(kind: Kind, pktgen: &Pktgen, ports: &[u32]) -> Result<[f64; 2]> {
     let [a, b, ..] = kind.ports();
     let estimate = send(pktgen, &a, &ports[..1], ESTIMATE)?;
-    let frames = (estimate * SECONDS) as u32;
+    // In whole bursts, as pktgen sends them.
+    let frames = (estimate * SECONDS) as u32 / WHOLE * WHOLE;
     let mut rates = [Vec::new(), Vec::new()];
 
     for _ in 0..RUNS {
