@@ -70,6 +70,21 @@ pub fn ring_counters(device: &str, before: &str, after: &str) -> Result<Vec<u64>
     Ok(counters.into_iter().map(|(_, count)| count).collect())
 }
 
+/// The process whose name begins like this.
+pub fn process(name: &str) -> Result<u32> {
+    for entry in fs::read_dir("/proc")? {
+        let path = entry?.path();
+        let comm = fs::read_to_string(path.join("comm")).unwrap_or_default();
+
+        if comm.starts_with(name) {
+            if let Some(Ok(process)) = path.file_name().map(|name| name.to_string_lossy().parse()) {
+                return Ok(process);
+            }
+        }
+    }
+    anyhow::bail!("no process is called {name}")
+}
+
 pub fn mac(device: &str) -> Result<Mac> {
     let text = read(&format!("/sys/class/net/{device}/address"))?;
     let bytes: Vec<u8> = text

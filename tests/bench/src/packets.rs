@@ -29,6 +29,7 @@ pub const FRAMES: u32 = 65536;
 /// Frames before a profile, so that pools and caches are as in the long run.
 const WARM_UP: u32 = 2048;
 const PROGRAM_RUNS: u32 = 100_000;
+const CPUMAP_FRAMES: u32 = 2048;
 /// Frames that show whether a socket gets what is sent; its buffer must hold them.
 const PROBES: u32 = 16;
 /// An interrupt of a device may be late by that, and more.
@@ -98,7 +99,7 @@ impl<'a> Bench<'a> {
     /// To be called before anything is measured.
     pub fn begin(&self) -> Result<()> {
         self.programs.attach_tcx(BULK_SOURCE, "bench_tc_send")?;
-        self.programs.queue_to_cpu(0, 2048)
+        self.programs.queue_to_cpu(0, CPUMAP_FRAMES)
     }
 
     /// Undoes what `begin` did.
@@ -249,7 +250,10 @@ impl<'a> Bench<'a> {
                 programs.redirect_to(&c)?;
                 programs.attach(&b, "bench_redirect", NATIVE)?;
             }
-            Sink::Cpumap => programs.attach(&b, "bench_cpu", NATIVE)?,
+            Sink::Cpumap => {
+                programs.attach(&b, "bench_cpu", NATIVE)?;
+                prefer_cpumap(matches!(scenario.source, Source::XdpXmit { .. }))?;
+            }
             Sink::GenericDrop => programs.attach(&b, "bench_drop", GENERIC)?,
             Sink::Tcx => {
                 programs.attach_tcx(&b, "bench_tc_drop")?;
@@ -423,6 +427,18 @@ fn arrived(sink: Sink, kind: Kind) -> Result<Vec<(String, u64)>> {
         ));
     }
     Ok(counts)
+}
+
+/// Whether the thread that takes frames out of the cpumap goes before all else. There is one CPU,
+/// and a source that does not leave it of its own will lets the cpumap overflow.
+fn prefer_cpumap(prefer: bool) -> Result<()> {
+    let policy = if prefer {
+        "--fifo --pid 1"
+    } else {
+        "--other --pid 0"
+    };
+
+    host::run(&format!("chrt {policy} {}", host::process("cpumap/")?)).map(drop)
 }
 
 /// Sends frames and waits until all of them are where they end.
