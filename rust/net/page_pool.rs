@@ -20,8 +20,11 @@ use kernel::{error::from_err_ptr, prelude::*, sync::Arc};
 /// Size of a buffer in bytes: one page.
 pub(crate) const BUFFER_SIZE: usize = bindings::OXNIC_PAGE_SIZE;
 
-/// Bytes in front of a frame, for XDP programs that push headers (`XDP_PACKET_HEADROOM`).
-pub(crate) const HEADROOM: usize = bindings::XDP_PACKET_HEADROOM as usize;
+/// Bytes in front of a frame: for XDP programs that push headers (`XDP_PACKET_HEADROOM`), all of which
+/// they shall be able to use, and for `struct xdp_frame`, which the kernel puts there when it sends the
+/// frame elsewhere.
+pub(crate) const HEADROOM: usize = bindings::XDP_PACKET_HEADROOM as usize
+    + size_of::<bindings::xdp_frame>().next_multiple_of(bindings::OXNIC_SMP_CACHE_BYTES);
 
 /// Bytes behind a frame that belong to `struct skb_shared_info` (`SKB_DATA_ALIGN`).
 const TAILROOM: usize =

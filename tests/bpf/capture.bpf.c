@@ -2,8 +2,8 @@
 /* Copies every frame to user space exactly as it came off the wire, then passes it on. */
 #include "probe.h"
 
-#define FRAME_MAX	3520	/* the most that fits into one receive buffer */
-#define FRAGS_MAX	63360	/* the most that a port takes */
+#define FRAME_MAX	3456	/* the most that fits into one receive buffer */
+#define FRAGS_MAX	62208	/* the most that a port takes */
 
 struct record {
 	__u32 len;

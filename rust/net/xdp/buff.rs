@@ -466,4 +466,4 @@ impl fmt::Display for Target {
 }
 
 // What `Workspace::load` leaves in front of a frame is what XDP programs may count on.
-const _: () = assert!(HEADROOM >= 256);
+const _: () = assert!(HEADROOM >= 256 + size_of::<bindings::xdp_frame>());

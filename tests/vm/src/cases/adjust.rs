@@ -22,9 +22,9 @@ use aya::{
     programs::{tc::TcAttachType, SchedClassifier},
 };
 
-/// Bytes of a receive buffer that a frame can take: a page of 4096 bytes without head room (256)
+/// Bytes of a receive buffer that a frame can take: a page of 4096 bytes without head room (320)
 /// and room for `struct skb_shared_info` (320).
-const FRAME_ROOM: usize = 4096 - 256 - 320;
+const FRAME_ROOM: usize = 4096 - 320 - 320;
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -130,7 +130,7 @@ fn finish(bed: &Bed) -> Result<()> {
 fn head_grows(bed: &Bed) -> Result<()> {
     let mut program = attach(bed, "adjust_head")?;
 
-    for n in [14, 15, 64, 200] {
+    for n in [14, 15, 64, 200, 256] {
         adjusted(bed, &mut program, -n, &[60, 301, 1200], |frame| {
             [&pattern()[..n as usize], &frame].concat()
         })?;
@@ -149,13 +149,13 @@ fn head_shrinks(bed: &Bed) -> Result<()> {
     finish(bed)
 }
 
-/// The head room is 256 bytes, of which the kernel keeps some for itself.
+/// The head room is 320 bytes, of which the kernel keeps 40 for itself.
 fn head_limits(bed: &Bed) -> Result<()> {
     let mut program = attach(bed, "adjust_head")?;
     let tap = Tap::open(&bed.b)?;
 
     // Beyond the head room, and less than an Ethernet header left over.
-    for delta in [-257, -4096, 128 - 13, 4096] {
+    for delta in [-281, -4096, 128 - 13, 4096] {
         configure(&mut program, delta, verdict::PASS)?;
         send_all(bed, &[Probe::new(1, 0).len(128)])?;
     }
@@ -189,8 +189,8 @@ fn tail_grows(bed: &Bed) -> Result<()> {
     let mut program = attach(bed, "adjust_tail")?;
 
     // A frame may be longer than the MTU of port A by now.
-    bed.a.set("mtu 3498")?;
-    bed.b.set("mtu 3498")?;
+    bed.a.set("mtu 3434")?;
+    bed.b.set("mtu 3434")?;
     for n in [1, 100, 1000] {
         adjusted(bed, &mut program, n, &[60, 301, 1514], |mut frame| {
             frame.resize(frame.len() + n as usize, 0);

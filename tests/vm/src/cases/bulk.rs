@@ -31,10 +31,10 @@ pub fn cases() -> Vec<Case> {
         Case::ports(
             "bulk::long_frames_and_short_rings_over_ipv4",
             "queues=2 ring_size=64",
-            |bed| bulk(bed, &V4, Some(3498)),
+            |bed| bulk(bed, &V4, Some(3434)),
         ),
         Case::ports("bulk::long_frames_over_ipv6", "queues=2", |bed| {
-            bulk(bed, &V6, Some(3498))
+            bulk(bed, &V6, Some(3434))
         }),
         Case::ports(
             "bulk::several_buffers_and_short_rings_over_ipv4",
@@ -49,7 +49,7 @@ pub fn cases() -> Vec<Case> {
 
 fn bulk(bed: &Bed, addresses: &[&str; 2], mtu: Option<u32>) -> Result<()> {
     let name = match mtu {
-        Some(mtu) if mtu > 3498 => "count_pass_frags",
+        Some(mtu) if mtu > 3434 => "count_pass_frags",
         _ => "count_pass",
     };
     let programs = [Program::load("count", name)?, Program::load("count", name)?];

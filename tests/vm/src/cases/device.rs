@@ -456,12 +456,15 @@ fn features(bed: &Bed) -> Result<()> {
         ("generic-receive-offload", "on"),
         ("rx-vlan-offload", "on"),
         ("tx-vlan-offload", "on"),
+        ("tx-tcp-segmentation", "on"),
+        ("tx-tcp6-segmentation", "on"),
+        ("tx-tcp-ecn-segmentation", "on"),
         // Done if somebody wants it.
         ("rx-vlan-stag-hw-parse", "off"),
         ("tx-vlan-stag-hw-insert", "off"),
         // What is not done is not announced.
-        ("tcp-segmentation-offload", "off"),
-        ("tx-tcp-segmentation", "off [fixed]"),
+        ("tx-udp-segmentation", "off [fixed]"),
+        ("tx-gso-partial", "off [fixed]"),
         ("tx-checksum-ipv4", "off [fixed]"),
         ("large-receive-offload", "off [fixed]"),
         ("rx-gro-hw", "off [fixed]"),

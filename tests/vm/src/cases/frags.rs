@@ -24,9 +24,9 @@ use crate::{
 use anyhow::Result;
 
 /// Bytes of a frame that a buffer holds.
-pub const BUFFER: usize = 3520;
+pub const BUFFER: usize = 3456;
 /// The MTU that needs as many buffers as a frame can have.
-pub const MTU_MAX: usize = 63338;
+pub const MTU_MAX: usize = 62186;
 const JUMBO: usize = 9000;
 
 pub fn cases() -> Vec<Case> {

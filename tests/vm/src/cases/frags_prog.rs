@@ -29,12 +29,14 @@ const JUMBO: usize = 9000;
 const LEN: usize = JUMBO + ETH;
 /// Bytes that the last buffer can hold once a program has made the frame longer: it needs no room
 /// for `struct skb_shared_info`.
-const LAST_BUFFER: usize = 4096 - 256;
-/// Head room that a program can use: the kernel keeps the size of `struct xdp_frame` for itself.
-const HEAD_ROOM: i32 = 256 - 40;
+const LAST_BUFFER: usize = 4096 - 320;
+/// Head room that a program may count on, and how much there is: the kernel keeps the size of
+/// `struct xdp_frame` for itself.
+const HEAD_ROOM: i32 = 256;
+const HEAD_MAX: i32 = 320 - 40;
 /// The largest MTU with a program that knows no frags.
-const SINGLE_MTU: usize = 3498;
-const REASON: &str = "the program has no frags support, so the MTU may be at most 3498";
+const SINGLE_MTU: usize = 3434;
+const REASON: &str = "the program has no frags support, so the MTU may be at most 3434";
 
 /// Where the frames of a verdict come out, and what it is called in the counters.
 const WAYS: [(u8, &str); 2] = [(verdict::PASS, "xdp_pass"), (verdict::TX, "xdp_tx")];
@@ -252,7 +254,7 @@ fn adjust_head(bed: &Bed) -> Result<()> {
             n as usize,
         )?;
     }
-    setup.refused(bed, -HEAD_ROOM - 1, LEN)?;
+    setup.refused(bed, -HEAD_MAX - 1, LEN)?;
     setup.refused(bed, (BUFFER - ETH) as i32 + 1, LEN)?;
     finish(bed)
 }

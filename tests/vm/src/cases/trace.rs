@@ -443,7 +443,7 @@ fn batches(bed: &Bed) -> Result<()> {
 fn several_buffers(bed: &Bed) -> Result<()> {
     let program = Program::load("frags", "frags_drop")?;
     let mut log = Kmsg::from_now()?;
-    let lens = [3520, 3521, 7040, 7041, 9014];
+    let lens = [3456, 3457, 6912, 6913, 9014];
 
     for port in [&bed.a, &bed.b] {
         port.set("mtu 9000")?;
@@ -453,7 +453,7 @@ fn several_buffers(bed: &Bed) -> Result<()> {
     bed.up()?;
     send_each(bed, &lens.map(|len| Probe::new(1, 0).len(len)))?;
     let expected = lens.map(|len| {
-        let size = match len.div_ceil(3520) {
+        let size = match len.div_ceil(3456) {
             1 => format!("{len} bytes"),
             n => format!("{len} bytes in {n} buffers"),
         };
