@@ -163,28 +163,57 @@ const DELAYS: (u32, u32) = (8, 128);
 /// How many frames a poll is to find at best: enough for the cost of an interrupt not to matter.
 const WORTHWHILE: u32 = 64;
 
+/// How long a poll waits to find out whether frames that come one by one are a stream, in
+/// microseconds, and how many of them make it try: at least and at most.
+const TRIAL: u32 = 64;
+const TRIAL_AFTER: (u32, u32) = (16, 1024);
+
 /// Finds out how long the frames of a ring should wait for an interrupt (adaptive moderation).
 pub struct Adaptive {
     delay: u32,
+    /// Polls in a row that found a single frame.
+    single: u32,
+    /// After how many of them a longer wait is tried.
+    patience: u32,
 }
 
 impl Adaptive {
     /// At first no frame waits for long.
     pub const fn new() -> Self {
-        Self { delay: DELAYS.0 }
+        Self {
+            delay: DELAYS.0,
+            single: 0,
+            patience: TRIAL_AFTER.0,
+        }
     }
 
     /// A poll has found `frames` frames: returns how long it is to be left alone in microseconds.
     ///
     /// A frame that came alone is probably waited for. Many that come one after the other are a
-    /// stream, in which a wait costs little.
+    /// stream, in which a wait costs little. A slow stream looks like single frames as long as
+    /// nobody waits; so a wait is tried now and then, the less often the more often it was in vain.
     #[inline]
     pub fn next(&mut self, frames: u32) -> u32 {
         let (shortest, longest) = DELAYS;
+        if frames > 1 {
+            self.single = 0;
+        }
         self.delay = match frames {
-            0..=1 => shortest,
+            0..=1 => {
+                self.single += 1;
+                if self.single < self.patience {
+                    shortest
+                } else {
+                    self.single = 0;
+                    self.patience = (self.patience * 2).min(TRIAL_AFTER.1);
+                    TRIAL
+                }
+            }
             2..=3 => self.delay,
-            4..WORTHWHILE => (self.delay * 2).min(longest),
+            4..WORTHWHILE => {
+                self.patience = TRIAL_AFTER.0;
+                (self.delay * 2).min(longest)
+            }
             _ if frames > 2 * WORTHWHILE => (self.delay / 2).max(shortest),
             _ => self.delay,
         };

@@ -35,7 +35,7 @@ fn large(v6: bool, ip_options: usize, tcp_options: usize, payload: &[u8]) -> Vec
 fn checksum(bytes: &[u8], start: u32) -> u16 {
     let mut sum = u64::from(start);
     for word in bytes.chunks(2) {
-        sum += u64::from(word[0]) << 8 | u64::from(*word.get(1).unwrap_or(&0));
+        sum += (u64::from(word[0]) << 8) | u64::from(*word.get(1).unwrap_or(&0));
     }
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);

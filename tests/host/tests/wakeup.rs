@@ -99,6 +99,28 @@ fn streams_wait_longer_than_single_frames() {
     assert_eq!(adaptive.next(1000), shortest);
 }
 
+/// How many single frames in a row come at once before one is kept waiting.
+fn singles_before_a_trial(adaptive: &mut Adaptive) -> usize {
+    let shortest = Adaptive::new().next(1);
+    (0..).take_while(|_| adaptive.next(1) == shortest).count()
+}
+
+#[test]
+fn slow_streams_are_found() {
+    let mut adaptive = Adaptive::new();
+    let shortest = adaptive.next(1);
+    let first = singles_before_a_trial(&mut adaptive);
+    assert!(adaptive.next(8) > shortest, "it was a stream");
+    assert!(adaptive.next(8) > 8 * shortest);
+
+    // Single frames after all: waits become rare.
+    for _ in 0..20 {
+        singles_before_a_trial(&mut adaptive);
+    }
+    let later = singles_before_a_trial(&mut adaptive);
+    assert!(later > 50 * first && later < 10_000, "{first} {later}");
+}
+
 #[test]
 fn waiting_queues_are_woken_once_and_in_order() {
     let waiters = Waiters::new();
