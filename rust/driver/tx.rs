@@ -408,8 +408,11 @@ impl<'a> TxBatch<'a> {
     /// Adds a frame. A full batch has to be flushed first; else the frame is lost.
     #[inline]
     pub(super) fn push(&mut self, frame: Pages) {
-        let frames = self.frames.get_or_insert_with(|| [const { None }; BATCH]);
-        if let Some(slot) = frames.get_mut(self.len) {
+        if self.frames.is_none() {
+            self.frames = Some([const { None }; BATCH]);
+        }
+        let frames = self.frames.as_mut();
+        if let Some(slot) = frames.and_then(|all| all.get_mut(self.len)) {
             *slot = Some(frame);
             self.len += 1;
         }
