@@ -52,3 +52,19 @@ sockopt_impl!(
     libc::SO_ZEROCOPY,
     bool
 );
+sockopt_impl!(
+    /// What a packet socket sends goes to the driver without a queueing discipline.
+    QdiscBypass,
+    SetOnly,
+    libc::SOL_PACKET,
+    libc::PACKET_QDISC_BYPASS,
+    bool
+);
+sockopt_impl!(
+    /// Every packet has an IPv6 header of destination options.
+    DestinationOptions,
+    SetOnly,
+    libc::IPPROTO_IPV6,
+    libc::IPV6_DSTOPTS,
+    [u8; 8]
+);

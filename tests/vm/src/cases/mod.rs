@@ -6,6 +6,7 @@ mod adjust;
 mod attach;
 mod bulk;
 mod checksum;
+mod coalesce;
 mod conserve;
 mod device;
 mod frags;
@@ -27,6 +28,7 @@ mod teardown;
 mod tools;
 mod trace;
 mod traffic;
+mod tso;
 mod verdict;
 mod vlan;
 mod xmit;
@@ -66,6 +68,8 @@ pub fn all() -> Vec<Case> {
         params::cases(),
         mtu::cases(),
         pause::cases(),
+        coalesce::cases(),
+        tso::cases(),
         bulk::cases(),
         teardown::cases(),
         reload::cases(),

@@ -1,0 +1,686 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! TCP segmentation: what the port cuts out of large frames of the stack.
+
+use super::{
+    frags::set_mtu,
+    in_parallel,
+    pause::{poll_in_threads, slow_down},
+    traffic::{check_alive, settle, settle_after_down},
+};
+use crate::{
+    bed::{Bed, V4, V6},
+    harness::Case,
+    host::{ensure_eq, tracefs::Trace},
+    sockopt::{DestinationOptions, QdiscBypass, VnetHdr},
+    wire::{
+        capture::Capture,
+        checksum::{fold, sum, verify, Kind},
+        packet::{Sender, Tap},
+        stream::{data, ensure_data, read_all, tcp_pair},
+        ETH, ETH_ZLEN, NOBODY,
+    },
+};
+use anyhow::{ensure, Context, Result};
+use nix::sys::socket::setsockopt;
+use std::{
+    io::Write,
+    net::{IpAddr, TcpStream},
+    thread,
+};
+
+const ONE: &str = "queues=1";
+const SMALL: &str = "queues=1 ring_size=64";
+const EVENT: &str = "net/net_dev_start_xmit";
+
+/// A TCP header without options.
+const TCP: usize = 20;
+const FIN: u8 = 0x01;
+const PSH: u8 = 0x08;
+const ACK: u8 = 0x10;
+const ECE: u8 = 0x40;
+const CWR: u8 = 0x80;
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::ports("tso::features_and_limit", SMALL, |bed| limit(bed, 64)),
+        Case::ports("tso::limit_of_the_default_ring", "", |bed| limit(bed, 512)),
+        Case::ports("tso::streams", ONE, |bed| {
+            streams(bed, &[(1500, 300_000), (9000, 300_000), (600, 100_000)])
+        }),
+        Case::ports("tso::streams_and_a_short_ring", SMALL, |bed| {
+            streams(bed, &[(1500, 300_000), (9000, 300_000), (600, 100_000)])
+        }),
+        Case::ports("tso::many_streams", "queues=4", many_streams),
+        Case::ports("tso::vlan_device", ONE, vlan),
+        Case::ports("tso::without_flow_control", SMALL, lossy),
+        Case::ports("tso::as_the_stack_does_it", ONE, as_the_stack),
+        Case::ports("tso::more_segments_than_the_limit", SMALL, |bed| {
+            many_segments(bed, false)
+        }),
+        Case::ports("tso::more_segments_than_there_are_buffers", SMALL, |bed| {
+            many_segments(bed, true)
+        }),
+        Case::ports("tso::headers_that_lie", ONE, lies),
+        Case::ports("tso::ipv6_extension_headers", ONE, extension_headers),
+    ]
+}
+
+/// The value of a line `NAME: VALUE` of ethtool's.
+fn feature<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(n, _)| n.trim() == name)
+        .map(|(_, value)| value.trim())
+}
+
+/// What the port announces, and that the user can have it otherwise. All segments of a frame have to
+/// fit into a ring that is half empty.
+fn limit(bed: &Bed, ring_size: u32) -> Result<()> {
+    const FEATURES: [&str; 4] = [
+        "tcp-segmentation-offload",
+        "tx-tcp-segmentation",
+        "tx-tcp-ecn-segmentation",
+        "tx-tcp6-segmentation",
+    ];
+
+    // Nobody looked at whether the headers are what they are said to be: the stack has to.
+    ensure_eq!(
+        feature(&bed.a.ethtool("-k", "")?, "tx-gso-robust"),
+        Some("off [fixed]"),
+        "ethtool -k, tx-gso-robust"
+    );
+    for state in ["on", "off", "on"] {
+        bed.a.ethtool("-K", &format!("tso {state}"))?;
+        let text = bed.a.ethtool("-k", "")?;
+
+        for name in FEATURES {
+            ensure_eq!(
+                feature(&text, name),
+                Some(state),
+                "ethtool -k after tso {state}, {name}"
+            );
+        }
+    }
+    // A port that does not compute checksums cannot cut either.
+    bed.a.ethtool("-K", "tx off")?;
+    ensure!(
+        feature(&bed.a.ethtool("-k", "")?, FEATURES[0]).is_some_and(|v| v.starts_with("off")),
+        "tso stays on without tx"
+    );
+    bed.a.ethtool("-K", "tx on")?;
+
+    let expected = ring_size / 2 - 4;
+    let text = bed.a.ns.ip(&format!("-d link show dev {}", bed.a.name))?;
+    for name in ["gso_max_segs", "tso_max_segs"] {
+        let found = text
+            .split_whitespace()
+            .skip_while(|word| *word != name)
+            .nth(1)
+            .and_then(|word| word.parse().ok());
+
+        ensure_eq!(found, Some(expected), "ip -d link, {name}");
+    }
+    Ok(())
+}
+
+/// Sends over TCP from A to B, and compares what arrives.
+fn send(mut near: &TcpStream, far: &TcpStream, payload: &[u8]) -> Result<()> {
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| read_all(far, payload.len()));
+
+        near.write_all(payload).context("writing")?;
+        let found = reader
+            .join()
+            .map_err(|_| anyhow::anyhow!("the reader panicked"))??;
+        ensure_data("stream", &found, payload)
+    })
+}
+
+/// How many frames port A was given that are to be cut.
+fn given(trace: &Trace, port: &str) -> Result<usize> {
+    let dev = format!("dev={port} ");
+
+    Ok(trace
+        .lines("net_dev_start_xmit")?
+        .iter()
+        .filter(|line| line.contains(&dev) && !line.contains(" gso_size=0 "))
+        .count())
+}
+
+/// A TCP segment as the wire carried it.
+struct Segment {
+    id: Option<u16>,
+    seq: u32,
+    payload: Vec<u8>,
+}
+
+/// The segments that came from an address, each of them checked.
+fn segments(frames: &[Vec<u8>], from: &str, mtu: usize) -> Result<Vec<Segment>> {
+    let from: IpAddr = from.parse()?;
+    let mut segments = Vec::new();
+
+    for frame in frames {
+        let kind = verify(frame)
+            .with_context(|| format!("{} bytes: {:02x?}", frame.len(), &frame[..ETH + 40]))?;
+        let packet = &frame[ETH..];
+        let (is_from, len, tcp, id) = match (kind, from) {
+            (Kind::TcpV4, IpAddr::V4(address)) => (
+                packet[12..16] == address.octets(),
+                usize::from(u16::from_be_bytes([packet[2], packet[3]])),
+                20,
+                Some(u16::from_be_bytes([packet[4], packet[5]])),
+            ),
+            (Kind::TcpV6, IpAddr::V6(address)) => (
+                packet[8..24] == address.octets(),
+                40 + usize::from(u16::from_be_bytes([packet[4], packet[5]])),
+                40,
+                None,
+            ),
+            _ => continue,
+        };
+        if !is_from {
+            continue;
+        }
+        ensure!(
+            frame.len() <= mtu + ETH,
+            "a frame of {} bytes, with an MTU of {mtu}",
+            frame.len()
+        );
+        ensure_eq!(
+            frame.len(),
+            (ETH + len).max(ETH_ZLEN),
+            "length of the frame, against its IP header's"
+        );
+        let seq = [
+            packet[tcp + 4],
+            packet[tcp + 5],
+            packet[tcp + 6],
+            packet[tcp + 7],
+        ];
+        let start = tcp + usize::from(packet[tcp + 12] >> 4) * 4;
+
+        segments.push(Segment {
+            id,
+            seq: u32::from_be_bytes(seq),
+            payload: packet[start..len].to_vec(),
+        });
+    }
+    Ok(segments)
+}
+
+/// The wire carried all of the stream, in order, with a number for each packet.
+fn check_stream(frames: &[Vec<u8>], from: &str, mtu: usize, payload: &[u8]) -> Result<()> {
+    let segments = segments(frames, from, mtu)?;
+    let mut next = None;
+    let mut stream = Vec::new();
+    let mut id = None;
+
+    for segment in segments.iter().filter(|s| !s.payload.is_empty()) {
+        let expected = *next.get_or_insert(segment.seq);
+        // A slow machine may make TCP repeat what was not lost.
+        let ahead = segment.seq.wrapping_sub(expected) as i32;
+
+        ensure!(
+            ahead <= 0,
+            "{ahead} bytes are missing after {} bytes",
+            stream.len()
+        );
+        let known = ahead.unsigned_abs() as usize;
+        if let Some(new) = segment.payload.get(known..) {
+            stream.extend(new);
+            next = Some(expected.wrapping_add(new.len() as u32));
+        }
+        if let (Some(old), Some(new)) = (id, segment.id) {
+            ensure!(
+                (1..100).contains(&u16::wrapping_sub(new, old)),
+                "IP id {new} follows {old}"
+            );
+        }
+        id = segment.id;
+    }
+    ensure_data("what the wire carried", &stream, payload)
+}
+
+/// TCP with and without the port's help over both IP versions. The same comes out, and the wire carries
+/// nothing but ordinary packets.
+fn streams(bed: &Bed, sizes: &[(usize, usize)]) -> Result<()> {
+    bed.up_with_addresses()?;
+    for (mtu, len) in sizes {
+        set_mtu(bed, *mtu)?;
+        // Below its smallest MTU IPv6 is off, and its addresses are gone for good.
+        let versions = if *mtu < 1280 {
+            &[V4][..]
+        } else {
+            &[V4, V6][..]
+        };
+        let mut capture = if *mtu > 3000 {
+            Capture::start_frags(&bed.b)?
+        } else {
+            Capture::start(&bed.b)?
+        };
+
+        for tso in ["on", "off"] {
+            bed.a.ethtool("-K", &format!("tso {tso}"))?;
+            for [from, to] in versions {
+                let what = format!("mtu {mtu}, tso {tso}, to {to}");
+                let payload = data(*mtu as u32, *len);
+                let trace = Trace::start(EVENT)?;
+                let (near, far) = tcp_pair(&bed.a, &bed.b, to)?;
+
+                send(&near, &far, &payload).with_context(|| what.clone())?;
+                check_stream(&capture.frames()?, from, *mtu, &payload)
+                    .with_context(|| what.clone())?;
+                ensure_eq!(
+                    given(&trace, &bed.a.name)? > 0,
+                    tso == "on",
+                    "{what}: whether the port was given large frames"
+                );
+            }
+        }
+        drop(capture);
+        bed.b.detach()?;
+    }
+    let (_, b) = bed.settled()?;
+    b.counters
+        .expect_rx("B", &[("no_buffer", 0), ("oversize", 0)])?;
+    settle(bed).map(drop)
+}
+
+/// Streams both ways at once over several queues.
+fn many_streams(bed: &Bed) -> Result<()> {
+    const LEN: usize = 500_000;
+
+    bed.up_with_addresses()?;
+    let trace = Trace::start(EVENT)?;
+    in_parallel((0..6).map(|n| {
+        move || {
+            let (from, to, at) = if n % 2 == 0 {
+                (&bed.a, &bed.b, 1)
+            } else {
+                (&bed.b, &bed.a, 0)
+            };
+            let (near, far) = tcp_pair(from, to, if n < 2 { V4[at] } else { V6[at] })?;
+
+            send(&near, &far, &data(n, LEN)).with_context(|| format!("stream {n}"))
+        }
+    }))?;
+    for port in [&bed.a, &bed.b] {
+        ensure!(
+            given(&trace, &port.name)? > 0,
+            "{} was given no large frames",
+            port.name
+        );
+    }
+    let (a, b) = bed.settled()?;
+    for snapshot in [&a, &b] {
+        snapshot.counters.expect_rx(
+            &snapshot.name,
+            &[("no_buffer", 0), ("oversize", 0), ("down", 0)],
+        )?;
+    }
+    settle(bed).map(drop)
+}
+
+/// A VLAN device above the port, which puts the tag in or has it put in by the stack.
+fn vlan(bed: &Bed) -> Result<()> {
+    const LEN: usize = 200_000;
+
+    bed.up_with_addresses()?;
+    bed.b.ethtool("-K", "rxvlan off")?;
+    for (port, address) in [(&bed.a, "10.78.0.1"), (&bed.b, "10.78.0.2")] {
+        port.ns.ip(&format!(
+            "link add link {} name vl5 type vlan id 5",
+            port.name
+        ))?;
+        port.ns.ip(&format!("addr add {address}/24 dev vl5"))?;
+        port.ns.ip("link set vl5 up")?;
+    }
+    let mut capture = Capture::start(&bed.b)?;
+    for insert in ["on", "off"] {
+        bed.a.ethtool("-K", &format!("txvlan {insert}"))?;
+        let payload = data(5, LEN);
+        let (near, far) = tcp_pair(&bed.a, &bed.b, "10.78.0.2")?;
+
+        send(&near, &far, &payload).with_context(|| format!("txvlan {insert}"))?;
+        let untagged: Vec<_> = capture
+            .frames()?
+            .iter()
+            .filter(|frame| frame[12..18] == [0x81, 0, 0, 5, 8, 0])
+            .map(|frame| {
+                let mut untagged = [&frame[..12], &frame[16..]].concat();
+                let len = ETH + usize::from(u16::from_be_bytes([untagged[16], untagged[17]]));
+
+                // Padding was for the frame with its tag.
+                untagged.resize(len.max(ETH_ZLEN), 0);
+                untagged
+            })
+            .collect();
+        check_stream(&untagged, "10.78.0.1", 1500, &payload)
+            .with_context(|| format!("txvlan {insert}"))?;
+    }
+    bed.settled().map(drop)?;
+    settle(bed).map(drop)
+}
+
+/// Without flow control a full ring loses whole frames of the stack: every segment of them counts, and
+/// TCP sends them again.
+fn lossy(bed: &Bed) -> Result<()> {
+    const LEN: usize = 700_000;
+    let _slow = slow_down(&bed.b)?;
+
+    bed.b.ethtool("-A", "tx off rx off")?;
+    bed.up_with_addresses()?;
+    poll_in_threads(&bed.b)?;
+    let trace = Trace::start(EVENT)?;
+    for to in [V4[1], V6[1]] {
+        let (near, far) = tcp_pair(&bed.a, &bed.b, to)?;
+
+        send(&near, &far, &data(3, LEN)).with_context(|| to.to_owned())?;
+    }
+    ensure!(
+        given(&trace, &bed.a.name)? > 0,
+        "the port was given no large frames"
+    );
+    bed.settled()?;
+    let (a, b) = settle(bed)?;
+    ensure!(
+        b.counters.rx("no_buffer")? > 0,
+        "no frame was lost: nothing was tested"
+    );
+    ensure_eq!(a.counters.tx("stopped")?, 0, "A: queues stopped");
+    bed.b.ethtool("-A", "tx on rx on")?;
+    check_alive(bed)
+}
+
+/// One large frame, as a packet socket hands it to the stack with a `struct virtio_net_hdr`.
+#[derive(Clone)]
+struct Large {
+    v6: bool,
+    /// Of the IPv4 header.
+    ip_options: usize,
+    flags: u8,
+    len: usize,
+    mss: u16,
+    /// Bytes of the frame that are made to lie.
+    lies: Vec<(usize, u8)>,
+    csum_start: Option<u16>,
+}
+
+impl Large {
+    fn new(len: usize, mss: u16) -> Self {
+        Self {
+            v6: false,
+            ip_options: 0,
+            flags: ACK,
+            len,
+            mss,
+            lies: Vec::new(),
+            csum_start: None,
+        }
+    }
+
+    fn payload(&self) -> Vec<u8> {
+        data(9, self.len)
+    }
+
+    fn count(&self) -> usize {
+        self.len.div_ceil(self.mss.into())
+    }
+
+    fn frame(&self) -> Vec<u8> {
+        let tcp_len = TCP + self.len;
+        let mut packet;
+        let addresses;
+
+        if self.v6 {
+            packet = vec![0x60, 0, 0, 0];
+            packet.extend((tcp_len as u16).to_be_bytes());
+            packet.extend([6, 64]);
+            for last in [1, 2] {
+                packet.extend([0xfd, 0x77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]);
+            }
+            addresses = sum(&packet[8..40]);
+        } else {
+            let ip = 20 + self.ip_options;
+
+            packet = vec![0x40 + (ip / 4) as u8, 0];
+            packet.extend(((ip + tcp_len) as u16).to_be_bytes());
+            packet.extend([0xff, 0xf0, 0x40, 0, 64, 6, 0, 0]);
+            packet.extend([10, 77, 0, 1, 10, 77, 0, 2]);
+            // No operation.
+            packet.resize(ip, 1);
+            let header = !fold(sum(&packet));
+            packet[10..12].copy_from_slice(&header.to_be_bytes());
+            addresses = sum(&packet[12..20]);
+        }
+        let tcp = ETH + packet.len();
+        // The checksum field holds the pseudo header's sum, as CHECKSUM_PARTIAL wants it. The
+        // sequence numbers wrap around.
+        let pseudo = fold(addresses + 6 + tcp_len as u32);
+        packet.extend([0x10, 0, 0x20, 0, 0xff, 0xff, 0xf0, 0, 0, 0, 0, 1]);
+        packet.extend([0x50, self.flags, 0xff, 0xff]);
+        packet.extend(pseudo.to_be_bytes());
+        packet.extend([0, 0]);
+
+        let mut frame = [NOBODY, [2, 0, 0, 0, 0, 1]].concat();
+        frame.extend(if self.v6 { [0x86, 0xdd] } else { [8, 0] });
+        frame.extend(packet);
+        frame.extend(self.payload());
+        for (at, value) in &self.lies {
+            frame[*at] = *value;
+        }
+
+        // flags NEEDS_CSUM, gso_type, hdr_len, gso_size, csum_start, csum_offset.
+        let ecn = if self.flags & CWR != 0 { 0x80 } else { 0 };
+        let mut bytes = vec![1, ecn | if self.v6 { 4 } else { 1 }];
+        let start = self.csum_start.unwrap_or(tcp as u16);
+        for word in [(tcp + TCP) as u16, self.mss, start, 16] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        bytes.extend(frame);
+        bytes
+    }
+}
+
+fn open(bed: &Bed) -> Result<Sender> {
+    let sender = Sender::open(&bed.a)?;
+
+    setsockopt(&sender, VnetHdr, &true)?;
+    Ok(sender)
+}
+
+/// The payload of all segments together, whatever their order.
+fn joined(frames: &[Vec<u8>], large: &Large) -> Result<Vec<u8>> {
+    let from = if large.v6 { V6[0] } else { V4[0] };
+    let mut segments = segments(frames, from, 1500)?;
+
+    segments.sort_by_key(|segment| segment.seq.wrapping_sub(0xffff_f000));
+    Ok(segments.into_iter().flat_map(|s| s.payload).collect())
+}
+
+/// What the port makes of a large frame is byte by byte what the stack makes of it.
+fn as_the_stack(bed: &Bed) -> Result<()> {
+    let mut capture = Capture::start(&bed.b)?;
+    let mut all = Vec::new();
+
+    bed.up()?;
+    let sender = open(bed)?;
+    for v6 in [false, true] {
+        for (len, mss) in [
+            (30_001, 1000),
+            (30_000, 1000),
+            (61_440, 1440),
+            (1401, 1400),
+            (9, 8),
+        ] {
+            for flags in [ACK, ACK | PSH | FIN, ACK | ECE | CWR | PSH] {
+                all.push(Large {
+                    v6,
+                    flags,
+                    ..Large::new(len, mss)
+                });
+            }
+        }
+    }
+    for ip_options in [4, 40] {
+        all.push(Large {
+            ip_options,
+            ..Large::new(20_001, 1001)
+        });
+    }
+    let trace = Trace::start(EVENT)?;
+    let mut cut = [Vec::new(), Vec::new()];
+    for (tso, cut) in ["on", "off"].into_iter().zip(&mut cut) {
+        bed.a.ethtool("-K", &format!("tso {tso}"))?;
+        for large in &all {
+            sender.send(&large.frame())?;
+            let frames = capture.wait_for(large.count(), |_| true)?;
+
+            ensure_eq!(
+                frames.len(),
+                large.count(),
+                "tso {tso}: segments of {} bytes",
+                large.len
+            );
+            cut.push(frames);
+        }
+        ensure_eq!(
+            given(&trace, &bed.a.name)?,
+            all.len(),
+            "tso {tso}: large frames that the port was given so far"
+        );
+    }
+    let [port, stack] = cut;
+    for ((port, stack), large) in port.iter().zip(&stack).zip(&all) {
+        let what = format!(
+            "{} bytes in segments of {}, IPv{}, flags {:#x}, {} bytes of options",
+            large.len,
+            large.mss,
+            if large.v6 { 6 } else { 4 },
+            large.flags,
+            large.ip_options
+        );
+
+        for (n, (found, expected)) in port.iter().zip(stack).enumerate() {
+            crate::wire::ensure_same(&format!("{what}: segment {n}"), found, expected)?;
+        }
+        if large.ip_options == 0 {
+            ensure_data(&what, &joined(port, large)?, &large.payload())?;
+        }
+    }
+    settle(bed).map(drop)
+}
+
+/// More segments than the port takes at a time, and than there are buffers: the stack cuts them, or if
+/// it was told to pass the frame on unseen the port does not wait for what will never be there.
+fn many_segments(bed: &Bed, bypass: bool) -> Result<()> {
+    const SENT: usize = 3;
+    let large = Large::new(30_000, 100);
+    let mut capture = Capture::start(&bed.b)?;
+    let trace = Trace::start(EVENT)?;
+
+    bed.up()?;
+    let sender = open(bed)?;
+    if bypass {
+        setsockopt(&sender, QdiscBypass, &true)?;
+    }
+    for _ in 0..SENT {
+        match sender.try_send(&large.frame()) {
+            // It may say that it has thrown it away.
+            Err(nix::errno::Errno::ENOBUFS) if bypass => {}
+            result => result.context("sending a large frame")?,
+        }
+        if !bypass {
+            let frames = capture.wait_for(large.count(), |_| true)?;
+            ensure_data("segments", &joined(&frames, &large)?, &large.payload())?;
+        }
+    }
+    if !bypass {
+        ensure_eq!(
+            given(&trace, &bed.a.name)?,
+            0,
+            "large frames that the port was given"
+        );
+    }
+    settle_after_down(bed)?;
+    check_alive(bed)
+}
+
+/// Frames that contradict what is said about them reach nobody, and harm nobody.
+fn lies(bed: &Bed) -> Result<()> {
+    let good = Large::new(30_000, 1000);
+    let v6 = Large {
+        v6: true,
+        ..good.clone()
+    };
+    let with = |large: &Large, at: usize, value: u8| Large {
+        lies: vec![(at, value)],
+        ..large.clone()
+    };
+    let tcp = ETH + 20;
+    let cases = [
+        ("an IPv4 header of 16 bytes", with(&good, ETH, 0x44)),
+        ("version 5", with(&good, ETH, 0x55)),
+        ("UDP", with(&good, ETH + 9, 17)),
+        ("a protocol that does not exist", with(&good, ETH + 9, 253)),
+        ("a TCP header of 16 bytes", with(&good, tcp + 12, 0x40)),
+        ("IPv6 with UDP", with(&v6, ETH + 6, 17)),
+        ("IPv6 without anything behind", with(&v6, ETH + 6, 59)),
+        (
+            "a TCP header longer than all there is",
+            Large {
+                len: 30,
+                mss: 8,
+                ..with(&good, tcp + 12, 0xf0)
+            },
+        ),
+        (
+            "a checksum behind the end",
+            Large {
+                csum_start: Some(40_000),
+                ..good.clone()
+            },
+        ),
+    ];
+
+    bed.up()?;
+    // It would put the segments together again.
+    bed.b.ethtool("-K", "gro off")?;
+    let tap = Tap::open(&bed.b)?;
+    let sender = open(bed)?;
+    let dropped = || bed.a.link()?.stat("tx_dropped");
+    for (what, large) in cases {
+        let before = dropped()?;
+        let taken = sender.try_send(&large.frame()).is_ok();
+
+        tap.silence().with_context(|| what.to_owned())?;
+        ensure!(
+            !taken || dropped()? == before + 1,
+            "{what}: sent, but not counted as dropped"
+        );
+    }
+    let (a, b) = settle_after_down(bed)?;
+    ensure_eq!(a.counters.tx("packets")?, 0, "A: frames put on the wire");
+    ensure_eq!(b.counters.rx("packets")?, 0, "B: frames received");
+    sender.send(&good.frame())?;
+    for n in 0..good.count() {
+        tap.any().with_context(|| format!("segment {n}"))?;
+    }
+    check_alive(bed)
+}
+
+/// TCP need not come right behind the IPv6 header.
+fn extension_headers(bed: &Bed) -> Result<()> {
+    const LEN: usize = 300_000;
+    // Nothing but padding.
+    const OPTIONS: [u8; 8] = [0, 0, 1, 4, 0, 0, 0, 0];
+
+    bed.up_with_addresses()?;
+    let (near, far) = tcp_pair(&bed.a, &bed.b, V6[1])?;
+    setsockopt(&near, DestinationOptions, &OPTIONS)?;
+    send(&near, &far, &data(4, LEN))?;
+    let (a, _) = bed.settled()?;
+    a.counters.expect_tx("A", &[("dropped", 0)])?;
+    settle(bed).map(drop)
+}
