@@ -10,11 +10,9 @@ use super::{
 use crate::{
     net::{
         bh,
-        device::{
-            self, feature, Allocated, Config, Device, Registration, RxQueueStats, Stats64,
-            TxQueueStats, Xmit,
-        },
+        device::{self, feature, Allocated, Config, Device, Registration, Stats64, Xmit},
         page_pool::{FRAME_ROOM, MAX_BUFFERS},
+        queues::{RxQueueStats, TxQueueStats},
         rtnl::{self, Rtnl},
         skbuff::SkBuff,
         xdp::{self, Command, Frames, Prog, ProgSlot},

@@ -7,6 +7,7 @@
 
 use super::{
     bh, ethtool,
+    queues::{self, RxQueueStats, TxQueueStats},
     rtnl::{self, Rtnl},
     skbuff::SkBuff,
     xdp,
@@ -219,58 +220,6 @@ pub(crate) trait Ops: ethtool::Ops + Sized + Send + Sync + 'static {
     }
 }
 
-/// Counters of a receive queue (`struct netdev_queue_stats_rx`).
-#[derive(Default)]
-pub(crate) struct RxQueueStats {
-    /// Frames, those that XDP consumed too.
-    pub(crate) packets: u64,
-    /// Their bytes, without the frame check sequence.
-    pub(crate) bytes: u64,
-    /// Failed allocations of buffers or skbs.
-    pub(crate) alloc_fail: u64,
-}
-
-impl RxQueueStats {
-    fn write_to(self, stats: &mut bindings::netdev_queue_stats_rx) {
-        let Self {
-            packets,
-            bytes,
-            alloc_fail,
-        } = self;
-        stats.packets = packets;
-        stats.bytes = bytes;
-        stats.alloc_fail = alloc_fail;
-    }
-}
-
-/// Counters of a transmit queue (`struct netdev_queue_stats_tx`).
-#[derive(Default)]
-pub(crate) struct TxQueueStats {
-    /// Frames, those of XDP too.
-    pub(crate) packets: u64,
-    /// Their bytes, without the frame check sequence.
-    pub(crate) bytes: u64,
-    /// How often the queue was stopped because it could not send.
-    pub(crate) stop: u64,
-    /// How often it was woken.
-    pub(crate) wake: u64,
-}
-
-impl TxQueueStats {
-    fn write_to(self, stats: &mut bindings::netdev_queue_stats_tx) {
-        let Self {
-            packets,
-            bytes,
-            stop,
-            wake,
-        } = self;
-        stats.packets = packets;
-        stats.bytes = bytes;
-        stats.stop = stop;
-        stats.wake = wake;
-    }
-}
-
 /// Counters of a device since it was made (`struct rtnl_link_stats64`): frames, and bytes without
 /// the frame check sequence.
 pub(crate) type Stats64 = bindings::rtnl_link_stats64;
@@ -430,7 +379,7 @@ impl<T: Ops> Allocated<T> {
             let raw = &mut *dev.as_ptr();
             raw.netdev_ops = &NetdevOps::<T>::TABLE;
             raw.ethtool_ops = &ethtool::EthtoolOps::<T>::TABLE;
-            raw.stat_ops = &NetdevOps::<T>::STATS;
+            raw.stat_ops = &queues::StatOps::<T>::TABLE;
             raw.xdp_metadata_ops = &xdp::METADATA_OPS;
             raw.max_mtu = config.max_mtu;
             raw.hw_features = config.features | config.more_features;
@@ -536,7 +485,7 @@ impl<T: Ops> Drop for Registration<T> {
 }
 
 /// The table of C callbacks for a driver.
-struct NetdevOps<T>(PhantomData<T>);
+pub(super) struct NetdevOps<T>(PhantomData<T>);
 
 impl<T: Ops> NetdevOps<T> {
     const TABLE: bindings::net_device_ops = bindings::net_device_ops {
@@ -565,20 +514,6 @@ impl<T: Ops> NetdevOps<T> {
         ndo_features_check: Some(bindings::passthru_features_check),
         // SAFETY: A null function pointer is `None`, and every other field may be zero too.
         ..unsafe { MaybeUninit::zeroed().assume_init() }
-    };
-
-    const STATS: bindings::netdev_stat_ops = bindings::netdev_stat_ops {
-        get_queue_stats_rx: if T::HAS_RX_QUEUE_STATS {
-            Some(Self::rx_queue_stats)
-        } else {
-            None
-        },
-        get_queue_stats_tx: if T::HAS_TX_QUEUE_STATS {
-            Some(Self::tx_queue_stats)
-        } else {
-            None
-        },
-        get_base_stats: Some(Self::base_stats),
     };
 
     /// # Safety
@@ -713,57 +648,13 @@ impl<T: Ops> NetdevOps<T> {
         }
     }
 
-    /// # Safety
-    ///
-    /// Called by the kernel as `get_queue_stats_rx`, for a device of `Allocated<T>`.
-    unsafe extern "C" fn rx_queue_stats(
-        dev: *mut bindings::net_device,
-        queue: c_int,
-        stats: *mut bindings::netdev_queue_stats_rx,
-    ) {
-        // SAFETY: The kernel calls this for a registered device of ours under RTNL, with a structure
-        // that is ours.
-        let ((data, _, rtnl), stats) = unsafe { (Self::control(dev), &mut *stats) };
-        data.rx_queue_stats(queue as usize, &rtnl).write_to(stats);
-    }
-
-    /// # Safety
-    ///
-    /// Called by the kernel as `get_queue_stats_tx`, for a device of `Allocated<T>`.
-    unsafe extern "C" fn tx_queue_stats(
-        dev: *mut bindings::net_device,
-        queue: c_int,
-        stats: *mut bindings::netdev_queue_stats_tx,
-    ) {
-        // SAFETY: As in `rx_queue_stats`.
-        let ((data, _, rtnl), stats) = unsafe { (Self::control(dev), &mut *stats) };
-        data.tx_queue_stats(queue as usize, &rtnl).write_to(stats);
-    }
-
-    /// Every counter belongs to a queue that exists as long as the device; but the kernel sums up
-    /// only those that are set here.
-    ///
-    /// # Safety
-    ///
-    /// Called by the kernel as `get_base_stats`, for a device of `Allocated<T>`.
-    unsafe extern "C" fn base_stats(
-        _dev: *mut bindings::net_device,
-        rx: *mut bindings::netdev_queue_stats_rx,
-        tx: *mut bindings::netdev_queue_stats_tx,
-    ) {
-        // SAFETY: The kernel calls this with structures that are ours.
-        let (rx, tx) = unsafe { (&mut *rx, &mut *tx) };
-        RxQueueStats::default().write_to(rx);
-        TxQueueStats::default().write_to(tx);
-    }
-
     /// What a control path callback works with.
     ///
     /// # Safety
     ///
     /// `dev` must be a registered device of ours, not freed while the results are used, and RTNL
     /// must be held for as long.
-    unsafe fn control<'a>(dev: *mut bindings::net_device) -> (&'a T, &'a Device, Rtnl) {
+    pub(super) unsafe fn control<'a>(dev: *mut bindings::net_device) -> (&'a T, &'a Device, Rtnl) {
         // SAFETY: The caller's promises.
         unsafe {
             (

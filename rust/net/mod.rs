@@ -14,6 +14,7 @@ pub(crate) mod ethtool;
 pub(crate) mod napi;
 pub(crate) mod page_pool;
 pub(crate) mod print;
+pub(crate) mod queues;
 pub(crate) mod rtnl;
 pub(crate) mod skbuff;
 pub(crate) mod timer;

@@ -2,10 +2,13 @@
 
 //! A port as a network device: link, addresses, features, and what other tools see of it.
 
-use super::traffic::{check_alive, settle};
+use super::{
+    observe::{Observer, Seen},
+    traffic::{check_alive, settle},
+};
 use crate::{
     bed::{mac_text, Bed, Port, NS_A, NS_B, V4},
-    bpf::{self, wait_freed, Program},
+    bpf::{wait_freed, Program},
     harness::Case,
     host::{ensure_eq, module, netns::Netns, wait_until},
     nl::netdev::{
@@ -20,11 +23,6 @@ use crate::{
     },
 };
 use anyhow::{anyhow, ensure, Result};
-use aya::{
-    maps::Array,
-    programs::{tc::TcAttachType, SchedClassifier},
-    Ebpf, EbpfLoader,
-};
 use std::{
     collections::BTreeSet,
     net::{IpAddr, UdpSocket},
@@ -491,40 +489,6 @@ fn features(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// A classifier of `observe.bpf.c` at the entrance of a port's stack, which sees what the port has
-/// said about each frame.
-struct Observer(Ebpf);
-
-impl Observer {
-    fn attach(port: &Port) -> Result<Self> {
-        let mut object = EbpfLoader::new()
-            .btf(None)
-            .load_file(bpf::path("observe")?)?;
-
-        port.ns.enter(|| {
-            let program: &mut SchedClassifier = object
-                .program_mut("observe")
-                .ok_or_else(|| anyhow!("no program observe"))?
-                .try_into()?;
-
-            program.load()?;
-            program.attach(&port.name, TcAttachType::Ingress)?;
-            Ok(())
-        })?;
-        Ok(Self(object))
-    }
-
-    /// How many frames there were, and of the last one the hash (0 for none) and how many checksums
-    /// in a row are known to be good, less one (negative for none).
-    fn last(&self) -> Result<(u64, u32, i32)> {
-        let map = self.0.map("last").ok_or_else(|| anyhow!("no map last"))?;
-        let seen = Array::<_, [u64; 3]>::try_from(map)?.get(&0, 0)?;
-
-        // A 64-bit and four 32-bit numbers.
-        Ok((seen[0], seen[1] as u32, (seen[1] >> 32) as i32))
-    }
-}
-
 /// What the port says of a frame, and that it says no more when told so.
 fn offloads(bed: &Bed) -> Result<()> {
     let observer = Observer::attach(&bed.b)?;
@@ -552,18 +516,18 @@ fn offloads(bed: &Bed) -> Result<()> {
     let receiver = bed.b.ns.enter(|| Ok(UdpSocket::bind((to, 5001))?))?;
     receiver.set_read_timeout(Some(crate::host::PATIENCE))?;
     let mut seen = |what: &str| -> Result<(u32, i32)> {
-        let before = observer.last()?.0;
-        let mut now = (0, 0, 0);
+        let before = observer.last()?.frames;
+        let mut now = Seen::default();
 
         frames += 1;
         socket.send(b"a datagram")?;
         wait_until(&format!("{what}: frame {frames} is seen"), || {
             now = observer.last()?;
-            Ok(now.0 > before)
+            Ok(now.frames > before)
         })?;
-        ensure_eq!(now.0, before + 1, "{what}: frames seen");
+        ensure_eq!(now.frames, before + 1, "{what}: frames seen");
         receiver.recv(&mut [0; 64])?;
-        Ok((now.1, now.2))
+        Ok((now.hash, now.csum_level))
     };
 
     let (hash, csum) = seen("by default")?;
@@ -586,10 +550,13 @@ fn offloads(bed: &Bed) -> Result<()> {
     ensure!(csum >= 0, "no word of a good checksum in the end");
 
     // Nobody has computed or looked at this one's checksum.
-    let before = observer.last()?.0;
+    let before = observer.last()?.frames;
     Sender::open(&bed.a)?.send(&Probe::new(1, 0).frame())?;
-    wait_until("the raw frame is seen", || Ok(observer.last()?.0 > before))?;
-    let (_, other, csum) = observer.last()?;
+    wait_until("the raw frame is seen", || {
+        Ok(observer.last()?.frames > before)
+    })?;
+    let last = observer.last()?;
+    let (other, csum) = (last.hash, last.csum_level);
     ensure!(
         other != 0 && other != hash,
         "hash {other:#x} of another flow"

@@ -14,6 +14,7 @@ mod frags_prog;
 mod hints;
 mod inflight;
 mod mtu;
+mod observe;
 mod params;
 mod pause;
 mod qstats;

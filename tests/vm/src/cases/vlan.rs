@@ -4,12 +4,12 @@
 
 use super::{
     frags::{set_mtu, BUFFER},
+    observe::{Observer, Seen},
     steer::Steer,
     traffic::{settle, settle_wire},
 };
 use crate::{
     bed::{Bed, Port},
-    bpf,
     harness::Case,
     host::{ensure_eq, wait_until},
     wire::{
@@ -20,12 +20,7 @@ use crate::{
         probe::Probe,
     },
 };
-use anyhow::{anyhow, ensure, Context, Result};
-use aya::{
-    maps::Array,
-    programs::{tc::TcAttachType, SchedClassifier},
-    Ebpf, EbpfLoader,
-};
+use anyhow::{ensure, Context, Result};
 
 /// Control information that a VLAN device sends: priority 3, VLAN id 5.
 const TCI: u16 = (3 << 13) | 5;
@@ -55,46 +50,16 @@ fn switch(port: &Port, feature: &str, on: bool) -> Result<()> {
         .map(drop)
 }
 
-/// What the stack is told about a frame: its tag, and its length without Ethernet header.
-struct Classifier(Ebpf);
+/// The tag that the stack is told about beside frame number `frames`.
+fn tag(observer: &Observer, frames: u64) -> Result<Option<(u16, u16)>> {
+    let mut last = Seen::default();
 
-impl Classifier {
-    fn attach(port: &Port) -> Result<Self> {
-        let mut object = EbpfLoader::new()
-            .btf(None)
-            .load_file(bpf::path("observe")?)?;
-
-        port.ns.enter(|| {
-            let program: &mut SchedClassifier = object
-                .program_mut("observe")
-                .ok_or_else(|| anyhow!("no program observe"))?
-                .try_into()?;
-
-            program.load()?;
-            program.attach(&port.name, TcAttachType::Ingress)?;
-            Ok(())
-        })?;
-        Ok(Self(object))
-    }
-
-    fn last(&self) -> Result<(u64, u32, u32)> {
-        let map = self.0.map("last").ok_or_else(|| anyhow!("no map last"))?;
-        let [frames, _, rest] = Array::<_, [u64; 3]>::try_from(map)?.get(&0, 0)?;
-
-        Ok((frames, rest as u32, (rest >> 32) as u32))
-    }
-
-    /// The tag of frame number `frames`.
-    fn tag(&self, frames: u64) -> Result<Option<(u16, u16)>> {
-        let mut last = (0, 0, 0);
-
-        wait_until(&format!("the stack sees frame {frames}"), || {
-            last = self.last()?;
-            Ok(last.0 >= frames)
-        })?;
-        ensure_eq!(last.0, frames, "frames that the stack saw");
-        Ok((last.1 != 0).then_some(((last.1 >> 16) as u16, last.1 as u16)))
-    }
+    wait_until(&format!("the stack sees frame {frames}"), || {
+        last = observer.last()?;
+        Ok(last.frames >= frames)
+    })?;
+    ensure_eq!(last.frames, frames, "frames that the stack saw");
+    Ok((last.vlan != 0).then_some(((last.vlan >> 16) as u16, last.vlan as u16)))
 }
 
 /// A VLAN device above a port.
@@ -111,7 +76,7 @@ fn device(port: &Port, kind: &str) -> Result<Port> {
 /// the sender and stripping by the receiver. The bytes on the wire are always the same.
 fn through_devices(bed: &Bed, kind: &str, protocol: u16, [insert, strip]: [&str; 2]) -> Result<()> {
     let mut capture = Capture::start(&bed.b)?;
-    let classifier = Classifier::attach(&bed.b)?;
+    let observer = Observer::attach(&bed.b)?;
     let mac = bed.b.mac()?;
 
     bed.up()?;
@@ -150,7 +115,7 @@ fn through_devices(bed: &Bed, kind: &str, protocol: u16, [insert, strip]: [&str;
                 if strips { &frame } else { &wire },
             )?;
             ensure_eq!(
-                classifier.tag(frames)?,
+                tag(&observer, frames)?,
                 Some((protocol, TCI)),
                 "{what}: tag that the stack sees"
             );
@@ -182,7 +147,7 @@ fn kinds(bed: &Bed) -> Result<()> {
 /// the port is told to take; the others stay.
 fn raw(bed: &Bed) -> Result<()> {
     let mut capture = Capture::start(&bed.b)?;
-    let classifier = Classifier::attach(&bed.b)?;
+    let observer = Observer::attach(&bed.b)?;
     let stacks: [&[(u16, u16)]; 9] = [
         &[],
         &[(CTAG, 5)],
@@ -220,7 +185,7 @@ fn raw(bed: &Bed) -> Result<()> {
                 &tagged(&plain, &tags[usize::from(taken)..]),
             )?;
             ensure_eq!(
-                classifier.tag(frames)?,
+                tag(&observer, frames)?,
                 tags.first().copied(),
                 "{what}: tag that the stack sees"
             );
