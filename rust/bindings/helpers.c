@@ -8,6 +8,7 @@
 #include <linux/ethtool.h>
 #include <linux/filter.h>
 #include <linux/if_vlan.h>
+#include <linux/ipv6.h>
 #include <linux/netdevice.h>
 #include <linux/netlink.h>
 #include <linux/skbuff.h>
@@ -92,6 +93,20 @@ void oxnic_netdev_set_flags(struct net_device *dev)
 {
 	dev->priv_flags |= IFF_LIVE_ADDR_CHANGE | IFF_TX_SKB_SHARING |
 			   IFF_DISABLE_NETPOLL;
+}
+
+/*
+ * The features that the stack may use for this skb: segmentation does not look
+ * for a TCP header behind IPv6 extension headers.
+ */
+netdev_features_t oxnic_features_check(struct sk_buff *skb,
+				       struct net_device *dev,
+				       netdev_features_t features)
+{
+	if (skb_is_gso(skb) && vlan_get_protocol(skb) == htons(ETH_P_IPV6) &&
+	    ipv6_hdr(skb)->nexthdr != IPPROTO_TCP)
+		return features & ~NETIF_F_GSO_MASK;
+	return features;
 }
 
 void oxnic_xdp_set_features(struct net_device *dev, xdp_features_t features)

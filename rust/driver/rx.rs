@@ -42,7 +42,7 @@ pub(super) type DescRing = Ring<Buffer, KVVec<Slot<Buffer>>>;
 pub(super) type Buff<'w, 'q> = xdp::Buff<'w, 'q, Completion>;
 
 /// A refill is worth its cost from this many empty descriptors on.
-const REFILL_BATCH: u32 = 16;
+pub(super) const REFILL_BATCH: u32 = 16;
 
 impl wire::Buffer for Buffer {
     const ROOM: usize = FRAME_ROOM;

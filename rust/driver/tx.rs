@@ -4,7 +4,7 @@
 
 use super::{
     port::Port,
-    rx::{DescRing, RxInlet, RxRing},
+    rx::{DescRing, RxInlet, RxRing, REFILL_BATCH},
     stats::TxStats,
     trace::Trace,
     vsi::Vsi,
@@ -190,8 +190,10 @@ impl Vsi {
         let template = match skb.gso_size() {
             None => None,
             Some(size) => match template(skb, size) {
-                None => return Put::Malformed,
-                some => some,
+                // The stack knows how many segments fit, but not every sender asks it; the queue
+                // would wait for ever.
+                Some(template) if needed(&template) <= self.idle_room() => Some(template),
+                _ => return Put::Malformed,
             },
         };
         loop {
@@ -234,6 +236,14 @@ impl Vsi {
             }
             return Put::Sent(sent);
         }
+    }
+}
+
+impl Vsi {
+    /// How long a single frame could be for which a ring has buffers that is empty; some of its
+    /// descriptors may have none.
+    fn idle_room(&self) -> usize {
+        (self.ring_size - REFILL_BATCH) as usize * FRAME_ROOM
     }
 }
 

@@ -511,7 +511,7 @@ impl<T: Ops> NetdevOps<T> {
         },
         ndo_set_mac_address: Some(bindings::eth_mac_addr),
         ndo_validate_addr: Some(bindings::eth_validate_addr),
-        ndo_features_check: Some(bindings::passthru_features_check),
+        ndo_features_check: Some(bindings::oxnic_features_check),
         // SAFETY: A null function pointer is `None`, and every other field may be zero too.
         ..unsafe { MaybeUninit::zeroed().assume_init() }
     };
