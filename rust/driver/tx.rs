@@ -240,8 +240,8 @@ impl Vsi {
 }
 
 impl Vsi {
-    /// How long a single frame could be for which a ring has buffers that is empty; some of its
-    /// descriptors may have none.
+    /// Length of the longest frame that an idle ring has buffers for in any case, if it were a single
+    /// one: some of the descriptors may have none.
     fn idle_room(&self) -> usize {
         (self.ring_size - REFILL_BATCH) as usize * FRAME_ROOM
     }
