@@ -23,8 +23,6 @@ pub struct Seen {
     pub csum_level: i32,
     /// Protocol and control information of the tag beside the frame, 0 for none.
     pub vlan: u32,
-    /// Length without Ethernet header.
-    pub len: u32,
 }
 
 impl Observer {
@@ -56,7 +54,6 @@ impl Observer {
             hash: first as u32,
             csum_level: (first >> 32) as i32,
             vlan: second as u32,
-            len: (second >> 32) as u32,
         })
     }
 }
