@@ -197,7 +197,7 @@ SEC("xdp/cpumap")
 int cpu_slow(struct xdp_md *ctx)
 {
 	mark_one(ctx, 0);
-	bpf_loop(1500000, idle, NULL, 0);
+	bpf_loop(300000, idle, NULL, 0);
 	return XDP_DROP;
 }
 

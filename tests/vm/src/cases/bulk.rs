@@ -42,7 +42,7 @@ pub fn cases() -> Vec<Case> {
             |bed| bulk(bed, &V4, Some(9000)),
         ),
         Case::ports("bulk::many_buffers_over_ipv6", "queues=2", |bed| {
-            bulk(bed, &V6, Some(63_338))
+            bulk(bed, &V6, Some(62_186))
         }),
     ]
 }

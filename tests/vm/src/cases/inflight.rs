@@ -205,7 +205,8 @@ fn pages_out(port: &Port) -> Result<u64> {
 
 /// Frames wait for a processor when their port and its module go.
 fn rmmod_cpu(bed: &Bed) -> Result<()> {
-    const COUNT: u32 = 200;
+    // The module waits for grace periods, each of which may take as long as a batch of eight.
+    const COUNT: u32 = 1000;
     let mut steer = Steer::load()?;
     let slow = steer.program.load_more("cpu_slow")?;
 
