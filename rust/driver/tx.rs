@@ -22,7 +22,7 @@ use crate::{
         ring::DriverSide,
         rss,
         tso::{self, Headers, Part, Template},
-        vlan::{Protocol, Tag},
+        vlan::{Protocol, Tag, TAG_LEN},
         wire::{Checksum, Frame, Head, Malformed, Patch, Refused, MIN_LEN},
     },
 };
@@ -219,7 +219,8 @@ impl Vsi {
                 }
                 // Another queue took the last buffer, or there never were so many.
                 Err(Refused::NoBuffer) => {
-                    let len = template.as_ref().map_or(skb.len(), needed);
+                    // With the tag that may have to be put in: with less the loop might not end.
+                    let len = template.as_ref().map_or(skb.len() + TAG_LEN, needed);
                     if stop(dev, queue, ring, || inlet.wire.lacks(len)) {
                         stats.stopped.add(1);
                         return Put::Stopped;
@@ -237,9 +238,7 @@ impl Vsi {
             return Put::Sent(sent);
         }
     }
-}
 
-impl Vsi {
     /// Length of the longest frame that an idle ring has buffers for in any case, if it were a single
     /// one: some of the descriptors may have none.
     fn idle_room(&self) -> usize {
@@ -307,9 +306,10 @@ fn template(skb: &SkBuff, size: usize) -> Option<Template> {
     Template::new(head, skb.len(), size)
 }
 
-/// How long a single frame would be for which as many buffers are needed as for all segments.
+/// How long a single frame would be for which as many buffers are needed as for all segments, each of
+/// them with a tag.
 fn needed(template: &Template) -> usize {
-    let buffers = template.segment_len().div_ceil(FRAME_ROOM);
+    let buffers = (template.segment_len() + TAG_LEN).div_ceil(FRAME_ROOM);
     template.parts().count() * buffers * FRAME_ROOM
 }
 
