@@ -239,6 +239,13 @@ void oxnic_page_pool_put(void *va)
 	page_pool_put_full_netmem(netmem_get_pp(netmem), netmem, false);
 }
 
+/* What bpf_prog_run_xdp() asks for every time. */
+bool oxnic_xdp_is_watched(void)
+{
+	return static_branch_unlikely(&bpf_stats_enabled_key) ||
+	       static_branch_unlikely(&bpf_master_redirect_enabled_key);
+}
+
 u32 oxnic_bpf_prog_run_xdp(const struct bpf_prog *prog, struct xdp_buff *xdp)
 {
 	return bpf_prog_run_xdp(prog, xdp);

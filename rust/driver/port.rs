@@ -88,18 +88,23 @@ impl Port {
     }
 
     /// Which receive ring a frame goes to that starts with what `head` returns, and its hash; where
-    /// there is only one ring it is not computed for that, see [`RxInlet::hash`].
+    /// there is only one ring no hash is computed for that.
     #[inline]
     pub(crate) fn steer<H: Deref<Target = [u8]>>(
         &self,
         head: impl FnOnce() -> H,
-    ) -> Option<(&Arc<RxRing>, Option<Hash>)> {
+    ) -> Option<(&RxRing, Hash)> {
         if let [ring] = &*self.rings {
-            return Some((ring, None));
+            return Some((ring, Hash::NONE));
         }
         let hash = self.hash(&head());
         let ring = self.rings.get(self.indirection.queue(hash) as usize)?;
-        Some((ring, Some(hash)))
+        Some((ring, hash))
+    }
+
+    /// Whether a ring is chosen by a frame's hash.
+    pub(crate) fn steers(&self) -> bool {
+        self.rings.len() > 1
     }
 
     /// The hash of a frame that starts with `head`.

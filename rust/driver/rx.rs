@@ -7,7 +7,7 @@ use super::{
     stats::{RxStats, WireStats},
     trace::Trace,
     tx::TxBatch,
-    xdp::Received,
+    xdp::{Hook, Received},
 };
 use crate::{
     net::{
@@ -18,7 +18,7 @@ use crate::{
         rtnl::Rtnl,
         skbuff::VlanTag,
         timer::{self, Expire, Timer},
-        xdp::{self, ProgSlot, RssType, RxHints, RxQueue, Workspace},
+        xdp::{self, ProgRef, ProgSlot, RssType, RxHints, RxQueue, Workspace},
     },
     nic::{
         irq::{Adaptive, Irq, Moderation, Raised},
@@ -39,7 +39,7 @@ use kernel::{alloc::KVVec, prelude::*, sync::Arc};
 pub(super) type DescRing = Ring<Buffer, KVVec<Slot<Buffer>>>;
 
 /// A received frame that a poll works on.
-pub(super) type Buff<'w, 'q> = xdp::Buff<'w, 'q, Completion>;
+pub(super) type Buff<'w, 'q> = xdp::Buff<'w, 'q, &'q Completion>;
 
 /// A refill is worth its cost from this many empty descriptors on.
 pub(super) const REFILL_BATCH: u32 = 16;
@@ -83,15 +83,56 @@ pub(crate) struct RxInlet {
     timer: Pin<KBox<Timer<IrqTimer>>>,
 }
 
-/// What the receive unit finds out about a frame only if somebody may ask for it, for it takes its time.
+/// What the receive unit finds out about a frame only if somebody may ask for it, for it takes its time:
+/// a bit each.
 #[derive(Clone, Copy)]
-pub(crate) struct Extras {
+pub(crate) struct Extras(u8);
+
+impl Extras {
     /// When it was put on the wire.
-    pub(crate) timestamp: bool,
-    /// Its hash.
-    pub(crate) hash: bool,
-    /// Its hash, if that had to be computed anyway to choose the ring.
-    pub(crate) steering_hash: bool,
+    pub(crate) const TIMESTAMP: Self = Self(1 << 0);
+
+    /// Its hash, which is computed for that.
+    pub(crate) const HASH: Self = Self(1 << 1);
+
+    /// Its hash, which was computed to choose the ring.
+    pub(crate) const STEERING_HASH: Self = Self(1 << 2);
+
+    /// Nothing.
+    pub(crate) const fn none() -> Self {
+        Self(0)
+    }
+
+    /// What is in `self`, and `other` if `wanted`.
+    pub(crate) const fn with(self, other: Self, wanted: bool) -> Self {
+        Self(self.0 | if wanted { other.0 } else { 0 })
+    }
+
+    /// What goes along with a frame that is put on the wire now, whose ring was chosen by `hash`.
+    #[inline(always)]
+    pub(super) fn of(self, hash: Hash, compute: impl FnOnce() -> Hash) -> Completion {
+        if self.0 == 0 {
+            return Completion::new(0);
+        }
+        let hash = if self.has(Self::STEERING_HASH) {
+            hash
+        } else if self.has(Self::HASH) {
+            compute()
+        } else {
+            Hash::NONE
+        };
+        let known = Completion::new(0).with_hash(hash);
+        if self.has(Self::TIMESTAMP) {
+            known.with_timestamp(NonZeroU64::new(clock::tai_ns()))
+        } else {
+            known
+        }
+    }
+
+    #[inline]
+    const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
 }
 
 /// The moderation timer of a ring, and with it what an interrupt takes.
@@ -109,26 +150,6 @@ impl Expire for IrqTimer {
 }
 
 impl RxInlet {
-    /// The time for a frame that is put on the wire now, if anybody may ask for it.
-    #[inline]
-    pub(crate) fn timestamp(&self) -> Option<NonZeroU64> {
-        if self.extras.timestamp {
-            NonZeroU64::new(clock::tai_ns())
-        } else {
-            None
-        }
-    }
-
-    /// The hash that goes along with a frame, which was computed if it was needed to choose the ring.
-    #[inline]
-    pub(crate) fn hash(&self, hash: Option<Hash>, compute: impl FnOnce() -> Hash) -> Hash {
-        match hash {
-            Some(hash) if self.extras.steering_hash => hash,
-            None if self.extras.hash => compute(),
-            _ => Hash::NONE,
-        }
-    }
-
     /// Shows the driver what was put into the ring and raises its interrupt, which may come at once,
     /// later or not at all.
     #[inline]
@@ -356,40 +377,52 @@ impl RxPoll {
     /// Takes up to `budget` frames off the ring and runs the program on each. Returns how many
     /// there were.
     fn clean_rx_irq(&mut self, cx: &napi::Context<'_>, budget: u32) -> u32 {
+        let prog = self.ring.xdp_prog.read_once(cx);
+        let is_traced = Trace::new(self.queue.device(), &self.port).frames();
+        match prog.and_then(ProgRef::unwatched) {
+            Some(prog) if !is_traced => self.clean(cx, budget, prog),
+            _ => self.clean(cx, budget, prog),
+        }
+    }
+
+    #[inline]
+    fn clean(&mut self, cx: &napi::Context<'_>, budget: u32, prog: impl Hook) -> u32 {
         let queue = &*self.queue;
         let dev = queue.device();
-        let prog = self.ring.xdp_prog.read_once(cx);
-        let mut workspace = Workspace::new(queue, Completion::default());
+        const NO_FRAME: &Completion = &Completion::new(0);
+        let mut workspace = Workspace::new(queue, NO_FRAME);
+        let descriptors = &self.descriptors;
         let mut received = Received {
             cx,
             dev,
             ring: &self.ring,
-            descriptors: &mut self.descriptors,
+            descriptors,
             trace: Trace::new(dev, &self.port),
             rx_csum: dev.has_feature(feature::RXCSUM),
             tx: TxBatch::new(&self.peer),
         };
         let (mut frames, mut bytes) = (0, 0);
         while frames < budget {
-            let Some((buffer, completion)) = received.descriptors.take() else {
+            let Some((completion, buffer)) = descriptors.take() else {
                 break;
             };
             frames += 1;
-            bytes += u64::from(completion.len);
-            if completion.vlan.is_some() {
+            bytes += u64::from(completion.len());
+            if completion.has_vlan() {
                 bytes += TAG_LEN as u64;
             }
-            let mut buff = workspace.load(buffer, completion.len, completion);
-            if !completion.status.contains(Status::END_OF_PACKET) {
-                bytes += add_frags(received.descriptors, &mut buff);
+            let mut buff = workspace.load(buffer, completion.len(), completion);
+            if !completion.is(Status::END_OF_PACKET) {
+                let rest;
+                (buff, rest) = add_frags(descriptors, buff);
+                bytes += rest;
                 self.ring.stats.multi_buffer.add(1);
             }
-            match prog {
-                Some(prog) => received.run_xdp(prog, buff),
-                None => received.pass_without_program(buff),
-            }
+            prog.receive(&mut received, buff);
         }
-        received.finish(prog);
+        if let Some(prog) = prog.prog() {
+            received.flush_tx(prog);
+        }
         self.ring.stats.packets.add(frames.into());
         self.ring.stats.bytes.add(bytes);
         frames
@@ -423,13 +456,13 @@ impl RxPoll {
     /// reaches nobody, and all buffers go back to the pool before the pool goes.
     fn end(self, nic: NicSide<Arc<DescRing>>) {
         let Self {
-            mut descriptors,
+            descriptors,
             queue,
             ring,
             ..
         } = self;
-        while let Some((_, completion)) = descriptors.take() {
-            if completion.status.contains(Status::END_OF_PACKET) {
+        while let Some((completion, _)) = descriptors.take() {
+            if completion.is(Status::END_OF_PACKET) {
                 ring.stats.down.add(1);
             }
         }
@@ -438,12 +471,13 @@ impl RxPoll {
     }
 }
 
-impl xdp::Descriptor for Completion {
+impl xdp::Descriptor for &Completion {
     fn hints(&self) -> RxHints {
+        let hash = self.hash();
         RxHints {
-            timestamp: self.timestamp,
-            hash: self.rss_hash,
-            rss_type: match self.hash_type {
+            timestamp: self.timestamp(),
+            hash: hash.value,
+            rss_type: match hash.kind {
                 HashType::None => RssType::None,
                 HashType::Ipv4 => RssType::Ipv4,
                 HashType::Ipv6 => RssType::Ipv6,
@@ -452,7 +486,7 @@ impl xdp::Descriptor for Completion {
                 HashType::TcpIpv6 => RssType::TcpIpv6,
                 HashType::UdpIpv6 => RssType::UdpIpv6,
             },
-            vlan: self.vlan.map(|tag| VlanTag {
+            vlan: self.vlan().map(|tag| VlanTag {
                 protocol: tag.protocol.ethertype(),
                 tci: tag.tci,
             }),
@@ -460,18 +494,21 @@ impl xdp::Descriptor for Completion {
     }
 }
 
-/// Takes the buffers of a frame that come after its first. Returns how many bytes are in them.
+/// Takes the buffers of a frame that come after its first. Returns how many bytes are in them, too.
 #[cold]
-fn add_frags(descriptors: &mut DriverSide<Arc<DescRing>>, buff: &mut Buff<'_, '_>) -> u64 {
+fn add_frags<'w, 'q>(
+    descriptors: &DriverSide<Arc<DescRing>>,
+    mut buff: Buff<'w, 'q>,
+) -> (Buff<'w, 'q>, u64) {
     let mut bytes = 0;
     // The NIC publishes whole frames.
-    while let Some((buffer, completion)) = descriptors.take() {
-        bytes += u64::from(completion.len);
+    while let Some((completion, buffer)) = descriptors.take() {
+        bytes += u64::from(completion.len());
         // No frame that the NIC lets in has more buffers than there is a place for.
-        let _ = buff.add_frag(buffer, completion.len);
-        if completion.status.contains(Status::END_OF_PACKET) {
+        let _ = buff.add_frag(buffer, completion.len());
+        if completion.is(Status::END_OF_PACKET) {
             break;
         }
     }
-    bytes
+    (buff, bytes)
 }

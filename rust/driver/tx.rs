@@ -4,7 +4,7 @@
 
 use super::{
     port::Port,
-    rx::{DescRing, RxInlet, RxRing, REFILL_BATCH},
+    rx::{DescRing, Extras, RxInlet, RxRing, REFILL_BATCH},
     stats::TxStats,
     trace::Trace,
     vsi::Vsi,
@@ -19,8 +19,8 @@ use crate::{
         xdp::{self, Frames, Pages},
     },
     nic::{
-        ring::DriverSide,
-        rss,
+        ring::{Completion, DriverSide},
+        rss::{self, Hash},
         tso::{self, Headers, Part, Template},
         vlan::{Protocol, Tag, TAG_LEN},
         wire::{Checksum, Frame, Head, Malformed, Patch, Refused, MIN_LEN},
@@ -48,6 +48,11 @@ impl Frame for SkBuff {
     }
 
     #[inline]
+    fn is_plain(&self) -> bool {
+        SkBuff::is_plain(self)
+    }
+
+    #[inline]
     fn start(&self) -> &[u8] {
         SkBuff::head(self)
     }
@@ -61,7 +66,6 @@ impl Frame for SkBuff {
         })
     }
 
-    #[inline]
     fn copy_to(&self, to: &mut [u8]) -> Result<Checksum, Malformed> {
         SkBuff::copy_to(self, to).map_err(|_| Malformed)?;
         Ok(if self.csum_is_good() {
@@ -98,16 +102,17 @@ macro_rules! xdp_frame {
             }
 
             #[inline]
+            fn is_plain(&self) -> bool {
+                !self.has_frags()
+            }
+
+            #[inline]
             fn start(&self) -> &[u8] {
                 self.data()
             }
 
-            #[inline]
             fn copy_to(&self, to: &mut [u8]) -> Result<Checksum, Malformed> {
-                match self.data() {
-                    all if all.len() == to.len() => to.copy_from_slice(all),
-                    _ => self.copy_part(0, to)?,
-                }
+                self.copy_part(0, to)?;
                 Ok(Checksum::Unknown)
             }
 
@@ -115,7 +120,6 @@ macro_rules! xdp_frame {
                 Ok((Checksum::Unknown, None))
             }
 
-            #[inline]
             fn copy_part(&self, offset: usize, to: &mut [u8]) -> Result<(), Malformed> {
                 <$frame>::copy_to(self, offset, to).map_err(|_| Malformed)
             }
@@ -126,92 +130,109 @@ macro_rules! xdp_frame {
 xdp_frame!(Pages);
 xdp_frame!(xdp::Frame);
 
-/// What became of an skb on its way into the peer's ring.
-enum Put {
-    /// It went out as so many frames. Some may have been lost in front of the ring, which is counted
-    /// there.
-    Sent(Sent),
-    /// It contradicts itself and did not go out.
+/// Why an skb did not go out.
+enum NotSent {
+    /// It contradicts itself.
     Malformed,
-    /// The peer is down.
-    NoCarrier,
     /// The queue has been stopped until there are buffers.
     Stopped,
 }
 
+/// A transmit queue that sends into a ring of the peer.
+struct TxQueue<'a> {
+    dev: &'a Device,
+    index: u16,
+    ring: &'a RxRing,
+    stats: &'a TxStats,
+}
+
 impl Vsi {
     /// `ndo_start_xmit`: copies the skb into the next buffers of the peer's ring.
+    #[inline]
     pub(super) fn xmit(&self, dev: &Device, skb: SkBuff, bh: &bh::Disabled) -> Xmit {
-        let queue = skb.queue_mapping();
-        let (Some(stats), Some((ring, hash))) = (
-            self.port.tx.get(usize::from(queue)),
-            self.peer.steer(|| Frame::head(&skb)),
-        ) else {
-            // Not reached: the stack uses only queues that are there, and so does the hash.
+        let index = skb.queue_mapping();
+        let Some(stats) = self.port.tx.get(usize::from(index)) else {
+            // Not reached: the stack uses only queues that are there.
             return Xmit::Done;
         };
         let stats = &stats.stack;
-        match self.put(dev, queue, stats, &skb, (ring, hash), bh) {
-            Put::Sent(sent) => {
-                stats.packets.add(sent.frames);
-                stats.bytes.add(sent.bytes);
-            }
-            Put::Malformed => {
-                stats.dropped.add(1);
-                return Xmit::Done;
-            }
-            Put::NoCarrier => {
-                stats.carrier.add(1);
-                return Xmit::Done;
-            }
-            Put::Stopped => return Xmit::Busy(skb),
+        let Some((ring, hash)) = self.peer.steer(|| Frame::head(&skb)) else {
+            // Not reached: nor does the hash choose others.
+            return Xmit::Done;
+        };
+        let queue = || TxQueue {
+            dev,
+            index,
+            ring,
+            stats,
+        };
+        let mut inlet = ring.inlet.lock(bh);
+        let Some(inlet) = &mut *inlet else {
+            stats.carrier.add(1);
+            return Xmit::Done;
+        };
+        let compute = || self.peer.hash(&Frame::head(&skb));
+        // First what most frames are.
+        let extras = &inlet.extras;
+        let (frames, bytes) = match inlet.wire.put_plain(&skb, || extras.of(hash, compute)) {
+            Some(len) => (1, len.into()),
+            None => match self.put(&queue(), inlet, &skb, hash) {
+                Ok(sent) => (sent.frames, sent.bytes),
+                Err(NotSent::Malformed) => {
+                    stats.dropped.add(1);
+                    return Xmit::Done;
+                }
+                Err(NotSent::Stopped) => return Xmit::Busy(skb),
+            },
+        };
+        // Not later: the receiver may answer at once.
+        skb.tx_timestamp();
+        inlet.flush(bh);
+        if inlet.wire.is_full() {
+            self.stop_if_full(&queue(), inlet);
         }
+        stats.packets.add(frames);
+        stats.bytes.add(bytes);
         skb.consume();
         Xmit::Done
     }
 
-    /// Puts the skb into `ring` of the peer, under the ring's wire lock. Stops `queue` when that took
-    /// the last buffer.
-    #[inline]
+    /// Puts any skb into the ring. Some frames may be lost in front of it, which is counted there.
+    #[inline(never)]
     fn put(
         &self,
-        dev: &Device,
-        queue: u16,
-        stats: &TxStats,
+        queue: &TxQueue<'_>,
+        inlet: &mut RxInlet,
         skb: &SkBuff,
-        (ring, hash): (&RxRing, Option<rss::Hash>),
-        bh: &bh::Disabled,
-    ) -> Put {
-        let mut inlet = ring.inlet.lock(bh);
-        let Some(inlet) = &mut *inlet else {
-            return Put::NoCarrier;
-        };
-        let hash = inlet.hash(hash, || self.peer.hash(&Frame::head(skb)));
+        hash: Hash,
+    ) -> Result<Sent, NotSent> {
+        let known = inlet.extras.of(hash, || self.peer.hash(&Frame::head(skb)));
         let template = match skb.gso_size() {
             None => None,
             Some(size) => match template(skb, size) {
                 // The stack knows how many segments fit, but not every sender asks it; the queue
                 // would wait for ever.
                 Some(template) if needed(&template) <= self.idle_room() => Some(template),
-                _ => return Put::Malformed,
+                _ => return Err(NotSent::Malformed),
             },
         };
+        let ring = queue.ring;
         loop {
             let mut sent = Sent::default();
             let result = match &template {
-                None => put_counted(ring, inlet, skb, hash, &mut sent),
-                Some(template) => put_segments(ring, inlet, skb, template, hash, &mut sent),
+                None => put_counted(ring, inlet, skb, known, &mut sent),
+                Some(template) => put_segments(ring, inlet, skb, template, known, &mut sent),
             };
             match result {
-                Ok(()) => {}
-                Err(Refused::Malformed | Refused::Oversize) => return Put::Malformed,
+                Ok(()) => return Ok(sent),
+                Err(Refused::Malformed | Refused::Oversize) => return Err(NotSent::Malformed),
                 Err(Refused::NoBuffer) if !self.peer.pauses(&self.port) => {
                     let (frames, bytes) = template.as_ref().map_or_else(
                         || (1, skb.len().max(MIN_LEN)),
                         |template| (template.parts().count(), template.total_len()),
                     );
                     ring.wire.no_buffer.add(frames as u64);
-                    return Put::Sent(Sent {
+                    return Ok(Sent {
                         frames: frames as u64,
                         bytes: bytes as u64,
                         lost: 0,
@@ -221,21 +242,19 @@ impl Vsi {
                 Err(Refused::NoBuffer) => {
                     // With the tag that may have to be put in: with less the loop might not end.
                     let len = template.as_ref().map_or(skb.len() + TAG_LEN, needed);
-                    if stop(dev, queue, ring, || inlet.wire.lacks(len)) {
-                        stats.stopped.add(1);
-                        return Put::Stopped;
+                    if queue.stop(|| inlet.wire.lacks(len)) {
+                        return Err(NotSent::Stopped);
                     }
-                    continue;
                 }
             }
-            // Not later: the receiver may answer at once.
-            skb.tx_timestamp();
-            inlet.flush(bh);
-            if inlet.wire.is_full() && self.peer.pauses(&self.port) {
-                let stopped = stop(dev, queue, ring, || inlet.wire.is_full());
-                stats.stopped.add(stopped.into());
-            }
-            return Put::Sent(sent);
+        }
+    }
+
+    /// Stops a queue that took the last buffer, if the ports are to wait for each other.
+    #[cold]
+    fn stop_if_full(&self, queue: &TxQueue<'_>, inlet: &mut RxInlet) {
+        if self.peer.pauses(&self.port) {
+            queue.stop(|| inlet.wire.is_full());
         }
     }
 
@@ -247,15 +266,14 @@ impl Vsi {
 }
 
 /// Puts a frame into the ring; one that is too long for the peer is lost there.
-#[inline]
 fn put_counted(
     ring: &RxRing,
     inlet: &mut RxInlet,
     frame: &impl Frame,
-    hash: rss::Hash,
+    known: Completion,
     sent: &mut Sent,
 ) -> Result<(), Refused> {
-    match inlet.wire.put(frame, hash, inlet.timestamp()) {
+    match inlet.wire.put(frame, known) {
         Ok(len) => sent.add(len.into()),
         Err(Refused::Oversize) => {
             ring.wire.oversize.add(1);
@@ -273,7 +291,7 @@ fn put_segments(
     inlet: &mut RxInlet,
     skb: &SkBuff,
     template: &Template,
-    hash: rss::Hash,
+    known: Completion,
     sent: &mut Sent,
 ) -> Result<(), Refused> {
     if inlet.wire.lacks(needed(template)) {
@@ -287,7 +305,7 @@ fn put_segments(
             part,
         });
         let result = match segment {
-            Ok(segment) => put_counted(ring, inlet, &segment, hash, sent),
+            Ok(segment) => put_counted(ring, inlet, &segment, known, sent),
             Err(_) => Err(Refused::Malformed),
         };
         if let Err(refused) = result {
@@ -331,6 +349,11 @@ impl Frame for Segment<'_> {
     }
 
     #[inline]
+    fn is_plain(&self) -> bool {
+        false
+    }
+
+    #[inline]
     fn start(&self) -> &[u8] {
         self.headers.bytes()
     }
@@ -363,15 +386,18 @@ impl Frame for Segment<'_> {
     }
 }
 
-/// Stops a transmit queue until the peer posts buffers to its ring, which `is_full`. Returns `false` if
-/// it has done so in the meantime: the queue runs again then.
-fn stop(dev: &Device, queue: u16, ring: &RxRing, is_full: impl FnOnce() -> bool) -> bool {
-    dev.stop_tx_queue(queue);
-    if ring.waiters.wait(queue.into(), is_full) {
-        return true;
+impl TxQueue<'_> {
+    /// Stops the queue until the peer posts buffers to its ring, which `is_full`. Returns `false` if it
+    /// has done so in the meantime: the queue runs again then.
+    fn stop(&self, is_full: impl FnOnce() -> bool) -> bool {
+        self.dev.stop_tx_queue(self.index);
+        if self.ring.waiters.wait(self.index.into(), is_full) {
+            self.stats.stopped.add(1);
+            return true;
+        }
+        self.dev.start_tx_queue(self.index);
+        false
     }
-    dev.start_tx_queue(queue);
-    false
 }
 
 /// Frames that XDP_TX collects before it takes the peer's wire lock.
@@ -439,7 +465,7 @@ impl<'a> TxBatch<'a> {
     pub(super) fn flush(
         &mut self,
         cx: &napi::Context<'_>,
-        descriptors: &mut DriverSide<Arc<DescRing>>,
+        descriptors: &DriverSide<Arc<DescRing>>,
     ) -> Sent {
         let mut sent = Sent::default();
         let len = core::mem::take(&mut self.len);
@@ -554,8 +580,13 @@ impl<'a> Burst<'a> {
         let peer = self.peer;
         let (ring, hash) = peer.steer(|| frame.head()).ok_or(Unsent::NoCarrier)?;
         let inlet = self.lock(ring).as_mut().ok_or(Unsent::NoCarrier)?;
-        let hash = inlet.hash(hash, || peer.hash(&frame.head()));
-        match put_counted(ring, inlet, frame, hash, sent) {
+        let known = |extras: Extras| extras.of(hash, || peer.hash(&frame.head()));
+        let extras = &inlet.extras;
+        if let Some(len) = inlet.wire.put_plain(frame, || known(*extras)) {
+            sent.add(len.into());
+            return Ok(());
+        }
+        match put_counted(ring, inlet, frame, known(inlet.extras), sent) {
             Ok(()) => Ok(()),
             Err(Refused::NoBuffer) => Err(Unsent::NoBuffer),
             Err(Refused::Malformed | Refused::Oversize) => Err(Unsent::Malformed),

@@ -59,18 +59,6 @@ pub(super) fn max_mtu(prog: Option<&Prog>) -> u32 {
     }
 }
 
-/// What the receive unit has to find out for this program and with these features: the time only if
-/// the program may ask for it, the hash unless only the program would see it.
-pub(super) fn extras(prog: Option<&Prog>, features: u64) -> Extras {
-    let dev_bound = prog.is_some_and(Prog::is_dev_bound);
-    let rx_hash = features & feature::RXHASH != 0;
-    Extras {
-        timestamp: dev_bound,
-        hash: rx_hash && (dev_bound || prog.is_none()),
-        steering_hash: rx_hash,
-    }
-}
-
 /// A port's device: in the words of the hardware whose drivers are the model, a virtual station
 /// interface.
 #[pin_data]
@@ -127,12 +115,26 @@ impl Vsi {
         }
     }
 
+    /// What the receive unit has to find out for this program and with these features: the time only if
+    /// the program may ask for it; the hash unless only the program would see it, or if it is there
+    /// anyway.
+    pub(super) fn extras(&self, prog: Option<&Prog>, features: u64) -> Extras {
+        let dev_bound = prog.is_some_and(Prog::is_dev_bound);
+        let rx_hash = features & feature::RXHASH != 0;
+        let extras = Extras::none().with(Extras::TIMESTAMP, dev_bound);
+        if self.port.steers() {
+            extras.with(Extras::STEERING_HASH, rx_hash)
+        } else {
+            extras.with(Extras::HASH, rx_hash && (dev_bound || prog.is_none()))
+        }
+    }
+
     /// Makes the receive unit do so from the next frame on.
     fn set_settings(&self, mtu: u32, features: u64, rtnl: &Rtnl) {
         let settings = Self::settings(mtu, features);
-        let extras = extras(self.xdp_prog.get(rtnl).as_deref(), features);
+        let extras = self.extras(self.xdp_prog.get(rtnl).as_deref(), features);
         self.port.set_inlets(|inlet| {
-            *inlet.wire.settings() = settings;
+            inlet.wire.set(settings);
             inlet.extras = extras;
         });
     }
@@ -150,7 +152,7 @@ impl device::Ops for Vsi {
             ready.push(ring, GFP_KERNEL)?;
         }
         let settings = Self::settings(dev.mtu(), dev.features());
-        let extras = extras(self.xdp_prog.get(rtnl).as_deref(), dev.features());
+        let extras = self.extras(self.xdp_prog.get(rtnl).as_deref(), dev.features());
         for ring in ready {
             let ring = ring.run(settings, extras, rtnl);
             // There is room for it.
@@ -171,6 +173,7 @@ impl device::Ops for Vsi {
         }
     }
 
+    #[inline]
     fn start_xmit(&self, dev: &Device, skb: SkBuff, bh: &bh::Disabled) -> Xmit {
         self.xmit(dev, skb, bh)
     }

@@ -17,7 +17,7 @@ use crate::{
         napi,
         rtnl::{ExtAck, Rtnl},
         skbuff::HashType,
-        xdp::{self, Command, Descriptor, Prog, ProgRef, Target, Verdict},
+        xdp::{self, Act, Command, Descriptor, Prog, ProgRef, Target, UnwatchedProg, Verdict},
     },
     netdev_info,
     nic::{
@@ -68,7 +68,7 @@ impl Vsi {
             return Err(EOPNOTSUPP);
         }
         dev.set_max_mtu(max_mtu, rtnl);
-        let extras = vsi::extras(new, dev.features());
+        let extras = self.extras(new, dev.features());
         self.port.set_inlets(|inlet| inlet.extras = extras);
         if trace.drv() {
             match new {
@@ -118,7 +118,7 @@ pub(super) struct Received<'a> {
     pub(super) ring: &'a RxRing,
     /// Where frames come from, and where their buffers go if they go no further: back to where they
     /// came from, without a detour to the pool.
-    pub(super) descriptors: &'a mut DriverSide<Arc<DescRing>>,
+    pub(super) descriptors: &'a DriverSide<Arc<DescRing>>,
     pub(super) trace: Trace<'a>,
     /// Whether skbs are told that their checksum is good.
     pub(super) rx_csum: bool,
@@ -126,30 +126,78 @@ pub(super) struct Received<'a> {
     pub(super) tx: TxBatch<'a>,
 }
 
-impl Received<'_> {
-    /// Runs `prog` on a frame and does what it decides.
-    #[inline]
-    pub(super) fn run_xdp(&mut self, prog: ProgRef<'_>, mut buff: Buff<'_, '_>) {
-        let stats = &self.ring.stats;
-        let verdict = if self.trace.frames() {
-            self.trace.frame(self.ring.index, &buff);
-            let size = Size::of(&buff);
-            let verdict = prog.run(&mut buff, self.cx);
-            self.trace.verdict(self.ring.index, prog, size, verdict);
-            verdict
-        } else {
-            prog.run(&mut buff, self.cx)
-        };
+/// What a poll finds at the hook, and what it does with a frame there.
+pub(super) trait Hook: Copy {
+    /// The program.
+    fn prog(&self) -> Option<ProgRef<'_>>;
 
+    /// Runs it on a frame, and does what it decides.
+    fn receive(self, received: &mut Received<'_>, buff: Buff<'_, '_>);
+}
+
+/// Mostly there is a program, and nobody looks on.
+impl Hook for UnwatchedProg<'_> {
+    #[inline]
+    fn prog(&self) -> Option<ProgRef<'_>> {
+        Some(**self)
+    }
+
+    #[inline]
+    fn receive(self, received: &mut Received<'_>, mut buff: Buff<'_, '_>) {
+        let act = self.run(&mut buff, received.cx);
+        received.act(*self, act, buff);
+    }
+}
+
+impl Hook for Option<ProgRef<'_>> {
+    #[inline]
+    fn prog(&self) -> Option<ProgRef<'_>> {
+        *self
+    }
+
+    fn receive(self, received: &mut Received<'_>, mut buff: Buff<'_, '_>) {
+        let (trace, ring) = (&received.trace, received.ring.index);
+        let size = Size::of(&buff);
+        let is_traced = trace.frames();
+        if is_traced {
+            trace.frame(ring, &buff);
+        }
+        let Some(prog) = self else {
+            if is_traced {
+                trace.no_program(ring, size);
+            }
+            return received.pass(buff);
+        };
+        let act = prog.run(&mut buff, received.cx);
+        if is_traced {
+            trace.verdict(ring, prog, size, act.into());
+        }
+        received.act(prog, act, buff);
+    }
+}
+
+impl Received<'_> {
+    /// Does what a program has decided about a frame.
+    #[inline(always)]
+    fn act(&mut self, prog: ProgRef<'_>, act: Act, buff: Buff<'_, '_>) {
+        let stats = &self.ring.stats;
+        // What has to be quick is asked for first.
+        if act == Act::DROP {
+            stats.xdp_drop.add(1);
+            self.recycle(buff);
+        } else if act == Act::PASS {
+            stats.xdp_pass.add(1);
+            self.pass(buff);
+        } else {
+            self.act_otherwise(prog, act, buff);
+        }
+    }
+
+    #[inline(never)]
+    fn act_otherwise(&mut self, prog: ProgRef<'_>, act: Act, buff: Buff<'_, '_>) {
+        let stats = &self.ring.stats;
+        let verdict = Verdict::from(act);
         match verdict {
-            Verdict::Pass => {
-                stats.xdp_pass.add(1);
-                self.pass(buff);
-            }
-            Verdict::Drop => {
-                stats.xdp_drop.add(1);
-                self.recycle(buff);
-            }
             Verdict::Tx => {
                 self.tx.push(buff.detach());
                 if self.tx.is_full() {
@@ -180,23 +228,7 @@ impl Received<'_> {
                 xdp::warn_invalid_action(self.dev, prog, act);
                 self.exception(prog, verdict, buff);
             }
-        }
-    }
-
-    /// A frame that no program saw goes to the stack.
-    #[inline]
-    pub(super) fn pass_without_program(&mut self, buff: Buff<'_, '_>) {
-        if self.trace.frames() {
-            self.trace.frame(self.ring.index, &buff);
-            self.trace.no_program(self.ring.index, Size::of(&buff));
-        }
-        self.pass(buff);
-    }
-
-    /// Ends the poll's batch: what is to be sent goes out.
-    pub(super) fn finish(&mut self, prog: Option<ProgRef<'_>>) {
-        if let Some(prog) = prog {
-            self.flush_tx(prog);
+            Verdict::Drop | Verdict::Pass => {}
         }
     }
 
@@ -208,13 +240,14 @@ impl Received<'_> {
             self.ring.stats.skb_alloc_fail.add(1);
             return;
         };
-        let hash_type = match descriptor.hash_type {
+        let hash = descriptor.hash();
+        let hash_type = match hash.kind {
             rss::HashType::None => HashType::None,
             with_ports if with_ports.has_ports() => HashType::L4,
             _ => HashType::L3,
         };
-        let csum_good = self.rx_csum && descriptor.status.contains(Status::CHECKSUM_GOOD);
-        skb.set_received(descriptor.rss_hash, hash_type, csum_good);
+        let csum_good = self.rx_csum && descriptor.is(Status::CHECKSUM_GOOD);
+        skb.set_received(hash.value, hash_type, csum_good);
         if let Some(tag) = descriptor.hints().vlan {
             skb.set_vlan_tag(tag);
         }
@@ -222,7 +255,7 @@ impl Received<'_> {
     }
 
     /// Sends what XDP_TX has collected.
-    fn flush_tx(&mut self, prog: ProgRef<'_>) {
+    pub(super) fn flush_tx(&mut self, prog: ProgRef<'_>) {
         let sent = self.tx.flush(self.cx, self.descriptors);
         let stats = &self.ring.stats;
         stats.xdp_tx.add(sent.frames);

@@ -85,20 +85,26 @@ impl SkBuff {
         })
     }
 
+    /// Whether [`head`](Self::head) is the whole frame, to be sent as it is: with no checksum to be filled
+    /// in, no tag to be put in, and as a single frame.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        // SAFETY: The skb is valid.
+        let data_len = unsafe { (*self.as_ptr()).data_len };
+        data_len == 0
+            && !self.csum_is_good()
+            && self.vlan_tag().is_none()
+            && self.gso_size().is_none()
+    }
+
     /// Copies the whole frame, also from its fragments, to the start of `to`, with the checksum
     /// filled in that the stack may have left to the device (`skb_copy_and_csum_dev`).
     ///
     /// Fails with `EMSGSIZE` if it does not fit, and with `EINVAL` or `EFAULT` if the skb
     /// contradicts itself.
-    #[inline]
     pub(crate) fn copy_to(&self, to: &mut [u8]) -> Result {
         if to.len() < self.len() {
             return Err(EMSGSIZE);
-        }
-        let linear = self.head();
-        if linear.len() == self.len() && !self.csum_is_good() {
-            to[..linear.len()].copy_from_slice(linear);
-            return Ok(());
         }
         // SAFETY: The skb is valid and fits.
         to_result(unsafe { bindings::oxnic_skb_copy(self.as_ptr(), to.as_mut_ptr()) })

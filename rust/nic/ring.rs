@@ -22,16 +22,18 @@
 //! the slot only after an `Acquire` load that showed it that index.
 
 use core::{
+    cell::Cell,
     marker::PhantomData,
+    mem::MaybeUninit,
     num::NonZeroU64,
     ptr::{self, NonNull},
 };
 
 use super::{
-    rss::HashType,
+    rss::{Hash, HashType},
     storage::{Handle, Store},
     sync::{AtomicBool, AtomicU32, Line, Ordering, UnsafeCell},
-    vlan::Tag,
+    vlan::{Protocol, Tag},
 };
 
 /// The smallest ring, in slots.
@@ -46,7 +48,7 @@ const FIRST_INDEX: u32 = 0u32.wrapping_sub(64);
 
 /// What the NIC has to say about a received frame: bits, see the constants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Status(u8);
+pub struct Status(u32);
 
 impl Status {
     /// The last buffer of its frame.
@@ -54,6 +56,13 @@ impl Status {
 
     /// The transport checksum is known to be good (`CHECKSUM_UNNECESSARY`).
     pub const CHECKSUM_GOOD: Self = Self(1 << 1);
+
+    /// A customer's tag was taken out of the frame, or a service provider's.
+    const CUSTOMER_TAG: Self = Self(1 << 2);
+    const SERVICE_TAG: Self = Self(1 << 3);
+
+    /// What is not about tags.
+    const PLAIN: u32 = Self::END_OF_PACKET.0 | Self::CHECKSUM_GOOD.0;
 
     /// No bits.
     pub const fn none() -> Self {
@@ -76,31 +85,135 @@ impl Status {
 
 /// What the NIC writes back into the descriptor of a received frame; into each of them, if the frame
 /// takes several buffers.
+///
+/// As in hardware it is a few words, which are cheap to write, to copy and to leave alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Completion {
+    timestamp: u64,
+    len: u32,
+    rss_hash: u32,
+    /// From the lowest: a byte of [`Status`], one of [`HashType`], the tag's control information.
+    bits: u32,
+}
+
+impl Completion {
+    /// Of a buffer with `len` bytes of frame in it, padding included, FCS not.
+    #[inline]
+    pub const fn new(len: u32) -> Self {
+        Self {
+            timestamp: 0,
+            len,
+            rss_hash: 0,
+            bits: 0,
+        }
+    }
+
+    /// With the RSS hash.
+    #[inline]
+    #[must_use]
+    pub const fn with_hash(mut self, hash: Hash) -> Self {
+        self.rss_hash = hash.value;
+        self.bits = self.bits & !0xff00 | (hash.kind as u32) << 8;
+        self
+    }
+
+    /// With the tag that was taken out of the frame.
+    #[inline]
+    #[must_use]
+    pub const fn with_vlan(mut self, tag: Tag) -> Self {
+        let bit = match tag.protocol {
+            Protocol::Customer => Status::CUSTOMER_TAG.0,
+            Protocol::Service => Status::SERVICE_TAG.0,
+        };
+        let others = self.bits & (0xff00 | Status::PLAIN);
+        self.bits = others | bit | (tag.tci as u32) << 16;
+        self
+    }
+
+    /// With these status bits, and no others.
+    #[inline]
+    #[must_use]
+    pub const fn with_status(mut self, status: Status) -> Self {
+        self.bits = self.bits & !Status::PLAIN | status.0;
+        self
+    }
+
+    /// With the time when the frame was put on the wire, by the port's clock in nanoseconds.
+    #[inline]
+    #[must_use]
+    pub const fn with_timestamp(mut self, time: Option<NonZeroU64>) -> Self {
+        self.timestamp = match time {
+            Some(time) => time.get(),
+            None => 0,
+        };
+        self
+    }
+
+    /// The same for another buffer of the frame, with `len` bytes of it.
+    #[inline]
+    #[must_use]
+    pub const fn with_len(mut self, len: u32) -> Self {
+        self.len = len;
+        self
+    }
+
     /// Bytes of the frame in this buffer, padding included, FCS not.
-    pub len: u32,
-    /// The RSS hash; without meaning if `hash_type` is [`HashType::None`].
-    pub rss_hash: u32,
+    #[inline]
+    pub const fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// The RSS hash.
+    #[inline]
+    pub const fn hash(&self) -> Hash {
+        Hash {
+            value: self.rss_hash,
+            kind: HashType::from_bits((self.bits >> 8) as u8),
+        }
+    }
+
     /// The tag that was taken out of the frame.
-    pub vlan: Option<Tag>,
-    /// What `rss_hash` was computed over.
-    pub hash_type: HashType,
-    /// Status bits.
-    pub status: Status,
+    #[inline]
+    pub const fn vlan(&self) -> Option<Tag> {
+        let protocol = match self.bits & !Status::PLAIN & 0xff {
+            0 => return None,
+            bit if bit == Status::CUSTOMER_TAG.0 => Protocol::Customer,
+            _ => Protocol::Service,
+        };
+        Some(Tag {
+            protocol,
+            tci: (self.bits >> 16) as u16,
+        })
+    }
+
+    /// Whether all of these status bits are set.
+    #[inline]
+    pub const fn is(&self, status: Status) -> bool {
+        Status(self.bits).contains(status)
+    }
+
+    /// Whether a tag was taken out of the frame.
+    #[inline]
+    pub const fn has_vlan(&self) -> bool {
+        self.bits & !Status::PLAIN & 0xff != 0
+    }
+
     /// When the frame was put on the wire, by the port's clock in nanoseconds, if that was asked
     /// for.
-    pub timestamp: Option<NonZeroU64>,
+    #[inline]
+    pub const fn timestamp(&self) -> Option<NonZeroU64> {
+        NonZeroU64::new(self.timestamp)
+    }
 }
 
 /// One descriptor: room for one buffer and its completion.
 ///
-/// It can be made and dropped, with the buffer that it may hold, but is accessible only through
-/// the two sides of the ring that it was given to.
+/// It is accessible only through the two sides of the ring that it was given to, which also knows
+/// whether there is a buffer in it.
 pub struct Slot<B>(UnsafeCell<Entry<B>>);
 
 struct Entry<B> {
-    buffer: Option<B>,
+    buffer: MaybeUninit<B>,
     completion: Completion,
 }
 
@@ -108,7 +221,7 @@ impl<B> Slot<B> {
     /// An empty slot.
     pub fn new() -> Self {
         Self(UnsafeCell::new(Entry {
-            buffer: None,
+            buffer: MaybeUninit::uninit(),
             completion: Completion::default(),
         }))
     }
@@ -142,13 +255,30 @@ pub struct BadSize;
 /// - The slots from `completed` up to `posted` belong to the NIC and all others to the driver. Only
 ///   its owner accesses a slot.
 /// - The slots from `clean` up to `use` hold a buffer, all others are empty.
-pub struct Ring<B, S> {
+/// - `left` are `clean` and `use` when there is no driver's side any more, and equal before.
+pub struct Ring<B, S: Store<Slot<B>>> {
     posted: Line<AtomicU32>,
     completed: Line<AtomicU32>,
+    left: [AtomicU32; 2],
     is_split: AtomicBool,
     mask: u32,
     slots: S,
     _buffers: PhantomData<Slot<B>>,
+}
+
+impl<B, S: Store<Slot<B>>> Drop for Ring<B, S> {
+    fn drop(&mut self) {
+        let [clean, r#use] = &self.left;
+        // Relaxed: who dropped the driver's side did that before the last handle went.
+        let (mut index, end) = (clean.load(Ordering::Relaxed), r#use.load(Ordering::Relaxed));
+        while index != end {
+            if let Some(slot) = self.slots.slots().get((index & self.mask) as usize) {
+                // SAFETY: The slot holds a buffer, and there are no sides any more.
+                unsafe { (*slot.0.get()).buffer.assume_init_drop() };
+            }
+            index = index.wrapping_add(1);
+        }
+    }
 }
 
 impl<B, S: Store<Slot<B>>> Ring<B, S> {
@@ -159,11 +289,12 @@ impl<B, S: Store<Slot<B>>> Ring<B, S> {
             return Err(BadSize);
         }
 
-        // INVARIANT: All indices are equal and all slots are as new, hence empty: what could put a
-        // buffer into one is a ring, and no ring gives its slots away.
+        // INVARIANT: All indices are equal, hence all slots are empty. If one of them was part of
+        // another ring and holds a buffer, it is lost.
         Ok(Self {
             posted: Line(AtomicU32::new(FIRST_INDEX)),
             completed: Line(AtomicU32::new(FIRST_INDEX)),
+            left: [AtomicU32::new(FIRST_INDEX), AtomicU32::new(FIRST_INDEX)],
             is_split: AtomicBool::new(false),
             mask: size.wrapping_sub(1),
             slots,
@@ -201,6 +332,7 @@ impl<B, S: Store<Slot<B>>> Ring<B, S> {
             first: NonNull::from(ring.slots.slots()).cast(),
             mask: ring.mask,
         };
+        let limit = FIRST_INDEX.wrapping_add(ring.size());
         let nic = NicSide {
             slots,
             next_to_fill: FIRST_INDEX,
@@ -210,9 +342,9 @@ impl<B, S: Store<Slot<B>>> Ring<B, S> {
         };
         let driver = DriverSide {
             slots,
-            next_to_use: FIRST_INDEX,
-            next_to_clean: FIRST_INDEX,
-            completed: FIRST_INDEX,
+            next_to_use: Cell::new(FIRST_INDEX),
+            limit: Cell::new(limit),
+            completed: Cell::new(limit),
             handle,
         };
         Some((nic, driver))
@@ -252,14 +384,15 @@ impl<B> Slots<B> {
 ///
 /// # Invariants
 ///
-/// `slots` are those of the handle's ring. `next_to_use` and `next_to_clean` are `use` and `clean`
-/// of [`Ring`]'s invariants; `completed` is a value that the ring's `completed` had, and was loaded
-/// with `Acquire`.
+/// `slots` are those of the handle's ring. `next_to_use` is `use` of [`Ring`]'s invariants, and `limit`
+/// is `clean + size`: what `use` cannot go beyond, and since the size is a power of two the index of
+/// the same slot as `clean`. `completed` is a value that the ring's `completed` had, and was loaded
+/// with `Acquire`, plus the size.
 pub struct DriverSide<H: Handle> {
     slots: Slots<H::Buffer>,
-    next_to_use: u32,
-    next_to_clean: u32,
-    completed: u32,
+    next_to_use: Cell<u32>,
+    limit: Cell<u32>,
+    completed: Cell<u32>,
     handle: H,
 }
 
@@ -267,86 +400,114 @@ pub struct DriverSide<H: Handle> {
 // from where the buffers, which are `Send`, move to the thread that takes them.
 unsafe impl<H: Handle + Send> Send for DriverSide<H> where H::Buffer: Send {}
 
-// SAFETY: With a `&DriverSide` nothing but its integers and the shared indices can be read.
-unsafe impl<H: Handle + Sync> Sync for DriverSide<H> where H::Buffer: Send {}
-
 impl<H: Handle> DriverSide<H> {
     /// Number of empty slots, so many buffers can be posted.
     #[inline]
     pub fn unused(&self) -> u32 {
-        let used = self.next_to_use.wrapping_sub(self.next_to_clean);
-        self.slots.mask.wrapping_add(1).wrapping_sub(used)
+        self.limit.get().wrapping_sub(self.next_to_use.get())
     }
 
     /// Puts a buffer into the next empty slot, or gives it back if there is none. The NIC does not
     /// see it before the [`doorbell`](Self::doorbell).
     #[inline]
-    pub fn post(&mut self, buffer: H::Buffer) -> Result<(), H::Buffer> {
-        if self.unused() == 0 {
+    pub fn post(&self, buffer: H::Buffer) -> Result<(), H::Buffer> {
+        let index = self.next_to_use.get();
+        if index == self.limit.get() {
             return Err(buffer);
         }
 
         // SAFETY: The handle keeps the ring alive.
-        let entry = unsafe { self.slots.entry(self.next_to_use) };
+        let entry = unsafe { self.slots.entry(index) };
         // SAFETY: The slot, neither used nor posted, is the driver's. It is empty, hence there is
-        // nothing to drop in it.
-        unsafe { (&raw mut (*entry).buffer).write(Some(buffer)) };
-        self.next_to_use = self.next_to_use.wrapping_add(1);
+        // nothing to drop in it. Somebody may refer to its completion, which is left alone.
+        unsafe { (&raw mut (*entry).buffer).write(MaybeUninit::new(buffer)) };
+        self.next_to_use.set(index.wrapping_add(1));
         Ok(())
     }
 
     /// Shows the NIC all buffers posted so far. Once per batch.
+    ///
+    /// The completions of those slots are the NIC's from here on, hence the `&mut`.
     #[inline]
     pub fn doorbell(&mut self) {
         let ring = self.handle.ring();
-        ring.posted.0.store(self.next_to_use, Ordering::Release);
+        ring.posted
+            .0
+            .store(self.next_to_use.get(), Ordering::Release);
     }
 
-    /// Takes the oldest completed buffer out of the ring.
+    /// Takes the oldest completed buffer out of the ring. Its completion stays where it is, and can be
+    /// looked at until the next [`doorbell`](Self::doorbell).
     #[inline]
-    pub fn take(&mut self) -> Option<(H::Buffer, Completion)> {
-        if self.next_to_clean == self.completed {
-            self.completed = self.handle.ring().completed.0.load(Ordering::Acquire);
-            if self.next_to_clean == self.completed {
-                return None;
-            }
+    pub fn take(&self) -> Option<(&Completion, H::Buffer)> {
+        let index = self.limit.get();
+        if index == self.completed.get() && !self.look() {
+            return None;
         }
 
         // SAFETY: The handle keeps the ring alive.
-        let entry = unsafe { self.slots.entry(self.next_to_clean) };
+        let entry = unsafe { self.slots.entry(index) };
         // SAFETY: The slot is completed, hence the driver's, and the NIC's accesses to it happened
-        // before the load of `completed`.
-        let entry = unsafe { &mut *entry };
-        let buffer = entry.buffer.take()?;
-        self.next_to_clean = self.next_to_clean.wrapping_add(1);
-        Some((buffer, entry.completion))
+        // before the load of `completed`. It holds a buffer, which moves from here to the caller.
+        let buffer = unsafe { (&raw const (*entry).buffer).read().assume_init() };
+        // SAFETY: As above. Nobody writes to the completion before the slot is the NIC's again; this
+        // takes a doorbell, with a `&mut` to this side.
+        let completion = unsafe { &(*entry).completion };
+        // INVARIANT: The slot is empty now.
+        self.limit.set(index.wrapping_add(1));
+        Some((completion, buffer))
+    }
+
+    /// Looks whether the NIC has completed more.
+    fn look(&self) -> bool {
+        let completed = self.handle.ring().completed.0.load(Ordering::Acquire);
+        self.completed.set(completed.wrapping_add(self.size()));
+        self.limit.get() != self.completed.get()
+    }
+
+    #[inline]
+    fn size(&self) -> u32 {
+        self.slots.mask.wrapping_add(1)
     }
 
     /// Ends the ring whose other side `nic` is: every buffer in it is dropped, wherever it is. A
     /// ring that is not ended drops them only when the last handle goes.
-    pub fn end(mut self, nic: NicSide<H>) {
+    pub fn end(self, nic: NicSide<H>) {
         if !ptr::eq(self.handle.ring(), nic.handle.ring()) {
             return;
         }
-        while self.next_to_clean != self.next_to_use {
+        while self.position() != self.next_to_use.get() {
+            let index = self.position();
             // SAFETY: The handle keeps the ring alive.
-            let entry = unsafe { self.slots.entry(self.next_to_clean) };
-            // SAFETY: Both sides of the ring are here, so nobody else accesses a slot.
-            drop(unsafe { (*entry).buffer.take() });
-            self.next_to_clean = self.next_to_clean.wrapping_add(1);
+            let entry = unsafe { self.slots.entry(index) };
+            // SAFETY: Both sides of the ring are here, so nobody else accesses a slot. It holds a
+            // buffer, which moves from here to its end.
+            drop(unsafe { (&raw const (*entry).buffer).read().assume_init() });
+            // INVARIANT: The slot is empty now. That the NIC has completed less does not matter any
+            // more.
+            self.limit.set(self.limit.get().wrapping_add(1));
         }
     }
 
     /// Whether there is a completed buffer to take.
     #[inline]
     pub fn has_completed(&self) -> bool {
-        self.handle.ring().has_completed_since(self.next_to_clean)
+        self.handle.ring().has_completed_since(self.position())
     }
 
     /// How far the driver has come, for [`Ring::has_completed_since`].
     #[inline]
     pub fn position(&self) -> u32 {
-        self.next_to_clean
+        self.limit.get().wrapping_sub(self.size())
+    }
+}
+
+impl<H: Handle> Drop for DriverSide<H> {
+    fn drop(&mut self) {
+        // INVARIANT: There is no driver's side from here on.
+        let [clean, r#use] = &self.handle.ring().left;
+        clean.store(self.position(), Ordering::Relaxed);
+        r#use.store(self.next_to_use.get(), Ordering::Relaxed);
     }
 }
 
@@ -395,7 +556,8 @@ impl<H: Handle> NicSide<H> {
         // one at a time.
         let entry = unsafe { &mut *entry };
         Some(Fill {
-            buffer: entry.buffer.as_mut()?,
+            // SAFETY: A posted slot holds a buffer.
+            buffer: unsafe { entry.buffer.assume_init_mut() },
             completion: &mut entry.completion,
             next_to_fill: &mut self.next_to_fill,
         })

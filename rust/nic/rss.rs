@@ -40,6 +40,20 @@ pub enum HashType {
 }
 
 impl HashType {
+    /// The type with this number; for numbers that are none, [`None`](Self::None).
+    #[inline]
+    pub(super) const fn from_bits(bits: u8) -> Self {
+        match bits {
+            1 => Self::Ipv4,
+            2 => Self::Ipv6,
+            3 => Self::TcpIpv4,
+            4 => Self::UdpIpv4,
+            5 => Self::TcpIpv6,
+            6 => Self::UdpIpv6,
+            _ => Self::None,
+        }
+    }
+
     /// Whether it includes ports (`PKT_HASH_TYPE_L4`).
     pub const fn has_ports(self) -> bool {
         !matches!(self, Self::None | Self::Ipv4 | Self::Ipv6)

@@ -2,11 +2,11 @@
 
 //! The wire: how a frame gets into a receive ring of the port at its other end.
 
-use core::{num::NonZeroU64, ops::Deref};
+use core::ops::Deref;
 
 use super::{
     ring::{Completion, Mark, NicSide, Status},
-    rss::{self, Hash},
+    rss,
     storage::Handle,
     vlan::{Protocol, Strip, Tag, TAG_LEN, TAG_OFFSET},
 };
@@ -27,6 +27,10 @@ pub trait Frame {
     /// The first bytes, from the Ethernet header on: as many as are at hand in one piece, but
     /// [`rss::HEADERS_LEN`] if the frame is that long. With fewer it may miss its queue.
     fn head(&self) -> Head<'_>;
+
+    /// Whether [`start`](Self::start) is the whole frame, and there is nothing to be done to it: no
+    /// checksum to be filled in, no tag to be put in.
+    fn is_plain(&self) -> bool;
 
     /// As many of the first bytes as are in one piece, the Ethernet header at least.
     fn start(&self) -> &[u8];
@@ -152,6 +156,13 @@ pub struct Settings {
 pub struct Inlet<H: Handle> {
     nic: NicSide<H>,
     settings: Settings,
+    /// How much longer than an Ethernet header a frame may be that is let in and fits into one buffer,
+    /// padded or not.
+    most_payload: usize,
+    /// How many buffers the longest frame takes.
+    most_buffers: u32,
+    /// Whether any tags are taken out.
+    strips: bool,
 }
 
 impl<H: Handle> Inlet<H>
@@ -160,7 +171,15 @@ where
 {
     /// The inlet of the given ring.
     pub fn new(nic: NicSide<H>, settings: Settings) -> Self {
-        Self { nic, settings }
+        let mut inlet = Self {
+            nic,
+            settings,
+            most_payload: 0,
+            most_buffers: 0,
+            strips: false,
+        };
+        inlet.set(settings);
+        inlet
     }
 
     /// The NIC's side of the ring, off the wire.
@@ -169,22 +188,24 @@ where
     }
 
     /// What is done with frames from the next one on.
-    pub fn settings(&mut self) -> &mut Settings {
-        &mut self.settings
+    pub fn set(&mut self, settings: Settings) {
+        self.settings = settings;
+        let most = settings.max_len.max(MIN_LEN).min(H::Buffer::ROOM);
+        self.most_payload = most.saturating_sub(HEADER_LEN);
+        self.most_buffers = buffers_for::<H::Buffer>(settings.max_len);
+        self.strips = settings.strip != Strip::default();
     }
 
     /// Whether there may be too few buffers for a further frame, if it is as long as any that is let
     /// in.
     #[inline]
     pub fn is_full(&mut self) -> bool {
-        self.lacks(self.settings.max_len)
+        !self.nic.has(self.most_buffers)
     }
 
     /// Whether there are too few buffers for a frame of `len` bytes.
-    #[inline]
     pub fn lacks(&mut self, len: usize) -> bool {
-        let buffers = len.div_ceil(H::Buffer::ROOM);
-        !self.nic.has(u32::try_from(buffers).unwrap_or(u32::MAX))
+        !self.nic.has(buffers_for::<H::Buffer>(len))
     }
 
     /// How far the NIC has come, for [`rewind`](Self::rewind).
@@ -199,59 +220,67 @@ where
     }
 
     /// Puts a frame into the ring and returns its length on the wire in bytes, tags and padding
-    /// included. The driver does not see it before the [`flush`](Self::flush). `timestamp` goes
-    /// along with it.
+    /// included. The driver does not see it before the [`flush`](Self::flush). `known` goes along with
+    /// it: its hash and its time.
     ///
     /// A frame that is refused leaves the ring as it was.
     #[inline]
-    pub fn put(
-        &mut self,
-        frame: &impl Frame,
-        hash: Hash,
-        timestamp: Option<NonZeroU64>,
-    ) -> Result<u32, Refused> {
-        let len = frame.len();
-        let stored = len.max(MIN_LEN);
-        let completion = Completion {
-            len: stored as u32,
-            rss_hash: hash.value,
-            vlan: None,
-            hash_type: hash.kind,
-            status: Status::none(),
-            timestamp,
-        };
-        if stored > H::Buffer::ROOM.min(self.settings.max_len) || self.is_edited(frame) {
-            return self.put_edited(frame, completion);
+    pub fn put(&mut self, frame: &impl Frame, known: Completion) -> Result<u32, Refused> {
+        match self.put_plain(frame, || known) {
+            Some(len) => Ok(len),
+            None => self.put_any(frame, known),
         }
-        if len < HEADER_LEN {
-            return Err(Refused::Malformed);
-        }
-        let mut slot = self.nic.next_buffer().ok_or(Refused::NoBuffer)?;
-        let room = slot.buffer().room().get_mut(..stored);
-        let parts = room.and_then(|room| room.split_at_mut_checked(len));
-        let (bytes, padding) = parts.ok_or(Refused::Oversize)?;
-
-        let checksum = frame.copy_to(bytes)?;
-        if !padding.is_empty() {
-            padding.fill(0);
-        }
-        slot.complete(Completion {
-            status: checksum.status().with(Status::END_OF_PACKET),
-            ..completion
-        });
-        Ok(stored as u32)
     }
 
-    /// Whether the frame has a tag beside it, or one in it that may have to be taken out.
+    /// As [`put`](Self::put), but only if the frame goes into one buffer as it is, and there is one.
     #[inline]
-    fn is_edited(&self, frame: &impl Frame) -> bool {
-        if frame.tag().is_some() {
-            return true;
+    pub fn put_plain(
+        &mut self,
+        frame: &impl Frame,
+        known: impl FnOnce() -> Completion,
+    ) -> Option<u32> {
+        if !frame.is_plain() {
+            return None;
         }
-        if self.settings.strip == Strip::default() {
+        let bytes = frame.start();
+        // Too short is too long here.
+        if bytes.len().wrapping_sub(HEADER_LEN) > self.most_payload || self.may_strip(bytes) {
+            return None;
+        }
+        let mut slot = self.nic.next_buffer()?;
+        let room = slot.buffer().room();
+        room.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        let stored = pad(room, bytes.len())?;
+        let status = Checksum::Unknown.status().with(Status::END_OF_PACKET);
+        slot.complete(known().with_len(stored).with_status(status));
+        Some(stored)
+    }
+
+    /// As [`put`](Self::put), for a frame that may be scattered in memory or lack its checksum.
+    fn put_any(&mut self, frame: &impl Frame, known: Completion) -> Result<u32, Refused> {
+        let len = frame.len();
+        if len.wrapping_sub(HEADER_LEN) > self.most_payload
+            || frame.tag().is_some()
+            || self.may_strip(frame.start())
+        {
+            return self.put_edited(frame, known);
+        }
+        let mut slot = self.nic.next_buffer().ok_or(Refused::NoBuffer)?;
+        let room = slot.buffer().room();
+        let checksum = frame.copy_to(room.get_mut(..len).ok_or(Refused::Oversize)?)?;
+        let stored = pad(room, len).ok_or(Refused::Oversize)?;
+        let status = checksum.status().with(Status::END_OF_PACKET);
+        slot.complete(known.with_len(stored).with_status(status));
+        Ok(stored)
+    }
+
+    /// Whether a tag may have to be taken out of a frame that starts with `bytes`.
+    #[inline]
+    fn may_strip(&self, bytes: &[u8]) -> bool {
+        if !self.strips {
             return false;
         }
-        match frame.start().get(TAG_OFFSET..TAG_OFFSET + 2) {
+        match bytes.get(TAG_OFFSET..TAG_OFFSET + 2) {
             Some(&[type0, type1]) => {
                 Protocol::from_ethertype(u16::from_be_bytes([type0, type1])).is_some()
             }
@@ -259,10 +288,10 @@ where
         }
     }
 
-    /// Puts a frame that needs more than one buffer, or whose tag is put in or taken out, or that is
-    /// too long.
+    /// As [`put`](Self::put), for a frame that needs more than one buffer, or whose tag is put in or
+    /// taken out, or that is too short or too long, or for which there is no buffer.
     #[cold]
-    fn put_edited(&mut self, frame: &impl Frame, completion: Completion) -> Result<u32, Refused> {
+    fn put_edited(&mut self, frame: &impl Frame, known: Completion) -> Result<u32, Refused> {
         let len = frame.len();
         if len < HEADER_LEN {
             return Err(Refused::Malformed);
@@ -277,9 +306,10 @@ where
                 (None, Some(_)) => Edit::Cut,
             },
             wire_len: (len + tag.map_or(0, |_| TAG_LEN)).max(MIN_LEN),
-            completion: Completion {
-                vlan: stripped,
-                ..completion
+            stripped: stripped.is_some(),
+            completion: match stripped {
+                Some(tag) => known.with_vlan(tag),
+                None => known,
             },
         };
         if put.wire_len > self.settings.max_len.max(MIN_LEN) {
@@ -323,14 +353,27 @@ where
             } else {
                 Status::none()
             };
-            slot.complete(Completion {
-                len: len as u32,
-                status: checksum.status().with(last),
-                ..put.completion
-            });
+            let status = checksum.status().with(last);
+            slot.complete(put.completion.with_len(len as u32).with_status(status));
         }
         Ok(())
     }
+}
+
+/// How many buffers a frame of `len` bytes takes.
+fn buffers_for<B: Buffer>(len: usize) -> u32 {
+    u32::try_from(len.div_ceil(B::ROOM)).unwrap_or(u32::MAX)
+}
+
+/// Fills a frame of `len` bytes in `room` up to the length of the shortest there is. Returns its length
+/// then, or `None` if it does not fit.
+#[inline]
+fn pad(room: &mut [u8], len: usize) -> Option<u32> {
+    if len >= MIN_LEN {
+        return Some(len as u32);
+    }
+    room.get_mut(len..MIN_LEN)?.fill(0);
+    Some(MIN_LEN as u32)
 }
 
 /// What is to be done to a frame's outermost tag on its way into the buffers.
@@ -349,6 +392,8 @@ struct Put {
     edit: Edit,
     /// Its length on the wire.
     wire_len: usize,
+    /// Whether a tag is not written to the buffers.
+    stripped: bool,
     /// What its descriptors have in common.
     completion: Completion,
 }
@@ -357,9 +402,10 @@ impl Put {
     /// How many bytes are written to the buffers.
     #[inline]
     fn stored_len(&self) -> usize {
-        match self.completion.vlan {
-            Some(_) => self.wire_len - TAG_LEN,
-            None => self.wire_len,
+        if self.stripped {
+            self.wire_len - TAG_LEN
+        } else {
+            self.wire_len
         }
     }
 }

@@ -28,9 +28,11 @@ pub(crate) use hints::{RssType, RxHints};
 pub(crate) use prog::{
     trace_exception,
     warn_invalid_action,
+    Act,
     Prog,
     ProgRef,
     ProgSlot,
+    UnwatchedProg,
     Verdict, //
 };
 

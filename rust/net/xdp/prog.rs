@@ -9,6 +9,7 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
+    ops::Deref,
     ptr::{self, NonNull},
     sync::atomic::{AtomicPtr, Ordering},
 };
@@ -115,12 +116,57 @@ impl<'cx> ProgRef<'cx> {
 
     /// Runs the program on a frame (`bpf_prog_run_xdp`): `prog->bpf_func(xdp, prog->insnsi)`. It
     /// may move the start and the end of the frame and change its bytes.
-    #[inline]
-    pub(crate) fn run<D>(self, buff: &mut Buff<'_, '_, D>, _cx: &napi::Context<'_>) -> Verdict {
+    pub(crate) fn run<D>(self, buff: &mut Buff<'_, '_, D>, _cx: &napi::Context<'_>) -> Act {
         // SAFETY: The program is valid and of type XDP; the frame is ours; this is a NAPI poll.
-        let act = unsafe { bindings::oxnic_bpf_prog_run_xdp(self.as_ptr(), buff.as_ctx()) };
-        Verdict::from(act)
+        Act(unsafe { bindings::oxnic_bpf_prog_run_xdp(self.as_ptr(), buff.as_ctx()) })
     }
+
+    /// The program as one that takes no more than a call to run, if it is: if nobody wants to know how
+    /// long programs take (`kernel.bpf_stats_enabled`), and there is no bond, whose members' `XDP_TX`
+    /// leaves by any of them. For the frames of one poll.
+    pub(crate) fn unwatched(self) -> Option<UnwatchedProg<'cx>> {
+        // SAFETY: No preconditions.
+        let is_watched = unsafe { bindings::oxnic_xdp_is_watched() };
+        (!is_watched).then_some(UnwatchedProg(self))
+    }
+}
+
+/// A program whose runs nobody watches; see [`ProgRef::unwatched`].
+#[derive(Clone, Copy)]
+pub(crate) struct UnwatchedProg<'cx>(ProgRef<'cx>);
+
+impl<'cx> UnwatchedProg<'cx> {
+    /// As [`ProgRef::run`], without what `bpf_prog_run_xdp` does for those who watch.
+    #[inline]
+    pub(crate) fn run<D>(self, buff: &mut Buff<'_, '_, D>, _cx: &napi::Context<'_>) -> Act {
+        let prog = self.0.as_ptr();
+        // SAFETY: As for `ProgRef::run`.
+        Act(unsafe {
+            let insns = (&raw const (*prog).__bindgen_anon_2).cast();
+            bindings::bpf_dispatcher_xdp_func(buff.as_ctx().cast(), insns, (*prog).bpf_func)
+        })
+    }
+}
+
+impl<'cx> Deref for UnwatchedProg<'cx> {
+    type Target = ProgRef<'cx>;
+
+    #[inline]
+    fn deref(&self) -> &ProgRef<'cx> {
+        &self.0
+    }
+}
+
+/// What a program returned: the number of a [`Verdict`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Act(u32);
+
+impl Act {
+    /// That of [`Verdict::Drop`].
+    pub(crate) const DROP: Self = Self(bindings::xdp_action_XDP_DROP);
+
+    /// That of [`Verdict::Pass`].
+    pub(crate) const PASS: Self = Self(bindings::xdp_action_XDP_PASS);
 }
 
 /// What a program decides about a frame (`enum xdp_action`).
@@ -140,9 +186,9 @@ pub(crate) enum Verdict {
     Unknown(u32),
 }
 
-impl From<u32> for Verdict {
+impl From<Act> for Verdict {
     #[inline]
-    fn from(act: u32) -> Self {
+    fn from(Act(act): Act) -> Self {
         match act {
             bindings::xdp_action_XDP_ABORTED => Self::Aborted,
             bindings::xdp_action_XDP_DROP => Self::Drop,

@@ -32,20 +32,17 @@ fn fill(nic: &mut NicSide<Shared>) -> bool {
     };
     **fill.buffer() *= 2;
     let len = **fill.buffer();
-    fill.complete(Completion {
-        len,
-        ..Completion::default()
-    });
+    fill.complete(Completion::new(len));
     true
 }
 
 /// Takes a buffer, if there is one, and checks that it is the next.
 fn take(driver: &mut DriverSide<Shared>, next: &mut u32) -> bool {
-    let Some((buffer, completion)) = driver.take() else {
+    let Some((completion, buffer)) = driver.take() else {
         return false;
     };
     assert_eq!(*buffer, 2 * *next);
-    assert_eq!(completion.len, *buffer);
+    assert_eq!(completion.len(), *buffer);
     *next += 1;
     true
 }

@@ -39,6 +39,13 @@ fn port() -> (Inlet<Shared>, DriverSide<Shared>) {
     port_with(4, MAX_LEN, Strip::default())
 }
 
+fn settings(max_len: usize) -> Settings {
+    Settings {
+        max_len,
+        strip: Strip::default(),
+    }
+}
+
 fn port_with(slots: u32, max_len: usize, strip: Strip) -> (Inlet<Shared>, DriverSide<Shared>) {
     let slots = (0..slots).map(|_| Slot::new()).collect();
     let (nic, driver) = Ring::split(Arc::new(Ring::new(slots).unwrap())).unwrap();
@@ -51,7 +58,7 @@ where
     H: Handle,
     H::Buffer: Buffer,
 {
-    inlet.put(frame, hash, None)
+    inlet.put(frame, Completion::new(0).with_hash(hash))
 }
 
 fn post(driver: &mut DriverSide<Shared>, room: usize) {
@@ -96,6 +103,10 @@ impl Frame for Packet {
         Head::Linear(&self.bytes)
     }
 
+    fn is_plain(&self) -> bool {
+        self.tag.is_none() && self.patch.is_none() && self.checksum == Ok(Checksum::Unknown)
+    }
+
     fn start(&self) -> &[u8] {
         &self.bytes
     }
@@ -137,15 +148,11 @@ fn a_frame_arrives_as_it_was() {
     assert_eq!(inlet.flush(), 1);
     assert_eq!(inlet.flush(), 0);
 
-    let (page, completion) = driver.take().unwrap();
-    let expected = Completion {
-        len: MAX_LEN as u32,
-        rss_hash: 0x1234_5678,
-        hash_type: HashType::UdpIpv6,
-        status: Status::END_OF_PACKET.with(Status::CHECKSUM_GOOD),
-        ..Completion::default()
-    };
-    assert_eq!(completion, expected);
+    let (completion, page) = driver.take().unwrap();
+    let expected = Completion::new(MAX_LEN as u32)
+        .with_hash(hash)
+        .with_status(Status::END_OF_PACKET.with(Status::CHECKSUM_GOOD));
+    assert_eq!(*completion, expected);
     let (head_room, rest) = page.bytes.split_at(HEAD_ROOM);
     let (bytes, rest) = rest.split_at(MAX_LEN);
     assert_eq!(bytes, frame.bytes);
@@ -164,9 +171,9 @@ fn short_frames_are_padded_with_zeroes() {
         );
         inlet.flush();
 
-        let (page, completion) = driver.take().unwrap();
-        assert_eq!(completion.len, wire_len as u32);
-        assert_eq!(completion.hash_type, HashType::None);
+        let (completion, page) = driver.take().unwrap();
+        assert_eq!(completion.len(), wire_len as u32);
+        assert_eq!(completion.hash(), Hash::NONE);
         let (bytes, rest) = page.bytes[HEAD_ROOM..].split_at(wire_len);
         assert_eq!(bytes[..len], packet(len).bytes);
         assert!(bytes[len..].iter().all(|&byte| byte == 0));
@@ -182,9 +189,9 @@ fn an_unknown_checksum_is_not_called_good() {
     frame.checksum = Ok(Checksum::Unknown);
     put(&mut inlet, &frame, Hash::NONE).unwrap();
     inlet.flush();
-    let (_, completion) = driver.take().unwrap();
-    assert_eq!(completion.status, Status::END_OF_PACKET);
-    assert!(!completion.status.contains(Status::CHECKSUM_GOOD));
+    let (completion, _) = driver.take().unwrap();
+    assert!(completion.is(Status::END_OF_PACKET));
+    assert!(!completion.is(Status::CHECKSUM_GOOD));
 }
 
 #[test]
@@ -225,7 +232,7 @@ fn refused_frames_leave_the_buffer_posted() {
         assert_eq!(inlet.flush(), 0);
         assert_eq!(put(&mut inlet, &packet(61), Hash::NONE), Ok(61));
         assert_eq!(inlet.flush(), 1);
-        let (page, _) = driver.take().unwrap();
+        let (_, page) = driver.take().unwrap();
         assert_eq!(page.bytes[HEAD_ROOM..][..61], packet(61).bytes);
     }
 }
@@ -247,12 +254,12 @@ fn a_frame_is_never_longer_than_the_room() {
 fn longest_frame_can_be_changed() {
     let (mut inlet, mut driver) = port();
     post(&mut driver, 280);
-    inlet.settings().max_len = 99;
+    inlet.set(settings(99));
     assert_eq!(
         put(&mut inlet, &packet(100), Hash::NONE),
         Err(Refused::Oversize)
     );
-    inlet.settings().max_len = 280;
+    inlet.set(settings(280));
     assert_eq!(put(&mut inlet, &packet(280), Hash::NONE), Ok(280));
 }
 
@@ -272,9 +279,10 @@ fn a_timestamp_goes_along() {
     let (mut inlet, mut driver) = port();
     post(&mut driver, 280);
     let time = NonZeroU64::new(42);
-    inlet.put(&packet(60), Hash::NONE, time).unwrap();
+    let known = Completion::new(0).with_timestamp(time);
+    inlet.put(&packet(60), known).unwrap();
     inlet.flush();
-    assert_eq!(driver.take().unwrap().1.timestamp, time);
+    assert_eq!(driver.take().unwrap().0.timestamp(), time);
 }
 
 const CUSTOMER: Tag = Tag {
@@ -310,17 +318,17 @@ fn full_means_full_for_the_longest_frame() {
 
 /// Takes a frame out of a ring: its bytes and what its descriptors say.
 fn take_frame(driver: &mut DriverSide<Shared>) -> Option<(Vec<u8>, Completion)> {
-    let (page, first) = driver.take()?;
-    let mut bytes = page.bytes[HEAD_ROOM..][..first.len as usize].to_vec();
+    let (first, page) = driver.take()?;
+    let mut bytes = page.bytes[HEAD_ROOM..][..first.len() as usize].to_vec();
     let mut last = first;
-    while !last.status.contains(Status::END_OF_PACKET) {
-        assert_eq!(last.len as usize, Page::ROOM, "only the last is not full");
-        let (page, next) = driver.take().expect("published as a whole");
-        bytes.extend(&page.bytes[HEAD_ROOM..][..next.len as usize]);
-        assert_eq!((next.vlan, next.rss_hash), (first.vlan, first.rss_hash));
+    while !last.is(Status::END_OF_PACKET) {
+        assert_eq!(last.len() as usize, Page::ROOM, "only the last is not full");
+        let (next, page) = driver.take().expect("published as a whole");
+        bytes.extend(&page.bytes[HEAD_ROOM..][..next.len() as usize]);
+        assert_eq!((next.vlan(), next.hash()), (first.vlan(), first.hash()));
         last = next;
     }
-    Some((bytes, last))
+    Some((bytes, *last))
 }
 
 fn any_tag() -> impl Strategy<Value = Option<Tag>> {
@@ -338,6 +346,7 @@ proptest! {
         strip: (bool, bool),
         sum_at in prop::option::of(16usize..1398),
         buffers in 1u32..8,
+        plain: bool,
     ) {
         let strip = Strip { customer: strip.0, service: strip.1 };
         let (mut inlet, mut driver) = port_with(8, 1360, strip);
@@ -350,6 +359,10 @@ proptest! {
         frame.patch = sum_at
             .filter(|offset| offset + 2 <= len)
             .map(|offset| Patch { offset, bytes: [0xab, 0xcd] });
+        if plain {
+            frame.patch = None;
+            frame.checksum = Ok(Checksum::Unknown);
+        }
 
         // What is on the wire, and then what is left of it.
         let mut expected = frame.summed();
@@ -374,8 +387,9 @@ proptest! {
             inlet.flush();
             let (bytes, completion) = take_frame(&mut driver).unwrap();
             prop_assert_eq!(bytes, expected);
-            prop_assert_eq!(completion.vlan, stripped);
-            prop_assert!(completion.status.contains(Status::CHECKSUM_GOOD));
+            prop_assert_eq!(completion.vlan(), stripped);
+            prop_assert_eq!(completion.hash(), hash);
+            prop_assert_eq!(completion.is(Status::CHECKSUM_GOOD), !plain);
         }
         inlet.flush();
         prop_assert!(driver.take().is_none());
