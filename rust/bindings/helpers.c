@@ -346,9 +346,9 @@ void oxnic_hrtimer_setup(struct hrtimer *timer,
 	hrtimer_setup(timer, callback, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
 }
 
-void oxnic_hrtimer_start(struct hrtimer *timer, u64 ns)
+void oxnic_hrtimer_start(struct hrtimer *timer, u64 ns, u64 slack)
 {
-	hrtimer_start(timer, ns_to_ktime(ns), HRTIMER_MODE_REL);
+	hrtimer_start_range_ns(timer, ns_to_ktime(ns), slack, HRTIMER_MODE_REL);
 }
 
 /*

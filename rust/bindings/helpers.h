@@ -90,7 +90,7 @@ void oxnic_xdp_get_target(struct oxnic_xdp_target *target);
 u64 oxnic_ktime_get_tai_ns(void);
 void oxnic_hrtimer_setup(struct hrtimer *timer,
 			 enum hrtimer_restart (*callback)(struct hrtimer *));
-void oxnic_hrtimer_start(struct hrtimer *timer, u64 ns);
+void oxnic_hrtimer_start(struct hrtimer *timer, u64 ns, u64 slack);
 
 /* rtnetlink */
 void oxnic_nl_set_err_msg(struct netlink_ext_ack *extack, const char *msg);

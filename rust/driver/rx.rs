@@ -31,7 +31,7 @@ use crate::{
 };
 use core::{
     num::NonZeroU64,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
 };
 use kernel::{alloc::KVVec, prelude::*, sync::Arc};
 
@@ -166,7 +166,9 @@ impl RxInlet {
         match raised {
             Raised::Nothing => {}
             Raised::Fire => napi.schedule(bh),
-            Raised::Timer(ns) => self.timer.start(ns),
+            Raised::Timer(ns) => self
+                .timer
+                .start(ns, line.slack.load(Ordering::Relaxed).into()),
         }
     }
 }
@@ -177,8 +179,10 @@ struct IrqLine {
     descriptors: Arc<DescRing>,
     /// How far the poll that ended last had come.
     position: AtomicU32,
-    /// For how long it does not want to be interrupted, in microseconds.
-    delay: AtomicU32,
+    /// Before which time it does not want to be interrupted, in nanoseconds; 0 if it does not mind.
+    not_before: AtomicU64,
+    /// By how many nanoseconds later it may be, if that saves an interrupt.
+    slack: AtomicU32,
 }
 
 impl IrqLine {
@@ -192,10 +196,7 @@ impl IrqLine {
 
 impl Interrupt for IrqLine {
     fn rearm(&self) -> bool {
-        let not_before = match self.delay.load(Ordering::Relaxed) {
-            0 => 0,
-            usecs => clock::monotonic_ns() + u64::from(usecs) * 1000,
-        };
+        let not_before = self.not_before.load(Ordering::Relaxed);
         self.irq.rearm(not_before, || self.is_pending())
     }
 }
@@ -258,7 +259,8 @@ impl ReadyRing {
             irq: Irq::new(true),
             descriptors: descriptors.clone(),
             position: AtomicU32::new(0),
-            delay: AtomicU32::new(0),
+            not_before: AtomicU64::new(0),
+            slack: AtomicU32::new(0),
         };
         let line = Arc::new(line, GFP_KERNEL)?;
 
@@ -364,9 +366,7 @@ impl napi::Poll for RxPoll {
         if !refilled && self.size - self.descriptors.unused() < MAX_BUFFERS as u32 {
             return Polled::Again;
         }
-        let adaptive = self.moderation.next(core::mem::take(&mut self.frames));
-        let delay = self.port.coalesce.usecs().unwrap_or(adaptive);
-        self.line.delay.store(delay, Ordering::Relaxed);
+        self.moderate();
         let position = self.descriptors.position();
         self.line.position.store(position, Ordering::Relaxed);
         Polled::Done(work)
@@ -374,6 +374,28 @@ impl napi::Poll for RxPoll {
 }
 
 impl RxPoll {
+    /// Says for how long this poll is not to be interrupted again.
+    fn moderate(&mut self) {
+        let frames = core::mem::take(&mut self.frames);
+        let usecs = self.port.coalesce.usecs();
+        if usecs == Some(0) {
+            self.line.not_before.store(0, Ordering::Relaxed);
+            return;
+        }
+        let now = clock::monotonic_ns();
+        let delay = |usecs: u32| u64::from(usecs) * 1000;
+        let (delay, slack) = match usecs {
+            Some(usecs) => (delay(usecs), 0),
+            // Rings that wait for about the same time are interrupted together.
+            None => {
+                let usecs = self.moderation.next(frames, now);
+                (delay(usecs), usecs * 1000 / 4)
+            }
+        };
+        self.line.slack.store(slack, Ordering::Relaxed);
+        self.line.not_before.store(now + delay, Ordering::Relaxed);
+    }
+
     /// Takes up to `budget` frames off the ring and runs the program on each. Returns how many
     /// there were.
     fn clean_rx_irq(&mut self, cx: &napi::Context<'_>, budget: u32) -> u32 {
@@ -401,13 +423,13 @@ impl RxPoll {
             rx_csum: dev.has_feature(feature::RXCSUM),
             tx: TxBatch::new(&self.peer),
         };
-        let (mut frames, mut bytes) = (0, 0);
+        let (mut frames, mut bytes) = (0, 0_u64);
         while frames < budget {
             let Some((completion, buffer)) = descriptors.take() else {
                 break;
             };
             frames += 1;
-            bytes += u64::from(completion.len());
+            bytes = bytes.wrapping_add(completion.len().into());
             if completion.has_vlan() {
                 bytes += TAG_LEN as u64;
             }
@@ -439,17 +461,19 @@ impl RxPoll {
 
     /// Posts a buffer to every empty descriptor. Returns `false` if there was not enough memory.
     fn post_all(&mut self, cx: &impl napi::Owner) -> bool {
-        let mut complete = true;
+        let Some(mut pages) = self.queue.as_mut().allocator(cx) else {
+            // Not reached: the queue's pool is that of this poll.
+            return false;
+        };
         while self.descriptors.unused() != 0 {
-            let Some(buffer) = self.queue.as_mut().alloc(cx) else {
+            let Some(buffer) = pages.alloc() else {
                 self.ring.stats.buf_alloc_fail.add(1);
-                complete = false;
-                break;
+                return false;
             };
             // There was an empty descriptor.
             let _ = self.descriptors.post(buffer);
         }
-        complete
+        true
     }
 
     /// Ends polling a ring that is off the wire, whose NIC's side `nic` is: what is still in it

@@ -16,12 +16,12 @@ use crate::{
         device::Device,
         napi,
         rtnl::{ExtAck, Rtnl},
-        skbuff::HashType,
+        skbuff::{HashType, SkBuff},
         xdp::{self, Act, Command, Descriptor, Prog, ProgRef, Target, UnwatchedProg, Verdict},
     },
     netdev_info,
     nic::{
-        ring::{DriverSide, Status},
+        ring::{Completion, DriverSide, Status},
         rss,
     },
 };
@@ -240,6 +240,14 @@ impl Received<'_> {
             self.ring.stats.skb_alloc_fail.add(1);
             return;
         };
+        if !descriptor.is_bare() {
+            self.describe(&mut skb, descriptor);
+        }
+        self.cx.gro_receive(skb);
+    }
+
+    /// Tells the stack what the NIC has found out about a frame.
+    fn describe(&self, skb: &mut SkBuff, descriptor: &Completion) {
         let hash = descriptor.hash();
         let hash_type = match hash.kind {
             rss::HashType::None => HashType::None,
@@ -251,7 +259,6 @@ impl Received<'_> {
         if let Some(tag) = descriptor.hints().vlan {
             skb.set_vlan_tag(tag);
         }
-        self.cx.gro_receive(skb);
     }
 
     /// Sends what XDP_TX has collected.

@@ -80,20 +80,40 @@ impl PagePool {
         })
     }
 
-    /// A buffer from the pool; `None` if there is no memory, or if `cx` is another NAPI's.
+    /// Access to the pool's allocation side, for the poll of its own NAPI. `None` if `cx` is another's.
     #[inline]
-    pub(crate) fn alloc<O: napi::Owner>(&mut self, cx: &O) -> Option<Buffer> {
-        if !ptr::eq(cx.instance(), &*self.napi) {
-            return None;
-        }
-        // SAFETY: The context is the pool's own NAPI, so nobody else is on its allocation side.
-        let va = unsafe { bindings::oxnic_page_pool_alloc(self.ptr.as_ptr(), O::MAY_SLEEP) };
-        // INVARIANT: The page is ours.
-        NonNull::new(va.cast()).map(Buffer)
+    pub(crate) fn allocator<'a, O: napi::Owner>(&'a mut self, cx: &'a O) -> Option<Allocator<'a>> {
+        // INVARIANT: The context is the pool's own NAPI.
+        ptr::eq(cx.instance(), &*self.napi).then_some(Allocator {
+            pool: self,
+            may_sleep: O::MAY_SLEEP,
+        })
     }
 
     pub(super) fn as_ptr(&self) -> *mut bindings::page_pool {
         self.ptr.as_ptr()
+    }
+}
+
+/// The allocation side of a pool.
+///
+/// # Invariants
+///
+/// As long as this exists nobody else is on that side of the pool: it is borrowed from the pool and from
+/// a context of its NAPI.
+pub(crate) struct Allocator<'a> {
+    pool: &'a mut PagePool,
+    may_sleep: bool,
+}
+
+impl Allocator<'_> {
+    /// A buffer from the pool; `None` if there is no memory.
+    #[inline]
+    pub(crate) fn alloc(&mut self) -> Option<Buffer> {
+        // SAFETY: By the type's invariants.
+        let va = unsafe { bindings::oxnic_page_pool_alloc(self.pool.as_ptr(), self.may_sleep) };
+        // INVARIANT: The page is ours.
+        NonNull::new(va.cast()).map(Buffer)
     }
 }
 

@@ -58,12 +58,13 @@ impl<T: Expire + 'static> Timer<T> {
         &self.target
     }
 
-    /// Makes the timer expire in `ns` nanoseconds (`hrtimer_start`), and not when it would have
-    /// otherwise. Not in its own [`Expire::expired`].
+    /// Makes the timer expire in `ns` nanoseconds, or up to `slack` later if it can then expire together
+    /// with another (`hrtimer_start_range_ns`), and not when it would have otherwise. Not in its own
+    /// [`Expire::expired`].
     #[inline]
-    pub(crate) fn start(&self, ns: u64) {
+    pub(crate) fn start(&self, ns: u64, slack: u64) {
         // SAFETY: The timer is initialised and is cancelled before it goes.
-        unsafe { bindings::oxnic_hrtimer_start(self.timer.get(), ns) };
+        unsafe { bindings::oxnic_hrtimer_start(self.timer.get(), ns, slack) };
     }
 
     /// The C callback.

@@ -163,18 +163,35 @@ const DELAYS: (u32, u32) = (8, 128);
 /// How many frames a poll is to find at best: enough for the cost of an interrupt not to matter.
 const WORTHWHILE: u32 = 64;
 
-/// How long a poll waits to find out whether frames that come one by one are a stream, in
-/// microseconds, and how many of them make it try: at least and at most.
-const TRIAL: u32 = 64;
-const TRIAL_AFTER: (u32, u32) = (16, 1024);
+/// How many polls it takes to see how frames come, and how another wait turns out.
+const POLLS: u32 = 16;
+const TRIAL_POLLS: u32 = 4;
+
+/// How many times [`POLLS`] polls pass before another wait is tried: at first, and at most when it was
+/// in vain time and again.
+const PATIENCE: (u32, u32) = (1, 64);
 
 /// Finds out how long the frames of a ring should wait for an interrupt (adaptive moderation).
+///
+/// Frames that come one by one may be a slow stream, or one of many that share the sender: they can
+/// wait for each other, which saves interrupts. Or somebody waits for each of them before he sends
+/// the next, and every wait holds him up. They look alike, so a longer wait is tried for some polls:
+/// if frames come together then, and as many in a second as before, it was a stream. A shorter one is
+/// tried too, for what was taken for a stream.
 pub struct Adaptive {
     delay: u32,
-    /// Polls in a row that found a single frame.
-    single: u32,
-    /// After how many of them a longer wait is tried.
+    /// What was seen since the last decision, and when that was.
+    frames: u32,
+    polls: u32,
+    since: u64,
+    /// While another wait is tried: the wait before it, and how many frames came in a second.
+    trial: Option<(u32, u64)>,
+    /// Whether a longer wait is tried next, if both are possible.
+    longer: bool,
+    /// How many times [`POLLS`] polls to let pass before the next trial: when that is started, and from
+    /// now on.
     patience: u32,
+    left: u32,
 }
 
 impl Adaptive {
@@ -182,42 +199,80 @@ impl Adaptive {
     pub const fn new() -> Self {
         Self {
             delay: DELAYS.0,
-            single: 0,
-            patience: TRIAL_AFTER.0,
+            frames: 0,
+            polls: 0,
+            since: 0,
+            trial: None,
+            longer: true,
+            patience: PATIENCE.0,
+            left: PATIENCE.0,
         }
     }
 
-    /// A poll has found `frames` frames: returns how long it is to be left alone in microseconds.
-    ///
-    /// A frame that came alone is probably waited for. Many that come one after the other are a
-    /// stream, in which a wait costs little. A slow stream looks like single frames as long as
-    /// nobody waits; so a wait is tried now and then, the less often the more often it was in vain.
+    /// A poll that ends at `now`, in nanoseconds, has found `frames` frames: returns how long it is to
+    /// be left alone in microseconds.
     #[inline]
-    pub fn next(&mut self, frames: u32) -> u32 {
-        let (shortest, longest) = DELAYS;
-        if frames > 1 {
-            self.single = 0;
+    pub fn next(&mut self, frames: u32, now: u64) -> u32 {
+        self.frames = self.frames.saturating_add(frames);
+        self.polls += 1;
+        if self.polls >= POLLS || (self.polls >= TRIAL_POLLS && self.trial.is_some()) {
+            self.decide(now);
         }
-        self.delay = match frames {
-            0..=1 => {
-                self.single += 1;
-                if self.single < self.patience {
-                    shortest
-                } else {
-                    self.single = 0;
-                    self.patience = (self.patience * 2).min(TRIAL_AFTER.1);
-                    TRIAL
-                }
-            }
-            2..=3 => self.delay,
-            4..WORTHWHILE => {
-                self.patience = TRIAL_AFTER.0;
-                (self.delay * 2).min(longest)
-            }
-            _ if frames > 2 * WORTHWHILE => (self.delay / 2).max(shortest),
-            _ => self.delay,
-        };
         self.delay
+    }
+
+    fn decide(&mut self, now: u64) {
+        let (shortest, _) = DELAYS;
+        let found = self.frames / self.polls;
+        let time = now.saturating_sub(self.since).max(1);
+        let rate = u64::from(self.frames) * 1_000_000_000 / time;
+        self.frames = 0;
+        self.polls = 0;
+        self.since = now;
+
+        if let Some((before, rate_before)) = self.trial.take() {
+            let pays = if self.delay > before {
+                found >= 2 && rate >= rate_before / 4 * 3
+            } else {
+                rate > rate_before / 3 * 4
+            };
+            if pays {
+                self.patience = PATIENCE.0;
+            } else {
+                self.delay = before;
+                self.longer = !self.longer;
+                self.patience = (2 * self.patience).min(PATIENCE.1);
+            }
+            self.left = self.patience;
+        } else if found > 2 * WORTHWHILE {
+            self.delay = (self.delay / 2).max(shortest);
+        } else if found < 2 && self.delay > shortest {
+            // The stream is over.
+            self.delay = shortest;
+            self.left = self.patience;
+        } else if found < WORTHWHILE {
+            self.left = self.left.saturating_sub(1);
+            if self.left == 0 {
+                self.trial = Some((self.delay, rate));
+                self.delay = self.other_delay(found);
+            }
+        }
+    }
+
+    /// What to try instead of the present delay, with which polls found so many frames.
+    fn other_delay(&mut self, found: u32) -> u32 {
+        let (shortest, longest) = DELAYS;
+        self.longer = match self.delay {
+            delay if delay == shortest => true,
+            delay if delay == longest => false,
+            _ => self.longer,
+        };
+        match self.longer {
+            false => shortest,
+            // They may be far apart.
+            true if found < 2 => longest,
+            true => (2 * self.delay).min(longest),
+        }
     }
 }
 

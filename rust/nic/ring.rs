@@ -96,6 +96,7 @@ pub struct Completion {
     bits: u32,
 }
 
+#[expect(clippy::len_without_is_empty, reason = "no buffer of a frame is empty")]
 impl Completion {
     /// Of a buffer with `len` bytes of frame in it, padding included, FCS not.
     #[inline]
@@ -113,7 +114,7 @@ impl Completion {
     #[must_use]
     pub const fn with_hash(mut self, hash: Hash) -> Self {
         self.rss_hash = hash.value;
-        self.bits = self.bits & !0xff00 | (hash.kind as u32) << 8;
+        self.bits = (self.bits & !0xff00) | ((hash.kind as u32) << 8);
         self
     }
 
@@ -126,7 +127,7 @@ impl Completion {
             Protocol::Service => Status::SERVICE_TAG.0,
         };
         let others = self.bits & (0xff00 | Status::PLAIN);
-        self.bits = others | bit | (tag.tci as u32) << 16;
+        self.bits = others | bit | ((tag.tci as u32) << 16);
         self
     }
 
@@ -134,7 +135,7 @@ impl Completion {
     #[inline]
     #[must_use]
     pub const fn with_status(mut self, status: Status) -> Self {
-        self.bits = self.bits & !Status::PLAIN | status.0;
+        self.bits = (self.bits & !Status::PLAIN) | status.0;
         self
     }
 
@@ -190,6 +191,13 @@ impl Completion {
     #[inline]
     pub const fn is(&self, status: Status) -> bool {
         Status(self.bits).contains(status)
+    }
+
+    /// Whether there is nothing to be said of the frame but its length: neither a hash, nor a tag, nor
+    /// that its checksum is good.
+    #[inline]
+    pub const fn is_bare(&self) -> bool {
+        self.bits & !Status::END_OF_PACKET.0 == 0
     }
 
     /// Whether a tag was taken out of the frame.

@@ -11,7 +11,7 @@ use crate::{
     net::{
         device::Device,
         napi,
-        page_pool::{Buffer, PagePool, BUFFER_SIZE, FRAME_ROOM, HEADROOM},
+        page_pool::{Allocator, Buffer, PagePool, BUFFER_SIZE, FRAME_ROOM, HEADROOM},
         rtnl::Rtnl,
         skbuff::SkBuff,
     },
@@ -83,10 +83,13 @@ impl RxQueue {
         &self.dev
     }
 
-    /// A buffer from the ring's page_pool; see [`PagePool::alloc`].
+    /// Access to the ring's page_pool; see [`PagePool::allocator`].
     #[inline]
-    pub(crate) fn alloc(self: Pin<&mut Self>, cx: &impl napi::Owner) -> Option<Buffer> {
-        self.project().pool.alloc(cx)
+    pub(crate) fn allocator<'a>(
+        self: Pin<&'a mut Self>,
+        cx: &'a impl napi::Owner,
+    ) -> Option<Allocator<'a>> {
+        self.project().pool.allocator(cx)
     }
 }
 

@@ -83,42 +83,119 @@ fn many_frames_do_not_wait() {
     assert_eq!(batch, Raised::Fire);
 }
 
-#[test]
-fn streams_wait_longer_than_single_frames() {
-    let mut adaptive = Adaptive::new();
-    let shortest = adaptive.next(1);
-    for _ in 0..20 {
-        adaptive.next(10);
+/// A ring whose frames come at the ends of a model.
+struct Traffic {
+    adaptive: Adaptive,
+    now: u64,
+    delay: u32,
+}
+
+impl Traffic {
+    fn new() -> Self {
+        Self {
+            adaptive: Adaptive::new(),
+            now: 1_000_000,
+            delay: SHORTEST,
+        }
     }
-    let longest = adaptive.next(10);
-    assert!(longest > 4 * shortest);
-    assert_eq!(adaptive.next(64), longest, "just right");
-    assert_eq!(adaptive.next(2), longest);
-    assert!(adaptive.next(1000) < longest, "more than needed");
-    assert_eq!(adaptive.next(1), shortest, "a single one");
-    assert_eq!(adaptive.next(1000), shortest);
+
+    fn poll(&mut self, frames: u32) -> u32 {
+        self.delay = self.adaptive.next(frames, self.now);
+        self.delay
+    }
+
+    /// A frame each `gap` nanoseconds, whatever the ring does, for so many polls. Returns the delay at
+    /// each of them.
+    fn stream(&mut self, gap: u64, polls: usize) -> Vec<u32> {
+        (0..polls)
+            .map(|_| {
+                let wait = gap.max(u64::from(self.delay) * 1000);
+                self.now += wait;
+                self.poll((wait / gap) as u32)
+            })
+            .collect()
+    }
+
+    /// Each frame is sent `gap` nanoseconds after the poll that has found the last one.
+    fn request_response(&mut self, gap: u64, polls: usize) -> Vec<u32> {
+        (0..polls)
+            .map(|_| {
+                self.now += gap.max(u64::from(self.delay) * 1000);
+                self.poll(1)
+            })
+            .collect()
+    }
 }
 
-/// How many single frames in a row come at once before one is kept waiting.
-fn singles_before_a_trial(adaptive: &mut Adaptive) -> usize {
-    let shortest = Adaptive::new().next(1);
-    (0..).take_while(|_| adaptive.next(1) == shortest).count()
+const SHORTEST: u32 = 8;
+const LONGEST: u32 = 128;
+
+#[test]
+fn streams_wait_until_a_poll_is_worthwhile() {
+    // As fast as can be: a wait is not needed.
+    let mut fast = Traffic::new();
+    assert!(fast.stream(50, 200).iter().all(|&delay| delay == SHORTEST));
+    // With half of the longest wait a poll finds enough.
+    let mut medium = Traffic::new();
+    let delays = medium.stream(1_000, 1000).split_off(200);
+    assert!(delays.iter().all(|&delay| delay == LONGEST / 2));
+    // When it becomes faster the wait becomes shorter.
+    let last = *medium.stream(100, 400).last().unwrap();
+    assert!(last < LONGEST / 4, "{last}");
 }
 
+/// Frames that come one by one, but all the time: rings that share a sender.
 #[test]
 fn slow_streams_are_found() {
-    let mut adaptive = Adaptive::new();
-    let shortest = adaptive.next(1);
-    let first = singles_before_a_trial(&mut adaptive);
-    assert!(adaptive.next(8) > shortest, "it was a stream");
-    assert!(adaptive.next(8) > 8 * shortest);
-
-    // Single frames after all: waits become rare.
-    for _ in 0..20 {
-        singles_before_a_trial(&mut adaptive);
+    for gap in [9_000, 20_000, 32_000, 50_000] {
+        let mut traffic = Traffic::new();
+        traffic.stream(gap, 40);
+        let delays = traffic.stream(gap, 10_000);
+        let short = delays.iter().filter(|&&delay| delay < LONGEST).count();
+        assert!(short < 100, "{gap}: {short}");
     }
-    let later = singles_before_a_trial(&mut adaptive);
-    assert!(later > 50 * first && later < 10_000, "{first} {later}");
+}
+
+/// Who waits for an answer to each frame is hardly held up.
+#[test]
+fn requests_do_not_wait() {
+    for gap in [5_000, 15_000, 30_000, 100_000] {
+        let mut traffic = Traffic::new();
+        traffic.request_response(gap, 2000);
+        let delays = traffic.request_response(gap, 10_000);
+        let held_up = delays.iter().filter(|&&delay| delay > SHORTEST).count();
+        assert!(held_up <= 60, "{gap}: {held_up}");
+        assert!(held_up > 0, "{gap}: nothing is tried any more");
+    }
+}
+
+/// Several who wait for answers at once: frames come together, but less often if they are held up.
+#[test]
+fn nobody_is_held_up_together() {
+    let mut traffic = Traffic::new();
+    let delays: Vec<u32> = (0..10_000)
+        .map(|_| {
+            traffic.now += 10_000.max(u64::from(traffic.delay) * 1000);
+            traffic.poll(4)
+        })
+        .collect();
+    let held_up = delays.iter().filter(|&&delay| delay > SHORTEST).count();
+    assert!(held_up < 200, "{held_up}");
+}
+
+#[test]
+fn after_a_stream_single_frames_are_prompt_again() {
+    let mut traffic = Traffic::new();
+    traffic.stream(2_000, 500);
+    assert_eq!(traffic.delay, LONGEST);
+    let delays = traffic.request_response(20_000, 100);
+    assert!(
+        delays[40..]
+            .iter()
+            .filter(|&&delay| delay > SHORTEST)
+            .count()
+            <= 8
+    );
 }
 
 #[test]
