@@ -16,7 +16,7 @@ use crate::{
         napi,
         page_pool::FRAME_ROOM,
         skbuff::SkBuff,
-        xdp::{self, Frames, Pages},
+        xdp::{self, Frames, Linear, Pages},
     },
     nic::{
         ring::{Completion, DriverSide},
@@ -127,6 +127,7 @@ macro_rules! xdp_frame {
     };
 }
 
+xdp_frame!(Linear);
 xdp_frame!(Pages);
 xdp_frame!(xdp::Frame);
 
@@ -407,7 +408,7 @@ const BATCH: usize = 16;
 pub(super) struct TxBatch<'a> {
     peer: &'a Port,
     /// Made when the first frame comes: most polls send none.
-    frames: Option<[Option<Pages>; BATCH]>,
+    frames: Option<[Option<Linear>; BATCH]>,
     len: usize,
 }
 
@@ -443,7 +444,7 @@ impl<'a> TxBatch<'a> {
 
     /// Adds a frame. A full batch has to be flushed first; else the frame is lost.
     #[inline]
-    pub(super) fn push(&mut self, frame: Pages) {
+    pub(super) fn push(&mut self, frame: Linear) {
         if self.frames.is_none() {
             self.frames = Some([const { None }; BATCH]);
         }
@@ -452,6 +453,19 @@ impl<'a> TxBatch<'a> {
             *slot = Some(frame);
             self.len += 1;
         }
+    }
+
+    /// Sends a frame in several buffers, which no batch has a place for. What was pushed before has to
+    /// be flushed before.
+    pub(super) fn send(&self, cx: &napi::Context<'_>, frame: &Pages) -> Sent {
+        let mut sent = Sent::default();
+        if Burst::new(self.peer, cx, true)
+            .put(frame, &mut sent)
+            .is_err()
+        {
+            sent.lost += 1;
+        }
+        sent
     }
 
     /// Whether there is no place for a further frame.
@@ -478,7 +492,7 @@ impl<'a> TxBatch<'a> {
                 sent.lost += 1;
             }
             // There is an empty descriptor for each frame that was taken.
-            let _ = descriptors.post(frame.into_buffer(cx));
+            let _ = descriptors.post(frame.into_buffer());
         }
         sent
     }

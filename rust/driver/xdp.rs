@@ -8,7 +8,7 @@
 use super::{
     rx::{Buff, DescRing, RxRing},
     trace::{program, Size, Trace},
-    tx::TxBatch,
+    tx::{Sent, TxBatch},
     vsi::{self, Vsi},
 };
 use crate::{
@@ -188,48 +188,65 @@ impl Received<'_> {
         } else if act == Act::PASS {
             stats.xdp_pass.add(1);
             self.pass(buff);
+        } else if act == Act::REDIRECT {
+            self.redirect(prog, buff);
+        } else if act == Act::TX {
+            self.transmit(prog, buff);
         } else {
-            self.act_otherwise(prog, act, buff);
+            self.fail(prog, act, buff);
         }
     }
 
     #[inline(never)]
-    fn act_otherwise(&mut self, prog: ProgRef<'_>, act: Act, buff: Buff<'_, '_>) {
+    fn redirect(&mut self, prog: ProgRef<'_>, buff: Buff<'_, '_>) {
         let stats = &self.ring.stats;
-        let verdict = Verdict::from(act);
-        match verdict {
-            Verdict::Tx => {
-                self.tx.push(buff.detach());
+        let traced = self.trace.frames().then(|| Target::of_last(self.cx));
+        let result = buff.redirect(prog, self.cx);
+        if let Some(target) = traced {
+            let failed = result.as_ref().err().map(|&(_, error)| error);
+            self.trace.redirect(self.ring.index, &target, failed);
+        }
+        match result {
+            Ok(()) => stats.xdp_redirect.add(1),
+            Err((buff, _)) => {
+                stats.xdp_redirect_errors.add(1);
+                self.exception(prog, Verdict::Redirect, buff);
+            }
+        }
+    }
+
+    /// Collects a frame for the way back to where it came from.
+    #[inline(never)]
+    fn transmit(&mut self, prog: ProgRef<'_>, buff: Buff<'_, '_>) {
+        match buff.into_linear() {
+            Ok(frame) => {
+                self.tx.push(frame);
                 if self.tx.is_full() {
                     self.flush_tx(prog);
                 }
             }
-            Verdict::Redirect => {
-                let traced = self.trace.frames().then(|| Target::of_last(self.cx));
-                let result = buff.redirect(prog, self.cx);
-                if let Some(target) = traced {
-                    let failed = result.as_ref().err().map(|&(_, error)| error);
-                    self.trace.redirect(self.ring.index, &target, failed);
-                }
-                match result {
-                    Ok(()) => stats.xdp_redirect.add(1),
-                    Err((buff, _)) => {
-                        stats.xdp_redirect_errors.add(1);
-                        self.exception(prog, verdict, buff);
-                    }
-                }
+            Err(buff) => {
+                self.flush_tx(prog);
+                let sent = self.tx.send(self.cx, &buff);
+                self.recycle(buff);
+                self.count_tx(prog, sent);
             }
-            Verdict::Aborted => {
-                stats.xdp_aborted.add(1);
-                self.exception(prog, verdict, buff);
-            }
+        }
+    }
+
+    /// Drops a frame whose program failed, or returned what is no verdict.
+    #[cold]
+    fn fail(&mut self, prog: ProgRef<'_>, act: Act, buff: Buff<'_, '_>) {
+        let stats = &self.ring.stats;
+        let verdict = Verdict::from(act);
+        match verdict {
             Verdict::Unknown(act) => {
                 stats.xdp_unknown.add(1);
                 xdp::warn_invalid_action(self.dev, prog, act);
-                self.exception(prog, verdict, buff);
             }
-            Verdict::Drop | Verdict::Pass => {}
+            _ => stats.xdp_aborted.add(1),
         }
+        self.exception(prog, verdict, buff);
     }
 
     /// Builds an skb around the frame and hands it to the stack.
@@ -264,6 +281,11 @@ impl Received<'_> {
     /// Sends what XDP_TX has collected.
     pub(super) fn flush_tx(&mut self, prog: ProgRef<'_>) {
         let sent = self.tx.flush(self.cx, self.descriptors);
+        self.count_tx(prog, sent);
+    }
+
+    /// Counts what XDP_TX has sent, and what was lost by it.
+    fn count_tx(&self, prog: ProgRef<'_>, sent: Sent) {
         let stats = &self.ring.stats;
         stats.xdp_tx.add(sent.frames);
         stats.xdp_tx_bytes.add(sent.bytes);

@@ -180,15 +180,6 @@ impl Pages {
         }
     }
 
-    /// Ends the frame inside the poll, which is cheaper than dropping it: returns its first buffer, for
-    /// another frame; the others go back to the pool.
-    #[inline]
-    pub(crate) fn into_buffer(self, cx: &impl napi::Owner) -> Buffer {
-        let mut this = ManuallyDrop::new(self);
-        // SAFETY: The pages are given up here.
-        unsafe { this.release(cx) }
-    }
-
     /// Gives up all pages but the first.
     ///
     /// # Safety
@@ -215,6 +206,52 @@ impl Drop for Pages {
             }
             bindings::oxnic_page_pool_put(self.0.data_hard_start);
         }
+    }
+}
+
+/// A received frame in one buffer, when only its bytes matter any more.
+///
+/// # Invariants
+///
+/// The `len` bytes from `offset` on are in the buffer.
+pub(crate) struct Linear {
+    buffer: Buffer,
+    offset: u32,
+    len: u32,
+}
+
+impl Linear {
+    /// The frame's bytes.
+    #[inline]
+    pub(crate) fn data(&self) -> &[u8] {
+        // SAFETY: By the type's invariants; the buffer is ours.
+        unsafe {
+            let data = self.buffer.start().add(self.offset as usize);
+            slice::from_raw_parts(data, self.len as usize)
+        }
+    }
+
+    /// Length of the frame in bytes.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// As [`Pages::copy_to`].
+    pub(crate) fn copy_to(&self, offset: usize, to: &mut [u8]) -> Result {
+        frags::copy_frame(self.data(), None, offset, to)
+    }
+
+    /// As [`Pages::has_frags`]: no.
+    #[inline]
+    pub(crate) fn has_frags(&self) -> bool {
+        false
+    }
+
+    /// The buffer, for another frame.
+    #[inline]
+    pub(crate) fn into_buffer(self) -> Buffer {
+        self.buffer
     }
 }
 
@@ -366,15 +403,27 @@ impl<D> Buff<'_, '_, D> {
         unsafe { (*self.pages()).add_frag(buffer, len) }
     }
 
-    /// Takes the frame out of the workspace.
+    /// Takes the frame out of the workspace, if it is in one buffer.
     #[inline]
-    pub(crate) fn detach(self) -> Pages {
-        let mut this = ManuallyDrop::new(self);
-        // SAFETY: The frame is ours, and this value is not used any more.
-        unsafe { this.pages().read() }
+    pub(crate) fn into_linear(self) -> Result<Linear, Self> {
+        if self.has_frags() {
+            return Err(self);
+        }
+        let xdp = &self.0.frame.head.xdp;
+        let start = xdp.data_hard_start.cast();
+        let linear = Linear {
+            // SAFETY: The page is ours, from a page_pool, and given up by the frame below.
+            buffer: unsafe { Buffer::from_raw(start) },
+            offset: (xdp.data as usize).wrapping_sub(start as usize) as u32,
+            len: (xdp.data_end as usize).wrapping_sub(xdp.data as usize) as u32,
+        };
+        // INVARIANT: From `data` to `data_end` is a part of the page.
+        core::mem::forget(self);
+        Ok(linear)
     }
 
-    /// As [`Pages::into_buffer`].
+    /// Ends the frame inside the poll, which is cheaper than dropping it: returns its first buffer, for
+    /// another frame; the others go back to the pool.
     #[inline]
     pub(crate) fn into_buffer(self, cx: &impl napi::Owner) -> Buffer {
         let mut this = ManuallyDrop::new(self);

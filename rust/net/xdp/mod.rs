@@ -21,7 +21,7 @@ mod frame;
 mod hints;
 mod prog;
 
-pub(crate) use buff::{Buff, Descriptor, Pages, RxQueue, Target, Workspace};
+pub(crate) use buff::{Buff, Descriptor, Linear, Pages, RxQueue, Target, Workspace};
 pub(crate) use frame::{Frame, Frames};
 pub(super) use hints::METADATA_OPS;
 pub(crate) use hints::{RssType, RxHints};

@@ -167,6 +167,12 @@ impl Act {
 
     /// That of [`Verdict::Pass`].
     pub(crate) const PASS: Self = Self(bindings::xdp_action_XDP_PASS);
+
+    /// That of [`Verdict::Tx`].
+    pub(crate) const TX: Self = Self(bindings::xdp_action_XDP_TX);
+
+    /// That of [`Verdict::Redirect`].
+    pub(crate) const REDIRECT: Self = Self(bindings::xdp_action_XDP_REDIRECT);
 }
 
 /// What a program decides about a frame (`enum xdp_action`).

@@ -179,7 +179,7 @@ pub fn all(filter: &str) -> Vec<Scenario> {
                 source: *source,
                 sink,
                 goal: goals[index],
-                profile: matches!(sink, Sink::Drop | Sink::Pass),
+                profile: true,
             });
         }
     }
