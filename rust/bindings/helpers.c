@@ -204,6 +204,14 @@ u16 oxnic_skb_sum(const struct sk_buff *skb, u32 offset, u32 len)
 	return ntohs(~(__force __be16)sum);
 }
 
+u16 oxnic_skb_copy_and_sum(const struct sk_buff *skb, u32 offset, u8 *to,
+			   u32 len)
+{
+	__sum16 sum = csum_fold(skb_copy_and_csum_bits(skb, offset, to, len));
+
+	return ntohs(~(__force __be16)sum);
+}
+
 void oxnic_skb_set_vlan_tag(struct sk_buff *skb, u16 proto, u16 tci)
 {
 	__vlan_hwaccel_put_tag(skb, htons(proto), tci);

@@ -50,6 +50,8 @@ int oxnic_skb_copy(const struct sk_buff *skb, u8 *to);
 int oxnic_skb_checksum(const struct sk_buff *skb, unsigned int *offset,
 		       u8 *sum);
 u16 oxnic_skb_sum(const struct sk_buff *skb, u32 offset, u32 len);
+u16 oxnic_skb_copy_and_sum(const struct sk_buff *skb, u32 offset, u8 *to,
+			   u32 len);
 void oxnic_skb_set_vlan_tag(struct sk_buff *skb, u16 proto, u16 tci);
 void oxnic_skb_tx_timestamp(struct sk_buff *skb);
 void oxnic_skb_set_rx(struct sk_buff *skb, u32 hash, u32 hash_type,

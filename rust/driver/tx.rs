@@ -300,16 +300,12 @@ fn put_segments(
     }
     let mark = inlet.wire.mark();
     for part in template.parts() {
-        let segment = skb.sum(part.offset, part.len).map(|sum| Segment {
+        let segment = Segment {
             skb,
-            headers: template.headers(part, sum),
+            headers: template.headers(part),
             part,
-        });
-        let result = match segment {
-            Ok(segment) => put_counted(ring, inlet, &segment, known, sent),
-            Err(_) => Err(Refused::Malformed),
         };
-        if let Err(refused) = result {
+        if let Err(refused) = put_counted(ring, inlet, &segment, known, sent) {
             inlet.wire.rewind(mark);
             return Err(refused);
         }
@@ -366,12 +362,20 @@ impl Frame for Segment<'_> {
 
     #[inline]
     fn copy_to(&self, to: &mut [u8]) -> Result<Checksum, Malformed> {
-        self.copy_part(0, to)?;
+        let headers = self.headers.bytes();
+        let (head, payload) = to.split_at_mut_checked(headers.len()).ok_or(Malformed)?;
+        head.copy_from_slice(headers);
+        let sum = self.skb.copy_and_sum(self.part.offset, payload);
+        self.headers
+            .checksum(sum.map_err(|_| Malformed)?)
+            .apply(0, head);
         Ok(Checksum::Good)
     }
 
     fn checksum(&self) -> Result<(Checksum, Option<Patch>), Malformed> {
-        Ok((Checksum::Good, None))
+        let sum = self.skb.sum(self.part.offset, self.part.len);
+        let patch = self.headers.checksum(sum.map_err(|_| Malformed)?);
+        Ok((Checksum::Good, Some(patch)))
     }
 
     fn copy_part(&self, offset: usize, to: &mut [u8]) -> Result<(), Malformed> {

@@ -164,13 +164,33 @@ impl SkBuff {
     }
 
     /// The sum of the 16-bit words of a part of the frame, as the Internet checksum adds them up
-    /// (`skb_checksum`), folded to 16 bits. The part must be in the frame.
+    /// (`skb_checksum`), folded to 16 bits. Fails with `EINVAL` if the part is not in the frame.
     pub(crate) fn sum(&self, offset: usize, len: usize) -> Result<u32> {
-        if offset.checked_add(len).is_none_or(|end| end > self.len()) {
-            return Err(EINVAL);
-        }
+        self.check(offset, len)?;
         // SAFETY: The skb is valid, and the part is in it.
         Ok(unsafe { bindings::oxnic_skb_sum(self.as_ptr(), offset as u32, len as u32) }.into())
+    }
+
+    /// Copies bytes of the frame from `offset` on, also from its fragments, and returns their
+    /// [`sum`](Self::sum) (`skb_copy_and_csum_bits`). Fails with `EINVAL` if there are fewer than `to` is
+    /// long.
+    pub(crate) fn copy_and_sum(&self, offset: usize, to: &mut [u8]) -> Result<u32> {
+        self.check(offset, to.len())?;
+        // SAFETY: The skb is valid, and the part is in it.
+        let sum = unsafe {
+            let (to, len) = (to.as_mut_ptr(), to.len());
+            bindings::oxnic_skb_copy_and_sum(self.as_ptr(), offset as u32, to, len as u32)
+        };
+        Ok(sum.into())
+    }
+
+    /// Whether a part of the frame is in it.
+    #[inline]
+    fn check(&self, offset: usize, len: usize) -> Result {
+        match offset.checked_add(len) {
+            Some(end) if end <= self.len() => Ok(()),
+            _ => Err(EINVAL),
+        }
     }
 
     /// Whether the checksum is known to be right once the frame has been copied: the device itself

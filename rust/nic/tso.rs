@@ -5,6 +5,8 @@
 //! All segments have the large frame's headers, with the fields adjusted that differ from one to the
 //! next. The payload stays where it is; the wire copies it piece by piece.
 
+use super::wire::Patch;
+
 /// Room for the longest headers that are segmented: Ethernet, the longest IPv4 header or an IPv6
 /// header, and the longest TCP header.
 pub const HEADERS_LEN: usize = 14 + 60 + 60;
@@ -22,9 +24,17 @@ const PSH: u8 = 1 << 3;
 const CWR: u8 = 1 << 7;
 
 /// The headers of a large frame, and how it is cut.
+///
+/// In `bytes` the fields are zero that are filled in for each segment; what the others add to the
+/// checksums is known.
 pub struct Template {
     bytes: [u8; HEADERS_LEN],
     version: Version,
+    ip_sum: u64,
+    tcp_sum: u64,
+    id: u16,
+    sequence: u32,
+    flags: u8,
     /// Where the TCP header starts and where the payload does.
     tcp: usize,
     payload: usize,
@@ -38,10 +48,12 @@ enum Version {
     V6,
 }
 
-/// The headers of one segment, complete with checksums.
+/// The headers of one segment, complete but for the TCP checksum, which is zero.
 pub struct Headers {
     bytes: [u8; HEADERS_LEN],
     len: usize,
+    checksum_at: usize,
+    sum: u64,
 }
 
 /// The payload of one segment: a part of the large frame.
@@ -83,14 +95,49 @@ impl Template {
         if payload > known || segment_len == 0 {
             return None;
         }
-        Some(Self {
+        let mut template = Self {
             bytes,
             version,
+            ip_sum: 0,
+            tcp_sum: 0,
+            id: 0,
+            sequence: 0,
+            flags: 0,
             tcp,
             payload,
             payload_len: len.checked_sub(payload)?,
             segment_len,
-        })
+        };
+        template.take_out()?;
+        Some(template)
+    }
+
+    /// Takes out of the headers what differs from segment to segment, and adds up what is left.
+    fn take_out(&mut self) -> Option<()> {
+        let Self { bytes, tcp, .. } = self;
+        let tcp = *tcp;
+        let addresses = match self.version {
+            Version::V4 => {
+                self.id = be16(bytes, ETH_LEN + 4)?;
+                // The length and the id are neighbours.
+                put(bytes, ETH_LEN + 2, [0; 4]);
+                put(bytes, ETH_LEN + 10, [0; 2]);
+                self.ip_sum = sum(bytes.get(ETH_LEN..tcp)?);
+                bytes.get(ETH_LEN + 12..ETH_LEN + 20)?
+            }
+            Version::V6 => {
+                put(bytes, ETH_LEN + 4, [0; 2]);
+                bytes.get(ETH_LEN + 8..ETH_LEN + 40)?
+            }
+        };
+        let pseudo = sum(addresses) + u64::from(IPPROTO_TCP);
+        self.sequence = u32::from_be_bytes(*bytes.get(tcp + 4..)?.first_chunk()?);
+        self.flags = *bytes.get(tcp + 13)?;
+        put(bytes, tcp + 4, [0; 4]);
+        put(bytes, tcp + 13, [0]);
+        put(bytes, tcp + 16, [0; 2]);
+        self.tcp_sum = pseudo + sum(bytes.get(tcp..self.payload)?);
+        Some(())
     }
 
     /// The payload of all segments; there is at least one segment.
@@ -116,69 +163,63 @@ impl Template {
         self.parts().map(|part| self.payload + part.len).sum()
     }
 
-    /// The headers of a segment, whose payload adds up to `payload_sum`: the 16-bit words of the
-    /// Internet checksum, as a sum of any width up to 32 bits.
-    pub fn headers(&self, part: Part, payload_sum: u32) -> Headers {
-        let mut headers = Headers {
-            bytes: self.bytes,
-            len: self.payload,
-        };
-        // The headers were found to be there, so no field is missing.
-        let _ = self.adjust(&mut headers.bytes, part, payload_sum);
-        headers
-    }
-
-    fn adjust(&self, bytes: &mut [u8; HEADERS_LEN], part: Part, payload_sum: u32) -> Option<()> {
+    /// The headers of a segment.
+    pub fn headers(&self, part: Part) -> Headers {
+        let mut bytes = self.bytes;
+        let start = part.offset.wrapping_sub(self.payload);
         let tcp_len = self.payload - self.tcp + part.len;
-        let ip_len = self.tcp - ETH_LEN + tcp_len;
-        let addresses = match self.version {
+
+        // No frame is longer than its length field can say.
+        match self.version {
             Version::V4 => {
-                let id = be16(bytes, ETH_LEN + 4)?.wrapping_add(part.index as u16);
-                put(
-                    bytes,
-                    ETH_LEN + 2,
-                    u16::try_from(ip_len).ok()?.to_be_bytes(),
-                );
-                put(bytes, ETH_LEN + 4, id.to_be_bytes());
-                put(bytes, ETH_LEN + 10, [0; 2]);
-                let sum = !fold(sum(bytes.get(ETH_LEN..self.tcp)?));
-                put(bytes, ETH_LEN + 10, sum.to_be_bytes());
-                sum_of_addresses(bytes, ETH_LEN + 12, 8)?
+                let len = (self.tcp - ETH_LEN + tcp_len) as u16;
+                let id = self.id.wrapping_add(part.index as u16);
+                let sum = !fold(self.ip_sum + u64::from(len) + u64::from(id));
+                put(&mut bytes, ETH_LEN + 2, len.to_be_bytes());
+                put(&mut bytes, ETH_LEN + 4, id.to_be_bytes());
+                put(&mut bytes, ETH_LEN + 10, sum.to_be_bytes());
             }
             Version::V6 => {
-                let len = u16::try_from(ip_len - IPV6_LEN).ok()?;
-                put(bytes, ETH_LEN + 4, len.to_be_bytes());
-                sum_of_addresses(bytes, ETH_LEN + 8, 32)?
+                let len = (self.tcp - ETH_LEN - IPV6_LEN + tcp_len) as u16;
+                put(&mut bytes, ETH_LEN + 4, len.to_be_bytes());
             }
-        };
+        }
 
-        let sequence = bytes.get(self.tcp + 4..)?.first_chunk()?;
-        let start = (part.offset - self.payload) as u32;
-        let sequence = u32::from_be_bytes(*sequence).wrapping_add(start);
-        put(bytes, self.tcp + 4, sequence.to_be_bytes());
-        let flags = bytes.get_mut(self.tcp + 13)?;
+        let sequence = self.sequence.wrapping_add(start as u32);
+        let mut flags = self.flags;
         if part.index != 0 {
-            *flags &= !CWR;
+            flags &= !CWR;
         }
-        if start as usize + part.len != self.payload_len {
-            *flags &= !(FIN | PSH);
+        if start + part.len != self.payload_len {
+            flags &= !(FIN | PSH);
         }
-        put(bytes, self.tcp + 16, [0; 2]);
-        let header_sum = sum(bytes.get(self.tcp..self.payload)?);
-        let total = addresses
-            + header_sum
-            + u64::from(payload_sum)
-            + u64::from(IPPROTO_TCP)
-            + tcp_len as u64;
-        put(bytes, self.tcp + 16, (!fold(total)).to_be_bytes());
-        Some(())
+        put(&mut bytes, self.tcp + 4, sequence.to_be_bytes());
+        put(&mut bytes, self.tcp + 13, [flags]);
+        Headers {
+            bytes,
+            len: self.payload,
+            checksum_at: self.tcp + 16,
+            sum: self.tcp_sum + u64::from(sequence) + u64::from(flags) + tcp_len as u64,
+        }
     }
 }
 
 impl Headers {
     /// The bytes.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// The TCP checksum, if the payload adds up to `payload_sum`: the 16-bit words of the Internet
+    /// checksum, as a sum of any width up to 32 bits.
+    #[inline]
+    pub fn checksum(&self, payload_sum: u32) -> Patch {
+        let sum = !fold(self.sum + u64::from(payload_sum));
+        Patch {
+            offset: self.checksum_at,
+            bytes: sum.to_be_bytes(),
+        }
     }
 }
 
@@ -191,10 +232,6 @@ fn put<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
     if let Some(field) = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
         *field = value;
     }
-}
-
-fn sum_of_addresses(bytes: &[u8], at: usize, len: usize) -> Option<u64> {
-    Some(sum(bytes.get(at..at + len)?))
 }
 
 /// Adds up the 16-bit words of a header.

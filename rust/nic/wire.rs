@@ -64,7 +64,7 @@ pub struct Patch {
 
 impl Patch {
     /// Writes as much of the checksum as falls into `bytes`, which start at `offset` of the frame.
-    fn apply(self, offset: usize, bytes: &mut [u8]) {
+    pub fn apply(self, offset: usize, bytes: &mut [u8]) {
         for (place, byte) in (self.offset..).zip(self.bytes) {
             let place = place.checked_sub(offset);
             if let Some(to) = place.and_then(|place| bytes.get_mut(place)) {
