@@ -2,11 +2,14 @@
 
 //! What `ethtool` shows and sets.
 
-use super::vsi::Vsi;
+use super::{rss, vsi::Vsi};
 use crate::{
     net::{
         device::Device,
-        ethtool::{msg, Coalesce, DrvInfo, Ops, PauseParam, PauseStats, RingParam, Visitor},
+        ethtool::{
+            msg, Coalesce, DrvInfo, FlowType, InputXfrm, Ops, PauseParam, PauseStats, RingParam,
+            RxfhChange, RxfhSizes, Visitor,
+        },
         rtnl::{ExtAck, Rtnl},
     },
     netdev_info,
@@ -96,5 +99,32 @@ impl Ops for Vsi {
         self.port.wake_all(&self.peer);
         self.peer.wake_all(&self.port);
         Ok(())
+    }
+
+    fn rxfh_sizes(&self) -> RxfhSizes {
+        rss::SIZES
+    }
+
+    fn rxfh(&self, key: &mut [u8], table: &mut [u32]) -> InputXfrm {
+        self.get_rxfh(key, table)
+    }
+
+    fn set_rxfh(&self, dev: &Device, change: &RxfhChange<'_>, rtnl: &Rtnl) -> Result {
+        self.change_rxfh(dev, change, rtnl)
+    }
+
+    fn rxfh_fields(&self, flow: FlowType) -> u32 {
+        self.get_rxfh_fields(flow)
+    }
+
+    fn set_rxfh_fields(
+        &self,
+        dev: &Device,
+        flow: FlowType,
+        fields: u32,
+        extack: ExtAck<'_>,
+        rtnl: &Rtnl,
+    ) -> Result {
+        self.change_rxfh_fields(dev, flow, fields, extack, rtnl)
     }
 }

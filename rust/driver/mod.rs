@@ -9,7 +9,7 @@
 //! | [`tx`] | sending: `ndo_start_xmit`, XDP_TX, flow control |
 //! | [`vsi`] | a port's device: up, down, MTU, counters |
 //! | [`port`] | what a port and its peer both see |
-//! | [`ethtool`], [`coalesce`], [`stats`], [`trace`] | what a person sees and sets |
+//! | [`ethtool`], [`coalesce`], [`rss`], [`stats`], [`trace`] | what a person sees and sets |
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,7 @@ mod coalesce;
 mod ethtool;
 mod params;
 mod port;
+mod rss;
 mod rx;
 mod stats;
 mod trace;

@@ -8,23 +8,19 @@
 use super::{
     coalesce,
     ethtool,
+    rss,
     rx::{RxInlet, RxRing},
     stats::TxQueueStats, //
 };
 use crate::{
-    net::{
-        bh,
-        device::{self, Device},
-        rtnl::Rtnl,
-    },
-    nic::rss::{Hash, Indirection, Toeplitz},
+    net::{bh, device::Device, rcu::RcuBox, rtnl::Rtnl},
+    nic::{rss::Hash, steering::Steering},
 };
 use core::{
     ops::Deref,
     sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
 use kernel::{
-    alloc::KVBox,
     prelude::*,
     sync::{aref::ARef, Arc},
 };
@@ -32,15 +28,45 @@ use kernel::{
 /// What a frame may be longer than the MTU: the Ethernet header and two VLAN tags.
 pub(crate) const FRAME_OVERHEAD: u32 = 14 + 2 * 4;
 
+/// The receive rings of a port: there is at least one.
+pub(crate) struct Rings {
+    first: Arc<RxRing>,
+    all: KVec<Arc<RxRing>>,
+}
+
+impl Rings {
+    fn new(all: KVec<Arc<RxRing>>) -> Result<Self> {
+        let first = all.first().ok_or(EINVAL)?.clone();
+        Ok(Self { first, all })
+    }
+
+    /// The ring of queue 0.
+    #[inline]
+    fn first(&self) -> &Arc<RxRing> {
+        &self.first
+    }
+}
+
+impl Deref for Rings {
+    type Target = [Arc<RxRing>];
+
+    #[inline]
+    fn deref(&self) -> &[Arc<RxRing>] {
+        &self.all
+    }
+}
+
 /// The wire's end at a port.
 #[pin_data]
 pub(crate) struct Port {
     /// The receive rings, one for each queue.
-    pub(crate) rings: KVec<Arc<RxRing>>,
+    pub(crate) rings: Rings,
     /// Counters of the transmit queues.
     pub(crate) tx: KVec<TxQueueStats>,
-    hash: KVBox<Toeplitz>,
-    indirection: Indirection,
+    /// What decides which of the rings a frame goes to.
+    pub(super) steering: RcuBox<Steering>,
+    /// Whether the first ring is the answer, without a look at the registers.
+    pub(super) single: AtomicBool,
     /// Whether the interface is up; written under RTNL.
     up: AtomicBool,
     /// The rings with frames that their poll has not been told of, a bit each.
@@ -67,14 +93,14 @@ impl Port {
             rings.push(RxRing::new(index)?, GFP_KERNEL)?;
             tx.push(TxQueueStats::default(), GFP_KERNEL)?;
         }
-        let mut hash = KVBox::init(pin_init::init_zeroed::<Toeplitz>(), GFP_KERNEL)?;
-        hash.set_key(&device::rss_key());
+        let steering = RcuBox::new(rss::make(&rss::default(queues.into()))?);
+        let rings = Rings::new(rings)?;
         Arc::pin_init(
             pin_init!(Self {
                 rings,
                 tx,
-                hash,
-                indirection: Indirection::new(queues.into()),
+                single: AtomicBool::new(queues == 1),
+                steering,
                 up: AtomicBool::new(false),
                 unflushed: AtomicU64::new(0),
                 msg_enable: AtomicU32::new(ethtool::DEFAULT_MSG),
@@ -93,24 +119,24 @@ impl Port {
     pub(crate) fn steer<H: Deref<Target = [u8]>>(
         &self,
         head: impl FnOnce() -> H,
+        bh: &bh::Disabled,
     ) -> Option<(&RxRing, Hash)> {
-        if let [ring] = &*self.rings {
-            return Some((ring, Hash::NONE));
+        if self.single.load(Ordering::Relaxed) {
+            return Some((self.rings.first(), Hash::NONE));
         }
-        let hash = self.hash(&head());
-        let ring = self.rings.get(self.indirection.queue(hash) as usize)?;
-        Some((ring, hash))
+        let (queue, hash) = self.steering.read(bh).queue(head);
+        Some((self.rings.get(queue as usize)?, hash))
     }
 
     /// Whether a ring is chosen by a frame's hash.
     pub(crate) fn steers(&self) -> bool {
-        self.rings.len() > 1
+        !self.single.load(Ordering::Relaxed)
     }
 
     /// The hash of a frame that starts with `head`.
     #[inline]
-    pub(crate) fn hash(&self, head: &[u8]) -> Hash {
-        self.hash.hash_frame(head)
+    pub(crate) fn hash(&self, head: &[u8], bh: &bh::Disabled) -> Hash {
+        self.steering.read(bh).hash(head)
     }
 
     /// Whether the interface is up.
@@ -134,7 +160,7 @@ impl Port {
             return;
         }
         let rings = self.unflushed.swap(0, Ordering::Relaxed);
-        for ring in &self.rings {
+        for ring in self.rings.iter() {
             if rings.checked_shr(ring.index.into()).unwrap_or(0) & 1 != 0 {
                 if let Some(inlet) = &mut *ring.inlet.lock(bh) {
                     inlet.flush(bh);
@@ -146,7 +172,7 @@ impl Port {
     /// Changes something about the receive unit of every ring that is up.
     pub(crate) fn set_inlets(&self, set: impl Fn(&mut RxInlet)) {
         let bh = bh::disable();
-        for ring in &self.rings {
+        for ring in self.rings.iter() {
             if let Some(inlet) = &mut *ring.inlet.lock(&bh) {
                 set(inlet);
             }
@@ -188,7 +214,7 @@ impl Port {
     /// Lets all queues of this port go on that wait for `peer`, to find out anew whether they must.
     pub(crate) fn wake_all(&self, peer: &Port) {
         let bh = bh::disable();
-        for ring in &peer.rings {
+        for ring in peer.rings.iter() {
             self.wake(ring.waiters.take(), &bh);
         }
     }

@@ -157,7 +157,7 @@ impl Vsi {
             return Xmit::Done;
         };
         let stats = &stats.stack;
-        let Some((ring, hash)) = self.peer.steer(|| Frame::head(&skb)) else {
+        let Some((ring, hash)) = self.peer.steer(|| Frame::head(&skb), bh) else {
             // Not reached: nor does the hash choose others.
             return Xmit::Done;
         };
@@ -172,12 +172,12 @@ impl Vsi {
             stats.carrier.add(1);
             return Xmit::Done;
         };
-        let compute = || self.peer.hash(&Frame::head(&skb));
+        let compute = || self.peer.hash(&Frame::head(&skb), bh);
         // First what most frames are.
         let extras = &inlet.extras;
         let (frames, bytes) = match inlet.wire.put_plain(&skb, || extras.of(hash, compute)) {
             Some(len) => (1, len.into()),
-            None => match self.put(&queue(), inlet, &skb, hash) {
+            None => match self.put(&queue(), inlet, &skb, hash, bh) {
                 Ok(sent) => (sent.frames, sent.bytes),
                 Err(NotSent::Malformed) => {
                     stats.dropped.add(1);
@@ -206,8 +206,10 @@ impl Vsi {
         inlet: &mut RxInlet,
         skb: &SkBuff,
         hash: Hash,
+        bh: &bh::Disabled,
     ) -> Result<Sent, NotSent> {
-        let known = inlet.extras.of(hash, || self.peer.hash(&Frame::head(skb)));
+        let compute = || self.peer.hash(&Frame::head(skb), bh);
+        let known = inlet.extras.of(hash, compute);
         let template = match skb.gso_size() {
             None => None,
             Some(size) => match template(skb, size) {
@@ -596,9 +598,10 @@ impl<'a> Burst<'a> {
     #[inline]
     fn put(&mut self, frame: &impl Frame, sent: &mut Sent) -> Result<(), Unsent> {
         let peer = self.peer;
-        let (ring, hash) = peer.steer(|| frame.head()).ok_or(Unsent::NoCarrier)?;
+        let bh = self.bh;
+        let (ring, hash) = peer.steer(|| frame.head(), bh).ok_or(Unsent::NoCarrier)?;
         let inlet = self.lock(ring).as_mut().ok_or(Unsent::NoCarrier)?;
-        let known = |extras: Extras| extras.of(hash, || peer.hash(&frame.head()));
+        let known = |extras: Extras| extras.of(hash, || peer.hash(&frame.head(), bh));
         let extras = &inlet.extras;
         if let Some(len) = inlet.wire.put_plain(frame, || known(*extras)) {
             sent.add(len.into());

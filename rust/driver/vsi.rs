@@ -5,6 +5,7 @@
 use super::{
     params::Params,
     port::{Port, FRAME_OVERHEAD},
+    rss,
     rx::{Extras, ReadyRing, RunningRing},
 };
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
         skbuff::SkBuff,
         xdp::{self, Command, Frames, Prog, ProgSlot},
     },
-    nic::{vlan::Strip, wire::Settings},
+    nic::{steering::Setup, vlan::Strip, wire::Settings},
 };
 use kernel::{
     new_mutex,
@@ -119,14 +120,37 @@ impl Vsi {
     /// the program may ask for it; the hash unless only the program would see it, or if it is there
     /// anyway.
     pub(super) fn extras(&self, prog: Option<&Prog>, features: u64) -> Extras {
+        Self::extras_if(self.port.steers(), prog, features)
+    }
+
+    /// As [`extras`](Self::extras), for a port that chooses rings by the hash, or not.
+    fn extras_if(steers: bool, prog: Option<&Prog>, features: u64) -> Extras {
         let dev_bound = prog.is_some_and(Prog::is_dev_bound);
         let rx_hash = features & feature::RXHASH != 0;
         let extras = Extras::none().with(Extras::TIMESTAMP, dev_bound);
-        if self.port.steers() {
+        if steers {
             extras.with(Extras::STEERING_HASH, rx_hash)
         } else {
             extras.with(Extras::HASH, rx_hash && (dev_bound || prog.is_none()))
         }
+    }
+
+    /// Exchanges the registers that decide which ring a frame goes to. A frame on its way meanwhile does
+    /// not miss a hash that it needs.
+    pub(super) fn set_steering(&self, dev: &Device, setup: &Setup, rtnl: &Rtnl) -> Result {
+        let steering = rss::make(setup)?;
+        let steers = !steering.is_single();
+        let prog = self.xdp_prog.get(rtnl);
+        let extras = Self::extras_if(steers, prog.as_deref(), dev.features());
+        let set_extras = || self.port.set_inlets(|inlet| inlet.extras = extras);
+        if !steers {
+            set_extras();
+        }
+        self.port.exchange_steering(steering, rtnl);
+        if steers {
+            set_extras();
+        }
+        Ok(())
     }
 
     /// Makes the receive unit do so from the next frame on.
@@ -147,7 +171,7 @@ impl device::Ops for Vsi {
         let rings = &self.port.rings;
         let mut ready = KVec::with_capacity(rings.len(), GFP_KERNEL)?;
         let mut running = KVec::with_capacity(rings.len(), GFP_KERNEL)?;
-        for ring in rings {
+        for ring in rings.iter() {
             let ring = ReadyRing::new(dev, &self.port, &self.peer, ring, self.ring_size, rtnl)?;
             ready.push(ring, GFP_KERNEL)?;
         }
@@ -179,7 +203,7 @@ impl device::Ops for Vsi {
     }
 
     fn stats64(&self, stats: &mut Stats64) {
-        for ring in &self.port.rings {
+        for ring in self.port.rings.iter() {
             stats.rx_packets += ring.stats.packets.get();
             stats.rx_bytes += ring.stats.bytes.get();
             stats.rx_dropped += ring.stats.down.get() + ring.stats.skb_alloc_fail.get();

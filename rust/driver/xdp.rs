@@ -92,7 +92,7 @@ impl Vsi {
             );
         }
 
-        for ring in &self.port.rings {
+        for ring in self.port.rings.iter() {
             // A poll that still runs the old program is an RCU reader: the program outlives it.
             drop(ring.xdp_prog.write_once(prog.clone(), rtnl));
             if trace.drv() {

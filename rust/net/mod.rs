@@ -15,6 +15,7 @@ pub(crate) mod napi;
 pub(crate) mod page_pool;
 pub(crate) mod print;
 pub(crate) mod queues;
+pub(crate) mod rcu;
 pub(crate) mod rtnl;
 pub(crate) mod skbuff;
 pub(crate) mod timer;

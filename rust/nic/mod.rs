@@ -9,7 +9,7 @@
 //! A frame passes through these files in this order:
 //!
 //! - [`tso`]: a large frame of the stack is cut into several;
-//! - [`rss`]: which queue the frame belongs to;
+//! - [`steering`]: which queue the frame goes to, by its hash ([`rss`]);
 //! - [`wire`]: the frame is copied into the next buffers that the receiving port has posted, and a
 //!   VLAN tag ([`vlan`]) put in or taken out;
 //! - [`ring`]: the buffer, with a completion, goes over to the receiving driver;
@@ -23,6 +23,7 @@ pub mod irq;
 pub mod pause;
 pub mod ring;
 pub mod rss;
+pub mod steering;
 pub mod storage;
 mod sync;
 pub mod tso;

@@ -6,8 +6,6 @@
 //! the hash look the queue up in a table ([`Indirection`]), as Microsoft's RSS specification says
 //! and all NICs do. A frame without addresses has no hash and goes to queue 0.
 
-use core::sync::atomic::{AtomicU8, Ordering};
-
 /// Length of the key in bytes: for 36 bytes of input, each bit of which looks at 32 bits of key.
 pub const KEY_LEN: usize = 40;
 
@@ -207,7 +205,7 @@ fn ports(protocol: u8, payload: &[u8], payload_len: usize) -> Ports<'_> {
 }
 
 /// Bytes of the longest input: two IPv6 addresses and two ports.
-const INPUT_LEN: usize = 32 + 4;
+pub const INPUT_LEN: usize = 32 + 4;
 
 /// The Toeplitz hash with one key.
 ///
@@ -269,6 +267,12 @@ impl Toeplitz {
         Hash { value, kind }
     }
 
+    /// Hashes bytes that are laid out as the addresses and ports of a flow are; zeroes contribute
+    /// nothing.
+    pub fn hash_bytes(&self, bytes: &[u8; INPUT_LEN]) -> u32 {
+        self.xor(0, bytes)
+    }
+
     /// What `bytes` contribute to the hash of an input where they start at byte `at`.
     #[inline]
     fn xor<const N: usize>(&self, at: usize, bytes: &[u8; N]) -> u32 {
@@ -288,43 +292,44 @@ fn contribution(byte: u8, window: u64) -> u32 {
 }
 
 /// The table that assigns a queue to the lowest bits of a hash.
-///
-/// It may be changed while frames pass; each of them finds the old entry or the new one.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Indirection {
-    queues: [AtomicU8; INDIRECTION_LEN],
+    queues: [u8; INDIRECTION_LEN],
 }
 
 impl Indirection {
-    /// A table that spreads the hashes evenly over `queues` queues, up to 256; see
-    /// [`spread`](Self::spread).
+    /// Queue 0 for all.
+    pub const ZERO: Self = Self {
+        queues: [0; INDIRECTION_LEN],
+    };
+
+    /// A table that spreads the hashes evenly over `queues` queues, up to 256: entry `i` holds queue
+    /// `i % queues`, as with NICs unless they are told otherwise.
     pub fn new(queues: u32) -> Self {
-        let table = Self {
-            queues: [const { AtomicU8::new(0) }; INDIRECTION_LEN],
-        };
-        table.spread(queues);
+        let mut table = Self::ZERO;
+        for (entry, queue) in table
+            .queues
+            .iter_mut()
+            .zip((0..queues.clamp(1, 256)).cycle())
+        {
+            // Below 256, hence nothing is cut off.
+            *entry = queue as u8;
+        }
         table
     }
 
-    /// Assigns entry `i` the queue `i % queues`, as NICs do unless told otherwise.
-    pub fn spread(&self, queues: u32) {
-        for (entry, queue) in self.queues.iter().zip((0..queues.clamp(1, 256)).cycle()) {
-            // Below 256, hence nothing is cut off.
-            entry.store(queue as u8, Ordering::Relaxed);
-        }
-    }
-
     /// Assigns an entry a queue; `false`, and nothing is changed, if there is no such entry.
-    pub fn set(&self, entry: usize, queue: u8) -> bool {
-        match self.queues.get(entry) {
-            Some(old) => old.store(queue, Ordering::Relaxed),
+    pub fn set(&mut self, entry: usize, queue: u8) -> bool {
+        match self.queues.get_mut(entry) {
+            Some(old) => *old = queue,
             None => return false,
         }
         true
     }
 
-    /// The queue of an entry, [`None`] if there is no such entry.
-    pub fn get(&self, entry: usize) -> Option<u8> {
-        Some(self.queues.get(entry)?.load(Ordering::Relaxed))
+    /// The queues of all entries.
+    pub fn entries(&self) -> &[u8; INDIRECTION_LEN] {
+        &self.queues
     }
 
     /// The queue of a frame with this hash; 0 for a frame without.
@@ -333,7 +338,6 @@ impl Indirection {
         if hash.kind == HashType::None {
             return 0;
         }
-        let entry = hash.value as usize % INDIRECTION_LEN;
-        self.get(entry).map_or(0, u32::from)
+        self.queues[hash.value as usize % INDIRECTION_LEN].into()
     }
 }

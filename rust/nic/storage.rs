@@ -78,5 +78,5 @@ unsafe impl<B, S: Store<Slot<B>>> Handle for Arc<Ring<B, S>> {
 }
 
 #[cfg(MODULE)]
-// SAFETY: The hash consists of integers only, and they may be zero.
-unsafe impl kernel::prelude::Zeroable for super::rss::Toeplitz {}
+// SAFETY: The registers consist of integers and of enums, and of each of these one value is zero.
+unsafe impl kernel::prelude::Zeroable for super::steering::Steering {}

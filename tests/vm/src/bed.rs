@@ -70,6 +70,12 @@ impl Port {
             .exec(&format!("ethtool {option} {} {rest}", self.name))
     }
 
+    /// What `ethtool OPTION PORT ...` says when it has to fail.
+    pub fn ethtool_refusal(&self, option: &str, rest: &str) -> Result<String> {
+        self.ns
+            .exec_refusal(&format!("ethtool {option} {} {rest}", self.name))
+    }
+
     /// Switches a kind of message on or off.
     pub fn msglvl(&self, what: &str) -> Result<()> {
         self.ethtool("-s", &format!("msglvl {what}")).map(drop)

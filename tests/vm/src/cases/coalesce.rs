@@ -118,10 +118,7 @@ fn settings(bed: &Bed) -> Result<()> {
 
 fn refused(bed: &Bed, what: &str, reason: &str) -> Result<()> {
     let before = shown(&bed.a)?;
-    let text = bed
-        .a
-        .ns
-        .exec_refusal(&format!("ethtool -C {} {what}", bed.a.name))?;
+    let text = bed.a.ethtool_refusal("-C", what)?;
 
     ensure!(
         text.lines()
@@ -153,10 +150,7 @@ fn refusals(bed: &Bed) -> Result<()> {
         }
         for what in ["tx-usecs 5", "adaptive-tx on", "rx-usecs 7 rx-usecs-irq 7"] {
             let before = shown(&bed.a)?;
-            let text = bed
-                .a
-                .ns
-                .exec_refusal(&format!("ethtool -C {} {what}", bed.a.name))?;
+            let text = bed.a.ethtool_refusal("-C", what)?;
 
             ensure!(
                 text.contains("unsupported parameter") || text.contains("not supported"),

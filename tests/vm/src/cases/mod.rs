@@ -21,6 +21,7 @@ mod qstats;
 mod redirect;
 mod reload;
 mod rings;
+mod rss;
 mod sample;
 mod skbs;
 mod steer;
@@ -70,6 +71,7 @@ pub fn all() -> Vec<Case> {
         mtu::cases(),
         pause::cases(),
         coalesce::cases(),
+        rss::cases(),
         tso::cases(),
         bulk::cases(),
         teardown::cases(),

@@ -2,6 +2,8 @@
 
 //! As much of netlink as the tests need: requests, dumps and the kernel's reason for a refusal.
 
+pub mod ethtool;
+mod generic;
 pub mod link;
 pub mod netdev;
 

@@ -2,15 +2,10 @@
 
 //! The kernel's `netdev` netlink family: XDP features, queues and page pools.
 
-use super::{attr, number, Attrs, Socket};
+use super::{attr, generic, number, Attrs};
 use anyhow::{anyhow, Result};
 use nix::libc;
 use std::fmt;
-
-const GENL_ID_CTRL: u16 = 16;
-const CTRL_CMD_GETFAMILY: u8 = 3;
-const CTRL_ATTR_FAMILY_ID: u16 = 1;
-const CTRL_ATTR_FAMILY_NAME: u16 = 2;
 
 const NETDEV_CMD_DEV_GET: u8 = 1;
 const NETDEV_CMD_PAGE_POOL_GET: u8 = 5;
@@ -52,9 +47,6 @@ pub const NETDEV_XDP_ACT_NDO_XMIT_SG: u64 = 1 << 6;
 pub const NETDEV_XDP_RX_METADATA_TIMESTAMP: u64 = 1 << 0;
 pub const NETDEV_XDP_RX_METADATA_HASH: u64 = 1 << 1;
 pub const NETDEV_XDP_RX_METADATA_VLAN_TAG: u64 = 1 << 2;
-
-/// Size of `struct genlmsghdr`.
-const GENLMSGHDR: usize = 4;
 
 /// A page pool whose device is, or was until it went, in the asking thread's namespace.
 pub struct PagePool {
@@ -221,24 +213,5 @@ pub fn device_stats(ifindex: u32) -> Result<QueueStats> {
 }
 
 fn ask(command: u8, flags: i32, attrs: Attrs) -> Result<Vec<Vec<u8>>> {
-    let mut socket = Socket::generic()?;
-    let name = Attrs::default().put(CTRL_ATTR_FAMILY_NAME, b"netdev\0");
-    let families = socket.request(GENL_ID_CTRL, 0, &genl(CTRL_CMD_GETFAMILY, name))?;
-    let family = families
-        .first()
-        .and_then(|body| attr(&body[GENLMSGHDR..], CTRL_ATTR_FAMILY_ID))
-        .ok_or_else(|| anyhow!("the kernel has no netdev family"))?;
-    let answers = socket.request(number(family)? as u16, flags, &genl(command, attrs))?;
-
-    Ok(answers
-        .into_iter()
-        .map(|body| body[GENLMSGHDR..].to_vec())
-        .collect())
-}
-
-fn genl(command: u8, attrs: Attrs) -> Vec<u8> {
-    let mut body = vec![command, 1, 0, 0];
-
-    body.extend(attrs.0);
-    body
+    generic::ask("netdev", command, flags, attrs)
 }

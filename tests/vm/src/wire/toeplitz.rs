@@ -6,10 +6,17 @@
 use anyhow::{ensure, Context, Result};
 use std::fs;
 
-/// The key that all cards of the system share.
+/// A key.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key(Vec<u8>);
 
 impl Key {
+    /// As cards have it.
+    pub fn new(bytes: [u8; 40]) -> Self {
+        Self(bytes.to_vec())
+    }
+
+    /// The key that all cards of the system share.
     pub fn of_the_system() -> Result<Self> {
         let path = "/proc/sys/net/core/netdev_rss_key";
         let text = fs::read_to_string(path)?;
@@ -34,5 +41,21 @@ impl Key {
             .filter(|n| bit(input, *n) == 1)
             .map(|n| (0..32).fold(0, |word, i| (word << 1) | u32::from(bit(&self.0, n + i))))
             .fold(0, |hash, word| hash ^ word)
+    }
+
+    /// The bytes that a card uses of it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0[..40]
+    }
+
+    /// As ethtool writes it.
+    pub fn text(&self) -> String {
+        let bytes: Vec<_> = self
+            .bytes()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+
+        bytes.join(":")
     }
 }

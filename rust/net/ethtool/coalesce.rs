@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Interrupt moderation (`ethtool -c`).
+
+use super::EthtoolOps;
+use crate::{
+    bindings,
+    net::{
+        device,
+        rtnl::{ExtAck, Rtnl},
+    },
+};
+use kernel::{error::from_result, prelude::*};
+
+/// Interrupt moderation of the receive rings (`struct ethtool_coalesce`).
+#[derive(Clone, Copy)]
+pub(crate) struct Coalesce {
+    /// For how long a poll is not to be interrupted again, in microseconds.
+    pub(crate) rx_usecs: u32,
+    /// How many frames interrupt it all the same; 0 for no such limit.
+    pub(crate) rx_frames: u32,
+    /// Whether the device finds the time out by itself.
+    pub(crate) adaptive_rx: bool,
+}
+
+impl<T: device::Ops> EthtoolOps<T> {
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_coalesce`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn coalesce(
+        dev: *mut bindings::net_device,
+        coalesce: *mut bindings::ethtool_coalesce,
+        _kernel: *mut bindings::kernel_ethtool_coalesce,
+        _extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
+        let (data, coalesce) = unsafe { (Self::data(dev), &mut *coalesce) };
+        let Coalesce {
+            rx_usecs,
+            rx_frames,
+            adaptive_rx,
+        } = data.coalesce();
+        coalesce.rx_coalesce_usecs = rx_usecs;
+        coalesce.rx_max_coalesced_frames = rx_frames;
+        coalesce.use_adaptive_rx_coalesce = adaptive_rx.into();
+        0
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `set_coalesce`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn set_coalesce(
+        dev: *mut bindings::net_device,
+        coalesce: *mut bindings::ethtool_coalesce,
+        _kernel: *mut bindings::kernel_ethtool_coalesce,
+        extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: The kernel calls this for a device of ours under RTNL, with structures that are
+        // ours.
+        let (data, coalesce, extack, rtnl) = unsafe {
+            (
+                Self::data(dev),
+                &*coalesce,
+                ExtAck::from_raw(extack),
+                Rtnl::assume_held(),
+            )
+        };
+        let coalesce = Coalesce {
+            rx_usecs: coalesce.rx_coalesce_usecs,
+            rx_frames: coalesce.rx_max_coalesced_frames,
+            adaptive_rx: coalesce.use_adaptive_rx_coalesce != 0,
+        };
+        from_result(|| data.set_coalesce(coalesce, extack, &rtnl).map(|()| 0))
+    }
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What `ethtool` asks of a device.
+//!
+//! C header: [`include/linux/ethtool.h`](srctree/include/linux/ethtool.h)
+
+use super::{
+    device::{self, private, Device},
+    rtnl::{ExtAck, Rtnl},
+};
+use crate::bindings;
+use core::{marker::PhantomData, mem::MaybeUninit};
+use kernel::{error::VTABLE_DEFAULT_ERROR, prelude::*};
+
+mod coalesce;
+mod info;
+mod pause;
+mod rings;
+mod rss;
+mod stats;
+
+pub(crate) use coalesce::Coalesce;
+pub(crate) use info::DrvInfo;
+pub(crate) use pause::{PauseParam, PauseStats};
+pub(crate) use rings::RingParam;
+pub(crate) use rss::{rxh, FlowType, InputXfrm, RxfhChange, RxfhSizes};
+pub(super) use stats::count_stats;
+pub(crate) use stats::Visitor;
+
+/// Message types (`NETIF_MSG_…`), the bits of `ethtool -s … msglvl`.
+pub(crate) mod msg {
+    use crate::bindings;
+
+    /// `drv`: what the driver does on request.
+    pub(crate) const DRV: u32 = 1 << bindings::NETIF_MSG_DRV_BIT;
+    /// `tx_queued`: what is put on the wire.
+    pub(crate) const TX_QUEUED: u32 = 1 << bindings::NETIF_MSG_TX_QUEUED_BIT;
+    /// `rx_status`: what became of each received frame.
+    pub(crate) const RX_STATUS: u32 = 1 << bindings::NETIF_MSG_RX_STATUS_BIT;
+    /// `pktdata`: the content of frames.
+    pub(crate) const PKTDATA: u32 = 1 << bindings::NETIF_MSG_PKTDATA_BIT;
+}
+
+/// The callbacks of a driver (`struct ethtool_ops`), all under RTNL.
+#[vtable]
+pub(crate) trait Ops {
+    /// `ethtool -i`.
+    fn drvinfo(&self) -> DrvInfo;
+
+    /// The types of messages that are printed, bits of [`msg`] (`ethtool`).
+    fn msglevel(&self) -> u32;
+
+    /// `ethtool -s … msglvl`.
+    fn set_msglevel(&self, level: u32);
+
+    /// `ethtool -S`: shows `visitor` every statistic, in the same order and number every time.
+    fn stats(&self, visitor: &mut dyn Visitor);
+
+    /// `ethtool -g`.
+    fn ringparam(&self) -> RingParam {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool -l`: queues that receive and transmit, the most there can be and those in use.
+    fn combined_channels(&self) -> (u32, u32) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool -c`.
+    fn coalesce(&self) -> Coalesce {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool -C`.
+    fn set_coalesce(&self, _coalesce: Coalesce, _extack: ExtAck<'_>, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool -a`.
+    fn pauseparam(&self) -> PauseParam {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool -I -a`.
+    fn pause_stats(&self) -> PauseStats {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool -A`.
+    fn set_pauseparam(&self, _dev: &Device, _param: PauseParam, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// How large key and indirection table are; always the same.
+    fn rxfh_sizes(&self) -> RxfhSizes {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool -x`: writes the key and the table, of which either may be empty for not asked for,
+    /// and returns what is done to the input.
+    fn rxfh(&self, _key: &mut [u8], _table: &mut [u32]) -> InputXfrm {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool -X`. The queues are among those that there are.
+    fn set_rxfh(&self, _dev: &Device, _change: &RxfhChange<'_>, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool -n … rx-flow-hash`: what is hashed of such flows, bits of [`rxh`].
+    fn rxfh_fields(&self, _flow: FlowType) -> u32 {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool -N … rx-flow-hash`. Where the hash is symmetric, so are the fields.
+    fn set_rxfh_fields(
+        &self,
+        _dev: &Device,
+        _flow: FlowType,
+        _fields: u32,
+        _extack: ExtAck<'_>,
+        _rtnl: &Rtnl,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// A C callback, if the driver has one for it.
+macro_rules! callback {
+    ($has:expr, $callback:expr) => {
+        if $has {
+            Some($callback)
+        } else {
+            None
+        }
+    };
+}
+
+/// The table of C callbacks for a driver. Each is in the file of what it is about.
+pub(super) struct EthtoolOps<T>(PhantomData<T>);
+
+impl<T: device::Ops> EthtoolOps<T> {
+    pub(super) const TABLE: bindings::ethtool_ops = bindings::ethtool_ops {
+        get_drvinfo: Some(Self::drvinfo),
+        get_msglevel: Some(Self::msglevel),
+        set_msglevel: Some(Self::set_msglevel),
+        get_link: Some(bindings::ethtool_op_get_link),
+        get_ts_info: Some(bindings::ethtool_op_get_ts_info),
+        get_sset_count: Some(Self::sset_count),
+        get_strings: Some(Self::strings),
+        get_ethtool_stats: Some(Self::stats),
+        get_ringparam: callback!(T::HAS_RINGPARAM, Self::ringparam),
+        get_channels: callback!(T::HAS_COMBINED_CHANNELS, Self::channels),
+        supported_coalesce_params: if T::HAS_SET_COALESCE {
+            bindings::OXNIC_ETHTOOL_COALESCE_RX
+        } else {
+            0
+        },
+        get_coalesce: callback!(T::HAS_COALESCE, Self::coalesce),
+        set_coalesce: callback!(T::HAS_SET_COALESCE, Self::set_coalesce),
+        get_pauseparam: callback!(T::HAS_PAUSEPARAM, Self::pauseparam),
+        get_pause_stats: callback!(T::HAS_PAUSE_STATS, Self::pause_stats),
+        set_pauseparam: callback!(T::HAS_SET_PAUSEPARAM, Self::set_pauseparam),
+        get_rx_ring_count: callback!(T::HAS_COMBINED_CHANNELS, Self::rx_ring_count),
+        get_rxfh_key_size: callback!(T::HAS_RXFH_SIZES, Self::rxfh_key_size),
+        get_rxfh_indir_size: callback!(T::HAS_RXFH_SIZES, Self::rxfh_indir_size),
+        get_rxfh: callback!(T::HAS_RXFH, Self::rxfh),
+        set_rxfh: callback!(T::HAS_SET_RXFH, Self::set_rxfh),
+        // The first eight bits are `supported_input_xfrm`; bindgen's setter is not for constants.
+        _bitfield_1: bindings::__BindgenBitfieldUnit::new([
+            if T::HAS_SET_RXFH && T::HAS_RXFH_FIELDS {
+                InputXfrm::SUPPORTED as u8
+            } else {
+                0
+            },
+            0,
+        ]),
+        get_rxfh_fields: callback!(T::HAS_RXFH_FIELDS, Self::rxfh_fields),
+        set_rxfh_fields: callback!(T::HAS_SET_RXFH_FIELDS, Self::set_rxfh_fields),
+        // SAFETY: A null function pointer is `None`, and every other field may be zero too.
+        ..unsafe { MaybeUninit::zeroed().assume_init() }
+    };
+
+    /// The driver's data.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must be a registered device of ours that is not freed while the result is used.
+    unsafe fn data<'a>(dev: *mut bindings::net_device) -> &'a T {
+        // SAFETY: The caller's promise.
+        unsafe { &private::<T>(dev).data }
+    }
+}

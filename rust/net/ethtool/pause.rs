@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Flow control (`ethtool -a`).
+
+use super::EthtoolOps;
+use crate::{
+    bindings,
+    net::{
+        device::{self, Device},
+        rtnl::Rtnl,
+    },
+};
+use kernel::{error::from_result, prelude::*};
+
+/// Link-level flow control (`struct ethtool_pauseparam`).
+#[derive(Clone, Copy)]
+pub(crate) struct PauseParam {
+    /// Whether the settings are negotiated with the peer.
+    pub(crate) autoneg: bool,
+    /// Whether the port stops sending when the peer asks for it.
+    pub(crate) rx: bool,
+    /// Whether the port asks the peer to stop sending when it is out of buffers.
+    pub(crate) tx: bool,
+}
+
+/// What link-level flow control has done (`struct ethtool_pause_stats`).
+pub(crate) struct PauseStats {
+    /// Times the port asked the peer to stop sending.
+    pub(crate) tx_frames: u64,
+    /// Times the peer asked the port to.
+    pub(crate) rx_frames: u64,
+}
+
+impl<T: device::Ops> EthtoolOps<T> {
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_pauseparam`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn pauseparam(
+        dev: *mut bindings::net_device,
+        param: *mut bindings::ethtool_pauseparam,
+    ) {
+        // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
+        let (data, param) = unsafe { (Self::data(dev), &mut *param) };
+        let PauseParam { autoneg, rx, tx } = data.pauseparam();
+        param.autoneg = autoneg.into();
+        param.rx_pause = rx.into();
+        param.tx_pause = tx.into();
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_pause_stats`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn pause_stats(
+        dev: *mut bindings::net_device,
+        stats: *mut bindings::ethtool_pause_stats,
+    ) {
+        // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
+        let (data, stats) = unsafe { (Self::data(dev), &mut *stats) };
+        let PauseStats {
+            tx_frames,
+            rx_frames,
+        } = data.pause_stats();
+        // What is not set here stays as the kernel has set it: not available.
+        // SAFETY: Both members of the union are the same three numbers, and it is initialized.
+        let stats = unsafe { &mut stats.__bindgen_anon_1.stats };
+        stats.tx_pause_frames = tx_frames;
+        stats.rx_pause_frames = rx_frames;
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `set_pauseparam`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn set_pauseparam(
+        dev: *mut bindings::net_device,
+        param: *mut bindings::ethtool_pauseparam,
+    ) -> c_int {
+        // SAFETY: The kernel calls this for a device of ours under RTNL, with a structure that is
+        // ours.
+        let (data, dev, param, rtnl) = unsafe {
+            (
+                Self::data(dev),
+                Device::from_raw(dev),
+                &*param,
+                Rtnl::assume_held(),
+            )
+        };
+        let param = PauseParam {
+            autoneg: param.autoneg != 0,
+            rx: param.rx_pause != 0,
+            tx: param.tx_pause != 0,
+        };
+        from_result(|| data.set_pauseparam(dev, param, &rtnl).map(|()| 0))
+    }
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sizes and numbers of rings (`ethtool -g`, `-l`).
+
+use super::EthtoolOps;
+use crate::{bindings, net::device};
+
+/// How many descriptors the rings have (`struct ethtool_ringparam`).
+pub(crate) struct RingParam {
+    /// Most descriptors that a receive ring can have.
+    pub(crate) rx_max: u32,
+    /// Descriptors of a receive ring.
+    pub(crate) rx: u32,
+}
+
+impl<T: device::Ops> EthtoolOps<T> {
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_ringparam`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn ringparam(
+        dev: *mut bindings::net_device,
+        param: *mut bindings::ethtool_ringparam,
+        _kernel: *mut bindings::kernel_ethtool_ringparam,
+        _extack: *mut bindings::netlink_ext_ack,
+    ) {
+        // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
+        let (data, param) = unsafe { (Self::data(dev), &mut *param) };
+        let RingParam { rx_max, rx } = data.ringparam();
+        param.rx_max_pending = rx_max;
+        param.rx_pending = rx;
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_channels`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn channels(
+        dev: *mut bindings::net_device,
+        channels: *mut bindings::ethtool_channels,
+    ) {
+        // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
+        let (data, channels) = unsafe { (Self::data(dev), &mut *channels) };
+        (channels.max_combined, channels.combined_count) = data.combined_channels();
+    }
+}

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Receive side scaling (`ethtool -x`, and `-n … rx-flow-hash`).
+
+use super::EthtoolOps;
+use crate::{
+    bindings,
+    net::{
+        device::{self, Device},
+        rtnl::{ExtAck, Rtnl},
+    },
+};
+use core::slice;
+use kernel::{error::from_result, prelude::*};
+
+/// How large the key is, in bytes, and the indirection table, in entries.
+#[derive(Clone, Copy)]
+pub(crate) struct RxfhSizes {
+    /// Length of the key.
+    pub(crate) key: u32,
+    /// Length of the indirection table.
+    pub(crate) table: u32,
+}
+
+/// What is done to addresses and ports before they are hashed (`RXH_XFRM_…`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InputXfrm {
+    /// Nothing.
+    None,
+    /// `RXH_XFRM_SYM_XOR`: source and destination are replaced by the exclusive or of both.
+    SymXor,
+    /// `RXH_XFRM_SYM_OR_XOR`: by the inclusive or, and by the exclusive or.
+    SymOrXor,
+}
+
+impl InputXfrm {
+    /// Those that there are, as bits.
+    pub(super) const SUPPORTED: u32 = bindings::RXH_XFRM_SYM_XOR | bindings::RXH_XFRM_SYM_OR_XOR;
+
+    fn number(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::SymXor => bindings::RXH_XFRM_SYM_XOR as u8,
+            Self::SymOrXor => bindings::RXH_XFRM_SYM_OR_XOR as u8,
+        }
+    }
+
+    fn from_number(number: u8) -> Option<Self> {
+        [Self::None, Self::SymXor, Self::SymOrXor]
+            .into_iter()
+            .find(|xfrm| xfrm.number() == number)
+    }
+}
+
+/// What is to be changed (`struct ethtool_rxfh_param`): what is [`None`] stays.
+pub(crate) struct RxfhChange<'a> {
+    /// The queue of each entry, as many as there are entries.
+    pub(crate) table: Option<&'a [u32]>,
+    /// The key, as long as keys are.
+    pub(crate) key: Option<&'a [u8]>,
+    /// What is done to the input.
+    pub(crate) xfrm: Option<InputXfrm>,
+}
+
+/// A kind of flow whose hashed fields are asked for (`TCP_V4_FLOW` and so on).
+#[derive(Clone, Copy)]
+pub(crate) enum FlowType {
+    /// TCP over IPv4.
+    TcpV4,
+    /// UDP over IPv4.
+    UdpV4,
+    /// TCP over IPv6.
+    TcpV6,
+    /// UDP over IPv6.
+    UdpV6,
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+    /// SCTP, AH or ESP over IPv4.
+    OtherV4,
+    /// SCTP, AH or ESP over IPv6.
+    OtherV6,
+}
+
+impl FlowType {
+    fn from_number(number: u32) -> Option<Self> {
+        Some(match number {
+            bindings::TCP_V4_FLOW => Self::TcpV4,
+            bindings::UDP_V4_FLOW => Self::UdpV4,
+            bindings::TCP_V6_FLOW => Self::TcpV6,
+            bindings::UDP_V6_FLOW => Self::UdpV6,
+            bindings::IPV4_FLOW => Self::Ipv4,
+            bindings::IPV6_FLOW => Self::Ipv6,
+            bindings::SCTP_V4_FLOW
+            | bindings::AH_ESP_V4_FLOW
+            | bindings::AH_V4_FLOW
+            | bindings::ESP_V4_FLOW => Self::OtherV4,
+            bindings::SCTP_V6_FLOW
+            | bindings::AH_ESP_V6_FLOW
+            | bindings::AH_V6_FLOW
+            | bindings::ESP_V6_FLOW => Self::OtherV6,
+            _ => return None,
+        })
+    }
+}
+
+/// Fields of a frame that can be hashed (`RXH_…`), as bits.
+pub(crate) mod rxh {
+    use crate::bindings;
+
+    /// Source address.
+    pub(crate) const IP_SRC: u32 = bindings::RXH_IP_SRC;
+    /// Destination address.
+    pub(crate) const IP_DST: u32 = bindings::RXH_IP_DST;
+    /// Source port.
+    pub(crate) const SRC_PORT: u32 = bindings::RXH_L4_B_0_1;
+    /// Destination port.
+    pub(crate) const DST_PORT: u32 = bindings::RXH_L4_B_2_3;
+}
+
+impl<T: device::Ops> EthtoolOps<T> {
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_rxfh_key_size`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn rxfh_key_size(dev: *mut bindings::net_device) -> u32 {
+        // SAFETY: The kernel calls this for a device of ours.
+        unsafe { Self::data(dev) }.rxfh_sizes().key
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_rxfh_indir_size`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn rxfh_indir_size(dev: *mut bindings::net_device) -> u32 {
+        // SAFETY: The kernel calls this for a device of ours.
+        unsafe { Self::data(dev) }.rxfh_sizes().table
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_rx_ring_count`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn rx_ring_count(dev: *mut bindings::net_device) -> u32 {
+        // SAFETY: The kernel calls this for a device of ours.
+        let (_, queues) = unsafe { Self::data(dev) }.combined_channels();
+        queues
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_rxfh`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn rxfh(
+        dev: *mut bindings::net_device,
+        rxfh: *mut bindings::ethtool_rxfh_param,
+    ) -> c_int {
+        // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
+        let (data, rxfh) = unsafe { (Self::data(dev), &mut *rxfh) };
+        let sizes = data.rxfh_sizes();
+        // SAFETY: Each is null or, if it was asked for, as long as the device said.
+        let (key, table) = unsafe {
+            (
+                place(rxfh.key, sizes.key as usize),
+                place(rxfh.indir, sizes.table as usize),
+            )
+        };
+        rxfh.hfunc = bindings::OXNIC_ETH_RSS_HASH_TOP;
+        rxfh.input_xfrm = data.rxfh(key, table).number();
+        0
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `set_rxfh`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn set_rxfh(
+        dev: *mut bindings::net_device,
+        rxfh: *mut bindings::ethtool_rxfh_param,
+        extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: The kernel calls this for a device of ours under RTNL, with structures that are
+        // ours.
+        let (data, dev, rxfh, extack, rtnl) = unsafe {
+            (
+                Self::data(dev),
+                Device::from_raw(dev),
+                &*rxfh,
+                ExtAck::from_raw(extack),
+                Rtnl::assume_held(),
+            )
+        };
+        let sizes = data.rxfh_sizes();
+        from_result(|| {
+            if rxfh.hfunc != bindings::ETH_RSS_HASH_NO_CHANGE as u8
+                && rxfh.hfunc != bindings::OXNIC_ETH_RSS_HASH_TOP
+            {
+                extack.set(fmt!("hfunc: there is no other than toeplitz"));
+                return Err(EOPNOTSUPP);
+            }
+            let xfrm = match rxfh.input_xfrm {
+                same if same == bindings::RXH_XFRM_NO_CHANGE as u8 => None,
+                number => Some(InputXfrm::from_number(number).ok_or_else(|| {
+                    extack.set(fmt!("xfrm: symmetric-xor or symmetric-or-xor, not both"));
+                    EOPNOTSUPP
+                })?),
+            };
+            // SAFETY: Each is null if it is not to be changed; else the kernel has seen to it that it
+            // is as long as the device said.
+            let change = unsafe {
+                RxfhChange {
+                    table: given(rxfh.indir, sizes.table as usize),
+                    key: given(rxfh.key, sizes.key as usize),
+                    xfrm,
+                }
+            };
+            data.set_rxfh(dev, &change, &rtnl).map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_rxfh_fields`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn rxfh_fields(
+        dev: *mut bindings::net_device,
+        fields: *mut bindings::ethtool_rxfh_fields,
+    ) -> c_int {
+        // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
+        let (data, fields) = unsafe { (Self::data(dev), &mut *fields) };
+        from_result(|| {
+            let flow = FlowType::from_number(fields.flow_type).ok_or(EOPNOTSUPP)?;
+            fields.data = data.rxfh_fields(flow);
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `set_rxfh_fields`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn set_rxfh_fields(
+        dev: *mut bindings::net_device,
+        fields: *const bindings::ethtool_rxfh_fields,
+        extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: As in `set_rxfh`.
+        let (data, dev, fields, extack, rtnl) = unsafe {
+            (
+                Self::data(dev),
+                Device::from_raw(dev),
+                &*fields,
+                ExtAck::from_raw(extack),
+                Rtnl::assume_held(),
+            )
+        };
+        from_result(|| {
+            let Some(flow) = FlowType::from_number(fields.flow_type) else {
+                extack.set(fmt!("such flows are not hashed"));
+                return Err(EOPNOTSUPP);
+            };
+            data.set_rxfh_fields(dev, flow, fields.data, extack, &rtnl)
+                .map(|()| 0)
+        })
+    }
+}
+
+/// Where an array is to be written; nowhere if it was not asked for.
+///
+/// # Safety
+///
+/// `first` must be null or point to `len` elements that are the caller's.
+unsafe fn place<'a, E>(first: *mut E, len: usize) -> &'a mut [E] {
+    if first.is_null() {
+        return &mut [];
+    }
+    // SAFETY: The caller's promise.
+    unsafe { slice::from_raw_parts_mut(first, len) }
+}
+
+/// An array if there is one.
+///
+/// # Safety
+///
+/// `first` must be null or point to `len` elements that nobody writes to.
+unsafe fn given<'a, E>(first: *const E, len: usize) -> Option<&'a [E]> {
+    // SAFETY: The caller's promise.
+    (!first.is_null()).then(|| unsafe { slice::from_raw_parts(first, len) })
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Statistics by name (`ethtool -S`).
+
+use super::{EthtoolOps, Ops};
+use crate::{
+    bindings,
+    net::{
+        device::{self, private},
+        print::Cut,
+    },
+};
+use core::slice;
+use kernel::{
+    fmt::{self, Write},
+    prelude::*,
+};
+
+/// Length of a statistic's name with its NUL (`ETH_GSTRING_LEN`).
+const NAME_LEN: usize = bindings::ETH_GSTRING_LEN as usize;
+
+/// Takes the statistics of a device one after the other.
+pub(crate) trait Visitor {
+    /// A statistic: its name, at most 31 bytes, and its value.
+    fn visit(&mut self, name: fmt::Arguments<'_>, value: u64);
+}
+
+/// Number of statistics.
+pub(in crate::net) fn count_stats<T: Ops>(data: &T) -> usize {
+    struct Count(usize);
+
+    impl Visitor for Count {
+        fn visit(&mut self, _name: fmt::Arguments<'_>, _value: u64) {
+            self.0 += 1;
+        }
+    }
+
+    let mut count = Count(0);
+    data.stats(&mut count);
+    count.0
+}
+
+/// Writes the names, each to its place.
+struct Names<'a>(slice::ChunksExactMut<'a, u8>);
+
+impl Visitor for Names<'_> {
+    fn visit(&mut self, name: fmt::Arguments<'_>, _value: u64) {
+        if let Some(place) = self.0.next() {
+            place.fill(0);
+            // The last byte stays the NUL; a longer name is cut off.
+            let mut cell = Cut(place.get_mut(..NAME_LEN - 1).unwrap_or_default());
+            let _ = cell.write_fmt(name);
+        }
+    }
+}
+
+/// Writes the values, each to its place.
+struct Values<'a>(slice::IterMut<'a, u64>);
+
+impl Visitor for Values<'_> {
+    fn visit(&mut self, _name: fmt::Arguments<'_>, value: u64) {
+        if let Some(place) = self.0.next() {
+            *place = value;
+        }
+    }
+}
+
+impl<T: device::Ops> EthtoolOps<T> {
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_sset_count`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn sset_count(
+        dev: *mut bindings::net_device,
+        set: c_int,
+    ) -> c_int {
+        if set as u32 != bindings::ethtool_stringset_ETH_SS_STATS {
+            return EOPNOTSUPP.to_errno();
+        }
+        // SAFETY: The kernel calls this for a device of ours.
+        unsafe { private::<T>(dev).n_stats as c_int }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_strings`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn strings(
+        dev: *mut bindings::net_device,
+        set: u32,
+        buffer: *mut u8,
+    ) {
+        if set != bindings::ethtool_stringset_ETH_SS_STATS {
+            return;
+        }
+        // SAFETY: The kernel calls this for a device of ours, with room for as many names as
+        // `sset_count` said.
+        let (private, buffer) = unsafe {
+            let private = private::<T>(dev);
+            let len = private.n_stats * NAME_LEN;
+            (private, slice::from_raw_parts_mut(buffer, len))
+        };
+        let mut names = Names(buffer.chunks_exact_mut(NAME_LEN));
+        private.data.stats(&mut names);
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_ethtool_stats`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn stats(
+        dev: *mut bindings::net_device,
+        _stats: *mut bindings::ethtool_stats,
+        buffer: *mut u64,
+    ) {
+        // SAFETY: The kernel calls this for a device of ours, with room for as many values as
+        // `sset_count` said.
+        let (private, buffer) = unsafe {
+            let private = private::<T>(dev);
+            let buffer = slice::from_raw_parts_mut(buffer, private.n_stats);
+            (private, buffer)
+        };
+        private.data.stats(&mut Values(buffer.iter_mut()));
+    }
+}

@@ -1,0 +1,493 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Receive side scaling as the user sets it: which ring a frame goes to.
+
+use super::{
+    flood,
+    traffic::{check_alive, settle_wire, wait_flowing, while_sending, Source},
+};
+use crate::{
+    bed::{Bed, Port},
+    bpf::Program,
+    harness::Case,
+    host::ensure_eq,
+    nl::{
+        ethtool::{
+            set_rss, Rss, ETHTOOL_A_FLOW_SCTP4, ETHTOOL_A_FLOW_TCP4, ETH_RSS_HASH_XOR, RXH_IP_SRC,
+            RXH_VLAN, RXH_XFRM_SYM_OR_XOR,
+        },
+        Refused,
+    },
+    wire::{packet::Sender, probe::Probe, toeplitz::Key},
+};
+use anyhow::{anyhow, bail, ensure, Context, Result};
+
+const ENTRIES: usize = 128;
+const FLOWS: u32 = 64;
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::ports("rss::settings", "queues=4", settings),
+        Case::ports("rss::refusals", "queues=2", refusals),
+        Case::ports("rss::rings_follow_key_and_table", "queues=4", follow),
+        Case::ports("rss::fields", "queues=4", fields),
+        Case::ports("rss::symmetric", "queues=4", symmetric),
+        Case::ports("rss::one_ring", "queues=1", one_ring),
+        Case::ports("rss::a_change_is_whole", "queues=2", whole),
+        Case::ports("rss::changed_under_traffic", "queues=4", under_traffic),
+    ]
+}
+
+fn key(seed: u8) -> Key {
+    let mut byte = seed;
+
+    Key::new([(); 40].map(|()| {
+        byte = byte.wrapping_mul(73).wrapping_add(41);
+        byte ^ (byte >> 3)
+    }))
+}
+
+/// What `ethtool -x` shows.
+#[derive(Debug, PartialEq, Eq)]
+struct Shown {
+    table: Vec<u32>,
+    key: String,
+    function: Vec<String>,
+    transform: Vec<String>,
+}
+
+impl Shown {
+    fn of(port: &Port) -> Result<Self> {
+        let text = port.ethtool("-x", "")?;
+        let (mut table, mut key, mut part) = (Vec::new(), String::new(), "");
+        let (mut function, mut transform) = (Vec::new(), Vec::new());
+
+        for line in text.lines() {
+            if !line.starts_with([' ', '\t']) && line.ends_with(':') && !line.contains(": ") {
+                part = line;
+                if !part.starts_with("RX flow") && part.contains(char::is_whitespace) {
+                    continue;
+                }
+            }
+            let words: Vec<_> = line.split_whitespace().collect();
+
+            match (part, &words[..]) {
+                (_, [entry, queues @ ..])
+                    if table.len() < ENTRIES && *entry == format!("{}:", table.len()) =>
+                {
+                    for queue in queues {
+                        table.push(queue.parse()?);
+                    }
+                }
+                ("RSS hash key:", [bytes]) if bytes.len() == 3 * 40 - 1 => {
+                    key = (*bytes).to_owned();
+                }
+                ("RSS hash function:", [name, "on"]) => function.push((*name).to_owned()),
+                ("RSS input transformation:", [name, "on"]) => transform.push((*name).to_owned()),
+                _ => {}
+            }
+        }
+        ensure!(
+            table.len() == ENTRIES && !key.is_empty(),
+            "ethtool -x: {text}"
+        );
+        Ok(Self {
+            table,
+            key,
+            function,
+            transform,
+        })
+    }
+}
+
+fn spread(queues: u32) -> Vec<u32> {
+    (0..ENTRIES as u32).map(|entry| entry % queues).collect()
+}
+
+/// What is set is kept, each port's for itself, whether it is up or not.
+fn settings(bed: &Bed) -> Result<()> {
+    let system = Key::of_the_system()?.text();
+    let own = key(1);
+
+    for port in [&bed.a, &bed.b] {
+        let expected = Shown {
+            table: spread(4),
+            key: system.clone(),
+            function: vec!["toeplitz:".to_owned()],
+            transform: vec![],
+        };
+        ensure_eq!(Shown::of(port)?, expected, "{}: by default", port.name);
+    }
+    let mut weighted = vec![0; 32];
+    weighted.extend([2; 96]);
+    let from = |what: &str, table: Vec<u32>, key: &str, transform: &[&str]| -> Result<()> {
+        bed.b.ethtool("-X", what)?;
+        for up in ["down", "up", "down"] {
+            bed.b.set(up)?;
+            let shown = Shown::of(&bed.b)?;
+            ensure_eq!(shown.table, table, "{up}: table after -X {what}");
+            ensure_eq!(shown.key, key, "{up}: key after -X {what}");
+            ensure_eq!(
+                shown.transform,
+                transform,
+                "{up}: transformation after -X {what}"
+            );
+        }
+        Ok(())
+    };
+    from("equal 3", spread(3), &system, &[])?;
+    from(&format!("hkey {}", own.text()), spread(3), &own.text(), &[])?;
+    from("weight 1 0 3 0", weighted.clone(), &own.text(), &[])?;
+    from(
+        "xfrm symmetric-xor",
+        weighted,
+        &own.text(),
+        &["symmetric-xor:"],
+    )?;
+    from("default", spread(4), &own.text(), &["symmetric-xor:"])?;
+    from(
+        &format!("xfrm none hkey {system} equal 1"),
+        vec![0; ENTRIES],
+        &system,
+        &[],
+    )?;
+    ensure_eq!(
+        Shown::of(&bed.a)?.table,
+        spread(4),
+        "the other port's table"
+    );
+    from("default", spread(4), &system, &[])?;
+    bed.up()?;
+    check_alive(bed)
+}
+
+/// What is hashed of a kind of flow, in ethtool's letters.
+fn hashed(port: &Port, kind: &str) -> Result<String> {
+    let text = port.ethtool("-n", &format!("rx-flow-hash {kind}"))?;
+    let letter = |line: &str| {
+        Some(match line.trim() {
+            "IP SA" => 's',
+            "IP DA" => 'd',
+            "L4 bytes 0 & 1 [TCP/UDP src port]" => 'f',
+            "L4 bytes 2 & 3 [TCP/UDP dst port]" => 'n',
+            "" => return None,
+            line if line.contains("use these fields") => return None,
+            _ => '?',
+        })
+    };
+
+    Ok(text.lines().filter_map(letter).collect())
+}
+
+fn set_hashed(port: &Port, kind: &str, letters: &str) -> Result<()> {
+    port.ethtool("-N", &format!("rx-flow-hash {kind} {letters}"))
+        .map(drop)
+}
+
+/// A refusal says why where ethtool has a way to be told, and changes nothing.
+fn refusals(bed: &Bed) -> Result<()> {
+    bed.up()?;
+    set_hashed(&bed.a, "udp6", "s")?;
+    let before = Shown::of(&bed.a)?;
+    for (what, reason) in [
+        ("hfunc xor", "not supported"),
+        ("equal 3", "invalid argument"),
+        ("weight 1 1 1", ""),
+        ("hkey 00:11", "key"),
+        ("xfrm symmetric-xor", "invalid argument"),
+        ("context new", "not supported"),
+    ] {
+        let text = bed.a.ethtool_refusal("-X", what)?;
+        ensure!(
+            text.to_lowercase().contains(reason),
+            "ethtool -X {what}: expected \"{reason}\", found \"{text}\""
+        );
+        ensure_eq!(Shown::of(&bed.a)?, before, "after the refusal of {what}");
+    }
+    for (rss, reason) in [
+        (
+            Rss {
+                function: Some(ETH_RSS_HASH_XOR),
+                ..Rss::default()
+            },
+            "hfunc: there is no other than toeplitz",
+        ),
+        (
+            Rss {
+                fields: Some((ETHTOOL_A_FLOW_SCTP4, RXH_IP_SRC)),
+                ..Rss::default()
+            },
+            "such flows are hashed as all IP packets without ports",
+        ),
+        (
+            Rss {
+                fields: Some((ETHTOOL_A_FLOW_TCP4, RXH_VLAN)),
+                ..Rss::default()
+            },
+            "addresses (s, d) are hashed, and ports (f, n) of TCP and UDP, nothing else",
+        ),
+    ] {
+        let Err(refused) = set_rss(&bed.a, &rss) else {
+            bail!("set, although {reason}");
+        };
+        ensure_eq!(refused.downcast::<Refused>()?.reason, reason, "reason");
+        ensure_eq!(Shown::of(&bed.a)?, before, "after the refusal: {reason}");
+    }
+    for (kind, letters) in [
+        ("tcp4", "v"),
+        ("udp4", "sdfnm"),
+        ("sctp4", "s"),
+        ("esp6", "sd"),
+        ("tcp6", "t"),
+    ] {
+        let before = hashed(&bed.a, kind)?;
+        bed.a
+            .ethtool_refusal("-N", &format!("rx-flow-hash {kind} {letters}"))?;
+        ensure_eq!(
+            hashed(&bed.a, kind)?,
+            before,
+            "after the refusal of {letters} for {kind}"
+        );
+    }
+    set_hashed(&bed.a, "udp6", "sdfn")?;
+    bed.a.ethtool("-X", "xfrm symmetric-xor")?;
+    bed.a
+        .ethtool_refusal("-N", "rx-flow-hash tcp4 sdf")
+        .context("fields that are not symmetric")?;
+    set_hashed(&bed.a, "tcp4", "sd")?;
+    check_alive(bed)
+}
+
+/// The addresses and ports of a probe as they are in its frame.
+fn tuple(frame: &[u8]) -> &[u8] {
+    &frame[26..38]
+}
+
+/// Sends a frame of each of many flows, and checks that each ring got as many as `queue` says.
+fn check_rings(bed: &Bed, what: &str, queue: impl Fn(&[u8]) -> Option<u32>) -> Result<()> {
+    let sender = Sender::open(&bed.a)?;
+    let before = bed.b.counters()?.rx_each("packets")?;
+    let mut expected = before.clone();
+    let received = bed.b.link()?.stat("rx_packets")?;
+
+    for flow in 0..FLOWS {
+        let frame = Probe::new(flow, 0).frame();
+        let queue = queue(tuple(&frame)).unwrap_or(0);
+
+        expected[queue as usize] += 1;
+        sender.send(&frame)?;
+    }
+    bed.b.wait_received(received + u64::from(FLOWS))?;
+    ensure_eq!(
+        bed.b.counters()?.rx_each("packets")?,
+        expected,
+        "{what}: rx_queue_*_packets, before {before:?}"
+    );
+    Ok(())
+}
+
+/// Sets key and table in one step.
+fn set_both(port: &Port, key: &Key, table: &[u32]) -> Result<()> {
+    set_rss(
+        port,
+        &Rss {
+            table: Some(table),
+            key: Some(key.bytes()),
+            ..Rss::default()
+        },
+    )
+}
+
+/// The ring of each frame is the one that the specification says.
+fn follow(bed: &Bed) -> Result<()> {
+    bed.up()?;
+    let system = Key::of_the_system()?;
+    let at = |key: &Key, tuple: &[u8]| key.hash(tuple) as usize % ENTRIES;
+
+    check_rings(bed, "by default", |tuple| {
+        Some(spread(4)[at(&system, tuple)])
+    })?;
+    for seed in 1..5 {
+        let key = key(seed);
+        bed.b
+            .ethtool("-X", &format!("hkey {} equal 3", key.text()))?;
+        check_rings(bed, "another key", |tuple| Some(spread(3)[at(&key, tuple)]))?;
+        let table: Vec<_> = (0..ENTRIES as u32).map(|n| (n * n + 3) / 5 % 4).collect();
+        set_both(&bed.b, &key, &table)?;
+        check_rings(bed, "any table", |tuple| Some(table[at(&key, tuple)]))?;
+    }
+    bed.b.ethtool("-X", "equal 1 start 2")?;
+    check_rings(bed, "one of the rings", |_| Some(2))
+}
+
+/// Only what is chosen is hashed.
+fn fields(bed: &Bed) -> Result<()> {
+    let system = Key::of_the_system()?;
+
+    for kind in ["tcp4", "udp4", "tcp6", "udp6"] {
+        ensure_eq!(hashed(&bed.b, kind)?, "sdfn", "{kind}: by default");
+    }
+    for kind in ["sctp4", "ah4", "esp4", "sctp6", "ah6", "esp6"] {
+        ensure_eq!(hashed(&bed.b, kind)?, "sd", "{kind}: always");
+    }
+    bed.up()?;
+    for (letters, kept) in [
+        ("sd", 0..8),
+        ("f", 8..10),
+        ("n", 10..12),
+        ("s", 0..4),
+        ("sdfn", 0..12),
+    ] {
+        set_hashed(&bed.b, "udp4", letters)?;
+        ensure_eq!(hashed(&bed.b, "udp4")?, letters, "udp4");
+        ensure_eq!(hashed(&bed.b, "tcp4")?, "sdfn", "tcp4");
+        ensure_eq!(hashed(&bed.a, "udp4")?, "sdfn", "the other port's");
+        check_rings(bed, letters, |tuple| {
+            let mut input = [0; 12];
+            input[kept.clone()].copy_from_slice(&tuple[kept.clone()]);
+            Some(spread(4)[system.hash(&input) as usize % ENTRIES])
+        })?;
+    }
+    // What is hashed of other flows makes no difference.
+    set_hashed(&bed.b, "tcp4", "s")?;
+    set_hashed(&bed.b, "udp6", "d")?;
+    check_rings(bed, "udp4 as before", |tuple| {
+        Some(spread(4)[system.hash(tuple) as usize % ENTRIES])
+    })
+}
+
+/// Both directions of a flow go to the same ring, and not because all do.
+fn symmetric(bed: &Bed) -> Result<()> {
+    bed.up()?;
+    for transform in ["symmetric-xor", "symmetric-or-xor"] {
+        if transform == "symmetric-xor" {
+            bed.b.ethtool("-X", "xfrm symmetric-xor")?;
+        } else {
+            // The command does not know it yet.
+            let rss = Rss {
+                transform: Some(RXH_XFRM_SYM_OR_XOR),
+                ..Rss::default()
+            };
+            set_rss(&bed.b, &rss)?;
+        }
+        let sender = Sender::open(&bed.a)?;
+        let mut used = 0;
+        for flow in 0..FLOWS {
+            let there = Probe::new(flow, 0).frame();
+            let mut back = there.clone();
+            // Neither checksum notices.
+            back[26..30].copy_from_slice(&there[30..34]);
+            back[30..34].copy_from_slice(&there[26..30]);
+            back[34..36].copy_from_slice(&there[36..38]);
+            back[36..38].copy_from_slice(&there[34..36]);
+            let rings = [&there, &back].map(|frame| ring_of(bed, &sender, frame));
+            let [Ok(there), Ok(back)] = rings else {
+                bail!("{transform}: flow {flow}: {rings:?}");
+            };
+            ensure_eq!(there, back, "{transform}: rings of flow {flow}");
+            used |= 1 << there;
+        }
+        ensure_eq!(used, 0b1111, "{transform}: rings that were used");
+    }
+    Ok(())
+}
+
+/// Sends a frame and returns the ring that it went to.
+fn ring_of(bed: &Bed, sender: &Sender, frame: &[u8]) -> Result<usize> {
+    let before = bed.b.counters()?.rx_each("packets")?;
+
+    sender.send(frame)?;
+    bed.b.wait_received(before.iter().sum::<u64>() + 1)?;
+    let after = bed.b.counters()?.rx_each("packets")?;
+    after
+        .iter()
+        .zip(&before)
+        .position(|(after, before)| after > before)
+        .ok_or_else(|| anyhow!("no ring got the frame"))
+}
+
+/// With one ring there is nothing to choose, and all can be set all the same.
+fn one_ring(bed: &Bed) -> Result<()> {
+    bed.up()?;
+    set_hashed(&bed.b, "udp4", "s")?;
+    check_rings(bed, "one field", |_| Some(0))?;
+    bed.b
+        .ethtool("-X", &format!("hkey {} equal 1", key(3).text()))?;
+    check_rings(bed, "another key", |_| Some(0))?;
+    check_alive(bed)
+}
+
+/// Key and table change at once: with one's key and the other's table, frames would go to the
+/// wrong ring.
+fn whole(bed: &Bed) -> Result<()> {
+    const COUNT: u32 = 40_000;
+    let probe = Probe::new(7, 0);
+    let frame = probe.frame();
+    let at = |key: &Key| key.hash(tuple(&frame)) as usize % ENTRIES;
+    let keys = [key(1), key(2)];
+    let entries = [at(&keys[0]), at(&keys[1])];
+    let table = |n: usize| {
+        let mut table = vec![0; ENTRIES];
+        table[entries[n]] = 1;
+        table
+    };
+
+    ensure!(entries[0] != entries[1], "both keys lead to the same entry");
+    bed.up()?;
+    bed.b.attach(&Program::load("count", "count_drop")?)?;
+    set_both(&bed.b, &keys[0], &table(0))?;
+    let mut changes = 0;
+    std::thread::scope(|scope| {
+        let flood = scope.spawn(|| flood(&bed.a, 1, COUNT, |_| probe.clone()));
+        while !flood.is_finished() {
+            for n in [1, 0] {
+                set_both(&bed.b, &keys[n], &table(n))?;
+                changes += 1;
+            }
+        }
+        flood.join().map_err(|_| anyhow!("the sender panicked"))?
+    })?;
+    bed.b.wait_received(COUNT.into())?;
+    ensure!(changes > 10, "only {changes} changes under traffic");
+    ensure_eq!(
+        bed.b.counters()?.rx_each("packets")?,
+        [0, COUNT.into()],
+        "rx_queue_*_packets after {changes} changes"
+    );
+    settle_wire(bed).map(drop)
+}
+
+/// No frame is lost by a change, with a program attached.
+fn under_traffic(bed: &Bed) -> Result<()> {
+    bed.up()?;
+    bed.b.attach(&Program::load("count", "count_drop")?)?;
+    let sources = [Source::new(&bed.a), Source::new(&bed.b)];
+    while_sending(&sources, |_| {
+        for seed in 1..4 {
+            bed.b.ethtool("-X", &format!("hkey {}", key(seed).text()))?;
+            for what in [
+                "equal 1 start 3",
+                "xfrm symmetric-xor",
+                "xfrm none",
+                "default",
+            ] {
+                bed.b.ethtool("-X", what)?;
+                wait_flowing(bed, 100).with_context(|| what.to_owned())?;
+            }
+            for letters in ["s", "sdfn"] {
+                set_hashed(&bed.b, "udp4", letters)?;
+                wait_flowing(bed, 100).with_context(|| letters.to_owned())?;
+            }
+        }
+        Ok(())
+    })?;
+    let (a, b) = settle_wire(bed)?;
+    for snapshot in [&a, &b] {
+        snapshot.counters.expect_rx(
+            &snapshot.name,
+            &[("no_buffer", 0), ("oversize", 0), ("down", 0)],
+        )?;
+    }
+    b.check_verdicts()?;
+    check_alive(bed)
+}
