@@ -7,8 +7,8 @@ use crate::{
     net::{
         device::Device,
         ethtool::{
-            msg, Coalesce, DrvInfo, FlowType, InputXfrm, Ops, PauseParam, PauseStats, RingParam,
-            RxfhChange, RxfhSizes, Visitor,
+            msg, Coalesce, DrvInfo, FlowType, InputXfrm, LinkSettings, Ops, PauseParam, PauseStats,
+            RingParam, RxfhChange, RxfhSizes, Visitor,
         },
         rtnl::{ExtAck, Rtnl},
     },
@@ -46,6 +46,14 @@ impl Ops for Vsi {
         for (n, queue) in self.port.tx.iter().enumerate() {
             queue.each(|name, value| visitor.visit(fmt!("tx_queue_{n}_{name}"), value));
         }
+    }
+
+    fn link_settings(&self) -> LinkSettings {
+        self.get_link_settings()
+    }
+
+    fn set_link_settings(&self, dev: &Device, settings: LinkSettings, _rtnl: &Rtnl) -> Result {
+        self.change_link_settings(dev, settings)
     }
 
     fn ringparam(&self) -> RingParam {

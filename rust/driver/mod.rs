@@ -9,12 +9,13 @@
 //! | [`tx`] | sending: `ndo_start_xmit`, XDP_TX, flow control |
 //! | [`vsi`] | a port's device: up, down, MTU, counters |
 //! | [`port`] | what a port and its peer both see |
-//! | [`ethtool`], [`coalesce`], [`rss`], [`stats`], [`trace`] | what a person sees and sets |
+//! | [`ethtool`], [`coalesce`], [`link`], [`rss`], [`stats`], [`trace`] | what a person sees and sets |
 
 #![forbid(unsafe_code)]
 
 mod coalesce;
 mod ethtool;
+mod link;
 mod params;
 mod port;
 mod rss;

@@ -8,6 +8,7 @@
 use super::{
     coalesce,
     ethtool,
+    link,
     rss,
     rx::{RxInlet, RxRing},
     stats::TxQueueStats, //
@@ -75,6 +76,8 @@ pub(crate) struct Port {
     pub(crate) msg_enable: AtomicU32,
     /// Interrupt moderation.
     pub(super) coalesce: coalesce::Settings,
+    /// What the wire is said to run at, in Mbit/s.
+    pub(super) speed: AtomicU32,
     /// Whether the port stops sending when the peer is out of buffers.
     pub(crate) rx_pause: AtomicBool,
     /// Whether the port makes the peer stop sending when it is out of buffers.
@@ -105,6 +108,7 @@ impl Port {
                 unflushed: AtomicU64::new(0),
                 msg_enable: AtomicU32::new(ethtool::DEFAULT_MSG),
                 coalesce: coalesce::Settings::new(),
+                speed: AtomicU32::new(link::DEFAULT_SPEED),
                 rx_pause: AtomicBool::new(true),
                 tx_pause: AtomicBool::new(true),
                 dev <- bh::Lock::new(None),

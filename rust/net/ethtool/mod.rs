@@ -14,6 +14,7 @@ use kernel::{error::VTABLE_DEFAULT_ERROR, prelude::*};
 
 mod coalesce;
 mod info;
+mod link;
 mod pause;
 mod rings;
 mod rss;
@@ -21,6 +22,7 @@ mod stats;
 
 pub(crate) use coalesce::Coalesce;
 pub(crate) use info::DrvInfo;
+pub(crate) use link::LinkSettings;
 pub(crate) use pause::{PauseParam, PauseStats};
 pub(crate) use rings::RingParam;
 pub(crate) use rss::{rxh, FlowType, InputXfrm, RxfhChange, RxfhSizes};
@@ -55,6 +57,16 @@ pub(crate) trait Ops {
 
     /// `ethtool -S`: shows `visitor` every statistic, in the same order and number every time.
     fn stats(&self, visitor: &mut dyn Visitor);
+
+    /// `ethtool DEVICE`: speed, duplex and negotiation.
+    fn link_settings(&self) -> LinkSettings {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool -s … speed`.
+    fn set_link_settings(&self, _dev: &Device, _settings: LinkSettings, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
     /// `ethtool -g`.
     fn ringparam(&self) -> RingParam {
@@ -149,6 +161,8 @@ impl<T: device::Ops> EthtoolOps<T> {
         get_sset_count: Some(Self::sset_count),
         get_strings: Some(Self::strings),
         get_ethtool_stats: Some(Self::stats),
+        get_link_ksettings: callback!(T::HAS_LINK_SETTINGS, Self::link_settings),
+        set_link_ksettings: callback!(T::HAS_SET_LINK_SETTINGS, Self::set_link_settings),
         get_ringparam: callback!(T::HAS_RINGPARAM, Self::ringparam),
         get_channels: callback!(T::HAS_COMBINED_CHANNELS, Self::channels),
         supported_coalesce_params: if T::HAS_SET_COALESCE {

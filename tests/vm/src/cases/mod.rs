@@ -13,6 +13,7 @@ mod frags;
 mod frags_prog;
 mod hints;
 mod inflight;
+mod link;
 mod mtu;
 mod observe;
 mod params;
@@ -71,6 +72,7 @@ pub fn all() -> Vec<Case> {
         mtu::cases(),
         pause::cases(),
         coalesce::cases(),
+        link::cases(),
         rss::cases(),
         tso::cases(),
         bulk::cases(),

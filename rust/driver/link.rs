@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The link's settings as the user sees and sets them (`ethtool DEVICE`, `ethtool -s`).
+
+use super::vsi::Vsi;
+use crate::{
+    net::{device::Device, ethtool::LinkSettings},
+    netdev_info,
+};
+use core::sync::atomic::Ordering;
+use kernel::prelude::*;
+
+/// What a wire is said to run at, in Mbit/s, unless the user says otherwise.
+pub(super) const DEFAULT_SPEED: u32 = 10_000;
+
+/// The fastest that can be set: faster than any Ethernet.
+const MAX_SPEED: u32 = 10_000_000;
+
+impl Vsi {
+    pub(super) fn get_link_settings(&self) -> LinkSettings {
+        LinkSettings {
+            speed: Some(self.port.speed.load(Ordering::Relaxed)),
+            full_duplex: true,
+            autoneg: false,
+        }
+    }
+
+    /// A wire has one speed, at both ends. ethtool has no other way to be told why than the kernel
+    /// log.
+    pub(super) fn change_link_settings(&self, dev: &Device, new: LinkSettings) -> Result {
+        let refuse = |why: &str, error| {
+            netdev_info!(dev, "link: {} is refused\n", why);
+            Err(error)
+        };
+        if new.autoneg {
+            return refuse("autoneg on (the wire negotiates nothing)", EOPNOTSUPP);
+        }
+        if !new.full_duplex {
+            return refuse("half duplex", EINVAL);
+        }
+        match new.speed {
+            Some(speed @ 1..=MAX_SPEED) => {
+                self.port.speed.store(speed, Ordering::Relaxed);
+                self.peer.speed.store(speed, Ordering::Relaxed);
+                Ok(())
+            }
+            _ => refuse("a speed other than 1 to 10000000 Mb/s", EINVAL),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The link's settings (`ethtool DEVICE`, `ethtool -s`).
+
+use super::EthtoolOps;
+use crate::{
+    bindings,
+    net::{
+        device::{self, Device},
+        rtnl::Rtnl,
+    },
+};
+use kernel::{error::from_result, prelude::*};
+
+/// Settings of a link without modes that could be advertised (`struct ethtool_link_ksettings`).
+#[derive(Clone, Copy)]
+pub(crate) struct LinkSettings {
+    /// In Mbit/s; [`None`] if it is not known.
+    pub(crate) speed: Option<u32>,
+    /// Whether both ends may send at the same time.
+    pub(crate) full_duplex: bool,
+    /// Whether the ends negotiate.
+    pub(crate) autoneg: bool,
+}
+
+/// `SPEED_UNKNOWN`, an expression that bindgen does not translate to this type.
+const SPEED_UNKNOWN: u32 = u32::MAX;
+
+impl<T: device::Ops> EthtoolOps<T> {
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_link_ksettings`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn link_settings(
+        dev: *mut bindings::net_device,
+        settings: *mut bindings::ethtool_link_ksettings,
+    ) -> c_int {
+        // SAFETY: The kernel calls this for a device of ours, with a zeroed structure that is ours.
+        let (data, base) = unsafe { (Self::data(dev), &mut (*settings).base) };
+        let LinkSettings {
+            speed,
+            full_duplex,
+            autoneg,
+        } = data.link_settings();
+        base.speed = speed.unwrap_or(SPEED_UNKNOWN);
+        base.duplex = if full_duplex {
+            bindings::DUPLEX_FULL
+        } else {
+            bindings::DUPLEX_HALF
+        } as u8;
+        base.autoneg = autoneg.into();
+        base.port = bindings::PORT_OTHER as u8;
+        0
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `set_link_ksettings`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn set_link_settings(
+        dev: *mut bindings::net_device,
+        settings: *const bindings::ethtool_link_ksettings,
+    ) -> c_int {
+        // SAFETY: The kernel calls this for a device of ours under RTNL, with a structure that nobody
+        // writes to.
+        let (data, dev, settings, rtnl) = unsafe {
+            (
+                Self::data(dev),
+                Device::from_raw(dev),
+                &*settings,
+                Rtnl::assume_held(),
+            )
+        };
+        from_result(|| {
+            let base = &settings.base;
+            let advertises = settings
+                .link_modes
+                .advertising
+                .iter()
+                .any(|&word| word != 0);
+            if advertises
+                || settings.lanes != 0
+                || u32::from(base.port) != bindings::PORT_OTHER
+                || base.phy_address != 0
+                || base.eth_tp_mdix_ctrl != 0
+            {
+                return Err(EOPNOTSUPP);
+            }
+            let settings = LinkSettings {
+                speed: (base.speed != SPEED_UNKNOWN).then_some(base.speed),
+                full_duplex: u32::from(base.duplex) == bindings::DUPLEX_FULL,
+                autoneg: base.autoneg != 0,
+            };
+            data.set_link_settings(dev, settings, &rtnl).map(|()| 0)
+        })
+    }
+}

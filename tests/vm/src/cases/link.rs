@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The link's settings, and what a port says about time stamps.
+
+use super::traffic::check_alive;
+use crate::{
+    bed::{Bed, Port},
+    harness::Case,
+    host::{ensure_eq, kmsg::Kmsg},
+};
+use anyhow::{anyhow, ensure, Context, Result};
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::ports("link::speed", "", speed),
+        Case::ports("link::refusals", "", refusals),
+        Case::ports("link::time_stamping", "", time_stamping),
+    ]
+}
+
+/// A value that `ethtool PORT` shows.
+fn shown(port: &Port, name: &str) -> Result<String> {
+    let text = port.ethtool("", "")?;
+
+    text.lines()
+        .filter_map(|line| line.trim().split_once(": "))
+        .find(|(n, _)| *n == name)
+        .map(|(_, value)| value.trim().to_owned())
+        .ok_or_else(|| anyhow!("ethtool shows no {name}: {text}"))
+}
+
+fn check(bed: &Bed, speed: u32) -> Result<()> {
+    for port in [&bed.a, &bed.b] {
+        ensure_eq!(
+            shown(port, "Speed")?,
+            format!("{speed}Mb/s"),
+            "{}",
+            port.name
+        );
+        for (name, value) in [
+            ("Duplex", "Full"),
+            ("Auto-negotiation", "off"),
+            ("Port", "Other"),
+        ] {
+            ensure_eq!(shown(port, name)?, value, "{}: {name}", port.name);
+        }
+    }
+    Ok(())
+}
+
+/// As the files in sysfs have it, which only an interface that is up has.
+fn check_sysfs(port: &Port, speed: u32) -> Result<()> {
+    for (file, value) in [("speed", speed.to_string()), ("duplex", "full".to_owned())] {
+        let text = port
+            .ns
+            .exec(&format!("cat /sys/class/net/{}/{file}", port.name))?;
+        ensure_eq!(text.trim(), value, "{}: {file}", port.name);
+    }
+    Ok(())
+}
+
+/// What is set at one end holds at both, up or down.
+fn speed(bed: &Bed) -> Result<()> {
+    check(bed, 10_000)?;
+    bed.a.ethtool("-s", "speed 25000 duplex full autoneg off")?;
+    check(bed, 25_000)?;
+    bed.up()?;
+    check(bed, 25_000)?;
+    bed.b.ethtool("-s", "speed 1")?;
+    check(bed, 1)?;
+    bed.a.ethtool("-s", "speed 10000000 duplex full")?;
+    check(bed, 10_000_000)?;
+    for port in [&bed.a, &bed.b] {
+        check_sysfs(port, 10_000_000)?;
+    }
+    bed.a.set("down")?;
+    check(bed, 10_000_000)?;
+    bed.up()?;
+    check_alive(bed)
+}
+
+fn refusals(bed: &Bed) -> Result<()> {
+    let mut log = Kmsg::from_now()?;
+
+    bed.up()?;
+    for (what, why) in [
+        ("speed 0", "a speed other than 1 to 10000000 Mb/s"),
+        ("speed 10000001", "a speed other than 1 to 10000000 Mb/s"),
+        ("duplex half", "half duplex"),
+        ("speed 25000 duplex half", "half duplex"),
+        ("autoneg on", "autoneg on (the wire negotiates nothing)"),
+    ] {
+        bed.a.ethtool_refusal("-s", what)?;
+        let line = format!("oxnic ox0: link: {why} is refused");
+        ensure!(
+            !log.starting_with(&line)?.is_empty(),
+            "ethtool -s {what}: the log has no \"{line}\""
+        );
+        log.forget()?;
+        check(bed, 10_000).with_context(|| format!("after the refusal of {what}"))?;
+    }
+    for what in ["port tp", "advertise 0x1000"] {
+        bed.a.ethtool_refusal("-s", what)?;
+        check(bed, 10_000).with_context(|| format!("after the refusal of {what}"))?;
+    }
+    check_alive(bed)
+}
+
+/// Sockets get time stamps of the kernel's, so nothing else is announced.
+fn time_stamping(bed: &Bed) -> Result<()> {
+    let text = bed.a.ethtool("-T", "")?;
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+
+    for line in [
+        "software-transmit",
+        "software-receive",
+        "software-system-clock",
+        "PTP Hardware Clock: none",
+        "Hardware Transmit Timestamp Modes: none",
+        "Hardware Receive Filter Modes: none",
+    ] {
+        ensure!(
+            lines.contains(&line),
+            "ethtool -T has no \"{line}\": {text}"
+        );
+    }
+    ensure!(
+        !lines.iter().any(|line| line.starts_with("hardware-")),
+        "ethtool -T announces hardware: {text}"
+    );
+    Ok(())
+}
