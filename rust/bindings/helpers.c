@@ -96,6 +96,19 @@ void oxnic_netdev_set_flags(struct net_device *dev)
 }
 
 /*
+ * What the stack makes use of follows the limit up and down, unless the user
+ * has lowered it.
+ */
+void oxnic_netif_set_max_segs(struct net_device *dev, u32 segs)
+{
+	bool follows = READ_ONCE(dev->gso_max_segs) == dev->tso_max_segs;
+
+	netif_set_tso_max_segs(dev, segs);
+	if (follows)
+		WRITE_ONCE(dev->gso_max_segs, segs);
+}
+
+/*
  * The features that the stack may use for this skb: segmentation does not look
  * for a TCP header behind IPv6 extension headers.
  */

@@ -64,18 +64,16 @@ impl Vsi {
             extack.set(fmt!("rx-usecs: at most {MAX_USECS}"));
             return Err(EINVAL);
         }
-        if new.rx_frames > self.ring_size {
-            extack.set(fmt!(
-                "rx-frames: at most {}, the size of the ring",
-                self.ring_size
-            ));
+        let ring_size = self.port.ring_size();
+        if new.rx_frames > ring_size {
+            extack.set(fmt!("rx-frames: at most {ring_size}, the size of the ring"));
             return Err(EINVAL);
         }
         let settings = &self.port.coalesce;
         settings.usecs.store(new.rx_usecs, Ordering::Relaxed);
         settings.frames.store(new.rx_frames, Ordering::Relaxed);
         settings.adaptive.store(new.adaptive_rx, Ordering::Relaxed);
-        let frames = settings.frames(self.ring_size);
+        let frames = settings.frames(ring_size);
         self.port.set_inlets(|inlet| inlet.most_waiting = frames);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 //! What `ethtool` shows and sets.
 
-use super::{rss, vsi::Vsi};
+use super::{params, rss, vsi::Vsi};
 use crate::{
     net::{
         device::Device,
@@ -58,14 +58,21 @@ impl Ops for Vsi {
 
     fn ringparam(&self) -> RingParam {
         RingParam {
-            rx_max: self.ring_size,
-            rx: self.ring_size,
+            rx_max: *params::RING_SIZES.end(),
+            rx: self.port.ring_size(),
         }
     }
 
+    fn set_ringparam(&self, dev: &Device, rx: u32, extack: ExtAck<'_>, rtnl: &Rtnl) -> Result {
+        self.change_ring_size(dev, rx, extack, rtnl)
+    }
+
     fn combined_channels(&self) -> (u32, u32) {
-        let queues = self.port.rings.len() as u32;
-        (queues, queues)
+        (self.port.rings.len() as u32, self.port.queues() as u32)
+    }
+
+    fn set_combined_channels(&self, dev: &Device, count: u32, rtnl: &Rtnl) -> Result {
+        self.change_queues(dev, count, rtnl)
     }
 
     fn coalesce(&self) -> Coalesce {

@@ -9,6 +9,7 @@
 //! | [`tx`] | sending: `ndo_start_xmit`, XDP_TX, flow control |
 //! | [`vsi`] | a port's device: up, down, MTU, counters |
 //! | [`port`] | what a port and its peer both see |
+//! | [`reconfig`] | rings of another size, or another number of them |
 //! | [`ethtool`], [`coalesce`], [`link`], [`rss`], [`stats`], [`trace`] | what a person sees and sets |
 
 #![forbid(unsafe_code)]
@@ -18,6 +19,7 @@ mod ethtool;
 mod link;
 mod params;
 mod port;
+mod reconfig;
 mod rss;
 mod rx;
 mod stats;

@@ -15,7 +15,10 @@ const MAX_QUEUES: i64 = pause::MAX_QUEUES as i64;
 const DEFAULT_MAX_QUEUES: i64 = 4;
 
 /// Smallest and largest receive ring, in descriptors.
-const RING_SIZES: core::ops::RangeInclusive<i64> = 64..=4096;
+pub(super) const RING_SIZES: core::ops::RangeInclusive<u32> = 64..=4096;
+
+/// Which sizes there are.
+pub(super) const RING_SIZES_TEXT: &str = "a power of two from 64 to 4096";
 
 /// What the module is loaded with, checked.
 pub(crate) struct Params {
@@ -47,18 +50,15 @@ impl Params {
         if !(1..=MAX_QUEUES).contains(&queues) {
             return Err(refused("queues", queues, "1 to 64"));
         }
-        if !RING_SIZES.contains(&ring_size) || ring_size.count_ones() != 1 {
-            return Err(refused(
-                "ring_size",
-                ring_size,
-                "a power of two from 64 to 4096",
-            ));
+        let size = u32::try_from(ring_size).unwrap_or(0);
+        if !RING_SIZES.contains(&size) || !size.is_power_of_two() {
+            return Err(refused("ring_size", ring_size, RING_SIZES_TEXT));
         }
         // In range, so nothing is cut off.
         Ok(Self {
             pairs: pairs as usize,
             queues: queues as u16,
-            ring_size: ring_size as u32,
+            ring_size: size,
         })
     }
 }

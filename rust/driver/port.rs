@@ -60,8 +60,12 @@ impl Deref for Rings {
 /// The wire's end at a port.
 #[pin_data]
 pub(crate) struct Port {
-    /// The receive rings, one for each queue.
+    /// The receive rings, one for each queue that there can be.
     pub(crate) rings: Rings,
+    /// How many of them are in use: the first ones. Written under RTNL.
+    queues: AtomicU32,
+    /// Descriptors of each. Written under RTNL.
+    ring_size: AtomicU32,
     /// Counters of the transmit queues.
     pub(crate) tx: KVec<TxQueueStats>,
     /// What decides which of the rings a frame goes to.
@@ -88,8 +92,8 @@ pub(crate) struct Port {
 }
 
 impl Port {
-    /// A port with `queues` queues, down and without a device.
-    pub(crate) fn new(queues: u16) -> Result<Arc<Self>> {
+    /// A port with `queues` queues and rings of `ring_size` descriptors, down and without a device.
+    pub(crate) fn new(queues: u16, ring_size: u32) -> Result<Arc<Self>> {
         let mut rings = KVec::with_capacity(queues.into(), GFP_KERNEL)?;
         let mut tx = KVec::with_capacity(queues.into(), GFP_KERNEL)?;
         for index in 0..queues {
@@ -98,11 +102,14 @@ impl Port {
         }
         let steering = RcuBox::new(rss::make(&rss::default(queues.into()))?);
         let rings = Rings::new(rings)?;
+        let single = queues == 1;
         Arc::pin_init(
             pin_init!(Self {
                 rings,
+                queues: AtomicU32::new(queues.into()),
+                ring_size: AtomicU32::new(ring_size),
                 tx,
-                single: AtomicBool::new(queues == 1),
+                single: AtomicBool::new(single),
                 steering,
                 up: AtomicBool::new(false),
                 unflushed: AtomicU64::new(0),
@@ -141,6 +148,34 @@ impl Port {
     #[inline]
     pub(crate) fn hash(&self, head: &[u8], bh: &bh::Disabled) -> Hash {
         self.steering.read(bh).hash(head)
+    }
+
+    /// How many queues are in use.
+    #[inline]
+    pub(crate) fn queues(&self) -> usize {
+        self.queues.load(Ordering::Relaxed) as usize
+    }
+
+    /// Another number of queues is in use.
+    pub(super) fn set_queues(&self, queues: u32, _rtnl: &Rtnl) {
+        self.queues.store(queues, Ordering::Relaxed);
+    }
+
+    /// Descriptors of a receive ring.
+    pub(crate) fn ring_size(&self) -> u32 {
+        self.ring_size.load(Ordering::Relaxed)
+    }
+
+    /// Rings are of another size from now on.
+    pub(super) fn set_ring_size(&self, size: u32, _rtnl: &Rtnl) {
+        self.ring_size.store(size, Ordering::Relaxed);
+    }
+
+    /// The device while it is registered.
+    pub(super) fn device(&self) -> Option<ARef<Device>> {
+        let bh = bh::disable();
+        let dev = self.dev.lock(&bh).clone();
+        dev
     }
 
     /// Whether the interface is up.

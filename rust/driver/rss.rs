@@ -98,7 +98,8 @@ impl Vsi {
             Some(InputXfrm::SymXor) => Transform::SymmetricXor,
             Some(InputXfrm::SymOrXor) => Transform::SymmetricOrXor,
         };
-        self.set_steering(dev, &setup, rtnl)
+        self.set_steering(dev, make(&setup)?, rtnl);
+        Ok(())
     }
 
     pub(super) fn get_rxfh_fields(&self, flow: FlowType) -> u32 {
@@ -140,7 +141,8 @@ impl Vsi {
             ));
             return Err(EINVAL);
         }
-        self.set_steering(dev, &setup, rtnl)
+        self.set_steering(dev, make(&setup)?, rtnl);
+        Ok(())
     }
 }
 

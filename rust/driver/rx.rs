@@ -33,7 +33,12 @@ use core::{
     num::NonZeroU64,
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
 };
-use kernel::{alloc::KVVec, prelude::*, sync::Arc};
+use kernel::{
+    alloc::KVVec,
+    prelude::*,
+    sync::Arc,
+    time::{delay::fsleep, Delta},
+};
 
 /// A descriptor ring of page_pool buffers.
 pub(super) type DescRing = Ring<Buffer, KVVec<Slot<Buffer>>>;
@@ -230,6 +235,7 @@ impl RxRing {
 pub(crate) struct RunningRing {
     ring: Arc<RxRing>,
     napi: Napi<RxPoll>,
+    line: Arc<IrqLine>,
 }
 
 /// A ring that is filled and ready to run.
@@ -256,7 +262,8 @@ impl ReadyRing {
         }
         let descriptors = Arc::new(Ring::new(slots).map_err(|_| EINVAL)?, GFP_KERNEL)?;
         let line = IrqLine {
-            irq: Irq::new(true),
+            // The first poll arms it.
+            irq: Irq::new(false),
             descriptors: descriptors.clone(),
             position: AtomicU32::new(0),
             not_before: AtomicU64::new(0),
@@ -277,7 +284,7 @@ impl ReadyRing {
                 descriptors,
                 size,
                 queue,
-                line,
+                line: line.clone(),
                 moderation: Adaptive::new(),
                 frames: 0,
                 ring: ring.clone(),
@@ -294,6 +301,7 @@ impl ReadyRing {
             running: RunningRing {
                 ring: ring.clone(),
                 napi,
+                line,
             },
             poll,
             nic,
@@ -301,39 +309,87 @@ impl ReadyRing {
         })
     }
 
-    /// Lets frames in.
-    pub(crate) fn run(self, settings: Settings, extras: Extras, rtnl: &Rtnl) -> RunningRing {
+    /// Lets frames in. If the ring is `old` made anew, no frame is lost by the change: those that come
+    /// from here on wait in the new ring until the old one is empty.
+    pub(crate) fn run(
+        self,
+        old: Option<RunningRing>,
+        (settings, extras): (Settings, Extras),
+        rtnl: &Rtnl,
+    ) -> RunningRing {
         let Self {
             mut running,
             poll,
             nic,
             timer,
         } = self;
-        let most_waiting = poll.port.coalesce.frames(poll.size);
-        running.napi.start(poll, rtnl);
-        // The ring was down, so there was no inlet.
-        let _ = running.ring.connect(Some(RxInlet {
+        let old_inlet = running.ring.connect(Some(RxInlet {
             wire: Inlet::new(nic, settings),
             extras,
-            most_waiting,
+            most_waiting: poll.port.coalesce.frames(poll.size),
             moderation: Moderation::default(),
             timer,
         }));
+        let peer = poll.peer.clone();
+        if let (Some(old), Some(mut inlet)) = (old, old_inlet) {
+            old.drain(&mut inlet);
+            old.end(Some(inlet), rtnl);
+        }
+        running.napi.start(poll, rtnl);
+        let bh = bh::disable();
+        // Nothing is announced before the first poll.
+        running.napi.instance().schedule(&bh);
+        // Who waited for buffers finds some now.
+        peer.wake(running.ring.waiters.take(), &bh);
         running
     }
 }
 
+/// How long the poll of a ring that goes is waited for, in milliseconds: a thousand times longer than
+/// it takes, unless its program is very slow or there is no memory at all.
+const DRAIN_MS: u32 = 2000;
+
 impl RunningRing {
     /// Takes the ring down: frames in it are counted as lost, `peer`'s waiting queues go on.
-    pub(crate) fn stop(mut self, peer: &Port, rtnl: &Rtnl) {
-        let inlet = self.ring.connect(None);
+    pub(crate) fn stop(self, peer: &Port, rtnl: &Rtnl) {
+        let ring = self.ring.clone();
+        let inlet = ring.connect(None);
+        self.end(inlet, rtnl);
+        peer.wake(ring.waiters.take(), &bh::disable());
+    }
+
+    /// As [`stop`](Self::stop), for a ring that no frame is sent to any more: lets its poll have those
+    /// that are in it.
+    pub(crate) fn retire(self, peer: &Port, rtnl: &Rtnl) {
+        let ring = self.ring.clone();
+        let mut inlet = ring.connect(None);
+        if let Some(inlet) = &mut inlet {
+            self.drain(inlet);
+        }
+        self.end(inlet, rtnl);
+        peer.wake(ring.waiters.take(), &bh::disable());
+    }
+
+    /// Waits until the poll has seen all frames of a ring that is off the wire.
+    fn drain(&self, inlet: &mut RxInlet) {
+        inlet.wire.flush();
+        for _ in 0..DRAIN_MS {
+            if !self.line.is_pending() {
+                return;
+            }
+            self.napi.instance().schedule(&bh::disable());
+            fsleep(Delta::from_millis(1));
+        }
+    }
+
+    /// Ends polling a ring that is off the wire.
+    fn end(mut self, inlet: Option<RxInlet>, rtnl: &Rtnl) {
         let poll = self.napi.stop(rtnl);
         if let (Some(mut inlet), Some(poll)) = (inlet, poll) {
             // What was put off comes too late for the poll, but it must be counted.
             inlet.wire.flush();
             KBox::into_inner(poll).end(inlet.wire.into_nic());
         }
-        peer.wake(self.ring.waiters.take(), &bh::disable());
     }
 }
 

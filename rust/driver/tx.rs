@@ -264,7 +264,7 @@ impl Vsi {
     /// Length of the longest frame that an idle ring has buffers for in any case, if it were a single
     /// one: some of the descriptors may have none.
     fn idle_room(&self) -> usize {
-        (self.ring_size - REFILL_BATCH) as usize * FRAME_ROOM
+        (self.peer.ring_size() - REFILL_BATCH) as usize * FRAME_ROOM
     }
 }
 
@@ -514,7 +514,7 @@ impl Vsi {
         flush: bool,
         bh: &bh::Disabled,
     ) -> Result {
-        let queue = bh.cpu() as usize % self.port.tx.len().max(1);
+        let queue = bh.cpu() as usize % self.port.queues().max(1);
         let stats = &self.port.tx.get(queue).ok_or(ENETDOWN)?.xmit;
         let count = frames.left();
 

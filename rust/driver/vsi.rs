@@ -5,8 +5,7 @@
 use super::{
     params::Params,
     port::{Port, FRAME_OVERHEAD},
-    rss,
-    rx::{Extras, ReadyRing, RunningRing},
+    rx::{Extras, RunningRing},
 };
 use crate::{
     net::{
@@ -18,9 +17,10 @@ use crate::{
         skbuff::SkBuff,
         xdp::{self, Command, Frames, Prog, ProgSlot},
     },
-    nic::{steering::Setup, vlan::Strip, wire::Settings},
+    nic::{steering::Steering, vlan::Strip, wire::Settings},
 };
 use kernel::{
+    alloc::KVBox,
     new_mutex,
     prelude::*,
     sync::{Arc, Mutex},
@@ -60,6 +60,13 @@ pub(super) fn max_mtu(prog: Option<&Prog>) -> u32 {
     }
 }
 
+/// Into how many segments a frame may be cut for a peer with rings of this size: so many that they find
+/// room in an empty ring, even if some of its descriptors have no buffer just then and some segments take
+/// more than one.
+pub(super) fn max_segments(ring_size: u32) -> u16 {
+    (ring_size / 2 - 4) as u16
+}
+
 /// A port's device: in the words of the hardware whose drivers are the model, a virtual station
 /// interface.
 #[pin_data]
@@ -70,11 +77,9 @@ pub(crate) struct Vsi {
     pub(super) peer: Arc<Port>,
     /// The program of the device. Each ring has a copy, which is what polls read.
     pub(super) xdp_prog: ProgSlot,
-    /// Descriptors of a receive ring.
-    pub(super) ring_size: u32,
     /// The receive rings while the interface is up.
     #[pin]
-    running: Mutex<KVec<RunningRing>>,
+    pub(super) running: Mutex<KVec<RunningRing>>,
 }
 
 impl Vsi {
@@ -84,14 +89,11 @@ impl Vsi {
             name: c"ox%d",
             queues: params.queues,
             max_mtu: MAX_MTU,
-            // So many that their frames find room in an empty ring, even if some of its descriptors
-            // have no buffer just then and some frames take more than one.
-            max_segments: (params.ring_size / 2 - 4) as u16,
+            max_segments: max_segments(params.ring_size),
             features: FEATURES,
             more_features: MORE_FEATURES,
             xdp_features: XDP_FEATURES,
         };
-        let ring_size = params.ring_size;
         let (port, peer) = (port.clone(), peer.clone());
         Allocated::new(
             &config,
@@ -99,14 +101,13 @@ impl Vsi {
                 port,
                 peer,
                 xdp_prog: ProgSlot::new(),
-                ring_size,
                 running <- new_mutex!(KVec::new(), "oxnic::Vsi::running"),
             }? Error),
         )
     }
 
     /// What the receive unit does with this MTU and these features.
-    fn settings(mtu: u32, features: u64) -> Settings {
+    pub(super) fn settings(mtu: u32, features: u64) -> Settings {
         Settings {
             max_len: mtu.saturating_add(FRAME_OVERHEAD) as usize,
             strip: Strip {
@@ -137,8 +138,7 @@ impl Vsi {
 
     /// Exchanges the registers that decide which ring a frame goes to. A frame on its way meanwhile does
     /// not miss a hash that it needs.
-    pub(super) fn set_steering(&self, dev: &Device, setup: &Setup, rtnl: &Rtnl) -> Result {
-        let steering = rss::make(setup)?;
+    pub(super) fn set_steering(&self, dev: &Device, steering: KVBox<Steering>, rtnl: &Rtnl) {
         let steers = !steering.is_single();
         let prog = self.xdp_prog.get(rtnl);
         let extras = Self::extras_if(steers, prog.as_deref(), dev.features());
@@ -150,7 +150,6 @@ impl Vsi {
         if steers {
             set_extras();
         }
-        Ok(())
     }
 
     /// Makes the receive unit do so from the next frame on.
@@ -167,20 +166,13 @@ impl Vsi {
 #[vtable]
 impl device::Ops for Vsi {
     fn open(&self, dev: &Device, rtnl: &Rtnl) -> Result {
-        // All that can fail comes first, so that nothing has to be taken back.
-        let rings = &self.port.rings;
-        let mut ready = KVec::with_capacity(rings.len(), GFP_KERNEL)?;
-        let mut running = KVec::with_capacity(rings.len(), GFP_KERNEL)?;
-        for ring in rings.iter() {
-            let ring = ReadyRing::new(dev, &self.port, &self.peer, ring, self.ring_size, rtnl)?;
-            ready.push(ring, GFP_KERNEL)?;
-        }
-        let settings = Self::settings(dev.mtu(), dev.features());
-        let extras = self.extras(self.xdp_prog.get(rtnl).as_deref(), dev.features());
+        let ready = self.ready_rings(dev, 0..self.port.queues(), self.port.ring_size(), rtnl)?;
+        let mut running = KVec::with_capacity(self.port.rings.len(), GFP_KERNEL)?;
+        // All that can fail came first, so that nothing has to be taken back.
+        let how = self.how_rings_run(dev, rtnl);
         for ring in ready {
-            let ring = ring.run(settings, extras, rtnl);
             // There is room for it.
-            let _ = running.push_within_capacity(ring);
+            let _ = running.push_within_capacity(ring.run(None, how, rtnl));
         }
         *self.running.lock() = running;
 
@@ -286,7 +278,8 @@ impl Ports {
     }
 
     fn add_pair(&mut self, params: &Params) -> Result {
-        let ends = [Port::new(params.queues)?, Port::new(params.queues)?];
+        let port = || Port::new(params.queues, params.ring_size);
+        let ends = [port()?, port()?];
         let [a, b] = &ends;
         let allocated = [Vsi::allocate(a, b, params)?, Vsi::allocate(b, a, params)?];
 

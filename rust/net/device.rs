@@ -145,6 +145,24 @@ impl Device {
             && unsafe { bindings::oxnic_netif_tx_wake_queue(self.as_ptr(), queue) }
     }
 
+    /// Sets how many segments an skb may be cut into ([`feature::TSO`]; `netif_set_tso_max_segs`). A
+    /// lower limit of the user's stays.
+    pub(crate) fn set_max_segments(&self, segments: u16, _rtnl: &Rtnl) {
+        // SAFETY: The device is alive, and RTNL keeps other writers out.
+        unsafe { bindings::oxnic_netif_set_max_segs(self.as_ptr(), segments.into()) };
+    }
+
+    /// Sets how many transmit queues, and receive queues, are in use
+    /// (`netif_set_real_num_queues`); at most as many as the device was made with. May sleep. Fails with
+    /// `ENOMEM` if they become more. If they become fewer, frames that wait in the stack for a queue that
+    /// goes are dropped there.
+    pub(crate) fn set_real_queues(&self, queues: u16, _rtnl: &Rtnl) -> Result {
+        // SAFETY: The device is registered, and RTNL is held.
+        to_result(unsafe {
+            bindings::netif_set_real_num_queues(self.as_ptr(), queues.into(), queues.into())
+        })
+    }
+
     fn has_tx_queue(&self, queue: u16) -> bool {
         // SAFETY: The field is set when the device is allocated and never changed.
         u32::from(queue) < unsafe { (*self.as_ptr()).num_tx_queues }
@@ -236,6 +254,12 @@ pub(crate) fn rss_key() -> [u8; RSS_KEY_LEN] {
     key
 }
 
+/// Whether the user has set the device's indirection table (`netif_is_rxfh_configured`).
+pub(crate) fn is_rss_configured(dev: &Device, _rtnl: &Rtnl) -> bool {
+    // SAFETY: The device is alive.
+    unsafe { bindings::netif_is_rxfh_configured(dev.as_ptr()) }
+}
+
 /// Number of CPUs that are online (`num_online_cpus`).
 pub(crate) fn online_cpus() -> u32 {
     // SAFETY: No preconditions.
@@ -246,7 +270,7 @@ pub(crate) fn online_cpus() -> u32 {
 pub(crate) struct Config<'a> {
     /// Interface name, with `%d` where the kernel puts the next free number.
     pub(crate) name: &'a CStr,
-    /// Number of transmit queues, and of receive queues.
+    /// Number of transmit queues, and of receive queues: all are in use at first.
     pub(crate) queues: u16,
     /// Largest MTU in bytes that the device can do.
     pub(crate) max_mtu: u32,

@@ -106,20 +106,31 @@ impl<T: device::Ops> StatOps<T> {
         data.tx_queue_stats(queue as usize, &rtnl).write_to(stats);
     }
 
-    /// Every counter belongs to a queue that exists as long as the device; but the kernel sums up
-    /// only those that are set here.
+    /// What the kernel does not sum up itself: the queues that are not in use, whose counters go on to
+    /// exist. The kernel sums up only counters that are set here.
     ///
     /// # Safety
     ///
     /// Called by the kernel as `get_base_stats`, for a device of `Allocated<T>`.
     unsafe extern "C" fn base_stats(
-        _dev: *mut bindings::net_device,
+        dev: *mut bindings::net_device,
         rx: *mut bindings::netdev_queue_stats_rx,
         tx: *mut bindings::netdev_queue_stats_tx,
     ) {
-        // SAFETY: The kernel calls this with structures that are ours.
-        let (rx, tx) = unsafe { (&mut *rx, &mut *tx) };
-        RxQueueStats::default().write_to(rx);
-        TxQueueStats::default().write_to(tx);
+        // SAFETY: The kernel calls this under RTNL for a registered device of ours, with structures
+        // that are ours.
+        unsafe {
+            RxQueueStats::default().write_to(&mut *rx);
+            TxQueueStats::default().write_to(&mut *tx);
+            bindings::netdev_stat_queue_sum(
+                dev,
+                (*dev).real_num_rx_queues as c_int,
+                (*dev).num_rx_queues as c_int,
+                rx,
+                (*dev).real_num_tx_queues as c_int,
+                (*dev).num_tx_queues as c_int,
+                tx,
+            );
+        }
     }
 }

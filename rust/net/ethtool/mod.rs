@@ -73,8 +73,19 @@ pub(crate) trait Ops {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// `ethtool -G`: how many descriptors a receive ring is to have, at most [`RingParam::rx_max`].
+    fn set_ringparam(&self, _dev: &Device, _rx: u32, _extack: ExtAck<'_>, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// `ethtool -l`: queues that receive and transmit, the most there can be and those in use.
     fn combined_channels(&self) -> (u32, u32) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool -L`: how many queues there are to be, at least 1. None that goes is in use by AF_XDP or
+    /// in an indirection table that the user has set.
+    fn set_combined_channels(&self, _dev: &Device, _count: u32, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -164,7 +175,9 @@ impl<T: device::Ops> EthtoolOps<T> {
         get_link_ksettings: callback!(T::HAS_LINK_SETTINGS, Self::link_settings),
         set_link_ksettings: callback!(T::HAS_SET_LINK_SETTINGS, Self::set_link_settings),
         get_ringparam: callback!(T::HAS_RINGPARAM, Self::ringparam),
+        set_ringparam: callback!(T::HAS_SET_RINGPARAM, Self::set_ringparam),
         get_channels: callback!(T::HAS_COMBINED_CHANNELS, Self::channels),
+        set_channels: callback!(T::HAS_SET_COMBINED_CHANNELS, Self::set_channels),
         supported_coalesce_params: if T::HAS_SET_COALESCE {
             bindings::OXNIC_ETHTOOL_COALESCE_RX
         } else {

@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sizes and numbers of rings (`ethtool -g`, `-l`).
+//! Sizes and numbers of rings (`ethtool -g`, `-G`, `-l`, `-L`).
 
 use super::EthtoolOps;
-use crate::{bindings, net::device};
+use crate::{
+    bindings,
+    net::{
+        device::{self, Device},
+        rtnl::{ExtAck, Rtnl},
+    },
+};
+use kernel::{error::from_result, prelude::*};
 
 /// How many descriptors the rings have (`struct ethtool_ringparam`).
 pub(crate) struct RingParam {
@@ -40,5 +47,54 @@ impl<T: device::Ops> EthtoolOps<T> {
         // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
         let (data, channels) = unsafe { (Self::data(dev), &mut *channels) };
         (channels.max_combined, channels.combined_count) = data.combined_channels();
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `set_ringparam`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn set_ringparam(
+        dev: *mut bindings::net_device,
+        param: *mut bindings::ethtool_ringparam,
+        _kernel: *mut bindings::kernel_ethtool_ringparam,
+        extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: The kernel calls this for a device of ours under RTNL, with structures that are
+        // ours.
+        let (data, dev, param, extack, rtnl) = unsafe {
+            (
+                Self::data(dev),
+                Device::from_raw(dev),
+                &*param,
+                ExtAck::from_raw(extack),
+                Rtnl::assume_held(),
+            )
+        };
+        // There are no rings of other kinds: the kernel has refused any size but 0.
+        from_result(|| {
+            data.set_ringparam(dev, param.rx_pending, extack, &rtnl)
+                .map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `set_channels`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn set_channels(
+        dev: *mut bindings::net_device,
+        channels: *mut bindings::ethtool_channels,
+    ) -> c_int {
+        // SAFETY: As in `set_ringparam`.
+        let (data, dev, channels, rtnl) = unsafe {
+            (
+                Self::data(dev),
+                Device::from_raw(dev),
+                &*channels,
+                Rtnl::assume_held(),
+            )
+        };
+        from_result(|| {
+            data.set_combined_channels(dev, channels.combined_count, &rtnl)
+                .map(|()| 0)
+        })
     }
 }

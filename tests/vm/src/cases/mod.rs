@@ -19,6 +19,7 @@ mod observe;
 mod params;
 mod pause;
 mod qstats;
+mod reconfig;
 mod redirect;
 mod reload;
 mod rings;
@@ -74,6 +75,7 @@ pub fn all() -> Vec<Case> {
         coalesce::cases(),
         link::cases(),
         rss::cases(),
+        reconfig::cases(),
         tso::cases(),
         bulk::cases(),
         teardown::cases(),

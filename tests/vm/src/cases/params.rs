@@ -18,6 +18,7 @@ use std::fs;
 
 const ONE_TO_64: &str = "1 to 64";
 const RING_SIZES: &str = "a power of two from 64 to 4096";
+const LARGEST_RING: u64 = 4096;
 /// Lines about any module from elsewhere, which the kernel begins with the module's name.
 const TAINTS: [&str; 2] = ["taints kernel", "module verification failed"];
 
@@ -201,9 +202,14 @@ fn check_sizes(port: &Port, queues: u64, ring_size: u64) -> Result<()> {
             queues,
             "ethtool -l, {section}"
         );
+    }
+    for (section, value) in [
+        ("Pre-set maximums", LARGEST_RING),
+        ("Current hardware settings", ring_size),
+    ] {
         ensure_eq!(
             ethtool_value(&rings, section, "RX")?,
-            ring_size,
+            value,
             "ethtool -g, {section}"
         );
     }

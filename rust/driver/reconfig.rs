@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Rings that are made anew: another size (`ethtool -G`), another number (`ethtool -L`), also while
+//! frames come in.
+//!
+//! First everything is made that may not succeed, beside what is there; then comes the exchange, which
+//! cannot fail. A ring that goes is taken off the wire before its poll has the rest of its frames, and
+//! its successor is there by then, so that no frame is lost.
+
+use super::{
+    params::{RING_SIZES, RING_SIZES_TEXT},
+    rss,
+    rx::{Extras, ReadyRing},
+    vsi::{max_segments, Vsi},
+};
+use crate::{
+    net::{
+        device::{is_rss_configured, Device},
+        rtnl::{ExtAck, Rtnl},
+    },
+    netdev_info,
+    nic::{rss::Indirection, wire::Settings},
+};
+use core::ops::Range;
+use kernel::prelude::*;
+
+impl Vsi {
+    /// Rings of these numbers, of `size` descriptors, filled. Fails with `ENOMEM`; nothing is left
+    /// then.
+    pub(super) fn ready_rings(
+        &self,
+        dev: &Device,
+        which: Range<usize>,
+        size: u32,
+        rtnl: &Rtnl,
+    ) -> Result<KVec<ReadyRing>> {
+        let rings = self.port.rings.get(which).ok_or(EINVAL)?;
+        let mut ready = KVec::with_capacity(rings.len(), GFP_KERNEL)?;
+        for ring in rings {
+            let ring = ReadyRing::new(dev, &self.port, &self.peer, ring, size, rtnl)?;
+            ready.push(ring, GFP_KERNEL)?;
+        }
+        Ok(ready)
+    }
+
+    /// What every ring has to do.
+    pub(super) fn how_rings_run(&self, dev: &Device, rtnl: &Rtnl) -> (Settings, Extras) {
+        let prog = self.xdp_prog.get(rtnl);
+        (
+            Self::settings(dev.mtu(), dev.features()),
+            self.extras(prog.as_deref(), dev.features()),
+        )
+    }
+
+    /// Gives all receive rings another size.
+    pub(super) fn change_ring_size(
+        &self,
+        dev: &Device,
+        size: u32,
+        extack: ExtAck<'_>,
+        rtnl: &Rtnl,
+    ) -> Result {
+        if !RING_SIZES.contains(&size) || !size.is_power_of_two() {
+            extack.set(fmt!("rx: must be {RING_SIZES_TEXT}"));
+            return Err(EINVAL);
+        }
+        let up = self.port.is_up();
+        let which = if up { 0..self.port.queues() } else { 0..0 };
+        let mut running = KVec::with_capacity(self.port.rings.len(), GFP_KERNEL)?;
+        let ready = self
+            .ready_rings(dev, which, size, rtnl)
+            .inspect_err(|_| extack.set(fmt!("rx: no memory for rings of {size} descriptors")))?;
+
+        let smaller = size < self.port.ring_size();
+        if smaller {
+            self.limit_peer(size, rtnl);
+        }
+        // Before the rings: how many filled buffers interrupt is told by it.
+        self.port.set_ring_size(size, rtnl);
+        let how = self.how_rings_run(dev, rtnl);
+        let mut rings = self.running.lock();
+        let mut old = core::mem::replace(&mut *rings, KVec::new()).into_iter();
+        for ring in ready {
+            // There is room for it.
+            let _ = running.push_within_capacity(ring.run(old.next(), how, rtnl));
+        }
+        *rings = running;
+        drop(rings);
+        if !smaller {
+            self.limit_peer(size, rtnl);
+        }
+        Ok(())
+    }
+
+    /// Uses another number of queues, which is at least 1 and at most that of the rings.
+    pub(super) fn change_queues(&self, dev: &Device, queues: u32, rtnl: &Rtnl) -> Result {
+        let old = self.port.queues();
+        let (new, up) = (queues as usize, self.port.is_up());
+        let mut setup = self.port.setup();
+        setup.queues = queues;
+        // What the user has set stays; the kernel has seen to it that all its queues are left.
+        if !is_rss_configured(dev, rtnl) {
+            setup.table = Indirection::new(queues);
+        }
+        let added = if up { old.min(new)..new } else { 0..0 };
+        let ready = self
+            .ready_rings(dev, added, self.port.ring_size(), rtnl)
+            // ethtool has no other way to be told why.
+            .inspect_err(|_| netdev_info!(dev, "channels: no memory for {} rings\n", queues))?;
+        // The registers are the last that may fail.
+        let steering = rss::make(&setup)?;
+
+        if new > old {
+            dev.set_real_queues(queues as u16, rtnl)?;
+            self.port.set_queues(queues, rtnl);
+            let how = self.how_rings_run(dev, rtnl);
+            let mut running = self.running.lock();
+            for ring in ready {
+                // There is room for all that there can be.
+                let _ = running.push_within_capacity(ring.run(None, how, rtnl));
+            }
+            drop(running);
+            self.set_steering(dev, steering, rtnl);
+        } else {
+            self.set_steering(dev, steering, rtnl);
+            self.port.set_queues(queues, rtnl);
+            let mut running = self.running.lock();
+            while running.len() > new {
+                if let Some(ring) = running.pop() {
+                    ring.retire(&self.peer, rtnl);
+                }
+            }
+            drop(running);
+            // Not earlier: the stack does not expect frames of a queue that is gone. Getting fewer
+            // does not fail.
+            dev.set_real_queues(queues as u16, rtnl)?;
+        }
+        Ok(())
+    }
+
+    /// The peer's large frames must find room in rings of this size.
+    fn limit_peer(&self, ring_size: u32, rtnl: &Rtnl) {
+        if let Some(peer) = self.peer.device() {
+            peer.set_max_segments(max_segments(ring_size), rtnl);
+        }
+    }
+}
