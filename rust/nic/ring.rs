@@ -220,17 +220,19 @@ impl Completion {
 /// whether there is a buffer in it.
 pub struct Slot<B>(UnsafeCell<Entry<B>>);
 
+// In this order, so that a slot and its completion have one address.
+#[repr(C)]
 struct Entry<B> {
-    buffer: MaybeUninit<B>,
     completion: Completion,
+    buffer: MaybeUninit<B>,
 }
 
 impl<B> Slot<B> {
     /// An empty slot.
     pub fn new() -> Self {
         Self(UnsafeCell::new(Entry {
-            buffer: MaybeUninit::uninit(),
             completion: Completion::default(),
+            buffer: MaybeUninit::uninit(),
         }))
     }
 }

@@ -341,7 +341,11 @@ impl<'q, D: Descriptor> Workspace<'q, D> {
     #[inline]
     pub(crate) fn load(&mut self, buffer: Buffer, len: u32, descriptor: D) -> Buff<'_, 'q, D> {
         let start = buffer.into_raw();
-        let len = (len as usize).min(FRAME_ROOM);
+        let len = if len as usize <= FRAME_ROOM {
+            len as usize
+        } else {
+            too_long()
+        };
         // SAFETY: Inside the page.
         let data: *mut c_void = unsafe { start.add(HEADROOM) }.cast();
         let xdp = &mut self.frame.head.xdp;
@@ -356,6 +360,12 @@ impl<'q, D: Descriptor> Workspace<'q, D> {
         // page is ours, from `into_raw`. The other fields are those of `new`.
         Buff(self)
     }
+}
+
+/// How long a frame is that the NIC says is longer than its buffer.
+#[cold]
+fn too_long() -> usize {
+    FRAME_ROOM
 }
 
 /// A received frame that XDP works on, in the workspace of a poll. Dropping it gives the buffers back
