@@ -3,7 +3,7 @@
 //! The XDP hook, the driver's side.
 //!
 //! Control path: [`Vsi::xdp`] is `ndo_bpf`, [`Vsi::xdp_setup`] publishes a program to the device and
-//! to every ring. Data path: [`Received::run_xdp`] runs it on a frame and does what it decides.
+//! to every ring. Data path: a [`Hook`] runs it on a frame, and [`Received`] does what it decides.
 
 use super::{
     rx::{Buff, DescRing, RxRing},

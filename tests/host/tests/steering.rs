@@ -76,10 +76,7 @@ fn several_queues_go_by_the_table() {
         value: hash,
         kind: HashType::TcpIpv4,
     };
-    assert_eq!(
-        queue(&steering(&setup), &v4(TCP)),
-        (hash % 128 % 4, found)
-    );
+    assert_eq!(queue(&steering(&setup), &v4(TCP)), (hash % 128 % 4, found));
     assert!(setup.table.set(hash as usize % 128, 77));
     assert_eq!(queue(&steering(&setup), &v4(TCP)), (77, found));
     let arp = [0; 60];
