@@ -20,7 +20,7 @@ export OXNIC_ACCEL OXNIC_MIRROR XDG_CACHE_HOME
 # The recipes share the clone, so only one at a time; the tools in them work in parallel.
 .NOTPARALLEL:
 
-.PHONY: all demo test selftests bench vm check lab clean lab-clean help
+.PHONY: all demo samples test selftests bench vm check lab clean lab-clean help
 
 all:
 ifeq ($(KDIR),)
@@ -32,6 +32,9 @@ endif
 demo:
 	@scripts/build module bpf
 	@scripts/vm --timeout 300 scripts/demo
+
+samples:
+	@scripts/build bpf samples
 
 test:
 	@scripts/test $(TESTS)
@@ -66,6 +69,7 @@ and needs root):
 
   make            build the module oxnic.ko
   make demo       boot the VM, load the module and play a session with XDP programs
+  make samples    build the programs of samples/, to be run in the shell of make vm
   make test       run the tests, on the host and in the VM
   make selftests  run the kernel's own driver tests, on oxnic and on veth
   make bench      measure what a packet costs, on oxnic and on veth, in instructions
