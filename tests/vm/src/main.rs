@@ -4,7 +4,8 @@
 //!
 //! `oxnic-tests [FILTER] [--list]` takes cargo test's arguments and reports in its form. The
 //! environment says what is tested: `OXNIC_KO` is the path of `oxnic.ko`, `OXNIC_BPF` the folder
-//! with the compiled programs of `samples/bpf` and `tests/bpf`.
+//! with the compiled programs of `samples/bpf` and `tests/bpf`, `OXNIC_SAMPLES` the one with the
+//! programs of `samples`.
 //!
 //! Every test loads the module anew, puts the two ports of a pair into network namespaces of their
 //! own, and after it the harness looks for what the test or the module left behind: see

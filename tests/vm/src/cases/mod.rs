@@ -25,6 +25,7 @@ mod reload;
 mod rings;
 mod rss;
 mod sample;
+mod samples;
 mod skbs;
 mod steer;
 mod swap;
@@ -67,6 +68,7 @@ pub fn all() -> Vec<Case> {
         qstats::cases(),
         inflight::cases(),
         sample::cases(),
+        samples::cases(),
         trace::cases(),
         device::cases(),
         params::cases(),
