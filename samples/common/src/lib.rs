@@ -55,8 +55,18 @@ fn complain(text: &str) {
 }
 
 fn in_one_line(error: &Error) -> String {
-    let mut line = format!("{error:#}").replace('\n', " ");
+    let mut line = String::new();
 
+    for cause in error.chain().map(ToString::to_string) {
+        // Some libraries repeat the cause in their own text.
+        if line.ends_with(&cause) {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push_str(": ");
+        }
+        line.push_str(&cause.replace('\n', " "));
+    }
     if is_eperm(error) {
         line.push_str(": needs root (CAP_NET_ADMIN, CAP_BPF)");
     }

@@ -246,24 +246,22 @@ impl Attachment<'_> {
 
         self.attached = false;
         let outcome = Outcome::parse(&self.socket.ask(&message)?)?;
-        let said = say!("{message}   The kernel answers:\n{}", outcome.picture);
+        say!("{message}\n   The kernel answers:\n{}", outcome.picture)?;
         match outcome.errno {
-            None => say!(
-                "   {} has {}",
-                self.interface,
-                Attached::query(self.socket, self.interface, 5)?
-            )?,
-            Some(Errno::ENODEV) => say!(
-                "   {} is gone, and the program's place with it",
-                self.interface
-            )?,
-            Some(Errno::EEXIST) => say!("   Another program is there now, and stays")?,
+            None => {}
+            // The device was removed, or moved to another namespace.
+            Some(Errno::ENODEV) => return say!("   {} is not here any more", self.interface),
+            Some(Errno::EEXIST) => say!("   It was not there any more")?,
             Some(errno) => {
                 return Err(refusal(errno, outcome.reason))
                     .with_context(|| format!("detaching the program from {}", self.interface))
             }
         }
-        said
+        say!(
+            "   {} has {}",
+            self.interface,
+            Attached::query(self.socket, self.interface, 5)?
+        )
     }
 
     fn message(&self) -> message::Message {

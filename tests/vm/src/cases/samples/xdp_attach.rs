@@ -343,7 +343,11 @@ fn another_program(bed: &Bed) -> Result<()> {
     attached(&mut sample)?;
     bed.b.attach(&second)?;
     let said = sample.interrupt()?;
-    ensure!(said.contains("Another program is there now"), "{said}");
+    ensure!(
+        said.trim_end()
+            .ends_with(&format!("ox1 has program id {}, in driver mode", second.id)),
+        "{said}"
+    );
     expect_mode(&bed.b, (MODE_DRIVER, Some(second.id)))
 }
 
