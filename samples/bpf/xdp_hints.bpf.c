@@ -2,8 +2,8 @@
 /*
  * xdp_hints: what does the card know about a frame besides its bytes?
  *
- * The kernel replaces the three calls below by calls of the driver's own functions when the program
- * is loaded. So it must know the device by then, and the program can be attached to no other:
+ * The program asks with three calls that end in the driver's own functions. So the kernel must know
+ * the device when it loads the program, and the program can be attached to no other:
  *
  *     bpftool prog load xdp_hints.bpf.o /sys/fs/bpf/hints type xdp xdpmeta_dev ox0
  *     ip link set dev ox0 xdp pinned /sys/fs/bpf/hints
@@ -11,24 +11,8 @@
  *
  * A call returns 0, or -ENODATA (-61) where the card has nothing to say about this frame.
  */
-#include <linux/bpf.h>
 #include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
-
-/* What the hash was computed over. The kernel has more of these; the tag is what must agree. */
-enum xdp_rss_hash_type {
-	XDP_RSS_L3_IPV4 = 1 << 0,
-	XDP_RSS_L3_IPV6 = 1 << 1,
-	XDP_RSS_L4 = 1 << 3,
-	XDP_RSS_L4_TCP = 1 << 4,
-	XDP_RSS_L4_UDP = 1 << 5,
-};
-
-extern int bpf_xdp_metadata_rx_timestamp(const struct xdp_md *ctx, __u64 *timestamp) __ksym;
-extern int bpf_xdp_metadata_rx_hash(const struct xdp_md *ctx, __u32 *hash,
-				    enum xdp_rss_hash_type *type) __ksym;
-extern int bpf_xdp_metadata_rx_vlan_tag(const struct xdp_md *ctx, __be16 *protocol,
-					__u16 *tci) __ksym;
+#include "xdp_metadata.h"
 
 SEC("xdp.frags")
 int xdp_hints(struct xdp_md *ctx)

@@ -1,17 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What a device knows of a frame beyond its bytes: a program bound to the device asks for it. */
+#include "../../samples/bpf/xdp_metadata.h"
 #include "probe.h"
-
-/* The kernel's own, of the same name and size; its values are the test's business. */
-enum xdp_rss_hash_type {
-	XDP_RSS_TYPE_NONE,
-};
-
-extern int bpf_xdp_metadata_rx_timestamp(const struct xdp_md *ctx, __u64 *timestamp) __ksym;
-extern int bpf_xdp_metadata_rx_hash(const struct xdp_md *ctx, __u32 *hash,
-				    enum xdp_rss_hash_type *rss_type) __ksym;
-extern int bpf_xdp_metadata_rx_vlan_tag(const struct xdp_md *ctx, __be16 *vlan_proto,
-					__u16 *vlan_tci) __ksym;
 
 struct hint {
 	__u64 frames;
@@ -60,7 +50,7 @@ static __always_inline void count(__u32 which)
 
 static __always_inline int take(struct xdp_md *ctx)
 {
-	enum xdp_rss_hash_type type = XDP_RSS_TYPE_NONE;
+	enum xdp_rss_hash_type type = 0;
 	struct ethhdr *eth = (void *)(long)ctx->data;
 	__u32 zero = 0, two = 2;
 	struct hint *hint;
