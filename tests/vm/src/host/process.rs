@@ -82,9 +82,13 @@ impl Running {
 
     /// Ends it as Ctrl-C does; it has to end well. Returns all that it said.
     pub fn interrupt(self) -> Result<String> {
-        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT)
-            .with_context(|| format!("interrupting `{}`", self.line))?;
+        self.signal(Signal::SIGINT)?;
         self.finish()
+    }
+
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill(Pid::from_raw(self.child.id() as i32), signal)
+            .with_context(|| format!("sending {signal} to `{}`", self.line))
     }
 
     /// Waits until it ends, which has to be well. Returns all that it said.

@@ -2,18 +2,29 @@
 
 //! The programs of `samples`, as a user runs them: what they do, and what they say about it.
 
+mod hints;
+mod socket_filter;
 mod xdp_attach;
 
 use crate::{
-    bed::Port,
+    bed::{Bed, Port},
     harness::Case,
     host::{ensure_eq, process::Running},
+    wire::{
+        frames::{ethernet, ipv4, ipv6, transport, ARP, ICMP, IPV4, IPV6, TCP, UDP},
+        packet::Sender,
+    },
 };
-use anyhow::{ensure, Context, Result};
+use anyhow::{anyhow, ensure, Context, Result};
 use std::{env, path::Path};
 
+const ICMPV6: u8 = 58;
+
 pub fn cases() -> Vec<Case> {
-    [xdp_attach::cases()].into_iter().flatten().collect()
+    [xdp_attach::cases(), socket_filter::cases(), hints::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Starts a sample, given with its arguments as one line, in the port's namespace.
@@ -33,9 +44,7 @@ fn command(line: &str) -> Result<String> {
 /// What a sample says that has to fail: with status 1, and with `reason` in its last line, which
 /// begins with the sample's name.
 fn refused(port: &Port, line: &str, reason: &str) -> Result<String> {
-    let said = refused_in_words(start(port, line)?, line, reason)?;
-
-    Ok(said)
+    refused_in_words(start(port, line)?, line, reason)
 }
 
 /// As [`refused`], for a user who may do nothing.
@@ -65,4 +74,82 @@ fn refused_in_words(running: Running, line: &str, reason: &str) -> Result<String
     );
     ensure!(!said.contains("panicked"), "`{line}`: {said}");
     Ok(said)
+}
+
+/// The id of the sample's program, which it says behind these words.
+fn ours(sample: &mut Running, words: &str) -> Result<u32> {
+    sample.wait_for(words)?;
+    let said = sample.said();
+    let digits: String = said
+        .split_once(words)
+        .map(|(_, rest)| rest.chars().take_while(char::is_ascii_digit).collect())
+        .unwrap_or_default();
+
+    digits.parse().with_context(|| format!("id in: {said}"))
+}
+
+/// The port has this program, run by its driver, or none.
+fn expect_program(port: &Port, id: Option<u32>) -> Result<()> {
+    let link = port.link()?;
+
+    ensure_eq!(link.xdp_driver_id, id, "program in driver mode");
+    ensure_eq!(link.xdp_generic_id, None, "program in generic mode");
+    Ok(())
+}
+
+/// Frames of every protocol and how often each is sent: ARP, ICMP, ICMPv6, TCP, UDP, other.
+fn traffic() -> [(Vec<u8>, u64); 6] {
+    let (a4, b4) = ([10, 77, 0, 1], [10, 77, 0, 2]);
+    let (mut a6, mut b6) = ([0; 16], [0; 16]);
+
+    (a6[0], b6[0]) = (0xfd, 0xfd);
+    let v4 = |protocol| {
+        ethernet(
+            IPV4,
+            &ipv4(a4, b4, protocol, 0, &transport(4001, 9, protocol)),
+        )
+    };
+    let v6 = |protocol| ethernet(IPV6, &ipv6(a6, b6, protocol, &transport(4001, 9, UDP)));
+
+    [
+        (ethernet(ARP, &[0; 46]), 3),
+        (v4(ICMP), 5),
+        (v6(ICMPV6), 7),
+        (v4(TCP), 11),
+        (v6(UDP), 13),
+        (ethernet(0x88b5, &[0x22; 46]), 17),
+    ]
+}
+
+/// How often each is sent.
+fn sent() -> Vec<u64> {
+    traffic().iter().map(|(_, count)| *count).collect()
+}
+
+/// Sends them all from A to B, and returns how many they are.
+fn send(bed: &Bed) -> Result<u64> {
+    let sender = Sender::open(&bed.a)?;
+    let mut sent = 0;
+
+    for (frame, count) in traffic() {
+        for _ in 0..count {
+            sender.send(&frame)?;
+        }
+        sent += count;
+    }
+    Ok(sent)
+}
+
+/// The numbers of the first row of a table that begins with `title`.
+fn row(said: &str, title: &str) -> Result<Vec<u64>> {
+    let numbers = said
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix(title))
+        .find(|rest| rest.starts_with(' '))
+        .ok_or_else(|| anyhow!("no row \"{title}\" in: {said}"))?;
+
+    numbers
+        .split_whitespace()
+        .map(|word| word.parse().with_context(|| format!("row: {numbers}")))
+        .collect()
 }

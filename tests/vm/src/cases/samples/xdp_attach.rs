@@ -2,17 +2,13 @@
 
 //! xdp_attach: a program by a netlink message that is made by hand.
 
-use super::{refused, refused_to_nobody, start};
+use super::{ours, refused, refused_to_nobody, row, send, sent, start};
 use crate::{
     bed::{Bed, Port},
     bpf::{self, wait_freed, Program},
     harness::Case,
-    host::{cmd, ensure_eq, process::Running},
+    host::{cmd, ensure_eq, module, process::Running},
     nl::{attr, link::Link, number},
-    wire::{
-        frames::{ethernet, ipv4, ipv6, transport, ARP, ICMP, IPV4, IPV6, TCP, UDP},
-        packet::Sender,
-    },
 };
 use anyhow::{anyhow, bail, ensure, Context, Result};
 use nix::libc;
@@ -22,7 +18,6 @@ use std::{
     process::{Command, Stdio},
 };
 
-const ICMPV6: u8 = 58;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_FD: u16 = 1;
 const IFLA_XDP_FLAGS: u16 = 3;
@@ -40,6 +35,7 @@ pub fn cases() -> Vec<Case> {
         Case::ports("samples::xdp_attach_modes", "", modes),
         Case::ports("samples::xdp_attach_another_program", "", another_program),
         Case::ports("samples::xdp_attach_cleans_up", "", cleans_up),
+        Case::ports("samples::xdp_attach_rmmod", "", rmmod),
         Case::ports("samples::xdp_attach_refusals", "", refusals),
     ]
 }
@@ -47,13 +43,7 @@ pub fn cases() -> Vec<Case> {
 /// Waits until the program is attached, and returns its id as the sample says it.
 fn attached(sample: &mut Running) -> Result<u32> {
     sample.wait_for("4. What the program counts")?;
-    let said = sample.said();
-    let id = said
-        .split_once(", id ")
-        .and_then(|(_, rest)| rest.split(',').next())
-        .ok_or_else(|| anyhow!("no id in: {said}"))?;
-
-    id.parse().with_context(|| format!("id in: {said}"))
+    ours(sample, ", id ")
 }
 
 fn mode(link: &Link) -> (u64, Option<u32>) {
@@ -69,57 +59,6 @@ fn expect_mode(port: &Port, expected: (u64, Option<u32>)) -> Result<()> {
     Ok(())
 }
 
-/// Frames of every protocol and how often each is sent: ARP, ICMP, ICMPv6, TCP, UDP, other.
-fn traffic() -> [(Vec<u8>, u64); 6] {
-    let (a4, b4) = ([10, 77, 0, 1], [10, 77, 0, 2]);
-    let (mut a6, mut b6) = ([0; 16], [0; 16]);
-
-    (a6[0], b6[0]) = (0xfd, 0xfd);
-    let v4 = |protocol| {
-        ethernet(
-            IPV4,
-            &ipv4(a4, b4, protocol, 0, &transport(4001, 9, protocol)),
-        )
-    };
-    let v6 = |protocol| ethernet(IPV6, &ipv6(a6, b6, protocol, &transport(4001, 9, UDP)));
-
-    [
-        (ethernet(ARP, &[0; 46]), 3),
-        (v4(ICMP), 5),
-        (v6(ICMPV6), 7),
-        (v4(TCP), 11),
-        (v6(UDP), 13),
-        (ethernet(0x88b5, &[0x22; 46]), 17),
-    ]
-}
-
-fn send(bed: &Bed) -> Result<u64> {
-    let sender = Sender::open(&bed.a)?;
-    let mut sent = 0;
-
-    for (frame, count) in traffic() {
-        for _ in 0..count {
-            sender.send(&frame)?;
-        }
-        sent += count;
-    }
-    Ok(sent)
-}
-
-/// The numbers of the table's row that begins with `title`.
-fn row(said: &str, title: &str) -> Result<Vec<u64>> {
-    let line = said
-        .lines()
-        .map(str::trim)
-        .find(|line| line.split_whitespace().next() == Some(title))
-        .ok_or_else(|| anyhow!("no row \"{title}\" in: {said}"))?;
-
-    line.split_whitespace()
-        .skip(1)
-        .map(|word| word.parse().with_context(|| format!("row: {line}")))
-        .collect()
-}
-
 /// What it counts is what was sent, of every protocol; in the end no program is left.
 fn counts(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -127,8 +66,8 @@ fn counts(bed: &Bed) -> Result<()> {
     let id = attached(&mut sample)?;
     expect_mode(&bed.b, (MODE_DRIVER, Some(id)))?;
 
-    let sent = send(bed)?;
-    bed.b.wait_received(sent)?;
+    let arrived = send(bed)?;
+    bed.b.wait_received(arrived)?;
     // One row more than the one that is under way.
     let rows = sample.said().lines().count() + 2;
     sample.wait_until("has printed the counters", |said| {
@@ -136,7 +75,7 @@ fn counts(bed: &Bed) -> Result<()> {
     })?;
     let said = sample.interrupt()?;
 
-    let expected: Vec<_> = traffic().iter().map(|(_, count)| *count).collect();
+    let expected = sent();
     ensure_eq!(row(&said, "all")?, expected, "counters in: {said}");
     let mut sum = vec![0; expected.len()];
     for second in 1.. {
@@ -156,7 +95,7 @@ fn counts(bed: &Bed) -> Result<()> {
     wait_freed(id)?;
     bed.b
         .counters()?
-        .expect_rx("B", &[("xdp_pass", sent), ("packets", sent)])
+        .expect_rx("B", &[("xdp_pass", arrived), ("packets", arrived)])
 }
 
 /// The bytes in a part of what the sample says: lines of an offset and of at most 8 bytes.
@@ -386,6 +325,20 @@ fn cleans_up(bed: &Bed) -> Result<()> {
         String::from_utf8_lossy(&output.stderr)
     );
     expect_mode(&bed.b, (MODE_NONE, None))
+}
+
+/// The interface goes while it runs.
+fn rmmod(bed: &Bed) -> Result<()> {
+    let mut sample = start(&bed.b, "xdp_attach ox1")?;
+    let id = attached(&mut sample)?;
+
+    module::unload()?;
+    let said = sample.interrupt()?;
+    ensure!(
+        said.contains("ENODEV") && said.trim_end().ends_with("ox1 is not here any more"),
+        "{said}"
+    );
+    wait_freed(id)
 }
 
 fn refusals(bed: &Bed) -> Result<()> {

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Filters by the names of those in samples/bpf/socket_filter.bpf.c, of which the verifier does not
+ * let the first in: the bytes of an sk_buff are not for a socket filter to touch.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+SEC("socket")
+int count_packet(struct __sk_buff *skb)
+{
+	return skb->data != skb->data_end;
+}
+
+SEC("socket")
+int count_udp(struct __sk_buff *skb)
+{
+	return skb->len;
+}
+
+char _license[] SEC("license") = "GPL";
