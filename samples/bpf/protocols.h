@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What the samples that count by protocol share: the protocols, a map with a counter for each, and
- * how to tell the protocol of a frame that an XDP program has in front of it. The Rust side of it is
- * samples/common/src/protocols.rs.
+ * how to tell the protocol of a frame that an XDP program has in front of it. The Rust side of it
+ * is samples/common/src/protocols.rs.
  */
 #ifndef PROTOCOLS_H
 #define PROTOCOLS_H

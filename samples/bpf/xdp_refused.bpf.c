@@ -2,8 +2,8 @@
 /*
  * xdp_refused: what the verifier does not let in, to see how it says so.
  *
- * The program reads the EtherType without having asked whether the frame is long enough to have one.
- * In C that would read whatever lies behind a shorter frame; here it is never loaded:
+ * The program reads the EtherType without having asked whether the frame is long enough to have
+ * one. In C that would read whatever lies behind a shorter frame; here it is never loaded:
  *
  *     xdp_attach ox0 --obj xdp_refused.bpf.o
  *

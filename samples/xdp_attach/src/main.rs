@@ -321,10 +321,10 @@ fn watch(object: &Ebpf, stop: &Stop, seconds: Option<u64>) -> Result<()> {
 }
 
 fn row<T: ToString>(title: &str, cells: &[T]) -> Result<()> {
-    let cells: String = cells
+    let cells: Vec<_> = cells
         .iter()
         .map(|cell| format!("{:>10}", cell.to_string()))
         .collect();
 
-    say!("   {title:>6}{cells}")
+    say!("   {title:>6}{}", cells.concat())
 }

@@ -134,7 +134,8 @@ impl fmt::Display for Message {
                 writeln!(f, "  {:30}{}", "", text.trim_end())?;
             }
             for (line, bytes) in field.bytes.chunks(PER_LINE).enumerate() {
-                let hex: String = bytes.iter().map(|byte| format!("{byte:02x} ")).collect();
+                let hex: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                let hex = hex.join(" ");
                 let text = if line == 0 { text.trim_end() } else { "" };
 
                 writeln!(f, "  {}", format!("{at:4}  {hex:24}{text}").trim_end())?;
