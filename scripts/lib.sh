@@ -99,3 +99,13 @@ need_lab() {
 	need_root
 	"$repo/scripts/lab" || exit 1
 }
+
+# Options of scripts/vm for a VM in which one instruction takes one nanosecond, on any machine: QEMU
+# counts (-icount), and idle time is skipped. It also counts each round of a string instruction, so
+# the guest must think that they are slow, so that memcpy does not use them.
+# shellcheck disable=SC2034
+counting_vm=(
+	--cpus 1 --mitigations
+	--accel tcg,thread=single,tb-size=512 --cpu "max,-erms,-fsrm,-fzrm,-fsrs"
+	--qemu -icount --qemu "shift=0,sleep=off"
+)

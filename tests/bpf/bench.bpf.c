@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The programs of the benchmarks: verdicts without any work, and what sends frames into a device.
+ * What only drops, at all places, is samples/bpf/hook_cost.bpf.c.
  */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
@@ -101,18 +102,6 @@ int bench_tc_spread(struct __sk_buff *skb)
 	__u32 key = spread++ / BATCH % TARGETS, *ifindex = bpf_map_lookup_elem(&targets, &key);
 
 	return ifindex ? bpf_redirect(*ifindex, 0) : TCX_DROP;
-}
-
-SEC("tc")
-int bench_tc_drop(struct __sk_buff *skb)
-{
-	return TCX_DROP;
-}
-
-SEC("socket")
-int bench_socket_drop(struct __sk_buff *skb)
-{
-	return 0;
 }
 
 char _license[] SEC("license") = "GPL";

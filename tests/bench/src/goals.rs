@@ -5,9 +5,10 @@
 use crate::{
     device::Kind,
     profile::Part,
-    result::{cost, mean, Rate, Results},
+    result::{cost, Rate, Results},
     scenario::PLACES,
 };
+use oxnic_places::cost::mean;
 
 /// Receiving a frame that is dropped, all in all, in instructions.
 const RECEIVE: f64 = 80.0;
@@ -149,11 +150,11 @@ pub fn place_costs(
 ) -> Vec<(&'static str, Option<f64>)> {
     PLACES
         .iter()
-        .map(|(end, title)| {
+        .map(|(end, place)| {
             let name = format!("{source}-{end}");
             let row = results.scenarios.iter().find(|row| row.name == name);
 
-            (*title, row.and_then(|row| cost(&row.cells, kind)))
+            (place.title(), row.and_then(|row| cost(&row.cells, kind)))
         })
         .collect()
 }

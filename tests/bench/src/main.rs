@@ -10,21 +10,19 @@ mod goals;
 mod host;
 mod measure;
 mod packets;
-mod pktgen;
 mod profile;
 mod programs;
-mod progress;
 mod rate;
 mod report;
 mod result;
 mod scaling;
 mod scenario;
-mod socket;
 mod tables;
 mod tcp;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use oxnic_places::{pktgen, progress, socket};
 use std::path::PathBuf;
 
 #[derive(Parser)]

@@ -7,13 +7,14 @@ use crate::{
     host,
     pktgen::{Mac, Pktgen, OTHER_MAC},
     profile,
-    programs::{Programs, BATCH, GENERIC, NATIVE},
+    programs::{Mode, Programs},
     progress::{newest, Progress},
     result::{Cell, Floor, Row},
     scenario::{Scenario, Sink, Source},
     socket::Listener,
 };
 use anyhow::{ensure, Context, Result};
+use oxnic_places::{cost::slope, place::Dropping};
 use serde::{Deserialize, Serialize};
 use std::{
     cell::RefCell,
@@ -34,8 +35,6 @@ const CPUMAP_FRAMES: u32 = 2048;
 const PROBES: u32 = 16;
 /// An interrupt of a device may be late by that, and more.
 const STILL_COMING: Duration = Duration::from_millis(5);
-/// The table of nftables that is there while frames are dropped in it.
-const TABLE: &str = "bench";
 
 /// What the plugin's profiles are of, in their order.
 #[derive(Serialize, Deserialize)]
@@ -71,15 +70,13 @@ pub struct Bench<'a> {
     scenarios: &'a [Scenario],
     sources: BTreeSet<Source>,
     /// What a scenario leaves behind until the next one is set up.
-    leftover: RefCell<Leftover>,
+    leftover: RefCell<Leftover<'a>>,
 }
 
 #[derive(Default)]
-struct Leftover {
+struct Leftover<'a> {
     listener: Option<Listener>,
-    tcx: Option<String>,
-    table: Option<&'static str>,
-    addressed: Option<String>,
+    dropping: Option<Dropping<'a>>,
 }
 
 impl<'a> Bench<'a> {
@@ -220,7 +217,7 @@ impl<'a> Bench<'a> {
 
         self.clean_up()?;
         for port in kind.ports() {
-            programs.detach(&port)?;
+            programs.detach_all(&port)?;
         }
         for port in [&a, &b] {
             host::run(&format!("ip link set dev {port} mtu {mtu}"))
@@ -233,39 +230,34 @@ impl<'a> Bench<'a> {
         };
         match scenario.sink {
             Sink::Stack => (),
-            Sink::Drop => programs.attach(&b, "bench_drop", NATIVE)?,
-            Sink::DropJumbo => programs.attach(&b, "bench_drop_frags", NATIVE)?,
-            Sink::Pass => programs.attach(&b, "bench_pass", NATIVE)?,
+            Sink::At(place) => {
+                let mut leftover = self.leftover.borrow_mut();
+
+                leftover.dropping = Some(programs.dropper.drop_at(
+                    place,
+                    &b,
+                    leftover.listener.as_ref(),
+                )?);
+            }
+            Sink::DropJumbo => programs.attach(&b, "bench_drop_frags", Mode::Native)?,
+            Sink::Pass => programs.attach(&b, "bench_pass", Mode::Native)?,
             Sink::Tx => {
-                programs.attach(&b, "bench_tx", NATIVE)?;
-                programs.attach(&a, "bench_drop", NATIVE)?;
+                programs.attach(&b, "bench_tx", Mode::Native)?;
+                programs.attach(&a, "bench_drop", Mode::Native)?;
             }
             Sink::RedirectNull => {
                 programs.redirect_to(NULL)?;
-                programs.attach(&b, "bench_redirect", NATIVE)?;
+                programs.attach(&b, "bench_redirect", Mode::Native)?;
             }
             Sink::RedirectPort => {
-                programs.attach(&d, "bench_drop", NATIVE)?;
+                programs.attach(&d, "bench_drop", Mode::Native)?;
                 self.need_xmit(&c)?;
                 programs.redirect_to(&c)?;
-                programs.attach(&b, "bench_redirect", NATIVE)?;
+                programs.attach(&b, "bench_redirect", Mode::Native)?;
             }
             Sink::Cpumap => {
-                programs.attach(&b, "bench_cpu", NATIVE)?;
+                programs.attach(&b, "bench_cpu", Mode::Native)?;
                 prefer_cpumap(matches!(scenario.source, Source::XdpXmit { .. }))?;
-            }
-            Sink::GenericDrop => programs.attach(&b, "bench_drop", GENERIC)?,
-            Sink::Tcx => {
-                programs.attach_tcx(&b, "bench_tc_drop")?;
-                self.leftover.borrow_mut().tcx = Some(b);
-            }
-            Sink::NftIngress => self.nft("netdev", &format!("ingress device {b} priority 0"))?,
-            Sink::NftPrerouting => self.nft("ip", "prerouting priority raw")?,
-            Sink::NftInput => self.nft("ip", "input priority 0")?,
-            Sink::SocketFilter => {
-                if let Some(listener) = &self.leftover.borrow().listener {
-                    listener.filter(programs.fd("bench_socket_drop")?)?;
-                }
             }
         }
         match scenario.source {
@@ -284,14 +276,8 @@ impl<'a> Bench<'a> {
     fn clean_up(&self) -> Result<()> {
         let leftover = self.leftover.take();
 
-        if let Some(device) = leftover.tcx {
-            self.programs.detach_tcx(&device, "bench_tc_drop")?;
-        }
-        if let Some(family) = leftover.table {
-            host::run(&format!("nft delete table {family} {TABLE}"))?;
-        }
-        if let Some(device) = leftover.addressed {
-            host::run(&format!("ip address flush dev {device}"))?;
+        if let Some(dropping) = leftover.dropping {
+            dropping.end()?;
         }
         Ok(())
     }
@@ -309,21 +295,8 @@ impl<'a> Bench<'a> {
             received == PROBES as usize,
             "{received} of {PROBES} frames reached the socket without a filter"
         );
-        let mut leftover = self.leftover.borrow_mut();
-        leftover.listener = Some(listener);
-        leftover.addressed = Some(b);
+        self.leftover.borrow_mut().listener = Some(listener);
         Ok(to)
-    }
-
-    /// Has nftables drop everything at a hook.
-    fn nft(&self, family: &'static str, hook: &str) -> Result<()> {
-        host::run(&format!("nft add table {family} {TABLE}"))?;
-        self.leftover.borrow_mut().table = Some(family);
-        host::run(&format!(
-            "nft add chain {family} {TABLE} drops {{ type filter hook {hook} ; }}"
-        ))?;
-        host::run(&format!("nft add rule {family} {TABLE} drops drop"))?;
-        Ok(())
     }
 
     fn need_xmit(&self, port: &str) -> Result<()> {
@@ -467,18 +440,6 @@ fn profiled(send: impl Fn() -> Result<f64>) -> Result<f64> {
     sleep(STILL_COMING);
     profile::stop();
     result
-}
-
-/// The cost of one of `count`: the difference between a short run and one that is longer by
-/// `count`. What starting and ending a run costs is not in it, nor are the frames that are on
-/// their way when the sender ends, for there are as many in both.
-pub fn slope(count: u32, run: impl Fn(u32) -> Result<f64>) -> Result<f64> {
-    // In whole batches.
-    let few = count / 8 / BATCH * BATCH;
-    let start = run(few)?;
-    let all = run(few + count)?;
-
-    Ok((all - start) / f64::from(count))
 }
 
 /// What the cost of a source alone is measured against.

@@ -1,57 +1,44 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The BPF programs of `tests/bpf/bench.bpf.c`: loading, attaching, and running as a source.
+//! The BPF programs of `tests/bpf/bench.bpf.c`: their maps, and running them as a source.
 
 use crate::{
     host,
     pktgen::{Mac, OTHER_MAC},
 };
-use anyhow::{anyhow, Context, Result};
-use libbpf_rs::{libbpf_sys, MapCore, MapFlags, Object, ObjectBuilder, Xdp, XdpFlags};
-use std::{
-    os::fd::{AsFd, AsRawFd, BorrowedFd},
-    path::Path,
-    time::Instant,
-};
-
-/// As a driver hands them to the stack, and the kernel's default too.
-pub const BATCH: u32 = 64;
+use anyhow::{Context, Result};
+use libbpf_rs::{libbpf_sys, MapCore, MapFlags, Xdp, XdpFlags};
+pub use oxnic_places::{cost::BATCH, programs::Mode};
+use oxnic_places::{place::Dropper, programs::check, programs::Programs as Loaded};
+use std::{ops::Deref, os::fd::AsRawFd, path::Path, time::Instant};
 
 /// Elements of the map of where `bench_tc_spread` sends.
 const TARGETS: u32 = 16;
 
-pub const NATIVE: XdpFlags = XdpFlags::DRV_MODE;
-pub const GENERIC: XdpFlags = XdpFlags::SKB_MODE;
-
 pub struct Programs {
-    object: Object,
+    loaded: Loaded,
+    /// The programs that only drop, at all places.
+    pub dropper: Dropper,
+}
+
+impl Deref for Programs {
+    type Target = Loaded;
+
+    fn deref(&self) -> &Loaded {
+        &self.loaded
+    }
 }
 
 impl Programs {
     pub fn load(folder: &Path) -> Result<Self> {
-        let path = folder.join("bench.bpf.o");
-        let object = ObjectBuilder::default()
-            .open_file(&path)
-            .and_then(|object| object.load())
-            .with_context(|| format!("loading {}", path.display()))?;
-
-        Ok(Self { object })
-    }
-
-    /// A program's descriptor.
-    pub fn fd(&self, name: &str) -> Result<BorrowedFd<'_>> {
-        let program = self
-            .object
-            .progs_mut()
-            .find(|program| program.name() == name)
-            .with_context(|| format!("no program {name}"))?;
-
-        // SAFETY: The object keeps the program's descriptor open as long as `self` lives.
-        Ok(unsafe { BorrowedFd::borrow_raw(program.as_fd().as_raw_fd()) })
+        Ok(Self {
+            loaded: Loaded::load(&folder.join("bench.bpf.o"))?,
+            dropper: Dropper::load(&folder.join("hook_cost.bpf.o"))?,
+        })
     }
 
     fn write(&self, map: &str, key: u32, value: &[u8]) -> Result<()> {
-        self.object
+        self.object()
             .maps()
             .find(|found| found.name() == map)
             .with_context(|| format!("no map {map}"))?
@@ -72,23 +59,14 @@ impl Programs {
         self.write("cpus", cpu, &value)
     }
 
-    pub fn attach(&self, device: &str, program: &str, flags: XdpFlags) -> Result<()> {
-        Xdp::new(self.fd(program)?)
-            .attach(host::ifindex(device)? as i32, flags)
-            .with_context(|| format!("attaching {program} to {device}"))
-    }
-
     /// Removes what is attached to a device, if anything is.
-    pub fn detach(&self, device: &str) -> Result<()> {
+    pub fn detach_all(&self, device: &str) -> Result<()> {
         let xdp = Xdp::new(self.fd("bench_drop")?);
         let ifindex = host::ifindex(device)? as i32;
 
-        for mode in [NATIVE.bits(), GENERIC.bits()] {
-            let flags = || XdpFlags::from_bits_truncate(mode);
-
-            if xdp.query_id(ifindex, flags())? != 0 {
-                xdp.detach(ifindex, flags())
-                    .with_context(|| format!("detaching from {device}"))?;
+        for mode in [Mode::Native, Mode::Generic] {
+            if xdp.query_id(ifindex, mode.flags())? != 0 {
+                self.detach(device, "bench_drop", mode)?;
             }
         }
         Ok(())
@@ -103,44 +81,9 @@ impl Programs {
         Ok(info.feature_flags & NDO_XMIT != 0)
     }
 
-    /// Attaches a program to the tcx hook where frames come in.
-    pub fn attach_tcx(&self, device: &str, program: &str) -> Result<()> {
-        let options = libbpf_sys::bpf_prog_attach_opts {
-            sz: size_of::<libbpf_sys::bpf_prog_attach_opts>() as _,
-            ..Default::default()
-        };
-        // SAFETY: The options live until the call returns.
-        let status = unsafe {
-            libbpf_sys::bpf_prog_attach_opts(
-                self.fd(program)?.as_raw_fd(),
-                host::ifindex(device)? as i32,
-                libbpf_sys::BPF_TCX_INGRESS,
-                &options,
-            )
-        };
-        check(status).with_context(|| format!("attaching {program} to tcx of {device}"))
-    }
-
-    pub fn detach_tcx(&self, device: &str, program: &str) -> Result<()> {
-        let options = libbpf_sys::bpf_prog_detach_opts {
-            sz: size_of::<libbpf_sys::bpf_prog_detach_opts>() as _,
-            ..Default::default()
-        };
-        // SAFETY: The options live until the call returns.
-        let status = unsafe {
-            libbpf_sys::bpf_prog_detach_opts(
-                self.fd(program)?.as_raw_fd(),
-                host::ifindex(device)? as i32,
-                libbpf_sys::BPF_TCX_INGRESS,
-                &options,
-            )
-        };
-        check(status).with_context(|| format!("detaching {program} from tcx of {device}"))
-    }
-
     /// Gives a program a name in a file system, by which tools find it.
     pub fn pin(&self, program: &str, path: &str) -> Result<()> {
-        self.object
+        self.object()
             .progs_mut()
             .find(|found| found.name() == program)
             .with_context(|| format!("no program {program}"))?
@@ -234,13 +177,6 @@ impl Programs {
 
         check(status).with_context(|| format!("running {name}"))?;
         Ok(elapsed.as_nanos() as f64)
-    }
-}
-
-fn check(status: i32) -> Result<()> {
-    match status {
-        0 => Ok(()),
-        error => Err(anyhow!(std::io::Error::from_raw_os_error(-error))),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     device::{self, Kind, KINDS, NULL},
     host,
     pktgen::{self, Pktgen, OTHER_MAC},
-    programs::{Programs, NATIVE},
+    programs::{Mode, Programs},
     progress::Progress,
     result::{Rate, RateRow},
 };
@@ -172,16 +172,16 @@ fn ports_by_ring(rings: u32) -> Result<Vec<u32>> {
 fn attach(programs: &Programs, kind: Kind, sink: Sink) -> Result<()> {
     let [a, b, ..] = kind.ports();
 
-    programs.detach(&a)?;
-    programs.detach(&b)?;
+    programs.detach_all(&a)?;
+    programs.detach_all(&b)?;
     match sink {
         Sink::Stack => Ok(()),
-        Sink::Drop => programs.attach(&b, "bench_drop", NATIVE),
-        Sink::Pass => programs.attach(&b, "bench_pass", NATIVE),
+        Sink::Drop => programs.attach(&b, "bench_drop", Mode::Native),
+        Sink::Pass => programs.attach(&b, "bench_pass", Mode::Native),
         Sink::Tx => programs
-            .attach(&a, "bench_drop", NATIVE)
-            .and_then(|()| programs.attach(&b, "bench_tx", NATIVE)),
-        Sink::Redirect => programs.attach(&b, "bench_redirect", NATIVE),
+            .attach(&a, "bench_drop", Mode::Native)
+            .and_then(|()| programs.attach(&b, "bench_tx", Mode::Native)),
+        Sink::Redirect => programs.attach(&b, "bench_redirect", Mode::Native),
     }
 }
 

@@ -10,8 +10,11 @@ use crate::{
     tables,
 };
 use anyhow::{ensure, Context, Result};
+use oxnic_places::text::fill_in;
 use std::{collections::BTreeMap, fs, path::Path};
 
+/// What the places of tables in texts are named after.
+const COMMAND: &str = "make bench";
 /// A function with fewer instructions per frame is not listed.
 const LEAST: f64 = 0.5;
 
@@ -39,14 +42,14 @@ pub fn report(folder: &Path, documentation: Option<&Path>) -> Result<()> {
         )?;
         fs::write(documentation.join("benchmarks.svg"), chart::draw(&results)?)?;
         let text = documentation.join("benchmarks.md");
-        let count = fill_in(&text, &sections)?;
+        let count = fill_in(&text, COMMAND, &sections)?;
         ensure!(
             count == sections.len(),
             "{} has a place for {count} tables of {}",
             text.display(),
             sections.len()
         );
-        fill_in(&documentation.join("../README.md"), &sections)?;
+        fill_in(&documentation.join("../README.md"), COMMAND, &sections)?;
         println!(
             "written: benchmarks.md, .json, .svg in Documentation, and the table in README.md"
         );
@@ -67,34 +70,6 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
 
     serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))
-}
-
-/// Writes tables into a text, between the lines that say `<!-- make bench: NAME -->` and
-/// `<!-- end -->`; returns how many there were.
-fn fill_in(path: &Path, sections: &[(&str, String)]) -> Result<usize> {
-    const BEGIN: &str = "<!-- make bench: ";
-    const END: &str = "<!-- end -->";
-    let old = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    let mut pieces = old.split(BEGIN);
-    let mut new = pieces.next().unwrap_or("").to_owned();
-    let mut count = 0;
-
-    for piece in pieces {
-        let context = || format!("{}: a line '{BEGIN}...' is not complete", path.display());
-        let (name, rest) = piece.split_once(" -->").with_context(context)?;
-        let (_, rest) = rest.split_once(END).with_context(context)?;
-        let (_, text) = sections
-            .iter()
-            .find(|section| section.0 == name)
-            .with_context(|| format!("{}: no table is called {name}", path.display()))?;
-
-        new += &format!("{BEGIN}{name} -->\n\n{}\n\n{END}{rest}", text.trim());
-        count += 1;
-    }
-    if new != old {
-        fs::write(path, new).with_context(|| format!("writing {}", path.display()))?;
-    }
-    Ok(count)
 }
 
 fn add_profiles(results: &mut Results, folder: &Path) -> Result<()> {

@@ -4,6 +4,7 @@
 //! and with that instructions, per frame if nothing else is said.
 
 use crate::device::Kind;
+use oxnic_places::cost::{mean, spread};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -135,16 +136,4 @@ pub struct RateRow {
     /// With one CPU at work, and with all.
     pub one: f64,
     pub all: f64,
-}
-
-pub fn mean(runs: &[f64]) -> Option<f64> {
-    (!runs.is_empty()).then(|| runs.iter().sum::<f64>() / runs.len() as f64)
-}
-
-/// By how much runs differ, as a part of their mean.
-pub fn spread(runs: &[f64]) -> Option<f64> {
-    let high = runs.iter().copied().fold(f64::MIN, f64::max);
-    let low = runs.iter().copied().fold(f64::MAX, f64::min);
-
-    Some((high - low) / mean(runs)?)
 }

@@ -5,13 +5,14 @@
 use crate::{
     device::{Kind, BULK_SOURCE, DUMMY},
     host,
-    packets::{slope, FRAMES, RUNS},
+    packets::{FRAMES, RUNS},
     pktgen::{Pktgen, OTHER_MAC},
-    programs::{Programs, NATIVE},
+    programs::{Mode, Programs},
     progress::{newest, Progress},
     result::ScaleRow,
 };
 use anyhow::{ensure, Context, Result};
+use oxnic_places::cost::slope;
 
 /// Ports and rings, and how many pairs of ports the frames are sent over in turn.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,8 +96,11 @@ impl<'a> Bench<'a> {
             make_dummy(layout.rings)?;
             Kind::Oxnic.make_bare(layout.pairs, layout.rings)?;
             for pair in 0..layout.pairs {
-                self.programs
-                    .attach(&Kind::Oxnic.port(2 * pair + 1), "bench_drop", NATIVE)?;
+                self.programs.attach(
+                    &Kind::Oxnic.port(2 * pair + 1),
+                    "bench_drop",
+                    Mode::Native,
+                )?;
             }
             for (_, source, row) in self.rows.iter_mut().filter(|row| row.0 == layout) {
                 for _ in 0..RUNS {

@@ -3,6 +3,7 @@
 //! What is measured: what sends, and what the receiving port does.
 
 use crate::pktgen::Pktgen;
+use oxnic_places::place::Place;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Source {
@@ -33,8 +34,9 @@ impl Source {
 pub enum Sink {
     /// No program; the stack drops the frames in ip_rcv, as they are for another.
     Stack,
-    Drop,
-    /// By a program that takes frames in several buffers, at an MTU to match.
+    /// Dropped. The later places have frames for this host, which would reach a socket.
+    At(Place),
+    /// Dropped by a program that takes frames in several buffers, at an MTU to match.
     DropJumbo,
     /// As `Stack`, but through a program.
     Pass,
@@ -44,26 +46,12 @@ pub enum Sink {
     /// To another port of the same kind, at whose peer a program drops.
     RedirectPort,
     Cpumap,
-    GenericDrop,
-    /// The later places to drop. The frames are for this host and would reach a socket.
-    Tcx,
-    NftIngress,
-    NftPrerouting,
-    NftInput,
-    SocketFilter,
 }
 
 impl Sink {
     /// Whether the frames are for this host.
     pub fn is_local(self) -> bool {
-        matches!(
-            self,
-            Self::Tcx
-                | Self::NftIngress
-                | Self::NftPrerouting
-                | Self::NftInput
-                | Self::SocketFilter
-        )
+        matches!(self, Self::At(place) if !matches!(place, Place::NativeXdp | Place::GenericXdp))
     }
 
     /// Whether the frames end in the stack because they are for another host.
@@ -102,7 +90,7 @@ pub const SINKS: [(&str, &str, Sink, [Option<f64>; 3]); 8] = [
     (
         "drop",
         "native XDP_DROP",
-        Sink::Drop,
+        Sink::At(Place::NativeXdp),
         [Some(0.20), Some(0.45), Some(0.75)],
     ),
     (
@@ -138,28 +126,21 @@ pub const SINKS: [(&str, &str, Sink, [Option<f64>; 3]); 8] = [
     (
         "generic-drop",
         "generic XDP_DROP",
-        Sink::GenericDrop,
+        Sink::At(Place::GenericXdp),
         [None, None, None],
     ),
 ];
 
-/// Where frames can be dropped, the earliest first: the end of a scenario's name, and the place.
-pub const PLACES: [(&str, &str); 7] = [
-    ("drop", "native XDP"),
-    ("generic-drop", "generic XDP"),
-    ("tcx", "tcx"),
-    ("nft-ingress", "nftables, netdev ingress"),
-    ("nft-prerouting", "nftables, raw prerouting"),
-    ("nft-input", "nftables, input"),
-    ("socket-filter", "filter of a UDP socket"),
-];
-
-const LATER_PLACES: [(&str, Sink); 5] = [
-    ("tcx", Sink::Tcx),
-    ("nft-ingress", Sink::NftIngress),
-    ("nft-prerouting", Sink::NftPrerouting),
-    ("nft-input", Sink::NftInput),
-    ("socket-filter", Sink::SocketFilter),
+/// Where frames can be dropped, the earliest first, with the end of a scenario's name. The first
+/// two are among the verdicts.
+pub const PLACES: [(&str, Place); 7] = [
+    ("drop", Place::NativeXdp),
+    ("generic-drop", Place::GenericXdp),
+    ("tcx", Place::Tcx),
+    ("nft-ingress", Place::NftIngress),
+    ("nft-prerouting", Place::NftPrerouting),
+    ("nft-input", Place::NftInput),
+    ("socket-filter", Place::SocketFilter),
 ];
 
 /// All scenarios whose name contains `filter`.
@@ -206,7 +187,7 @@ pub fn all(filter: &str) -> Vec<Scenario> {
             name: format!("pktgen-{name}-drop"),
             title: format!("native XDP_DROP, {title}"),
             source: Source::Pktgen(pktgen),
-            sink: Sink::Drop,
+            sink: Sink::At(Place::NativeXdp),
             goal: None,
             profile: name == "burst",
         });
@@ -219,7 +200,7 @@ pub fn all(filter: &str) -> Vec<Scenario> {
             sink: if size > 1500 {
                 Sink::DropJumbo
             } else {
-                Sink::Drop
+                Sink::At(Place::NativeXdp)
             },
             goal: (size == 1500).then_some(0.25),
             profile: false,
@@ -230,7 +211,7 @@ pub fn all(filter: &str) -> Vec<Scenario> {
             name: format!("bulk-{size}-drop"),
             title: format!("native XDP_DROP, {size} bytes"),
             source: Source::Bulk { size },
-            sink: Sink::Drop,
+            sink: Sink::At(Place::NativeXdp),
             goal: None,
             profile: false,
         });
@@ -238,20 +219,18 @@ pub fn all(filter: &str) -> Vec<Scenario> {
             name: format!("xdp-xmit-{size}-drop"),
             title: format!("native XDP_DROP, {size} bytes"),
             source: Source::XdpXmit { size },
-            sink: Sink::Drop,
+            sink: Sink::At(Place::NativeXdp),
             goal: None,
             profile: false,
         });
     }
     for (source, (source_name, _)) in sources[..2].iter().zip(SOURCES) {
-        for (name, sink) in LATER_PLACES {
-            let title = PLACES.iter().find(|place| place.0 == name);
-
+        for (name, place) in &PLACES[2..] {
             list.push(Scenario {
                 name: format!("{source_name}-{name}"),
-                title: format!("dropped by {}", title.map_or(name, |place| place.1)),
+                title: format!("dropped by {}", place.title()),
                 source: *source,
-                sink,
+                sink: Sink::At(*place),
                 goal: None,
                 profile: false,
             });

@@ -6,8 +6,12 @@ use crate::{
     device::{Kind, KINDS},
     goals,
     profile::{Part, PARTS},
-    result::{cost, mean, spread, widest, Cells, Floor, Rate, Results, Row},
+    result::{cost, widest, Cells, Floor, Rate, Results, Row},
     scenario::{SINKS, SOURCES},
+};
+use oxnic_places::{
+    cost::{mean, spread},
+    text::{number, percent, table},
 };
 
 /// Functions of a profile that are listed in the text; the others are in the JSON.
@@ -31,29 +35,6 @@ pub fn sections(results: &Results) -> Vec<(&'static str, String)> {
         ("profiles", profiles(results)),
         ("repeatability", repeatability(results)),
     ]
-}
-
-/// A table with its head: the names of the columns, the first so many of them for text.
-fn table(head: &[&str], text: usize, rows: &[Vec<String>]) -> String {
-    if rows.is_empty() {
-        return String::new();
-    }
-    let line = |cells: Vec<&str>| format!("| {} |\n", cells.join(" | "));
-    let rule = (0..head.len()).map(|column| if column < text { "---" } else { "---:" });
-    let mut table = line(head.to_vec()) + &line(rule.collect());
-
-    for row in rows {
-        table += &line(row.iter().map(String::as_str).collect());
-    }
-    table
-}
-
-fn number(value: Option<f64>, digits: usize) -> String {
-    value.map_or_else(|| "-".into(), |value| format!("{value:.digits$}"))
-}
-
-fn percent(part: f64) -> String {
-    format!("{:.1} %", part * 100.0)
 }
 
 fn ratio(cells: &Cells) -> Option<f64> {

@@ -10,19 +10,25 @@ use std::{
 };
 
 /// As the sources write it into their frames.
-const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
-const PORT: u16 = 9;
+pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+pub(crate) const PORT: u16 = 9;
 
-pub struct Listener(UdpSocket);
+pub struct Listener {
+    socket: UdpSocket,
+    _address: Address,
+}
 
 impl Listener {
-    /// Gives a device the address that frames go to, and listens.
+    /// Gives a device the address that frames go to, and listens; dropping it takes both back.
     pub fn new(device: &str) -> Result<Self> {
-        host::run(&format!("ip address replace {ADDRESS}/24 dev {device}"))?;
+        let address = Address::add(device)?;
         let socket = UdpSocket::bind((ADDRESS, PORT)).context("listening for UDP")?;
 
         socket.set_nonblocking(true)?;
-        Ok(Self(socket))
+        Ok(Self {
+            socket,
+            _address: address,
+        })
     }
 
     /// Has a program decide on each datagram (`SO_ATTACH_BPF`).
@@ -31,7 +37,7 @@ impl Listener {
         // SAFETY: The value is an int, and lives until the call returns.
         let status = unsafe {
             libc::setsockopt(
-                self.0.as_raw_fd(),
+                self.socket.as_raw_fd(),
                 libc::SOL_SOCKET,
                 libc::SO_ATTACH_BPF,
                 (&raw const fd).cast(),
@@ -52,9 +58,30 @@ impl Listener {
         let mut buffer = [0; 2048];
         let mut count = 0;
 
-        while self.0.recv(&mut buffer).is_ok() {
+        while self.socket.recv(&mut buffer).is_ok() {
             count += 1;
         }
         count
+    }
+}
+
+/// The address on a device.
+struct Address {
+    device: String,
+}
+
+impl Address {
+    fn add(device: &str) -> Result<Self> {
+        host::run(&format!("ip address add {ADDRESS}/24 dev {device}"))?;
+        Ok(Self {
+            device: device.to_owned(),
+        })
+    }
+}
+
+impl Drop for Address {
+    fn drop(&mut self) {
+        // The device may be gone, and the address with it.
+        let _ = host::run(&format!("ip address del {ADDRESS}/24 dev {}", self.device));
     }
 }

@@ -2,7 +2,10 @@
 
 //! The kernel's packet generator, as a source of sk_buffs.
 
-use crate::host;
+use crate::{
+    host,
+    socket::{ADDRESS, PORT},
+};
 use anyhow::{Context, Result};
 
 /// An Ethernet address.
@@ -63,12 +66,12 @@ impl Pktgen {
             format!("count {count}"),
             "delay 0".into(),
             format!("pkt_size {}", self.size),
-            "dst 10.9.0.2".into(),
+            format!("dst {ADDRESS}"),
             "src_min 10.9.0.1".into(),
             "src_max 10.9.0.1".into(),
             format!("dst_mac {mac}"),
-            "udp_dst_min 9".into(),
-            "udp_dst_max 9".into(),
+            format!("udp_dst_min {PORT}"),
+            format!("udp_dst_max {PORT}"),
             format!("udp_src_min {port}"),
             format!("udp_src_max {}", port + self.flows),
             format!("queue_map_min {cpu}"),
