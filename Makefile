@@ -20,7 +20,7 @@ export OXNIC_ACCEL OXNIC_MIRROR XDG_CACHE_HOME
 # The recipes share the clone, so only one at a time; the tools in them work in parallel.
 .NOTPARALLEL:
 
-.PHONY: all demo samples test selftests bench vm check lab clean lab-clean help
+.PHONY: all demo samples test selftests bench hook-cost vm check lab clean lab-clean help
 
 all:
 ifeq ($(KDIR),)
@@ -44,6 +44,9 @@ selftests:
 
 bench:
 	@scripts/bench $(if $(filter 1,$(KVM)),--kvm) $(BENCH)
+
+hook-cost:
+	@scripts/hook-cost
 
 vm:
 	@scripts/build module bpf
@@ -73,6 +76,7 @@ and needs root):
   make test       run the tests, on the host and in the VM
   make selftests  run the kernel's own driver tests, on oxnic and on veth
   make bench      measure what a packet costs, on oxnic and on veth, in instructions
+  make hook-cost  measure what a dropped frame costs at each place to drop it, in instructions
   make vm         a shell in the VM with oxnic loaded; leaving it powers off
   make check      rustfmt, clippy, checkpatch, shellcheck and rustdoc, without a warning
   make lab        make the lab: a Debian root with the kernel, its tree, compilers and QEMU

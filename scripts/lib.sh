@@ -103,7 +103,7 @@ need_lab() {
 # Options of scripts/vm for a VM in which one instruction takes one nanosecond, on any machine: QEMU
 # counts (-icount), and idle time is skipped. It also counts each round of a string instruction, so
 # the guest must think that they are slow, so that memcpy does not use them.
-# shellcheck disable=SC2034
+# shellcheck disable=SC2034,SC2054 # the commas are QEMU's
 counting_vm=(
 	--cpus 1 --mitigations
 	--accel tcg,thread=single,tb-size=512 --cpu "max,-erms,-fsrm,-fzrm,-fsrs"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * hook_cost: one verdict, "drop", at three hooks. The later the hook, the more has been done for the
- * frame by then: the first has only its bytes, the second an sk_buff, the third an sk_buff that was
- * routed and has found its socket.
+ * hook_cost: one verdict, "drop", at three hooks. The later the hook, the more has been done for
+ * the frame by then: the first has only its bytes, the second an sk_buff, the third an sk_buff that
+ * was routed and has found its socket.
  *
  * The sample hook_cost attaches them in turn and measures what a dropped frame costs; so does
  * `make bench`. Both count elsewhere what arrives, so that nothing but the way to the hook is paid.

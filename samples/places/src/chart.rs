@@ -9,7 +9,9 @@ const LONGEST: f64 = 450.0;
 const BAR: f64 = 13.0;
 const GAP: f64 = 9.0;
 const GROUP: f64 = 34.0;
+/// Where the groups begin, below the line that explains the colours or where it would be.
 const TOP: f64 = 62.0;
+const TOP_WITHOUT_NAMES: f64 = 36.0;
 /// From one name to the next in the line that explains the colours.
 const NAME: f64 = 70.0;
 
@@ -65,10 +67,17 @@ impl Chart {
     }
 
     fn colours(&self) -> String {
-        self.series
-            .iter()
-            .map(|series| format!(".{} {{ fill: {}; }}\n", series.name, series.colour))
-            .collect()
+        let mut colours = String::new();
+
+        for series in &self.series {
+            colours += &format!(".{} {{ fill: {}; }}\n", series.name, series.colour);
+        }
+        colours
+    }
+
+    /// One colour explains itself.
+    fn has_names(&self) -> bool {
+        self.series.len() > 1
     }
 
     /// The line that says which colour is what, if there are several.
@@ -76,7 +85,7 @@ impl Chart {
         let mut x = 16.0;
         let mut names = String::new();
 
-        if self.series.len() == 1 {
+        if !self.has_names() {
             return names;
         }
         for series in &self.series {
@@ -100,7 +109,11 @@ impl Chart {
             .flat_map(|bars| bars.values.iter().copied())
             .fold(f64::MIN_POSITIVE, f64::max);
         let mut body = String::new();
-        let mut y = TOP;
+        let mut y = if self.has_names() {
+            TOP
+        } else {
+            TOP_WITHOUT_NAMES
+        };
 
         for group in &self.groups {
             body += &format!(

@@ -28,33 +28,46 @@ pub fn percent(part: f64) -> String {
     format!("{:.1} %", part * 100.0)
 }
 
-/// Writes sections into a text, between the lines that say `<!-- COMMAND: NAME -->` and
-/// `<!-- end -->`; returns how many there were.
+/// Writes sections into a text, between the lines `<!-- COMMAND: NAME -->` and `<!-- end -->`;
+/// returns how many there were.
 pub fn fill_in(path: &Path, command: &str, sections: &[(&str, String)]) -> Result<usize> {
-    const END: &str = "<!-- end -->";
-    let begin = format!("<!-- {command}: ");
     let old = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    let mut pieces = old.split(&begin);
-    let mut new = pieces.next().unwrap_or("").to_owned();
+    let mut lines = old.split_inclusive('\n');
+    let mut new = String::new();
     let mut count = 0;
 
-    for piece in pieces {
-        let context = || format!("{}: a line '{begin}...' is not complete", path.display());
-        let (name, rest) = piece.split_once(" -->").with_context(context)?;
-        let (_, rest) = rest.split_once(END).with_context(context)?;
+    while let Some(line) = lines.next() {
+        new += line;
+        let Some(name) = begins(line, command) else {
+            continue;
+        };
         let (_, text) = sections
             .iter()
             .find(|section| section.0 == name)
             .with_context(|| format!("{}: no section is called {name}", path.display()))?;
+        let end = lines
+            .find(|line| line.trim_end() == "<!-- end -->")
+            .with_context(|| format!("{}: {name} has no end", path.display()))?;
 
-        new += &format!(
-            "{begin}{name} -->\n\n{}\n\n{END}{rest}",
-            text.trim_matches('\n')
-        );
+        new += &format!("\n{}\n\n{end}", text.trim_matches('\n'));
         count += 1;
     }
     if new != old {
         fs::write(path, new).with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(count)
+}
+
+/// Whether a text has a place for a section.
+pub fn has_place(text: &str, command: &str) -> bool {
+    text.lines().any(|line| begins(line, command).is_some())
+}
+
+/// The name of the section that begins in a line.
+fn begins<'a>(line: &'a str, command: &str) -> Option<&'a str> {
+    line.trim_end()
+        .strip_prefix("<!-- ")?
+        .strip_prefix(command)?
+        .strip_prefix(": ")?
+        .strip_suffix(" -->")
 }

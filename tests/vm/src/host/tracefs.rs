@@ -9,11 +9,15 @@ use std::{fs, path::Path};
 const ROOT: &str = "/sys/kernel/tracing";
 const INSTANCE: &str = "/sys/kernel/tracing/instances/oxnic-tests";
 
-/// Records one event, such as `xdp/xdp_exception`, until dropped.
+/// Records events, such as `xdp/xdp_exception`, until dropped.
 pub struct Trace;
 
 impl Trace {
     pub fn start(event: &str) -> Result<Self> {
+        Self::start_all(&[event])
+    }
+
+    pub fn start_all(events: &[&str]) -> Result<Self> {
         mount_once("tracefs", ROOT, "instances")?;
         if !Path::new(INSTANCE).exists() {
             fs::create_dir(INSTANCE).context("making a tracefs instance")?;
@@ -21,7 +25,9 @@ impl Trace {
         let trace = Self;
 
         write("trace", "")?;
-        write(&format!("events/{event}/enable"), "1")?;
+        for event in events {
+            write(&format!("events/{event}/enable"), "1")?;
+        }
         Ok(trace)
     }
 

@@ -3,6 +3,7 @@
 //! The programs of `samples`, as a user runs them: what they do, and what they say about it.
 
 mod hints;
+mod hook_cost;
 mod socket_filter;
 mod xdp_attach;
 
@@ -21,10 +22,15 @@ use std::{env, path::Path};
 const ICMPV6: u8 = 58;
 
 pub fn cases() -> Vec<Case> {
-    [xdp_attach::cases(), socket_filter::cases(), hints::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        xdp_attach::cases(),
+        socket_filter::cases(),
+        hook_cost::cases(),
+        hints::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Starts a sample, given with its arguments as one line, in the port's namespace.
