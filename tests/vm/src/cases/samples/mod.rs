@@ -3,6 +3,7 @@
 //! The programs of `samples`, as a user runs them: what they do, and what they say about it.
 
 mod hints;
+mod hook_chain;
 mod hook_cost;
 mod socket_filter;
 mod xdp_attach;
@@ -25,6 +26,7 @@ pub fn cases() -> Vec<Case> {
     [
         xdp_attach::cases(),
         socket_filter::cases(),
+        hook_chain::cases(),
         hook_cost::cases(),
         hints::cases(),
     ]
