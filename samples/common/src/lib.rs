@@ -67,18 +67,21 @@ fn in_one_line(error: &Error) -> String {
         }
         line.push_str(&cause.replace('\n', " "));
     }
-    if is_eperm(error) {
+    if is_forbidden(error) {
         line.push_str(": needs root (CAP_NET_ADMIN, CAP_BPF)");
     }
     line
 }
 
-/// Whether the kernel refused for want of a privilege.
-fn is_eperm(error: &Error) -> bool {
-    error
-        .chain()
-        .any(|cause| cause.downcast_ref() == Some(&Errno::EPERM))
-        || has_cause(error, |io| io.raw_os_error() == Some(Errno::EPERM as i32))
+/// Whether the kernel refused for want of a privilege. Of a pinned map it says so as of a file, with
+/// `EACCES`.
+fn is_forbidden(error: &Error) -> bool {
+    [Errno::EPERM, Errno::EACCES].into_iter().any(|errno| {
+        error
+            .chain()
+            .any(|cause| cause.downcast_ref() == Some(&errno))
+            || has_cause(error, |io| io.raw_os_error() == Some(errno as i32))
+    })
 }
 
 fn has_cause(error: &Error, is: impl Fn(&io::Error) -> bool) -> bool {
