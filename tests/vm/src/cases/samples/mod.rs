@@ -2,6 +2,7 @@
 
 //! The programs of `samples`, as a user runs them: what they do, and what they say about it.
 
+mod ddos_filter;
 mod hints;
 mod hook_chain;
 mod hook_cost;
@@ -29,6 +30,7 @@ pub fn cases() -> Vec<Case> {
         hook_chain::cases(),
         hook_cost::cases(),
         hints::cases(),
+        ddos_filter::cases(),
     ]
     .into_iter()
     .flatten()
