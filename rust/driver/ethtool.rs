@@ -2,13 +2,13 @@
 
 //! What `ethtool` shows and sets.
 
-use super::{params, rss, vsi::Vsi};
+use super::{ntuple, params, rss, vsi::Vsi};
 use crate::{
     net::{
         device::Device,
         ethtool::{
-            msg, Coalesce, DrvInfo, FlowType, InputXfrm, LinkSettings, Ops, PauseParam, PauseStats,
-            RingParam, RxfhChange, RxfhSizes, Visitor,
+            msg, Coalesce, DrvInfo, FlowRule, FlowType, InputXfrm, LinkSettings, Ops, PauseParam,
+            PauseStats, RingParam, RulePlace, RxfhChange, RxfhSizes, Visitor,
         },
         rtnl::{ExtAck, Rtnl},
     },
@@ -46,6 +46,7 @@ impl Ops for Vsi {
         for (n, queue) in self.port.tx.iter().enumerate() {
             queue.each(|name, value| visitor.visit(fmt!("tx_queue_{n}_{name}"), value));
         }
+        visitor.visit(fmt!("rx_ntuple_drop"), self.port.dropped_by_rule.get());
     }
 
     fn link_settings(&self) -> LinkSettings {
@@ -141,5 +142,31 @@ impl Ops for Vsi {
         rtnl: &Rtnl,
     ) -> Result {
         self.change_rxfh_fields(dev, flow, fields, extack, rtnl)
+    }
+
+    fn max_rules(&self) -> u32 {
+        ntuple::MAX
+    }
+
+    fn each_rule(&self, visit: &mut dyn FnMut(u32)) {
+        self.each_used_place(visit);
+    }
+
+    fn rule(&self, place: u32) -> Option<FlowRule> {
+        self.rule_at(place)
+    }
+
+    fn add_rule(
+        &self,
+        dev: &Device,
+        place: RulePlace,
+        rule: Option<FlowRule>,
+        rtnl: &Rtnl,
+    ) -> Result<u32> {
+        self.set_rule(dev, place, rule, rtnl)
+    }
+
+    fn delete_rule(&self, dev: &Device, place: u32, rtnl: &Rtnl) -> Result {
+        self.take_rule(dev, place, rtnl)
     }
 }

@@ -10,13 +10,14 @@
 //! | [`vsi`] | a port's device: up, down, MTU, counters |
 //! | [`port`] | what a port and its peer both see |
 //! | [`reconfig`] | rings of another size, or another number of them |
-//! | [`ethtool`], [`coalesce`], [`link`], [`rss`], [`stats`], [`trace`] | what a person sees and sets |
+//! | [`ethtool`], [`coalesce`], [`link`], [`ntuple`], [`rss`], [`stats`], [`trace`] | what a person sees and sets |
 
 #![forbid(unsafe_code)]
 
 mod coalesce;
 mod ethtool;
 mod link;
+mod ntuple;
 mod params;
 mod port;
 mod reconfig;

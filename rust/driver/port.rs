@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     net::{bh, device::Device, rcu::RcuBox, rtnl::Rtnl},
-    nic::{rss::Hash, steering::Steering},
+    nic::{counter::SharedCounter, rss::Hash, steering::Steering, vlan::Tag},
 };
 use core::{
     ops::Deref,
@@ -72,6 +72,8 @@ pub(crate) struct Port {
     pub(super) steering: RcuBox<Steering>,
     /// Whether the first ring is the answer, without a look at the registers.
     pub(super) single: AtomicBool,
+    /// Frames that a steering rule dropped.
+    pub(crate) dropped_by_rule: SharedCounter,
     /// Whether the interface is up; written under RTNL.
     up: AtomicBool,
     /// The rings with frames that their poll has not been told of, a bit each.
@@ -111,6 +113,7 @@ impl Port {
                 tx,
                 single: AtomicBool::new(single),
                 steering,
+                dropped_by_rule: SharedCounter::default(),
                 up: AtomicBool::new(false),
                 unflushed: AtomicU64::new(0),
                 msg_enable: AtomicU32::new(ethtool::DEFAULT_MSG),
@@ -124,19 +127,32 @@ impl Port {
         )
     }
 
-    /// Which receive ring a frame goes to that starts with what `head` returns, and its hash; where
-    /// there is only one ring no hash is computed for that.
+    /// Which receive ring a frame goes to that starts with what `head` returns and has the `tag` beside
+    /// it, and its hash; where there is only one ring no hash is computed for that. [`None`] if a rule
+    /// says that the frame is to be dropped: see [`drop_by_rule`](Self::drop_by_rule).
     #[inline]
     pub(crate) fn steer<H: Deref<Target = [u8]>>(
         &self,
         head: impl FnOnce() -> H,
+        tag: impl FnOnce() -> Option<Tag>,
         bh: &bh::Disabled,
     ) -> Option<(&RxRing, Hash)> {
         if self.single.load(Ordering::Relaxed) {
             return Some((self.rings.first(), Hash::NONE));
         }
-        let (queue, hash) = self.steering.read(bh).queue(head);
+        let (queue, hash) = self.steering.read(bh).queue(head, tag)?;
         Some((self.rings.get(queue as usize)?, hash))
+    }
+
+    /// So many frames have come for which [`steer`](Self::steer) found no ring. Returns `false` if they
+    /// have not, since the port is down.
+    #[cold]
+    pub(crate) fn drop_by_rule(&self, frames: u64) -> bool {
+        let up = self.is_up();
+        if up {
+            self.dropped_by_rule.add(frames);
+        }
+        up
     }
 
     /// Whether a ring is chosen by a frame's hash.

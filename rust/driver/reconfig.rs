@@ -9,7 +9,6 @@
 
 use super::{
     params::{RING_SIZES, RING_SIZES_TEXT},
-    rss,
     rx::{Extras, ReadyRing},
     vsi::{max_segments, Vsi},
 };
@@ -108,7 +107,7 @@ impl Vsi {
             // ethtool has no other way to be told why.
             .inspect_err(|_| netdev_info!(dev, "channels: no memory for {} rings\n", queues))?;
         // The registers are the last that may fail.
-        let steering = rss::make(&setup)?;
+        let steering = self.port.remake_steering(&setup)?;
 
         if new > old {
             dev.set_real_queues(queues as u16, rtnl)?;

@@ -44,7 +44,7 @@ pub(super) fn default(queues: u32) -> Setup {
     }
 }
 
-/// Registers that are set like this. Fails with `ENOMEM`.
+/// Registers that are set like this, without rules. Fails with `ENOMEM`.
 pub(super) fn make(setup: &Setup) -> Result<KVBox<Steering>> {
     let mut steering = KVBox::init(pin_init::init_zeroed::<Steering>(), GFP_KERNEL)?;
     steering.set(setup);
@@ -55,6 +55,13 @@ impl Port {
     /// What the registers are set to.
     pub(super) fn setup(&self) -> Setup {
         self.steering.read(&bh::disable()).setup()
+    }
+
+    /// Registers that are set like this, with the rules that there are. Fails with `ENOMEM`.
+    pub(super) fn remake_steering(&self, setup: &Setup) -> Result<KVBox<Steering>> {
+        let mut steering = make(setup)?;
+        steering.copy_rules(self.steering.read(&bh::disable()));
+        Ok(steering)
     }
 
     /// Sets them anew, from some frame on. With the old ones a frame goes to a ring that is still there.
@@ -98,7 +105,7 @@ impl Vsi {
             Some(InputXfrm::SymXor) => Transform::SymmetricXor,
             Some(InputXfrm::SymOrXor) => Transform::SymmetricOrXor,
         };
-        self.set_steering(dev, make(&setup)?, rtnl);
+        self.set_steering(dev, self.port.remake_steering(&setup)?, rtnl);
         Ok(())
     }
 
@@ -141,7 +148,7 @@ impl Vsi {
             ));
             return Err(EINVAL);
         }
-        self.set_steering(dev, make(&setup)?, rtnl);
+        self.set_steering(dev, self.port.remake_steering(&setup)?, rtnl);
         Ok(())
     }
 }

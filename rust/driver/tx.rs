@@ -157,8 +157,11 @@ impl Vsi {
             return Xmit::Done;
         };
         let stats = &stats.stack;
-        let Some((ring, hash)) = self.peer.steer(|| Frame::head(&skb), bh) else {
-            // Not reached: nor does the hash choose others.
+        let steered = self
+            .peer
+            .steer(|| Frame::head(&skb), || Frame::tag(&skb), bh);
+        let Some((ring, hash)) = steered else {
+            self.drop_by_rule(stats, skb);
             return Xmit::Done;
         };
         let queue = || TxQueue {
@@ -196,6 +199,28 @@ impl Vsi {
         stats.bytes.add(bytes);
         skb.consume();
         Xmit::Done
+    }
+
+    /// Sends an skb whose frames a rule of the peer drops.
+    #[cold]
+    fn drop_by_rule(&self, stats: &TxStats, skb: SkBuff) {
+        let template = skb.gso_size().map(|size| template(&skb, size));
+        let (frames, bytes) = match template {
+            None => (1, wire_len(&skb)),
+            Some(Some(template)) => (template.parts().count(), template.total_len()),
+            Some(None) => {
+                stats.dropped.add(1);
+                return;
+            }
+        };
+        if !self.peer.drop_by_rule(frames as u64) {
+            stats.carrier.add(1);
+            return;
+        }
+        skb.tx_timestamp();
+        stats.packets.add(frames as u64);
+        stats.bytes.add(bytes as u64);
+        skb.consume();
     }
 
     /// Puts any skb into the ring. Some frames may be lost in front of it, which is counted there.
@@ -266,6 +291,11 @@ impl Vsi {
     fn idle_room(&self) -> usize {
         (self.peer.ring_size() - REFILL_BATCH) as usize * FRAME_ROOM
     }
+}
+
+/// How many bytes of it a frame takes on the wire.
+fn wire_len(frame: &impl Frame) -> usize {
+    (frame.len() + frame.tag().map_or(0, |_| TAG_LEN)).max(MIN_LEN)
 }
 
 /// Puts a frame into the ring; one that is too long for the peer is lost there.
@@ -599,7 +629,13 @@ impl<'a> Burst<'a> {
     fn put(&mut self, frame: &impl Frame, sent: &mut Sent) -> Result<(), Unsent> {
         let peer = self.peer;
         let bh = self.bh;
-        let (ring, hash) = peer.steer(|| frame.head(), bh).ok_or(Unsent::NoCarrier)?;
+        let Some((ring, hash)) = peer.steer(|| frame.head(), || frame.tag(), bh) else {
+            if !peer.drop_by_rule(1) {
+                return Err(Unsent::NoCarrier);
+            }
+            sent.add(wire_len(frame) as u64);
+            return Ok(());
+        };
         let inlet = self.lock(ring).as_mut().ok_or(Unsent::NoCarrier)?;
         let known = |extras: Extras| extras.of(hash, || peer.hash(&frame.head(), bh));
         let extras = &inlet.extras;

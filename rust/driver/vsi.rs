@@ -39,6 +39,7 @@ const FEATURES: u64 = feature::SG
     | feature::HIGHDMA
     | feature::RXCSUM
     | feature::RXHASH
+    | feature::NTUPLE
     | feature::VLAN_CTAG_RX
     | feature::VLAN_CTAG_TX;
 
@@ -245,6 +246,11 @@ impl device::Ops for Vsi {
     }
 
     fn set_features(&self, dev: &Device, features: u64, rtnl: &Rtnl) -> Result {
+        if features & feature::NTUPLE == 0 {
+            if let Some(steering) = self.steering_without_rules()? {
+                self.set_steering(dev, steering, rtnl);
+            }
+        }
         self.set_settings(dev.mtu(), features, rtnl);
         Ok(())
     }

@@ -300,6 +300,8 @@ pub(crate) mod feature {
     pub(crate) const RXCSUM: u64 = bindings::OXNIC_NETIF_F_RXCSUM;
     /// Gives each received frame its flow hash.
     pub(crate) const RXHASH: u64 = bindings::OXNIC_NETIF_F_RXHASH;
+    /// Follows flow steering rules.
+    pub(crate) const NTUPLE: u64 = bindings::OXNIC_NETIF_F_NTUPLE;
     /// Takes 802.1Q tags out of received frames.
     pub(crate) const VLAN_CTAG_RX: u64 = bindings::OXNIC_NETIF_F_HW_VLAN_CTAG_RX;
     /// Puts 802.1Q tags into frames that are sent.

@@ -9,7 +9,8 @@
 //! A frame passes through these files in this order:
 //!
 //! - [`tso`]: a large frame of the stack is cut into several;
-//! - [`steering`]: which queue the frame goes to, by its hash ([`rss`]);
+//! - [`steering`]: which queue the frame goes to, by its hash ([`rss`]) or a
+//!   rule ([`ntuple`]);
 //! - [`wire`]: the frame is copied into the next buffers that the receiving port has posted, and a
 //!   VLAN tag ([`vlan`]) put in or taken out;
 //! - [`ring`]: the buffer, with a completion, goes over to the receiving driver;
@@ -20,6 +21,7 @@
 
 pub mod counter;
 pub mod irq;
+pub mod ntuple;
 pub mod pause;
 pub mod ring;
 pub mod rss;

@@ -119,6 +119,16 @@ const IPV4_FRAGMENT: u16 = 0x3fff;
 /// enough. [`None`] if it is not IP, or malformed.
 #[inline]
 pub fn flow(frame: &[u8]) -> Option<Flow<'_>> {
+    match packet(frame)? {
+        (ETH_P_IP, rest) => ipv4(rest),
+        (ETH_P_IPV6, rest) => ipv6(rest),
+        _ => None,
+    }
+}
+
+/// The EtherType behind up to two tags, and what comes after it.
+#[inline]
+pub(super) fn packet(frame: &[u8]) -> Option<(u16, &[u8])> {
     let (header, mut rest) = frame.split_first_chunk::<14>()?;
     let [.., type0, type1] = *header;
     let mut ethertype = u16::from_be_bytes([type0, type1]);
@@ -131,11 +141,7 @@ pub fn flow(frame: &[u8]) -> Option<Flow<'_>> {
         ethertype = u16::from_be_bytes([type0, type1]);
         rest = inner;
     }
-    match ethertype {
-        ETH_P_IP => ipv4(rest),
-        ETH_P_IPV6 => ipv6(rest),
-        _ => None,
-    }
+    Some((ethertype, rest))
 }
 
 /// Whether these first bytes of a frame are all that [`flow`] looks at, in the usual cases: without

@@ -6,8 +6,21 @@
 //! in place: a port makes new registers and exchanges them as a whole, so that no frame meets half
 //! of a change.
 
-use super::rss::{
-    flow, Addresses, Flow, Hash, HashType, Indirection, Ports, Toeplitz, INPUT_LEN, KEY_LEN,
+use super::{
+    ntuple::{Action, Rule, Rules},
+    rss::{
+        flow,
+        Addresses,
+        Flow,
+        Hash,
+        HashType,
+        Indirection,
+        Ports,
+        Toeplitz,
+        INPUT_LEN,
+        KEY_LEN, //
+    },
+    vlan::Tag,
 };
 use core::ops::Deref;
 
@@ -178,7 +191,7 @@ enum Mode {
     Single = 0,
     /// All fields are hashed as they are, and the table says the queue.
     Usual,
-    /// What is hashed was chosen by the user.
+    /// What is hashed was chosen by the user, or there are rules.
     Chosen,
 }
 
@@ -190,6 +203,7 @@ pub struct Steering {
     table: Indirection,
     queues: u32,
     hash: Toeplitz,
+    rules: Rules,
 }
 
 impl Steering {
@@ -203,19 +217,51 @@ impl Steering {
         table: Indirection::ZERO,
         queues: 0,
         hash: Toeplitz::ZERO,
+        rules: Rules::NONE,
     };
 
-    /// Sets all registers. Takes some 10,000 steps.
+    /// Sets all registers but the rules. Takes some 10,000 steps.
     pub fn set(&mut self, setup: &Setup) {
-        self.mode = match (setup.input == Input::DEFAULT, setup.queues) {
-            (false, _) => Mode::Chosen,
-            (true, 0 | 1) => Mode::Single,
-            (true, _) => Mode::Usual,
-        };
         self.input = setup.input;
         self.table = setup.table.clone();
         self.queues = setup.queues;
         self.hash.set_key(&setup.key);
+        self.set_mode();
+    }
+
+    fn set_mode(&mut self) {
+        let is_usual = self.input == Input::DEFAULT && self.rules.count() == 0;
+        self.mode = match (is_usual, self.queues) {
+            (false, _) => Mode::Chosen,
+            (true, 0 | 1) => Mode::Single,
+            (true, _) => Mode::Usual,
+        };
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Puts a rule to a place, or with [`None`] takes it away. Returns `false` if there is no such
+    /// place, or no rule to take away.
+    #[must_use]
+    pub fn set_rule(&mut self, place: usize, rule: Option<&Rule>) -> bool {
+        let done = self.rules.set(place, rule);
+        self.set_mode();
+        done
+    }
+
+    /// Takes over the rules of other registers.
+    pub fn copy_rules(&mut self, other: &Self) {
+        self.rules.copy_from(&other.rules);
+        self.set_mode();
+    }
+
+    /// Takes all rules away.
+    pub fn clear_rules(&mut self) {
+        self.rules.clear();
+        self.set_mode();
     }
 
     /// What the registers were set to.
@@ -233,16 +279,20 @@ impl Steering {
         self.mode == Mode::Single
     }
 
-    /// The queue of a frame that starts with what `head` returns, and its hash; none if there is one
-    /// queue, where it is not needed.
+    /// The queue of a frame that starts with what `head` returns and has the `tag` beside it, and its
+    /// hash; none if there is one queue, where it is not needed. [`None`] if the frame is to be dropped.
     #[inline]
-    pub fn queue<H: Deref<Target = [u8]>>(&self, head: impl FnOnce() -> H) -> (u32, Hash) {
+    pub fn queue<H: Deref<Target = [u8]>>(
+        &self,
+        head: impl FnOnce() -> H,
+        tag: impl FnOnce() -> Option<Tag>,
+    ) -> Option<(u32, Hash)> {
         match self.mode {
             Mode::Usual => {
                 let hash = self.hash.hash_frame(&head());
-                (self.table.queue(hash), hash)
+                Some((self.table.queue(hash), hash))
             }
-            _ => self.queue_otherwise(head),
+            _ => self.queue_otherwise(head, tag),
         }
     }
 
@@ -256,16 +306,32 @@ impl Steering {
     }
 
     #[cold]
-    fn queue_otherwise<H: Deref<Target = [u8]>>(&self, head: impl FnOnce() -> H) -> (u32, Hash) {
+    fn queue_otherwise<H: Deref<Target = [u8]>>(
+        &self,
+        head: impl FnOnce() -> H,
+        tag: impl FnOnce() -> Option<Tag>,
+    ) -> Option<(u32, Hash)> {
         if self.mode == Mode::Single {
-            return (0, Hash::NONE);
+            return Some((0, Hash::NONE));
         }
-        let hash = self.hash_chosen(&head());
-        (self.table.queue(hash), hash)
+        let head = head();
+        let action = match self.rules.count() {
+            0 => None,
+            _ => self.rules.action(&head, tag()),
+        };
+        let hash = self.hash_chosen(&head);
+        match action {
+            None => Some((self.table.queue(hash), hash)),
+            Some(Action::Queue(queue)) => Some((queue, hash)),
+            Some(Action::Drop) => None,
+        }
     }
 
     #[cold]
     fn hash_chosen(&self, head: &[u8]) -> Hash {
+        if self.input == Input::DEFAULT {
+            return self.hash.hash_frame(head);
+        }
         flow(head).map_or(Hash::NONE, |flow| self.hash_flow(&flow))
     }
 

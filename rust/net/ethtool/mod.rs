@@ -15,6 +15,7 @@ use kernel::{error::VTABLE_DEFAULT_ERROR, prelude::*};
 mod coalesce;
 mod info;
 mod link;
+mod ntuple;
 mod pause;
 mod rings;
 mod rss;
@@ -23,6 +24,7 @@ mod stats;
 pub(crate) use coalesce::Coalesce;
 pub(crate) use info::DrvInfo;
 pub(crate) use link::LinkSettings;
+pub(crate) use ntuple::{FlowRule, RuleAction, RuleFields, RuleFlow, RulePlace};
 pub(crate) use pause::{PauseParam, PauseStats};
 pub(crate) use rings::RingParam;
 pub(crate) use rss::{rxh, FlowType, InputXfrm, RxfhChange, RxfhSizes};
@@ -146,6 +148,38 @@ pub(crate) trait Ops {
     ) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
+
+    /// How many flow steering rules there can be; a rule's place among them is its priority.
+    fn max_rules(&self) -> u32 {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool -n`: the places that have a rule, in ascending order.
+    fn each_rule(&self, _visit: &mut dyn FnMut(u32)) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The rule at a place.
+    fn rule(&self, _place: u32) -> Option<FlowRule> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool -N … flow-type`: returns where the rule was put. [`None`] is a rule that cannot be said
+    /// in these terms.
+    fn add_rule(
+        &self,
+        _dev: &Device,
+        _place: RulePlace,
+        _rule: Option<FlowRule>,
+        _rtnl: &Rtnl,
+    ) -> Result<u32> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool -N … delete`.
+    fn delete_rule(&self, _dev: &Device, _place: u32, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 }
 
 /// A C callback, if the driver has one for it.
@@ -204,6 +238,8 @@ impl<T: device::Ops> EthtoolOps<T> {
         ]),
         get_rxfh_fields: callback!(T::HAS_RXFH_FIELDS, Self::rxfh_fields),
         set_rxfh_fields: callback!(T::HAS_SET_RXFH_FIELDS, Self::set_rxfh_fields),
+        get_rxnfc: callback!(T::HAS_RULE, Self::rxnfc),
+        set_rxnfc: callback!(T::HAS_ADD_RULE, Self::set_rxnfc),
         // SAFETY: A null function pointer is `None`, and every other field may be zero too.
         ..unsafe { MaybeUninit::zeroed().assume_init() }
     };

@@ -39,7 +39,7 @@ fn steering(setup: &Setup) -> Box<Steering> {
 }
 
 fn queue(steering: &Steering, frame: &[u8]) -> (u32, Hash) {
-    steering.queue(|| frame)
+    steering.queue(|| frame, || None).unwrap()
 }
 
 const PORTS: [u8; 4] = [0x12, 0x34, 0x56, 0x78];
@@ -61,8 +61,11 @@ fn registers_of_zeroes_have_one_queue() {
 fn one_queue_needs_no_hash() {
     let one = steering(&setup(1));
     assert_eq!(
-        one.queue(|| -> &[u8] { unreachable!("nobody needs the frame") }),
-        (0, Hash::NONE)
+        one.queue(
+            || -> &[u8] { unreachable!("nobody needs the frame") },
+            || unreachable!("nor its tag")
+        ),
+        Some((0, Hash::NONE))
     );
     let expected = by_the_book(&KEY, &[&FROM[..], &TO, &PORTS].concat());
     assert_eq!(one.hash(&v4(UDP)).value, expected);

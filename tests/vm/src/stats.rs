@@ -38,6 +38,14 @@ impl Counters {
         Ok(self.each("tx", what)?.iter().sum())
     }
 
+    /// Frames that a steering rule dropped.
+    pub fn dropped_by_rule(&self) -> Result<u64> {
+        self.0
+            .get("rx_ntuple_drop")
+            .copied()
+            .ok_or_else(|| anyhow!("ethtool -S shows no rx_ntuple_drop"))
+    }
+
     fn each(&self, side: &str, what: &str) -> Result<Vec<u64>> {
         let values: Vec<_> = (0..)
             .map_while(|n| self.0.get(&format!("{side}_queue_{n}_{what}")))
@@ -170,17 +178,18 @@ pub fn check_wire(from: &Snapshot, to: &Snapshot) -> Result<()> {
         + from.counters.tx("xdp_xmit")?;
     let c = &to.counters;
     let received = c.rx("packets")?;
-    let lost = c.rx("no_buffer")? + c.rx("oversize")? + c.rx("down")?;
+    let lost = c.rx("no_buffer")? + c.rx("oversize")? + c.rx("down")? + c.dropped_by_rule()?;
 
     ensure_eq!(
         received + lost,
         sent,
-        "{} to {}: received {received} + no_buffer {} + oversize {} + down {}, against sent",
+        "{} to {}: received {received} + no_buffer {} + oversize {} + down {} + ntuple_drop {}, against sent",
         from.name,
         to.name,
         c.rx("no_buffer")?,
         c.rx("oversize")?,
-        c.rx("down")?
+        c.rx("down")?,
+        c.dropped_by_rule()?
     );
     // The wire carries the same bytes out as in; only a lost frame's are missing.
     if lost == 0 {

@@ -451,6 +451,7 @@ fn features(bed: &Bed) -> Result<()> {
         ("tx-scatter-gather", "on"),
         ("highdma", "on"),
         ("receive-hashing", "on"),
+        ("ntuple-filters", "on"),
         ("generic-receive-offload", "on"),
         ("rx-vlan-offload", "on"),
         ("tx-vlan-offload", "on"),
@@ -466,7 +467,6 @@ fn features(bed: &Bed) -> Result<()> {
         ("tx-checksum-ipv4", "off [fixed]"),
         ("large-receive-offload", "off [fixed]"),
         ("rx-gro-hw", "off [fixed]"),
-        ("ntuple-filters", "off [fixed]"),
         ("loopback", "off [fixed]"),
     ] {
         ensure_eq!(field(&text, name)?, value, "ethtool -k, {name}");
@@ -477,6 +477,7 @@ fn features(bed: &Bed) -> Result<()> {
         ("tx", "tx-checksumming"),
         ("sg", "scatter-gather"),
         ("rxhash", "receive-hashing"),
+        ("ntuple", "ntuple-filters"),
         ("gro", "generic-receive-offload"),
     ] {
         for value in ["off", "on"] {

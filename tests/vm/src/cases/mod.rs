@@ -15,6 +15,7 @@ mod hints;
 mod inflight;
 mod link;
 mod mtu;
+mod ntuple;
 mod observe;
 mod params;
 mod pause;
@@ -77,6 +78,7 @@ pub fn all() -> Vec<Case> {
         coalesce::cases(),
         link::cases(),
         rss::cases(),
+        ntuple::cases(),
         reconfig::cases(),
         tso::cases(),
         bulk::cases(),

@@ -3,6 +3,7 @@
 //! Rings of another size, or another number of them, while frames come in.
 
 use super::{
+    pause::poll_in_threads,
     qstats::check_first,
     traffic::{check_alive, settle_wire, wait_flowing, while_sending, Source},
 };
@@ -15,6 +16,7 @@ use crate::{
     wire::{packet::Sender, probe::Probe, xsk::Xsk},
 };
 use anyhow::{anyhow, ensure, Context, Result};
+use std::collections::BTreeSet;
 
 const SIZE_REFUSED: &str = "rx: must be a power of two from 64 to 4096";
 
@@ -30,6 +32,12 @@ pub fn cases() -> Vec<Case> {
             "queues=2",
             size_under_traffic,
         ),
+        Case::ports("reconfig::with_threaded_napi", "queues=2", |bed| {
+            bed.up()?;
+            poll_in_threads(&bed.a)?;
+            poll_in_threads(&bed.b)?;
+            size_under_traffic(bed)
+        }),
         Case::ports(
             "reconfig::channels_under_traffic",
             "queues=4",
@@ -153,6 +161,10 @@ fn queues_in_sysfs(port: &Port) -> Result<[usize; 2]> {
 /// The kernel sees as many queues as there are channels, and frames reach all of them.
 fn channels(bed: &Bed) -> Result<()> {
     ensure_eq!(shown(&bed.b, "-l", "Combined")?, (4, 4), "by default");
+    bed.up()?;
+    let napis = || bed.b.ns.enter(|| netdev::napis(bed.b.ifindex));
+    let ids: BTreeSet<_> = napis()?.into_iter().collect();
+    bed.b.set("down")?;
     for up in [false, true] {
         for new in [1, 3, 2, 4, 1, 4] {
             bed.b.ethtool("-L", &format!("combined {new}"))?;
@@ -163,8 +175,10 @@ fn channels(bed: &Bed) -> Result<()> {
                 "queues in sysfs with {new} channels"
             );
             if up {
-                let napis = bed.b.ns.enter(|| netdev::napis(bed.b.ifindex))?;
-                ensure_eq!(napis.len(), new as usize, "NAPIs with {new} channels");
+                let now: BTreeSet<_> = napis()?.into_iter().collect();
+                ensure_eq!(now.len(), new as usize, "NAPIs with {new} channels");
+                // A queue's NAPI has the id, and so the settings, that it had before.
+                ensure!(now.is_subset(&ids), "NAPIs {now:?}, before {ids:?}");
                 check_spread(bed, new as usize)?;
                 check_first(&bed.b, new as usize)?;
             }

@@ -61,6 +61,7 @@ pub fn cases() -> Vec<Case> {
         Case::ports("tso::more_segments_than_there_are_buffers", SMALL, |bed| {
             many_segments(bed, true)
         }),
+        Case::ports("tso::dropped_by_a_rule", ONE, by_rule),
         Case::ports("tso::headers_that_lie", ONE, lies),
         Case::ports("tso::ipv6_extension_headers", ONE, extension_headers),
     ]
@@ -498,6 +499,36 @@ fn joined(frames: &[Vec<u8>], large: &Large) -> Result<Vec<u8>> {
 
     segments.sort_by_key(|segment| segment.seq.wrapping_sub(0xffff_f000));
     Ok(segments.into_iter().flat_map(|s| s.payload).collect())
+}
+
+/// A rule of the peer drops all segments of a large frame, and each is counted.
+fn by_rule(bed: &Bed) -> Result<()> {
+    let large = Large::new(30_001, 1000);
+
+    bed.up()?;
+    bed.b.ethtool("-N", "flow-type tcp4 action -1")?;
+    let before = bed.settled()?;
+    open(bed)?.send(&large.frame())?;
+    let (a, b) = settle(bed)?;
+    let count = large.count() as u64;
+
+    ensure_eq!(b.counters.dropped_by_rule()?, count, "rx_ntuple_drop");
+    ensure_eq!(
+        a.counters.tx("packets")? - before.0.counters.tx("packets")?,
+        count,
+        "tx_queue_*_packets"
+    );
+    ensure_eq!(
+        a.counters.tx("bytes")? - before.0.counters.tx("bytes")?,
+        large.len as u64 + count * (ETH + 20 + TCP) as u64,
+        "tx_queue_*_bytes"
+    );
+    ensure_eq!(
+        b.counters.rx("packets")?,
+        before.1.counters.rx("packets")?,
+        "rx_queue_*_packets"
+    );
+    Ok(())
 }
 
 /// What the port makes of a large frame is byte by byte what the stack makes of it.

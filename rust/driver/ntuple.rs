@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Flow steering rules as the user sets them (`ethtool -N … flow-type`).
+
+use super::vsi::Vsi;
+use crate::{
+    net::{
+        bh,
+        device::{feature, Device},
+        ethtool::{FlowRule, RuleAction, RuleFields, RuleFlow, RulePlace},
+        rtnl::Rtnl,
+    },
+    netdev_info,
+    nic::{
+        ntuple::{Action, FlowIs, Key, Rule, MAX_RULES},
+        steering::Steering,
+    },
+};
+use kernel::{alloc::KVBox, prelude::*};
+
+/// How many rules a port has room for.
+pub(super) const MAX: u32 = MAX_RULES as u32;
+
+/// What a frame of each kind is.
+const FLOWS: [(RuleFlow, FlowIs); 7] = [
+    (RuleFlow::Ether, FlowIs::ANY),
+    (RuleFlow::Ipv4, FlowIs::IPV4),
+    (RuleFlow::TcpV4, FlowIs::IPV4.with(FlowIs::TCP)),
+    (RuleFlow::UdpV4, FlowIs::IPV4.with(FlowIs::UDP)),
+    (RuleFlow::Ipv6, FlowIs::IPV6),
+    (RuleFlow::TcpV6, FlowIs::IPV6.with(FlowIs::TCP)),
+    (RuleFlow::UdpV6, FlowIs::IPV6.with(FlowIs::UDP)),
+];
+
+impl Vsi {
+    pub(super) fn each_used_place(&self, visit: &mut dyn FnMut(u32)) {
+        let bh = bh::disable();
+        let steering = self.port.steering.read(&bh);
+        steering
+            .rules()
+            .used()
+            .for_each(|place| visit(place as u32));
+    }
+
+    pub(super) fn rule_at(&self, place: u32) -> Option<FlowRule> {
+        let bh = bh::disable();
+        let rule = self.port.steering.read(&bh).rules().get(place as usize)?;
+        let flow = FLOWS.iter().find(|(_, is)| *is == rule.is);
+        Some(FlowRule {
+            flow: flow?.0,
+            fields: fields(&rule.key),
+            mask: fields(&rule.mask),
+            action: match rule.action {
+                Action::Queue(queue) => RuleAction::Queue(queue),
+                Action::Drop => RuleAction::Drop,
+            },
+        })
+    }
+
+    /// ethtool has no other way to be told why than the kernel log.
+    pub(super) fn set_rule(
+        &self,
+        dev: &Device,
+        place: RulePlace,
+        rule: Option<FlowRule>,
+        rtnl: &Rtnl,
+    ) -> Result<u32> {
+        let refuse = |why: &str, error| {
+            netdev_info!(dev, "ntuple: {} is refused\n", why);
+            Err(error)
+        };
+        if !dev.has_feature(feature::NTUPLE) {
+            return refuse("a rule while ntuple-filters are off", EOPNOTSUPP);
+        }
+        let Some(rule) = rule else {
+            return refuse("a kind of rule that there is not", EOPNOTSUPP);
+        };
+        let action = match rule.action {
+            RuleAction::Queue(queue) if queue as usize >= self.port.queues() => {
+                return refuse("a queue that there is not", EINVAL);
+            }
+            RuleAction::Queue(queue) => Action::Queue(queue),
+            RuleAction::Drop => Action::Drop,
+        };
+        let is = FLOWS.iter().find(|(flow, _)| *flow == rule.flow);
+        let rule = Rule {
+            is: is.ok_or(EINVAL)?.1,
+            key: key(&rule.fields),
+            mask: key(&rule.mask),
+            action,
+        };
+        let mut steering = self.port.remake_steering(&self.port.setup())?;
+        let free = |last: bool| {
+            let mut free = steering.rules().free();
+            if last {
+                free.next_back()
+            } else {
+                free.next()
+            }
+        };
+        let place = match place {
+            RulePlace::At(place) => Some(place as usize),
+            RulePlace::First => free(false),
+            RulePlace::Last => free(true),
+        };
+        let Some(place) = place else {
+            return refuse("a rule more than there is room for", ENOSPC);
+        };
+        if !steering.set_rule(place, Some(&rule)) {
+            return refuse("a place that there is not", EINVAL);
+        }
+        self.set_steering(dev, steering, rtnl);
+        Ok(place as u32)
+    }
+
+    pub(super) fn take_rule(&self, dev: &Device, place: u32, rtnl: &Rtnl) -> Result {
+        let mut steering = self.port.remake_steering(&self.port.setup())?;
+        if !steering.set_rule(place as usize, None) {
+            return Err(ENOENT);
+        }
+        self.set_steering(dev, steering, rtnl);
+        Ok(())
+    }
+
+    /// Registers without any rule, if there are rules.
+    pub(super) fn steering_without_rules(&self) -> Result<Option<KVBox<Steering>>> {
+        if self.port.steering.read(&bh::disable()).rules().count() == 0 {
+            return Ok(None);
+        }
+        let mut steering = self.port.remake_steering(&self.port.setup())?;
+        steering.clear_rules();
+        Ok(Some(steering))
+    }
+}
+
+/// The same in the words of ethtool.
+fn fields(key: &Key) -> RuleFields {
+    let Key {
+        dst_mac,
+        src_mac,
+        ether_type,
+        vlan_type,
+        vlan_tci,
+        src_ip,
+        dst_ip,
+        tos,
+        protocol,
+        src_port,
+        dst_port,
+    } = *key;
+    RuleFields {
+        dst_mac,
+        src_mac,
+        ether_type,
+        vlan_type,
+        vlan_tci,
+        src_ip,
+        dst_ip,
+        tos,
+        protocol,
+        src_port,
+        dst_port,
+    }
+}
+
+/// The same in the words of the hardware.
+fn key(fields: &RuleFields) -> Key {
+    let RuleFields {
+        dst_mac,
+        src_mac,
+        ether_type,
+        vlan_type,
+        vlan_tci,
+        src_ip,
+        dst_ip,
+        tos,
+        protocol,
+        src_port,
+        dst_port,
+    } = *fields;
+    Key {
+        dst_mac,
+        src_mac,
+        ether_type,
+        vlan_type,
+        vlan_tci,
+        src_ip,
+        dst_ip,
+        tos,
+        protocol,
+        src_port,
+        dst_port,
+    }
+}

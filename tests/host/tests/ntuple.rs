@@ -1,0 +1,486 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Flow steering rules.
+
+#![cfg(not(loom))]
+
+use oxnic::nic::{
+    ntuple::{Action, FlowIs, Key, Rule, MAX_RULES},
+    rss::{Hash, Indirection},
+    steering::{Input, Setup, Steering},
+    vlan::{Protocol, Tag},
+};
+use packets::{frame, ipv4, ipv6, ICMP, MACS, SERVICE_VLAN, TCP, UDP, VLAN};
+use proptest::prelude::*;
+
+mod packets;
+
+const SRC: [u8; 4] = [10, 0, 0, 1];
+const DST: [u8; 4] = [10, 0, 0, 2];
+const SRC6: [u8; 16] = [0xfd, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14];
+const DST6: [u8; 16] = [0xfe, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0];
+const PORTS: [u8; 4] = [0x12, 0x34, 0, 80];
+const ALL: [u8; 2] = [0xff; 2];
+
+fn steering(queues: u32) -> Box<Steering> {
+    let mut steering = Box::new(Steering::ZERO);
+    steering.set(&Setup {
+        key: [0x5a; 40],
+        input: Input::DEFAULT,
+        table: Indirection::new(1),
+        queues,
+    });
+    steering
+}
+
+fn v4(protocol: u8) -> Vec<u8> {
+    frame(
+        &[],
+        &ipv4(SRC, DST, protocol, &[], &[&PORTS[..], &[0; 16]].concat()),
+    )
+}
+
+fn v6(protocol: u8) -> Vec<u8> {
+    frame(
+        &[],
+        &ipv6(SRC6, DST6, protocol, &[&PORTS[..], &[0; 16]].concat()),
+    )
+}
+
+fn wide(ip: [u8; 4]) -> [u8; 16] {
+    let mut wide = [0; 16];
+    wide[..4].copy_from_slice(&ip);
+    wide
+}
+
+fn rule(is: FlowIs, key: Key, mask: Key) -> Rule {
+    Rule {
+        is,
+        key,
+        mask,
+        action: Action::Queue(7),
+    }
+}
+
+/// Whether a rule that is alone takes the frame.
+fn takes(rule: &Rule, frame: &[u8], tag: Option<Tag>) -> bool {
+    let mut steering = steering(8);
+    assert!(steering.set_rule(0, Some(rule)));
+    match steering.queue(|| frame, || tag) {
+        Some((7, hash)) => {
+            // What the frame's hash is does not depend on where it goes.
+            assert_eq!(hash, steering.hash(frame));
+            true
+        }
+        Some((0, _)) => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn places_and_priority() {
+    let mut steering = steering(1);
+    assert!(steering.is_single());
+    let any = |action| Rule {
+        action,
+        ..rule(FlowIs::ANY, Key::default(), Key::default())
+    };
+    assert!(!steering.set_rule(3, None), "there is no rule to take away");
+    assert!(!steering.set_rule(MAX_RULES, Some(&any(Action::Drop))));
+    assert!(steering.is_single() && steering.rules().count() == 0);
+
+    assert!(steering.set_rule(3, Some(&any(Action::Queue(3)))));
+    assert!(!steering.is_single(), "somebody has to look at frames");
+    let frame = v4(UDP);
+    let queue = |steering: &Steering| {
+        steering
+            .queue(|| &frame[..], || None)
+            .map(|(queue, _)| queue)
+    };
+    assert_eq!(queue(&steering), Some(3));
+    assert!(steering.set_rule(MAX_RULES - 1, Some(&any(Action::Queue(9)))));
+    assert_eq!(queue(&steering), Some(3));
+    assert!(steering.set_rule(0, Some(&any(Action::Drop))));
+    assert_eq!(queue(&steering), None);
+    assert_eq!(
+        steering.rules().used().collect::<Vec<_>>(),
+        [0, 3, MAX_RULES - 1]
+    );
+    assert_eq!(steering.rules().free().next(), Some(1));
+    assert_eq!(steering.rules().free().next_back(), Some(MAX_RULES - 2));
+    assert_eq!(steering.rules().count(), 3);
+
+    // A rule at the place of another takes it over.
+    assert!(steering.set_rule(0, Some(&any(Action::Queue(2)))));
+    assert_eq!(queue(&steering), Some(2));
+    assert_eq!(steering.rules().get(0), Some(any(Action::Queue(2))));
+    assert_eq!(steering.rules().get(1), None);
+    assert_eq!(steering.rules().count(), 3);
+
+    let mut copy = self::steering(1);
+    copy.copy_rules(&steering);
+    assert_eq!(queue(&copy), Some(2));
+    for place in [0, 3, MAX_RULES - 1] {
+        assert!(steering.set_rule(place, None));
+    }
+    assert!(steering.is_single());
+    assert_eq!(queue(&steering), Some(0));
+    assert_eq!(queue(&copy), Some(2));
+    copy.clear_rules();
+    assert!(copy.is_single() && copy.rules().count() == 0);
+}
+
+#[test]
+fn kinds_of_flows() {
+    let everything = |is| rule(is, Key::default(), Key::default());
+    let arp = [&MACS[..], &[0x08, 0x06], &[0; 46]].concat();
+    let mut fragment = v4(TCP);
+    fragment[14 + 7] = 1;
+    let kinds = [
+        FlowIs::ANY,
+        FlowIs::IPV4,
+        FlowIs::IPV6,
+        FlowIs::IPV4.with(FlowIs::TCP),
+        FlowIs::IPV4.with(FlowIs::UDP),
+        FlowIs::IPV6.with(FlowIs::TCP),
+        FlowIs::IPV6.with(FlowIs::UDP),
+    ];
+    for (name, frame, expected) in [
+        ("ARP", arp, [true, false, false, false, false, false, false]),
+        (
+            "ICMP",
+            v4(ICMP),
+            [true, true, false, false, false, false, false],
+        ),
+        (
+            "a fragment",
+            fragment,
+            [true, true, false, false, false, false, false],
+        ),
+        (
+            "TCP",
+            v4(TCP),
+            [true, true, false, true, false, false, false],
+        ),
+        (
+            "UDP",
+            v4(UDP),
+            [true, true, false, false, true, false, false],
+        ),
+        (
+            "TCP over IPv6",
+            v6(TCP),
+            [true, false, true, false, false, true, false],
+        ),
+        (
+            "UDP over IPv6",
+            v6(UDP),
+            [true, false, true, false, false, false, true],
+        ),
+        (
+            "extension headers",
+            v6(0),
+            [true, false, true, false, false, false, false],
+        ),
+        (
+            "a torso",
+            vec![0; 10],
+            [true, false, false, false, false, false, false],
+        ),
+    ] {
+        let found = kinds.map(|is| takes(&everything(is), &frame, None));
+        assert_eq!(found, expected, "{name}");
+    }
+}
+
+/// Each field alone decides, bit by bit as the mask says.
+#[test]
+fn fields() {
+    let mut with_tos = v4(UDP);
+    with_tos[15] = 0xb8;
+    let mut with_class = v6(UDP);
+    (with_class[14], with_class[15]) = (0x6b, 0x80);
+    let tagged = frame(&[SERVICE_VLAN, VLAN], &ipv4(SRC, DST, UDP, &[], &PORTS));
+    let key = Key::default;
+    let cases = [
+        (
+            v4(UDP),
+            Key {
+                dst_mac: [2, 0, 0, 0, 0, 1],
+                ..key()
+            },
+            Key {
+                dst_mac: [0xff; 6],
+                ..key()
+            },
+        ),
+        (
+            v4(UDP),
+            Key {
+                src_mac: [2, 0, 0, 0, 0, 2],
+                ..key()
+            },
+            Key {
+                src_mac: [0xff; 6],
+                ..key()
+            },
+        ),
+        (
+            v4(UDP),
+            Key {
+                ether_type: [8, 0],
+                ..key()
+            },
+            Key {
+                ether_type: ALL,
+                ..key()
+            },
+        ),
+        (
+            tagged.clone(),
+            Key {
+                ether_type: [8, 0],
+                ..key()
+            },
+            Key {
+                ether_type: ALL,
+                ..key()
+            },
+        ),
+        (
+            tagged.clone(),
+            Key {
+                vlan_type: [0x88, 0xa8],
+                ..key()
+            },
+            Key {
+                vlan_type: ALL,
+                ..key()
+            },
+        ),
+        (
+            tagged,
+            Key {
+                vlan_tci: [0x20, 0x07],
+                ..key()
+            },
+            Key {
+                vlan_tci: ALL,
+                ..key()
+            },
+        ),
+        (
+            v4(UDP),
+            Key {
+                src_ip: wide(SRC),
+                ..key()
+            },
+            Key {
+                src_ip: wide([0xff; 4]),
+                ..key()
+            },
+        ),
+        (
+            v4(TCP),
+            Key {
+                dst_ip: wide(DST),
+                ..key()
+            },
+            Key {
+                dst_ip: wide([0xff; 4]),
+                ..key()
+            },
+        ),
+        (
+            v6(TCP),
+            Key {
+                src_ip: SRC6,
+                ..key()
+            },
+            Key {
+                src_ip: [0xff; 16],
+                ..key()
+            },
+        ),
+        (
+            v6(ICMP),
+            Key {
+                dst_ip: DST6,
+                ..key()
+            },
+            Key {
+                dst_ip: [0xff; 16],
+                ..key()
+            },
+        ),
+        (
+            with_tos,
+            Key { tos: 0xb8, ..key() },
+            Key { tos: 0xff, ..key() },
+        ),
+        (
+            with_class,
+            Key { tos: 0xb8, ..key() },
+            Key { tos: 0xff, ..key() },
+        ),
+        (
+            v4(ICMP),
+            Key {
+                protocol: ICMP,
+                ..key()
+            },
+            Key {
+                protocol: 0xff,
+                ..key()
+            },
+        ),
+        (
+            v6(58),
+            Key {
+                protocol: 58,
+                ..key()
+            },
+            Key {
+                protocol: 0xff,
+                ..key()
+            },
+        ),
+        (
+            v4(TCP),
+            Key {
+                src_port: [0x12, 0x34],
+                ..key()
+            },
+            Key {
+                src_port: ALL,
+                ..key()
+            },
+        ),
+        (
+            v6(UDP),
+            Key {
+                dst_port: [0, 80],
+                ..key()
+            },
+            Key {
+                dst_port: ALL,
+                ..key()
+            },
+        ),
+    ];
+    for (n, (frame, key, mask)) in cases.into_iter().enumerate() {
+        assert!(
+            takes(&rule(FlowIs::ANY, key, mask), &frame, None),
+            "case {n}"
+        );
+        for (byte, bit) in
+            (0..bytes(&mask).len()).flat_map(|byte| (0..8).map(move |bit| (byte, bit)))
+        {
+            let mut turned = bytes(&key);
+            turned[byte] ^= 1 << bit;
+            let turned = from_bytes(&turned);
+            let is_masked = bytes(&mask)[byte] & (1 << bit) == 0;
+            assert_eq!(
+                takes(&rule(FlowIs::ANY, turned, mask), &frame, None),
+                is_masked,
+                "case {n}: byte {byte} bit {bit}"
+            );
+        }
+    }
+}
+
+/// A tag beside the frame is its outermost one.
+#[test]
+fn tags() {
+    let vlan = |vlan_tci| Key {
+        vlan_type: [0x81, 0],
+        vlan_tci,
+        ..Key::default()
+    };
+    let mask = Key {
+        vlan_type: ALL,
+        vlan_tci: [0x0f, 0xff],
+        ..Key::default()
+    };
+    let five = rule(FlowIs::ANY, vlan([0, 5]), mask);
+    let beside = |tci| {
+        Some(Tag {
+            protocol: Protocol::Customer,
+            tci,
+        })
+    };
+    let tagged = frame(&[VLAN], &ipv4(SRC, DST, UDP, &[], &PORTS));
+    assert!(takes(&five, &tagged, None));
+    assert!(takes(&five, &v4(UDP), beside(5)));
+    assert!(takes(&five, &v4(UDP), beside(0xe005)), "priority is masked");
+    assert!(!takes(&five, &v4(UDP), beside(6)));
+    assert!(!takes(&five, &v4(UDP), None));
+    assert!(!takes(&five, &tagged, beside(6)));
+}
+
+fn bytes(key: &Key) -> Vec<u8> {
+    [
+        &key.dst_mac[..],
+        &key.src_mac,
+        &key.ether_type,
+        &key.vlan_type,
+        &key.vlan_tci,
+        &key.src_ip,
+        &key.dst_ip,
+        &[key.tos, key.protocol],
+        &key.src_port,
+        &key.dst_port,
+    ]
+    .concat()
+}
+
+fn from_bytes(bytes: &[u8]) -> Key {
+    let mut rest = bytes;
+    let mut next = |to: &mut [u8]| {
+        let (head, tail) = rest.split_at(to.len());
+        to.copy_from_slice(head);
+        rest = tail;
+    };
+    let mut key = Key::default();
+    next(&mut key.dst_mac);
+    next(&mut key.src_mac);
+    next(&mut key.ether_type);
+    next(&mut key.vlan_type);
+    next(&mut key.vlan_tci);
+    next(&mut key.src_ip);
+    next(&mut key.dst_ip);
+    let mut two = [0; 2];
+    next(&mut two);
+    [key.tos, key.protocol] = two;
+    next(&mut key.src_port);
+    next(&mut key.dst_port);
+    key
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(miri) { 8 } else { 500 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    /// Whatever comes, a rule is looked at and the hash stays what it is.
+    #[test]
+    fn any_bytes_are_survived(
+        bytes in prop::collection::vec(any::<u8>(), 0..120),
+        like_ip: bool,
+        v6: bool,
+    ) {
+        let mut bytes = bytes;
+        if let (true, Some(header)) = (like_ip, bytes.get_mut(12..15)) {
+            header.copy_from_slice(if v6 { &[0x86, 0xdd, 0x60] } else { &[8, 0, 0x45] });
+        }
+        let mut plain = steering(4);
+        let expected = plain.hash(&bytes);
+        let mask = Key { dst_port: ALL, ..Key::default() };
+        let dns = rule(FlowIs::IPV4.with(FlowIs::UDP), Key { dst_port: [0, 53], ..Key::default() }, mask);
+        prop_assert!(plain.set_rule(1, Some(&dns)));
+        let (_, hash) = plain.queue(|| &bytes[..], || None).unwrap_or((0, Hash::NONE));
+        prop_assert_eq!(hash, expected);
+    }
+}
