@@ -157,19 +157,19 @@ impl Hook for Option<ProgRef<'_>> {
 
     fn receive(self, received: &mut Received<'_>, mut buff: Buff<'_, '_>) {
         let (trace, ring) = (&received.trace, received.ring.index);
-        let size = Size::of(&buff);
-        let is_traced = trace.frames();
-        if is_traced {
+        // Before the program changes the frame.
+        let traced = trace.frames().then(|| {
             trace.frame(ring, &buff);
-        }
+            Size::of(&buff)
+        });
         let Some(prog) = self else {
-            if is_traced {
+            if let Some(size) = traced {
                 trace.no_program(ring, size);
             }
             return received.pass(buff);
         };
         let act = prog.run(&mut buff, received.cx);
-        if is_traced {
+        if let Some(size) = traced {
             trace.verdict(ring, prog, size, act.into());
         }
         received.act(prog, act, buff);
