@@ -121,9 +121,9 @@ fn surrounded(case: &Case) -> Result<()> {
         .collect();
 
     bail!(
-        "{}\n  end of the kernel log:\n{}",
-        errors.join("\n"),
-        tail.join("\n")
+        "end of the kernel log:\n{}\n{}",
+        tail.join("\n"),
+        errors.join("\n")
     )
 }
 
