@@ -24,6 +24,7 @@ use libtest_mimic::{Failed, Trial};
 use std::{
     collections::BTreeSet,
     panic::{catch_unwind, AssertUnwindSafe},
+    path::Path,
 };
 
 /// Lines of the kernel log shown when a test fails.
@@ -43,6 +44,7 @@ pub struct Case {
     name: &'static str,
     params: &'static str,
     allowed: &'static [&'static str],
+    needs: Option<&'static str>,
     body: Body,
 }
 
@@ -57,6 +59,7 @@ impl Case {
             name,
             params,
             allowed: &[],
+            needs: None,
             body: Body::Ports(body),
         }
     }
@@ -67,6 +70,7 @@ impl Case {
             name,
             params: "",
             allowed: &[],
+            needs: None,
             body: Body::Bare(body),
         }
     }
@@ -74,6 +78,14 @@ impl Case {
     /// Pieces of log lines that this test provokes on purpose.
     pub const fn allow(self, allowed: &'static [&'static str]) -> Self {
         Self { allowed, ..self }
+    }
+
+    /// Makes a test of what only some kernels have: one that has not this file ignores the test.
+    pub const fn needs(self, path: &'static str) -> Self {
+        Self {
+            needs: Some(path),
+            ..self
+        }
     }
 
     fn run(&self) -> Result<()> {
@@ -89,9 +101,12 @@ impl Case {
 
 /// Wraps a test for the test runner.
 pub fn trial(case: Case) -> Trial {
+    let ignored = case.needs.is_some_and(|path| !Path::new(path).exists());
+
     Trial::test(case.name, move || {
         surrounded(&case).map_err(|e| Failed::from(format!("{e:#}")))
     })
+    .with_ignored_flag(ignored)
 }
 
 fn surrounded(case: &Case) -> Result<()> {

@@ -9,6 +9,7 @@ mod checksum;
 mod coalesce;
 mod conserve;
 mod device;
+mod fault;
 mod frags;
 mod frags_prog;
 mod hints;
@@ -82,6 +83,7 @@ pub fn all() -> Vec<Case> {
         reconfig::cases(),
         tso::cases(),
         bulk::cases(),
+        fault::cases(),
         teardown::cases(),
         reload::cases(),
         tools::cases(),

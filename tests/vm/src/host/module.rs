@@ -8,7 +8,12 @@ use nix::{
     errno::Errno,
     kmod::{delete_module, finit_module, DeleteModuleFlags, ModuleInitFlags},
 };
-use std::{env, ffi::CString, fs::File, path::Path};
+use std::{
+    env,
+    ffi::CString,
+    fs::{self, File},
+    path::Path,
+};
 
 const NAME: &str = "oxnic";
 
@@ -46,6 +51,17 @@ pub fn unload() -> Result<()> {
             Err(e) => Err(e).context("unloading the module"),
         }
     })
+}
+
+/// Where the module's code is.
+pub fn text() -> Result<u64> {
+    let path = format!("/sys/module/{NAME}/sections/.text");
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+
+    Ok(u64::from_str_radix(
+        text.trim().trim_start_matches("0x"),
+        16,
+    )?)
 }
 
 /// Whether the module is in the kernel.

@@ -6,9 +6,14 @@ use super::{generic, Attrs};
 use crate::bed::Port;
 use anyhow::Result;
 
+const ETHTOOL_MSG_RINGS_SET: u8 = 16;
+const ETHTOOL_MSG_CHANNELS_SET: u8 = 18;
 const ETHTOOL_MSG_RSS_SET: u8 = 48;
 const ETHTOOL_A_HEADER_DEV_INDEX: u16 = 1;
-const ETHTOOL_A_RSS_HEADER: u16 = 1;
+/// The first attribute of every request.
+const ETHTOOL_A_HEADER: u16 = 1;
+const ETHTOOL_A_RINGS_RX: u16 = 6;
+const ETHTOOL_A_CHANNELS_COMBINED_COUNT: u16 = 9;
 const ETHTOOL_A_RSS_HFUNC: u16 = 3;
 const ETHTOOL_A_RSS_INDIR: u16 = 4;
 const ETHTOOL_A_RSS_HKEY: u16 = 5;
@@ -35,8 +40,12 @@ pub struct Rss<'a> {
 
 /// Changes it; a refusal can be downcast to [`super::Refused`].
 pub fn set_rss(port: &Port, rss: &Rss<'_>) -> Result<()> {
-    let header = Attrs::default().put_u32(ETHTOOL_A_HEADER_DEV_INDEX, port.ifindex);
-    let mut attrs = Attrs::default().nest(ETHTOOL_A_RSS_HEADER, header);
+    port.ns.enter(|| set_rss_of(port.ifindex, rss))
+}
+
+/// As [`set_rss`], of a device in this thread's namespace.
+pub fn set_rss_of(ifindex: u32, rss: &Rss<'_>) -> Result<()> {
+    let mut attrs = header(ifindex);
 
     if let Some(table) = rss.table {
         let table: Vec<_> = table.iter().flat_map(|queue| queue.to_ne_bytes()).collect();
@@ -59,7 +68,33 @@ pub fn set_rss(port: &Port, rss: &Rss<'_>) -> Result<()> {
             Attrs::default().put_u32(flow, fields),
         );
     }
-    port.ns
-        .enter(|| generic::ask("ethtool", ETHTOOL_MSG_RSS_SET, 0, attrs))
-        .map(drop)
+    ask(ETHTOOL_MSG_RSS_SET, attrs)
+}
+
+/// Sets the size of the receive rings of a device in this thread's namespace.
+pub fn set_rx_ring(ifindex: u32, size: u32) -> Result<()> {
+    ask(
+        ETHTOOL_MSG_RINGS_SET,
+        header(ifindex).put_u32(ETHTOOL_A_RINGS_RX, size),
+    )
+}
+
+/// Sets how many combined channels a device in this thread's namespace has.
+pub fn set_channels(ifindex: u32, count: u32) -> Result<()> {
+    ask(
+        ETHTOOL_MSG_CHANNELS_SET,
+        header(ifindex).put_u32(ETHTOOL_A_CHANNELS_COMBINED_COUNT, count),
+    )
+}
+
+/// The attributes of every request start with the device.
+fn header(ifindex: u32) -> Attrs {
+    Attrs::default().nest(
+        ETHTOOL_A_HEADER,
+        Attrs::default().put_u32(ETHTOOL_A_HEADER_DEV_INDEX, ifindex),
+    )
+}
+
+fn ask(command: u8, attrs: Attrs) -> Result<()> {
+    generic::ask("ethtool", command, 0, attrs).map(drop)
 }

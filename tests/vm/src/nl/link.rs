@@ -137,10 +137,30 @@ pub fn set_xdp(
     if let Some(old) = expected {
         xdp = xdp.put(IFLA_XDP_EXPECTED_FD, &raw(old));
     }
-    let body = ifinfomsg(ifindex, Attrs::default().nest(IFLA_XDP, xdp));
+    set(&ifinfomsg(ifindex, Attrs::default().nest(IFLA_XDP, xdp)))
+}
 
+/// Sets the MTU of a link of the calling thread's namespace.
+pub fn set_mtu(ifindex: u32, mtu: u32) -> Result<()> {
+    set(&ifinfomsg(
+        ifindex,
+        Attrs::default().put_u32(libc::IFLA_MTU, mtu),
+    ))
+}
+
+/// Makes a link of the calling thread's namespace go up or down.
+pub fn set_up(ifindex: u32, up: bool) -> Result<()> {
+    let mut body = ifinfomsg(ifindex, Attrs::default());
+    let bit = libc::IFF_UP as u32;
+
+    body[8..12].copy_from_slice(&if up { bit } else { 0 }.to_ne_bytes());
+    body[12..16].copy_from_slice(&bit.to_ne_bytes());
+    set(&body)
+}
+
+fn set(body: &[u8]) -> Result<()> {
     Socket::route()?
-        .request(libc::RTM_SETLINK, 0, &body)
+        .request(libc::RTM_SETLINK, 0, body)
         .map(drop)
 }
 

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Allocations of memory that fail because a test wants it (the kernel's fault injection).
+//!
+//! Only what is allocated below the module fails: by it, or by what it calls. The kernel looks for the
+//! module's code on the stack of whoever allocates.
+
+use super::module;
+use anyhow::{Context, Result};
+use std::{
+    fs,
+    fs::OpenOptions,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+/// Which allocation of a thread is to fail. A kernel without fault injection does not have it.
+pub const FAIL_NTH: &str = "/proc/thread-self/fail-nth";
+
+/// Modules are loaded close to one another: within so many bytes.
+const NEARBY: u64 = 64 << 20;
+
+const DEBUGFS: &str = "/sys/kernel/debug";
+/// What can fail: objects of the slab allocator, and pages.
+const KINDS: [&str; 2] = ["failslab", "fail_page_alloc"];
+const FUNCTION: &str = "fail_function";
+
+/// Allocations below the module can be made to fail until this goes.
+pub struct Faults(());
+
+impl Faults {
+    /// The module must be loaded.
+    pub fn below_module() -> Result<Self> {
+        let faults = Self(());
+        let base = module::text()?;
+        for kind in KINDS {
+            for (name, value) in [
+                ("require-start", base.saturating_sub(NEARBY)),
+                ("require-end", base + NEARBY),
+                ("probability", 0),
+                ("task-filter", 0),
+                ("ignore-gfp-wait", 0),
+                ("verbose", 0),
+            ] {
+                set(kind, name, value)?;
+            }
+        }
+        set("fail_page_alloc", "min-order", 0)?;
+        Ok(faults)
+    }
+
+    /// Runs `work` in this thread, where the `n`th allocation fails, and says whether there were so many.
+    /// What `work` has other threads or processes do is left alone.
+    pub fn nth<T>(&self, n: u32, work: impl FnOnce() -> T) -> Result<(T, bool)> {
+        let file = OpenOptions::new().read(true).write(true).open(FAIL_NTH)?;
+        file.write_all_at(n.to_string().as_bytes(), 0)?;
+        let outcome = work();
+        let mut left = [0; 16];
+        let len = file.read_at(&mut left, 0)?;
+        file.write_all_at(b"0", 0)?;
+        Ok((outcome, left[..len].trim_ascii() == b"0"))
+    }
+
+    /// Makes `percent` of all allocations fail, on every CPU and in every context, while `work` runs.
+    pub fn while_failing<T>(&self, percent: u64, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let switch = |percent| {
+            KINDS.iter().try_for_each(|kind| {
+                set(kind, "times", u64::MAX)?;
+                set(kind, "probability", percent)
+            })
+        };
+        switch(percent)?;
+        let outcome = work();
+        switch(0)?;
+        outcome
+    }
+}
+
+impl Drop for Faults {
+    fn drop(&mut self) {
+        for kind in KINDS {
+            for (name, value) in [
+                ("probability", 0),
+                ("require-start", 0),
+                ("require-end", u64::MAX),
+            ] {
+                // A test that fails says why in its own words.
+                let _ = set(kind, name, value);
+            }
+        }
+    }
+}
+
+/// Makes a function of the kernel return null, whoever calls it, while `work` runs. It must be one that
+/// is marked for this (`ALLOW_ERROR_INJECTION`).
+pub fn while_null<T>(function: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    write(&dir(FUNCTION).join("inject"), function)?;
+    let outcome = (|| {
+        set(FUNCTION, &format!("{function}/retval"), 0)?;
+        set(FUNCTION, "verbose", 0)?;
+        set(FUNCTION, "interval", 1)?;
+        set(FUNCTION, "times", u64::MAX)?;
+        set(FUNCTION, "probability", 100)?;
+        work()
+    })();
+    set(FUNCTION, "probability", 0)?;
+    write(&dir(FUNCTION).join("inject"), &format!("!{function}"))?;
+    outcome
+}
+
+fn dir(kind: &str) -> PathBuf {
+    Path::new(DEBUGFS).join(kind)
+}
+
+fn set(kind: &str, name: &str, value: u64) -> Result<()> {
+    // -1 is no limit; all of these files take it in decimal, and addresses too.
+    let text = match (name, value) {
+        ("times", u64::MAX) => "-1".to_owned(),
+        _ => value.to_string(),
+    };
+    write(&dir(kind).join(name), &text)
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("writing \"{text}\" to {}", path.display()))
+}
