@@ -241,7 +241,7 @@ fn rmmod_cpu(bed: &Bed) -> Result<()> {
 /// whose module is gone. They keep their bytes, and their pages go home when they are read.
 fn rmmod_veth(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 200;
-    let (near, far) = veth(bed, 1500)?;
+    let (near, far) = veth(&bed.b.ns, 1500)?;
     let mut steer = Steer::load()?;
     let probe = Probe::new(1, 0).len(1000);
 

@@ -249,7 +249,7 @@ fn broadcast(bed: &Bed) -> Result<()> {
 fn from_veth(bed: &Bed) -> Result<()> {
     let probes = assorted(verdict::PASS);
     let count = probes.len() as u64;
-    let (near, far) = veth(bed, 1500)?;
+    let (near, far) = veth(&bed.b.ns, 1500)?;
     let mut steer = Steer::load()?;
 
     steer.device(0, &bed.b, None)?;
@@ -281,7 +281,7 @@ pub fn detour(bed: &Bed, frags: bool, mtu: usize) -> Result<([Steer; 3], Port)> 
     } else {
         Steer::load
     };
-    let (near, far) = veth(bed, mtu)?;
+    let (near, far) = veth(&bed.b.ns, mtu)?;
     let mut steers = [load()?, load()?, load()?];
 
     steers[0].device(0, &near, None)?;

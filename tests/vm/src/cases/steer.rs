@@ -7,7 +7,7 @@ use super::traffic::settle;
 use crate::{
     bed::{Bed, Port, NS_A, NS_B},
     bpf::Program,
-    host::{cpus, ensure_eq},
+    host::{cpus, ensure_eq, netns::Netns},
     stats::Snapshot,
     wire::probe::Probe,
 };
@@ -228,11 +228,9 @@ pub fn pair(bed: &Bed, number: usize) -> Result<Bed> {
     })
 }
 
-/// A veth pair, `ve0` with `ve1`, in port B's namespace. Both ends have a NAPI, so that frames can
-/// be redirected into either.
-pub fn veth(bed: &Bed, mtu: usize) -> Result<(Port, Port)> {
-    let ns = &bed.b.ns;
-
+/// A veth pair, `ve0` with `ve1`, in a namespace. Both ends have a NAPI, so that frames can be redirected
+/// into either.
+pub fn veth(ns: &Netns, mtu: usize) -> Result<(Port, Port)> {
     ns.ip(&format!(
         "link add ve0 mtu {mtu} type veth peer name ve1 mtu {mtu}"
     ))?;

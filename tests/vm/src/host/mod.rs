@@ -11,8 +11,10 @@ pub mod kmsg;
 pub mod live;
 pub mod module;
 pub mod netns;
+pub mod pktgen;
 pub mod process;
 pub mod tracefs;
+pub mod usage;
 pub mod watchdog;
 
 use anyhow::{bail, Result};

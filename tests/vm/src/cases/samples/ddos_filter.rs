@@ -7,7 +7,7 @@ use crate::{
     bed::{mac_text, Bed, Port, V4},
     bpf::{wait_freed, Program},
     harness::Case,
-    host::{cmd, ensure_eq, process::Running, wait_until, PATIENCE},
+    host::{ensure_eq, pktgen::Pktgen, process::Running, wait_until, PATIENCE},
     wire::{
         frames::{ethernet, ipv4, ipv6, tagged, transport, ARP, CTAG, IPV4, IPV6, STAG, UDP},
         packet::{Sender, Tap},
@@ -16,7 +16,6 @@ use crate::{
 };
 use anyhow::{anyhow, ensure, Context, Result};
 use std::{
-    fs,
     io::{Read, Write},
     path::Path,
     process::{Command, Stdio},
@@ -25,8 +24,6 @@ use std::{
 };
 
 const PINS: &str = "/sys/fs/bpf/ddos_filter";
-/// /proc/net would be the namespace of the process, not that of the thread.
-const PKTGEN: &str = "/proc/thread-self/net/pktgen";
 const READY: &str = "Filtering what ox1 receives";
 
 pub fn cases() -> Vec<Case> {
@@ -299,23 +296,17 @@ fn limit(bed: &Bed) -> Result<()> {
     expect_detached(&bed.b)
 }
 
-/// pktgen, sending out of a port from its namespace.
-struct Flood<'a> {
-    port: &'a Port,
-}
+/// A flood of UDP to B from addresses of 10.9.0.0/16 in no order, of as many frames as can be sent until
+/// it is told to stop.
+fn prepare(port: &Port, to: &Port) -> Result<Pktgen> {
+    let pktgen = Pktgen::load()?;
+    let mac = mac_text(&to.mac()?);
 
-impl<'a> Flood<'a> {
-    /// UDP to B from addresses of 10.9.0.0/16 in no order.
-    fn prepare(port: &'a Port, to: &Port) -> Result<Self> {
-        cmd::run("modprobe pktgen")?;
-        let flood = Self { port };
-        let mac = mac_text(&to.mac()?);
-
-        flood.write("kpktgend_0", &format!("add_device {}", port.name))?;
-        for line in [
-            // As many as it can until it is told to stop.
+    pktgen.add(
+        port,
+        0,
+        &[
             "count 0",
-            "delay 0",
             "pkt_size 60",
             "flag IPSRC_RND",
             "src_min 10.9.0.0",
@@ -324,45 +315,9 @@ impl<'a> Flood<'a> {
             "udp_dst_min 9",
             "udp_dst_max 9",
             &format!("dst_mac {mac}"),
-        ] {
-            flood.write(&port.name, line)?;
-        }
-        Ok(flood)
-    }
-
-    /// Sends until another thread tells it to stop.
-    fn send(&self) -> Result<()> {
-        self.write("pgctrl", "start")
-    }
-
-    fn stop(&self) -> Result<()> {
-        self.write("pgctrl", "stop")
-    }
-
-    /// How many frames it has sent.
-    fn sent(&self) -> Result<u64> {
-        let path = format!("{PKTGEN}/{}", self.port.name);
-        let said = self.port.ns.enter(|| Ok(fs::read_to_string(path)?))?;
-
-        said.split("pkts-sofar: ")
-            .nth(1)
-            .and_then(|rest| rest.split_whitespace().next())
-            .and_then(|count| count.parse().ok())
-            .ok_or_else(|| anyhow!("pktgen does not say what it sent: {said}"))
-    }
-
-    fn write(&self, file: &str, line: &str) -> Result<()> {
-        self.port.ns.enter(|| {
-            fs::write(format!("{PKTGEN}/{file}"), format!("{line}\n"))
-                .with_context(|| format!("pktgen: {line}"))
-        })
-    }
-}
-
-impl Drop for Flood<'_> {
-    fn drop(&mut self) {
-        cmd::try_run("rmmod pktgen");
-    }
+        ],
+    )?;
+    Ok(pktgen)
 }
 
 /// While a flood is dropped, TCP goes on, and every byte arrives.
@@ -370,13 +325,13 @@ fn flood(bed: &Bed) -> Result<()> {
     bed.up_with_addresses()?;
     let filter = run(bed, "--rate 100000 --burst 1000")?;
     tell(bed, "add ox1 10.9.0.0/16")?;
-    let flood = Flood::prepare(&bed.a, &bed.b)?;
+    let flood = prepare(&bed.a, &bed.b)?;
 
     thread::scope(|scope| {
-        let flooding = scope.spawn(|| flood.send());
+        let flooding = scope.spawn(|| flood.send(&bed.a.ns));
         let beside = beside_the_flood(bed);
         // Before anything fails, or it would go on.
-        let stopped = flood.stop();
+        let stopped = flood.stop(&bed.a.ns);
 
         flooding
             .join()
@@ -385,7 +340,7 @@ fn flood(bed: &Bed) -> Result<()> {
         beside
     })?;
 
-    let sent = flood.sent()?;
+    let sent = flood.sent(&bed.a)?;
     let (_, b) = bed.settled()?;
     let lost = b.link.stat("rx_missed_errors")?;
     let said = tell(bed, "stats ox1")?;

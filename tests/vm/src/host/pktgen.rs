@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The kernel's packet generator, which calls a device's `ndo_start_xmit` itself.
+
+use super::{cmd, netns::Netns};
+use crate::bed::Port;
+use anyhow::{anyhow, Context, Result};
+use std::fs;
+
+/// /proc/net would be the namespace of the process, not that of the thread.
+const ROOT: &str = "/proc/thread-self/net/pktgen";
+
+/// The module pktgen, loaded as long as this lives.
+pub struct Pktgen;
+
+impl Pktgen {
+    pub fn load() -> Result<Self> {
+        cmd::run("modprobe pktgen")?;
+        Ok(Self)
+    }
+
+    /// Makes it ready to send out of a port from the thread on the processor `cpu`, without a pause
+    /// between frames, as `settings` say.
+    pub fn add(&self, port: &Port, cpu: usize, settings: &[&str]) -> Result<()> {
+        let thread = format!("kpktgend_{cpu}");
+
+        write(&port.ns, &thread, &format!("add_device {}", port.name))?;
+        write(&port.ns, &port.name, "delay 0")?;
+        settings
+            .iter()
+            .try_for_each(|line| write(&port.ns, &port.name, line))
+    }
+
+    /// Sends out of all ports of a namespace that were added, until each is done or another thread
+    /// says stop.
+    pub fn send(&self, ns: &Netns) -> Result<()> {
+        write(ns, "pgctrl", "start")
+    }
+
+    pub fn stop(&self, ns: &Netns) -> Result<()> {
+        write(ns, "pgctrl", "stop")
+    }
+
+    /// How many frames were sent out of a port since it was added or the last start.
+    pub fn sent(&self, port: &Port) -> Result<u64> {
+        let path = format!("{ROOT}/{}", port.name);
+        let said = port.ns.enter(|| Ok(fs::read_to_string(path)?))?;
+
+        said.split("pkts-sofar: ")
+            .nth(1)
+            .and_then(|rest| rest.split_whitespace().next())
+            .and_then(|count| count.parse().ok())
+            .ok_or_else(|| anyhow!("pktgen does not say what it sent: {said}"))
+    }
+}
+
+impl Drop for Pktgen {
+    fn drop(&mut self) {
+        cmd::try_run("rmmod pktgen");
+    }
+}
+
+fn write(ns: &Netns, file: &str, line: &str) -> Result<()> {
+    ns.enter(|| {
+        fs::write(format!("{ROOT}/{file}"), format!("{line}\n"))
+            .with_context(|| format!("pktgen: {line}"))
+    })
+}
