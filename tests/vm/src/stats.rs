@@ -155,18 +155,21 @@ impl Snapshot {
     /// Each frame that came out of a ring with a program has exactly one verdict. Holds if a
     /// program was attached all the time.
     pub fn check_verdicts(&self) -> Result<()> {
-        let mut sum = 0;
-
-        for verdict in VERDICTS {
-            sum += self.counters.rx(verdict)?;
-        }
         ensure_eq!(
-            sum,
+            self.verdicts()?,
             self.counters.rx("packets")?,
             "{}: sum of all verdicts",
             self.name
         );
         Ok(())
+    }
+
+    /// How often the driver has run a program.
+    pub fn verdicts(&self) -> Result<u64> {
+        VERDICTS
+            .into_iter()
+            .map(|verdict| self.counters.rx(verdict))
+            .sum()
     }
 }
 

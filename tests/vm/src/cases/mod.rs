@@ -30,6 +30,7 @@ mod sample;
 mod samples;
 mod skbs;
 mod steer;
+mod storm;
 mod swap;
 mod teardown;
 mod tools;
@@ -87,6 +88,7 @@ pub fn all() -> Vec<Case> {
         teardown::cases(),
         reload::cases(),
         tools::cases(),
+        storm::cases(),
     ]
     .into_iter()
     .flatten()

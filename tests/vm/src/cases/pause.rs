@@ -63,11 +63,17 @@ pub fn slow_down(port: &Port) -> Result<Program> {
 /// rings than there are processors would leave no time to the senders, and rings would hardly get
 /// full.
 pub fn poll_in_threads(port: &Port) -> Result<()> {
+    set_threaded(port, true)
+}
+
+/// Gives polls threads of their own, or takes these away.
+pub fn set_threaded(port: &Port, threaded: bool) -> Result<()> {
     // Under `ip netns exec` /sys shows the devices of the namespace. The line is split at blanks, so
     // what the shell gets must not have any.
     port.ns
         .exec(&format!(
-            "sh -c echo${{IFS}}1>/sys/class/net/{}/threaded",
+            "sh -c echo${{IFS}}{}>/sys/class/net/{}/threaded",
+            u8::from(threaded),
             port.name
         ))
         .map(drop)

@@ -5,7 +5,7 @@
 use super::{cmd, netns::Netns};
 use crate::bed::Port;
 use anyhow::{anyhow, Context, Result};
-use std::fs;
+use std::{fs, path::Path};
 
 /// /proc/net would be the namespace of the process, not that of the thread.
 const ROOT: &str = "/proc/thread-self/net/pktgen";
@@ -29,6 +29,12 @@ impl Pktgen {
         settings
             .iter()
             .try_for_each(|line| write(&port.ns, &port.name, line))
+    }
+
+    /// Whether a port was added, and has not gone since.
+    pub fn has(&self, port: &Port) -> Result<bool> {
+        port.ns
+            .enter(|| Ok(Path::new(ROOT).join(&port.name).exists()))
     }
 
     /// Sends out of all ports of a namespace that were added, until each is done or another thread

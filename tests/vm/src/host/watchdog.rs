@@ -5,13 +5,24 @@
 use crate::host::kmsg::Kmsg;
 use std::{
     fs, process,
-    sync::mpsc::{self, RecvTimeoutError, Sender},
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, RecvTimeoutError, Sender},
+    },
     thread,
     time::Duration,
 };
 
 /// Longer than any test takes on a slow emulator.
 const LIMIT: Duration = Duration::from_secs(240);
+
+/// How often a test has said that it is still alive.
+static SIGNS_OF_LIFE: AtomicU64 = AtomicU64::new(0);
+
+/// A test that takes long on purpose goes on: it has the time of a whole test from now on.
+pub fn still_alive() {
+    SIGNS_OF_LIFE.fetch_add(1, Ordering::Relaxed);
+}
 
 /// Armed as long as it lives.
 pub struct Watchdog {
@@ -24,8 +35,15 @@ impl Watchdog {
         let test = test.to_owned();
 
         thread::spawn(move || {
-            if let Err(RecvTimeoutError::Timeout) = dropped.recv_timeout(LIMIT) {
-                give_up(&test);
+            let mut last = SIGNS_OF_LIFE.load(Ordering::Relaxed);
+
+            while let Err(RecvTimeoutError::Timeout) = dropped.recv_timeout(LIMIT) {
+                let now = SIGNS_OF_LIFE.load(Ordering::Relaxed);
+
+                if now == last {
+                    give_up(&test);
+                }
+                last = now;
             }
         });
         Self { _alive: alive }

@@ -330,6 +330,16 @@ impl Xsk {
         }
     }
 
+    /// All frames that are there.
+    pub fn drain(&self) -> Result<Vec<Vec<u8>>> {
+        let mut frames = Vec::new();
+
+        while let Some(frame) = self.next(Duration::ZERO)? {
+            frames.push(frame);
+        }
+        Ok(frames)
+    }
+
     /// Frames that the socket could not take (`rx_dropped`).
     pub fn dropped(&self) -> Result<u64> {
         let statistics: libc::xdp_statistics =

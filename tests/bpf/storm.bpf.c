@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The programs of the storm and the soak. In the storm each probe says what is to become of it, and
+ * of those that go on and on the mark counts how often they did. That program is there twice: for
+ * frames in one buffer, and for such of any length.
+ */
+#include "probe.h"
+
+/* Another value of probe.verdict: redirect to the AF_XDP socket of the frame's queue, if any. */
+#define PROBE_SOCKET	0x88
+
+/* A probe with this mark has gone far enough. */
+#define MARK_END	0xff
+
+/* Not zero: every frame goes to the stack. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} calm SEC(".maps");
+
+/* How often the program has run. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} seen SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct bpf_devmap_val));
+} devices SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_CPUMAP);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct bpf_cpumap_val));
+} cpus SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, 64);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} sockets SEC(".maps");
+
+static __always_inline int act(struct xdp_md *ctx)
+{
+	struct probe *probe = probe_of(ctx);
+	__u32 zero = 0, *still;
+	__u64 *value;
+
+	value = bpf_map_lookup_elem(&seen, &zero);
+	if (value)
+		__sync_fetch_and_add(value, 1);
+	still = bpf_map_lookup_elem(&calm, &zero);
+	if (!probe || !still || *still)
+		return XDP_PASS;
+
+	switch (probe->verdict) {
+	case XDP_TX:
+		if (probe->mark == MARK_END)
+			return XDP_PASS;
+		probe->mark++;
+		swap_addresses(ctx);
+		return XDP_TX;
+	case PROBE_DEVMAP:
+		if (probe->mark == MARK_END)
+			return XDP_PASS;
+		probe->mark++;
+		return bpf_redirect_map(&devices, 0, 0);
+	case XDP_REDIRECT:
+		return bpf_redirect_map(&cpus, 0, 0);
+	case PROBE_SOCKET:
+		return bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
+	default:
+		return probe->verdict;
+	}
+}
+
+SEC("xdp")
+int storm(struct xdp_md *ctx)
+{
+	return act(ctx);
+}
+
+SEC("xdp.frags")
+int storm_frags(struct xdp_md *ctx)
+{
+	return act(ctx);
+}
+
+/* Whatever comes goes back to where it came from. */
+SEC("xdp")
+int turn_back(struct xdp_md *ctx)
+{
+	return XDP_TX;
+}
+
+char _license[] SEC("license") = "GPL";

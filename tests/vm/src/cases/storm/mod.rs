@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A storm: random steps in the control path of four ports while traffic of every kind goes on.
+//!
+//! The steps follow from a seed. A [`model`] of the ports says of each whether the kernel has to do it
+//! or to refuse it. Now and then, and at the end, the traffic stops and everything is [checked]
+//! (accounting::settle).
+//!
+//! `OXNIC_STORM_STEPS` and `OXNIC_STORM_SEED` in the environment say how many steps there are and which;
+//! `OXNIC_SOAK_FRAMES`, how many frames the soak takes.
+
+mod accounting;
+mod gate;
+mod model;
+mod program;
+mod random;
+mod soak;
+mod steps;
+mod traffic;
+mod world;
+
+use crate::{
+    bed::{NS_A, NS_B},
+    harness::Case,
+    host::{clock, cmd, netns::Netns, usage::Usage},
+};
+use anyhow::{ensure, Context, Result};
+use gate::Gate;
+use std::{env, sync::atomic::Ordering, thread};
+use world::World;
+
+/// Steps without a word in the environment.
+const STEPS: u32 = 150;
+/// Steps between two looks at everything.
+const EVERY: u32 = 50;
+/// What pktgen has to say when a port goes, or is down.
+const PKTGEN: &str = "pktgen: ";
+/// Steps between two lines that say how far the storm is.
+const PROGRESS: u32 = 500;
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::bare("storm::steps", storm).allow(&[PKTGEN]),
+        Case::ports("storm::soak", soak::PARAMS, soak::soak),
+    ]
+}
+
+/// A number from the environment.
+fn setting<T: std::str::FromStr>(name: &str, default: T) -> Result<T>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    match env::var(name) {
+        Ok(text) => text.parse().with_context(|| format!("{name}={text}")),
+        Err(_) => Ok(default),
+    }
+}
+
+fn storm() -> Result<()> {
+    let steps = setting("OXNIC_STORM_STEPS", STEPS)?;
+    let seed = setting("OXNIC_STORM_SEED", clock::tai()? % 1_000_000)?;
+    let initial = Netns::initial();
+
+    eprintln!("storm: {steps} steps with seed {seed}");
+    initial.sysctl("core/default_qdisc", "pfifo_fast")?;
+    // It stays when its devices go.
+    cmd::run("modprobe veth")?;
+    let spaces = [&Netns::create(NS_A)?, &Netns::create(NS_B)?];
+    let before = Usage::now(&spaces)?;
+    // What the stack says by itself is not in the way, but it never ends.
+    initial.sysctl("ipv6/conf/default/disable_ipv6", "1")?;
+    let outcome = run(seed, steps, spaces);
+    initial.sysctl("ipv6/conf/default/disable_ipv6", "0")?;
+    outcome.with_context(|| format!("again with: make storm STEPS={steps} SEED={seed}"))?;
+    before.wait_back(&spaces, None)
+}
+
+fn run(seed: u64, steps: u32, spaces: [&Netns; 2]) -> Result<()> {
+    let gate = Gate::new();
+    let mut world = World::make(seed, &gate, spaces)?;
+
+    thread::scope(|scope| {
+        let outcome = traffic::start(scope, &gate, seed, spaces)
+            .and_then(|()| take(&mut world, &gate, steps));
+
+        gate.end();
+        outcome.and(gate.check())
+    })
+    .with_context(|| {
+        format!(
+            "step {}, after\n    {}\n ",
+            world.steps(),
+            world.last_steps()
+        )
+    })?;
+    world.unload()?;
+    ensure!(
+        gate.compared.load(Ordering::Relaxed) > 0,
+        "nothing of what arrived was compared"
+    );
+    Ok(())
+}
+
+/// Takes the steps. In the end the traffic is at rest.
+fn take(world: &mut World<'_>, gate: &Gate, steps: u32) -> Result<()> {
+    gate.open();
+    for n in 1..=steps {
+        steps::take(world)?;
+        gate.check()?;
+        if n % EVERY == 0 || n == steps {
+            accounting::settle(world, gate)?;
+            if n < steps {
+                accounting::go_on(world, gate)?;
+            }
+        }
+        if n % PROGRESS == 0 {
+            let compared = gate.compared.load(Ordering::Relaxed);
+            eprintln!("storm: step {n} of {steps}, {compared} bytes compared");
+        }
+    }
+    Ok(())
+}

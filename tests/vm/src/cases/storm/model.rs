@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a port has been told so far, and so what it must show and what it must refuse.
+
+use super::program::{Attached, Choice, Mode};
+use crate::{
+    bed::{mac_text, Port},
+    host::ensure_eq,
+    wire::Mac,
+};
+use anyhow::{anyhow, ensure, Result};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub const MIN_MTU: u32 = 68;
+pub const MAX_MTU: u32 = 62186;
+/// The largest with a program that has no frags support.
+const SINGLE_MTU: u32 = 3434;
+/// Entries of the indirection table.
+const TABLE: u32 = 128;
+
+/// The features that are switched, as `ethtool -K` and `ethtool -k` name them.
+pub const FEATURES: [(&str, &str); 8] = [
+    ("rx", "rx-checksumming"),
+    ("tx", "tx-checksum-ip-generic"),
+    (TSO, "tcp-segmentation-offload"),
+    ("gro", "generic-receive-offload"),
+    ("rxhash", "receive-hashing"),
+    ("rxvlan", "rx-vlan-offload"),
+    ("txvlan", "tx-vlan-offload"),
+    (NTUPLE, "ntuple-filters"),
+];
+const TSO: &str = "tso";
+pub const NTUPLE: &str = "ntuple";
+
+/// Interrupt moderation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Moderation {
+    pub adaptive: bool,
+    pub usecs: u32,
+    pub frames: u32,
+}
+
+/// The settings of a port.
+pub struct Model {
+    pub up: bool,
+    pub mtu: u32,
+    pub mac: Mac,
+    pub promisc: bool,
+    pub max_queues: u32,
+    pub queues: u32,
+    pub ring: u32,
+    pub pause: [bool; 2],
+    pub moderation: Moderation,
+    off: BTreeSet<&'static str>,
+    /// The user's indirection table: queues from 0 in turn up to this number.
+    pub equal: Option<u32>,
+    pub key: Option<String>,
+    pub symmetric: bool,
+    /// Queues that rules send to, by their places; `None` drops.
+    pub rules: BTreeMap<u32, Option<u32>>,
+    pub attached: Option<Attached>,
+}
+
+impl Model {
+    /// A port that has just come with the module.
+    pub fn new(queues: u32, ring: u32, mac: Mac) -> Self {
+        Self {
+            up: false,
+            mtu: 1500,
+            mac,
+            promisc: false,
+            max_queues: queues,
+            queues,
+            ring,
+            pause: [true; 2],
+            moderation: Moderation {
+                adaptive: true,
+                usecs: 0,
+                frames: 64,
+            },
+            off: BTreeSet::new(),
+            equal: None,
+            key: None,
+            symmetric: false,
+            rules: BTreeMap::new(),
+            attached: None,
+        }
+    }
+
+    pub fn has(&self, feature: &str) -> bool {
+        !self.off.contains(feature) && (feature != TSO || !self.off.contains("tx"))
+    }
+
+    /// Whether it can be switched now: without checksums there is no segmentation.
+    pub fn can_switch(&self, feature: &str) -> bool {
+        feature != TSO || !self.off.contains("tx")
+    }
+
+    pub fn switch(&mut self, feature: &'static str) {
+        if !self.off.remove(feature) {
+            self.off.insert(feature);
+        }
+        if !self.has(NTUPLE) {
+            self.rules.clear();
+        }
+    }
+
+    /// What is attached in a mode.
+    pub fn attached_as(&self, mode: Mode) -> Option<&Attached> {
+        self.attached
+            .as_ref()
+            .filter(|attached| attached.choice.mode() == mode)
+    }
+
+    /// The largest MTU now.
+    pub fn max_mtu(&self) -> u32 {
+        match self.attached_as(Mode::Driver) {
+            Some(attached) if !attached.choice.has_frags() => SINGLE_MTU,
+            _ => MAX_MTU,
+        }
+    }
+
+    /// Whether a program can be the driver's with this MTU.
+    pub fn takes(&self, choice: Choice) -> bool {
+        choice.has_frags() || self.mtu <= SINGLE_MTU
+    }
+
+    /// Compares what can be seen by one question.
+    pub fn check_link(&self, port: &Port, id: impl Fn(Choice) -> Option<u32>) -> Result<()> {
+        let (link, name) = (port.link()?, &port.name);
+        let expected = |mode| self.attached_as(mode).and_then(|a| id(a.choice));
+
+        ensure_eq!(link.mtu, u64::from(self.mtu), "{name}: MTU");
+        ensure_eq!(
+            link.max_mtu,
+            u64::from(self.max_mtu()),
+            "{name}: largest MTU"
+        );
+        ensure_eq!(link.mac, self.mac, "{name}: address");
+        ensure_eq!(
+            link.xdp_driver_id,
+            expected(Mode::Driver),
+            "{name}: driver's program"
+        );
+        ensure_eq!(
+            link.xdp_generic_id,
+            expected(Mode::Generic),
+            "{name}: generic program"
+        );
+        Ok(())
+    }
+
+    /// Compares all settings with what ethtool and ip show.
+    pub fn check_all(&self, port: &Port) -> Result<()> {
+        let name = &port.name;
+        let shows = |option: &str, expected: &[(&str, String)]| -> Result<()> {
+            let text = port.ethtool(option, "")?;
+            for (what, value) in expected {
+                ensure_eq!(
+                    last(&text, what)?,
+                    *value,
+                    "{name}: ethtool {option}: {what}"
+                );
+            }
+            Ok(())
+        };
+        let on = |on: bool| if on { "on" } else { "off" }.to_owned();
+
+        shows("-g", &[("RX", self.ring.to_string())])?;
+        shows("-l", &[("Combined", self.queues.to_string())])?;
+        shows(
+            "-a",
+            &[("RX", on(self.pause[0])), ("TX", on(self.pause[1]))],
+        )?;
+        shows(
+            "-c",
+            &[
+                ("Adaptive RX", on(self.moderation.adaptive)),
+                ("rx-usecs", self.moderation.usecs.to_string()),
+                ("rx-frames", self.moderation.frames.to_string()),
+            ],
+        )?;
+        let features: Vec<_> = FEATURES
+            .iter()
+            .map(|(short, long)| (*long, on(self.has(short))))
+            .collect();
+        shows("-k", &features)?;
+        self.check_rss(port)?;
+        self.check_rules(port)?;
+
+        let text = port.ns.ip(&format!("-d link show dev {name}"))?;
+        ensure_eq!(
+            text.contains("promiscuity 1"),
+            self.promisc,
+            "{name}: promiscuous"
+        );
+        ensure_eq!(
+            text.lines()
+                .next()
+                .is_some_and(|l| l.contains(",UP") || l.contains("<UP")),
+            self.up,
+            "{name}: up"
+        );
+        Ok(())
+    }
+
+    fn check_rss(&self, port: &Port) -> Result<()> {
+        let text = port.ethtool("-x", "")?;
+        let table: Vec<u32> = text
+            .lines()
+            .skip(1)
+            .take_while(|line| !line.starts_with("RSS"))
+            .filter_map(|line| line.split_once(':'))
+            .flat_map(|(_, queues)| queues.split_whitespace().map(str::parse))
+            .collect::<Result<_, _>>()?;
+        let among = self.equal.unwrap_or(self.queues);
+        let expected: Vec<_> = (0..TABLE).map(|entry| entry % among).collect();
+
+        ensure_eq!(table, expected, "{}: indirection table", port.name);
+        if let Some(key) = &self.key {
+            ensure!(
+                text.contains(key),
+                "{}: key {key} is not in {text}",
+                port.name
+            );
+        }
+        ensure_eq!(
+            last(&text, "symmetric-xor")? == "on",
+            self.symmetric,
+            "{}: symmetric",
+            port.name
+        );
+        Ok(())
+    }
+
+    fn check_rules(&self, port: &Port) -> Result<()> {
+        let text = port.ethtool("-n", "")?;
+        let places: BTreeSet<u32> = text
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("Filter: ")?.parse().ok())
+            .collect();
+        let expected: BTreeSet<_> = self.rules.keys().copied().collect();
+
+        ensure_eq!(places, expected, "{}: places of rules", port.name);
+        Ok(())
+    }
+}
+
+/// The value of the last line with that name: where there are a most and a present value, the latter.
+fn last(text: &str, name: &str) -> Result<String> {
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .filter(|(found, _)| found.trim() == name)
+        .filter_map(|(_, value)| value.split_whitespace().next())
+        .next_back()
+        .map(str::to_owned)
+        .ok_or_else(|| anyhow!("no {name} in {text}"))
+}
+
+/// An address of a card that was given by hand.
+pub fn mac(number: u64) -> (Mac, String) {
+    let bytes = number.to_be_bytes();
+    let mac = [0x02, 0x6f, bytes[4], bytes[5], bytes[6], bytes[7]];
+
+    (mac, mac_text(&mac))
+}

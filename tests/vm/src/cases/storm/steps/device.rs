@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The device itself.
+
+use crate::cases::{
+    pause::set_threaded,
+    storm::{
+        model::{mac, MAX_MTU, MIN_MTU},
+        world::World,
+    },
+};
+use anyhow::Result;
+
+/// `ip link set mtu`.
+pub fn mtu(world: &mut World<'_>, n: usize) -> Result<()> {
+    let new = world.random.pick(&[
+        1500,
+        1500,
+        1400,
+        576,
+        MIN_MTU,
+        3434,
+        3435,
+        9000,
+        MAX_MTU,
+        MIN_MTU - 1,
+        MAX_MTU + 1,
+    ]);
+    let model = &world.cards[n].model;
+    let mut refusal = Vec::new();
+
+    if new < MIN_MTU {
+        refusal.push("mtu less than device minimum");
+    } else if new > model.max_mtu() {
+        refusal.push("mtu greater than device maximum");
+    }
+    if new == model.mtu {
+        refusal.clear();
+    }
+    if world.command(n, &refusal, &format!("ip link set dev DEV mtu {new}"))? {
+        world.cards[n].model.mtu = new;
+    }
+    Ok(())
+}
+
+/// `ip link set up` and `down`: mostly up, or there would not be much traffic.
+pub fn up_or_down(world: &mut World<'_>, n: usize) -> Result<()> {
+    let up = !world.cards[n].model.up || world.random.below(4) == 0;
+    let name = if up { "up" } else { "down" };
+
+    world.command(n, &[], &format!("ip link set dev DEV {name}"))?;
+    world.cards[n].model.up = up;
+    Ok(())
+}
+
+/// `ip link set address`.
+pub fn address(world: &mut World<'_>, n: usize) -> Result<()> {
+    let (bytes, text) = mac(world.random.next());
+
+    world.command(n, &[], &format!("ip link set dev DEV address {text}"))?;
+    world.cards[n].model.mac = bytes;
+    Ok(())
+}
+
+/// `ip link set promisc`.
+pub fn promiscuous(world: &mut World<'_>, n: usize) -> Result<()> {
+    let new = !world.cards[n].model.promisc;
+    let name = if new { "on" } else { "off" };
+
+    world.command(n, &[], &format!("ip link set dev DEV promisc {name}"))?;
+    world.cards[n].model.promisc = new;
+    Ok(())
+}
+
+/// Polls in threads, or in softirqs. A port that is down has none.
+pub fn threads(world: &mut World<'_>, n: usize) -> Result<()> {
+    let threaded = world.random.flip();
+
+    if !world.cards[n].model.up {
+        return Ok(());
+    }
+    world.log(format!("ox{n}: threaded: {threaded}"));
+    set_threaded(&world.cards[n].port, threaded)
+}

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The ports of the storm and what belongs to them, and the log of what is done to them.
+
+use super::{
+    gate::{Gate, Place, PORTS},
+    model::Model,
+    program::Programs,
+    random::Random,
+    traffic::address,
+};
+use crate::{
+    bed::{Bed, Port, NS_A, NS_B},
+    host::{kmsg::Kmsg, module, netns::Netns, watchdog},
+    wire::{probe::Probe, xsk::Xsk},
+};
+use anyhow::{ensure, Context, Result};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt::Display,
+    fs::{File, OpenOptions},
+    io::Write,
+};
+
+/// Lines of the log that an error shows.
+const SHOWN: usize = 25;
+/// So long that a queueing discipline hardly ever drops.
+const TX_QUEUE_LEN: u32 = 10_000;
+
+/// The namespaces in which ports can be, and what `ip link set netns` calls them.
+const SPACES: [&str; 3] = [NS_A, NS_B, "1"];
+/// At first the inner ports are in B, the outer ones in A.
+const HOME: [usize; PORTS] = [0, 1, 1, 0];
+/// What comes in at a port can be redirected to this one, which is of the other pair.
+const PARTNER: [usize; PORTS] = [3, 2, 1, 0];
+
+/// A port with all that belongs to it.
+pub struct Card {
+    pub port: Port,
+    pub model: Model,
+    pub programs: Programs,
+    /// AF_XDP sockets, by queue.
+    pub sockets: BTreeMap<u32, Xsk>,
+    /// The number of the namespace that it is in.
+    space: usize,
+}
+
+/// Everything.
+pub struct World<'a> {
+    pub cards: Vec<Card>,
+    pub random: Random,
+    gate: &'a Gate,
+    spaces: [Netns; 3],
+    generation: u64,
+    /// The kernel log, looked at now and then.
+    kernel: Kmsg,
+    steps: u32,
+    lines: VecDeque<String>,
+    console: Option<File>,
+}
+
+impl<'a> World<'a> {
+    /// Loads the module and puts the ports where they belong.
+    pub fn make(seed: u64, gate: &'a Gate, ns: [&Netns; 2]) -> Result<Self> {
+        let mut world = Self {
+            cards: Vec::new(),
+            random: Random::new(seed),
+            gate,
+            spaces: [ns[0].clone(), ns[1].clone(), Netns::initial()],
+            generation: 0,
+            kernel: Kmsg::from_now()?,
+            steps: 0,
+            lines: VecDeque::new(),
+            // What is written there is outside of the machine before the next step begins.
+            console: OpenOptions::new().write(true).open("/dev/ttyS0").ok(),
+        };
+
+        world.load()?;
+        Ok(world)
+    }
+
+    /// Says what is done next.
+    pub fn log(&mut self, what: impl Display) {
+        let line = format!("storm {}: {what}", self.steps);
+
+        if let Some(console) = &mut self.console {
+            // Nobody may look.
+            let _ = writeln!(console, "{line}");
+        }
+        self.lines.push_back(line);
+        if self.lines.len() > SHOWN {
+            self.lines.pop_front();
+        }
+        watchdog::still_alive();
+    }
+
+    /// A step begins.
+    pub fn count(&mut self) {
+        self.steps += 1;
+    }
+
+    pub fn steps(&self) -> u32 {
+        self.steps
+    }
+
+    /// The steps that were taken last.
+    pub fn last_steps(&self) -> String {
+        self.lines
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join("\n    ")
+    }
+
+    /// A pair of ports.
+    pub fn bed(&self, pair: usize) -> Bed {
+        Bed {
+            a: self.cards[2 * pair].port.clone(),
+            b: self.cards[2 * pair + 1].port.clone(),
+        }
+    }
+
+    /// Does what may have to be refused: `refusal` has pieces of what is then said. Returns whether it
+    /// was done.
+    pub fn command(&mut self, n: usize, refusal: &[&str], line: &str) -> Result<bool> {
+        let Port { ns, name, .. } = self.cards[n].port.clone();
+        let line = line.replace("DEV", &name);
+
+        if refusal.is_empty() {
+            self.log(&line);
+            ns.exec(&line)?;
+            return Ok(true);
+        }
+        self.log(format!("{line} (not allowed: {})", refusal.join(" or ")));
+        let said = ns.exec_refusal(&line)?;
+        ensure!(
+            refusal.iter().any(|piece| said.contains(piece)),
+            "refused with \"{said}\""
+        );
+        Ok(false)
+    }
+
+    /// Whether a port is where it has its address.
+    fn is_home(&self, n: usize) -> bool {
+        self.cards[n].space == HOME[n]
+    }
+
+    /// Tells the traffic where a port is.
+    pub fn publish(&self, n: usize) {
+        let card = &self.cards[n];
+
+        self.gate.set_place(
+            n,
+            Some(Place {
+                port: card.port.clone(),
+                mtu: card.model.mtu,
+                home: self.is_home(n),
+                generation: self.generation,
+            }),
+        );
+    }
+
+    /// Loads the module with other parameters each time.
+    fn load(&mut self) -> Result<()> {
+        let queues = 1 + self.random.below(4);
+        let ring = self.random.pick(&[64, 128, 512, 1024]);
+        let params = format!("pairs=2 queues={queues} ring_size={ring}");
+
+        self.log(format!("insmod oxnic.ko {params}"));
+        module::load(&params)?;
+        for n in 0..PORTS {
+            let port = Port::find(&self.spaces[2], &format!("ox{n}"))?;
+            let model = Model::new(queues, ring, port.mac()?);
+
+            // The control path has several lines to say about every step.
+            port.msglvl("drv off")?;
+            if let Some(card) = self.cards.get_mut(n) {
+                card.port = port;
+                card.model = model;
+                card.space = 2;
+            } else {
+                self.cards.push(Card {
+                    port,
+                    model,
+                    programs: Programs::make()?,
+                    sockets: BTreeMap::new(),
+                    space: 2,
+                });
+            }
+        }
+        for (n, home) in HOME.into_iter().enumerate() {
+            self.settle_in(n, home)?;
+        }
+        self.refill()?;
+        for n in 0..PORTS {
+            self.cards[n].port.set("up")?;
+            self.cards[n].model.up = true;
+        }
+        Ok(())
+    }
+
+    /// Unloads the module, with everything attached and in use, and loads it again.
+    pub fn reload(&mut self) -> Result<()> {
+        self.unload()?;
+        self.load()
+    }
+
+    pub fn unload(&mut self) -> Result<()> {
+        self.log("rmmod oxnic");
+        for n in 0..PORTS {
+            self.gate.set_place(n, None);
+        }
+        module::unload()?;
+        ensure!(!module::is_loaded(), "the module is still there");
+        for card in &mut self.cards {
+            card.sockets.clear();
+            card.model.attached = None;
+            card.programs.forget_port()?;
+        }
+        Ok(())
+    }
+
+    /// Moves a port to another namespace.
+    pub fn travel(&mut self, n: usize) -> Result<()> {
+        let to = (self.cards[n].space + 1 + self.random.below(2) as usize) % SPACES.len();
+
+        self.log(format!("ip link set dev ox{n} netns {}", SPACES[to]));
+        self.gate.set_place(n, None);
+        self.settle_in(n, to)?;
+        let card = &mut self.cards[n];
+        // The kernel lets go of them, as if the port were gone.
+        card.sockets.clear();
+        card.model.up = false;
+        self.refill()
+    }
+
+    /// Puts a port into a namespace, and gives it its address if it is at home there.
+    fn settle_in(&mut self, n: usize, space: usize) -> Result<()> {
+        let card = &mut self.cards[n];
+
+        card.port.set(&format!(
+            "netns {} txqueuelen {TX_QUEUE_LEN}",
+            SPACES[space]
+        ))?;
+        card.port = Port::find(&self.spaces[space], &card.port.name)?;
+        card.space = space;
+        if self.is_home(n) {
+            let card = &self.cards[n];
+            card.port.ns.ip(&format!(
+                "addr replace {}/24 dev {}",
+                address(n),
+                card.port.name
+            ))?;
+        }
+        self.generation += 1;
+        self.publish(n);
+        Ok(())
+    }
+
+    /// Fills in the maps what the kernel has taken out with a port.
+    fn refill(&mut self) -> Result<()> {
+        for (n, partner) in PARTNER.into_iter().enumerate() {
+            let partner = self.cards[partner].port.clone();
+
+            for swirl in &mut self.cards[n].programs.swirls {
+                swirl.redirect_to(&partner)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares the frames that have come to a port's sockets.
+    pub fn drain_sockets(&self, n: usize) -> Result<()> {
+        for (queue, socket) in &self.cards[n].sockets {
+            for frame in socket.drain()? {
+                let probe =
+                    Probe::parse(&frame).with_context(|| format!("socket of queue {queue}"))?;
+
+                ensure!(
+                    probe.is_some(),
+                    "a frame that is no probe in the socket of queue {queue}"
+                );
+                self.gate.count(frame.len() as u64);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes every frame pass, or not any more.
+    pub fn calm(&mut self, calm: bool) -> Result<()> {
+        self.cards
+            .iter_mut()
+            .flat_map(|card| &mut card.programs.swirls)
+            .try_for_each(|swirl| swirl.calm(calm))
+    }
+
+    /// The kernel has nothing to complain about so far.
+    pub fn check_log(&mut self) -> Result<()> {
+        let bad: Vec<_> = self
+            .kernel
+            .lines()?
+            .iter()
+            .filter(|line| line.is_bad(&[super::PKTGEN]))
+            .map(|line| line.text.clone())
+            .collect();
+
+        ensure!(bad.is_empty(), "kernel log: {}", bad.join("\n"));
+        self.kernel.forget()
+    }
+}
