@@ -7,6 +7,11 @@
 KDIR ?=
 # The tests to run: a part of their names.
 TESTS ?=
+# The steps of the storm, and the number that decides which they are; empty for a random one.
+STEPS ?= 10000
+SEED ?=
+# The frames of the soak.
+FRAMES ?= 10000000
 # The benchmarks to run: a part of their names.
 BENCH ?=
 # The kernel's tests to run: parts of their files' paths; and how often.
@@ -15,12 +20,14 @@ REPEAT ?= 1
 # For benchmarks in packets per second, with KVM: 1.
 KVM ?=
 
+storm_seed = $(if $(SEED),--env OXNIC_STORM_SEED=$(SEED))
+
 export OXNIC_ACCEL OXNIC_MIRROR XDG_CACHE_HOME
 
 # The recipes share the clone, so only one at a time; the tools in them work in parallel.
 .NOTPARALLEL:
 
-.PHONY: all demo samples test selftests bench hook-cost vm check lab clean lab-clean help
+.PHONY: all demo samples test storm soak selftests bench hook-cost vm check lab clean lab-clean help
 
 all:
 ifeq ($(KDIR),)
@@ -37,7 +44,16 @@ samples:
 	@scripts/build bpf samples
 
 test:
-	@scripts/test $(TESTS)
+	@scripts/test $(storm_seed) $(TESTS)
+
+# With room for what the kernel says, and without an end: the tests themselves find out if they hang.
+storm:
+	@scripts/test --timeout 0 --append log_buf_len=16M --env OXNIC_STORM_STEPS=$(STEPS) \
+		$(storm_seed) storm::steps
+
+soak:
+	@scripts/test --timeout 0 --append log_buf_len=16M --env OXNIC_SOAK_FRAMES=$(FRAMES) \
+		storm::soak
 
 selftests:
 	@scripts/selftests --repeat $(REPEAT) $(SELFTESTS)
@@ -74,6 +90,8 @@ and needs root):
   make demo       boot the VM, load the module and play a session with XDP programs
   make samples    build the programs of samples/, to be run in the shell of make vm
   make test       run the tests, on the host and in the VM
+  make storm      random changes under traffic, thousands of them
+  make soak       millions of frames, after which memory is where it was
   make selftests  run the kernel's own driver tests, on oxnic and on veth
   make bench      measure what a packet costs, on oxnic and on veth, in instructions
   make hook-cost  measure what a dropped frame costs at each place to drop it, in instructions
@@ -89,6 +107,9 @@ Variables:
   KDIR=           kernel tree to build oxnic.ko against [the lab's]; a kernel with Rust on the
                   host itself is KDIR=/lib/modules/$$(uname -r)/build
   TESTS=          run only the tests in the VM whose names contain this [all, and the host's]
+  STEPS=          how many changes the storm makes [10000]
+  SEED=           which they are: the number that an earlier storm has printed [a random one]
+  FRAMES=         how many frames the soak sends [10000000]
   SELFTESTS=      run only the files of the kernel's tests whose paths contain this [all, and
                   write Documentation/selftests.md]
   REPEAT=         how often to run the kernel's tests [1]
