@@ -7,7 +7,8 @@
 KDIR ?=
 # The tests to run: a part of their names.
 TESTS ?=
-# The steps of the storm, and the number that decides which they are; empty for a random one.
+# The steps of the storm, and the number that decides which they are; empty for a random one, in
+# `make test` for the same each time.
 STEPS ?= 10000
 SEED ?=
 # The frames of the soak.
@@ -44,7 +45,7 @@ samples:
 	@scripts/build bpf samples
 
 test:
-	@scripts/test $(storm_seed) $(TESTS)
+	@scripts/test --env OXNIC_STORM_SEED=$(or $(SEED),3) $(TESTS)
 
 # With room for what the kernel says, and without an end: the tests themselves find out if they hang.
 storm:
@@ -108,7 +109,8 @@ Variables:
                   host itself is KDIR=/lib/modules/$$(uname -r)/build
   TESTS=          run only the tests in the VM whose names contain this [all, and the host's]
   STEPS=          how many changes the storm makes [10000]
-  SEED=           which they are: the number that an earlier storm has printed [a random one]
+  SEED=           which they are: the number that an earlier storm has printed [a random one;
+                  in make test the same each time]
   FRAMES=         how many frames the soak sends [10000000]
   SELFTESTS=      run only the files of the kernel's tests whose paths contain this [all, and
                   write Documentation/selftests.md]
