@@ -87,12 +87,15 @@ bool oxnic_netif_tx_wake_queue(struct net_device *dev, u16 queue)
 /*
  * The driver copies what it sends, so an skb may be shared (pktgen's clone_skb)
  * and the address may change while the interface is up. netpoll would send
- * with interrupts off, which a lock shared with softirqs cannot bear.
+ * with interrupts off, which a lock shared with softirqs cannot bear. A device
+ * without a filter for unicast addresses is made promiscuous when it needs one.
  */
-void oxnic_netdev_set_flags(struct net_device *dev)
+void oxnic_netdev_set_flags(struct net_device *dev, bool unicast_filter)
 {
 	dev->priv_flags |= IFF_LIVE_ADDR_CHANGE | IFF_TX_SKB_SHARING |
 			   IFF_DISABLE_NETPOLL;
+	if (unicast_filter)
+		dev->priv_flags |= IFF_UNICAST_FLT;
 }
 
 /*

@@ -29,7 +29,7 @@ void oxnic_netif_tx_start_all_queues(struct net_device *dev);
 void oxnic_netif_tx_stop_queue(struct net_device *dev, u16 queue);
 void oxnic_netif_tx_start_queue(struct net_device *dev, u16 queue);
 bool oxnic_netif_tx_wake_queue(struct net_device *dev, u16 queue);
-void oxnic_netdev_set_flags(struct net_device *dev);
+void oxnic_netdev_set_flags(struct net_device *dev, bool unicast_filter);
 void oxnic_netif_set_max_segs(struct net_device *dev, u32 segs);
 netdev_features_t oxnic_features_check(struct sk_buff *skb,
 				       struct net_device *dev,

@@ -46,7 +46,9 @@ impl Ops for Vsi {
         for (n, queue) in self.port.tx.iter().enumerate() {
             queue.each(|name, value| visitor.visit(fmt!("tx_queue_{n}_{name}"), value));
         }
-        visitor.visit(fmt!("rx_ntuple_drop"), self.port.dropped_by_rule.get());
+        self.port
+            .arrivals
+            .each(|name, value| visitor.visit(fmt!("rx_{name}"), value));
     }
 
     fn link_settings(&self) -> LinkSettings {

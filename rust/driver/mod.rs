@@ -10,12 +10,14 @@
 //! | [`vsi`] | a port's device: up, down, MTU, counters |
 //! | [`port`] | what a port and its peer both see |
 //! | [`reconfig`] | rings of another size, or another number of them |
+//! | [`filter`] | which frames a port receives |
 //! | [`ethtool`], [`coalesce`], [`link`], [`ntuple`], [`rss`], [`stats`], [`trace`] | what a person sees and sets |
 
 #![forbid(unsafe_code)]
 
 mod coalesce;
 mod ethtool;
+mod filter;
 mod link;
 mod ntuple;
 mod params;

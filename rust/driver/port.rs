@@ -8,14 +8,20 @@
 use super::{
     coalesce,
     ethtool,
+    filter,
     link,
     rss,
     rx::{RxInlet, RxRing},
-    stats::TxQueueStats, //
+    stats::{ArrivalStats, TxQueueStats}, //
 };
 use crate::{
     net::{bh, device::Device, rcu::RcuBox, rtnl::Rtnl},
-    nic::{counter::SharedCounter, rss::Hash, steering::Steering, vlan::Tag},
+    nic::{
+        filter::{Filter, NotForUs},
+        rss::Hash,
+        steering::Steering,
+        wire::Frame,
+    },
 };
 use core::{
     ops::Deref,
@@ -57,6 +63,15 @@ impl Deref for Rings {
     }
 }
 
+/// Why a frame that arrives gets into no ring.
+#[derive(Clone, Copy)]
+pub(crate) enum Discard {
+    /// The receive filter does not let it in.
+    NotForUs(NotForUs),
+    /// A steering rule says so.
+    Rule,
+}
+
 /// The wire's end at a port.
 #[pin_data]
 pub(crate) struct Port {
@@ -68,12 +83,14 @@ pub(crate) struct Port {
     ring_size: AtomicU32,
     /// Counters of the transmit queues.
     pub(crate) tx: KVec<TxQueueStats>,
+    /// What decides which frames are let in.
+    pub(super) filter: RcuBox<Filter>,
     /// What decides which of the rings a frame goes to.
     pub(super) steering: RcuBox<Steering>,
     /// Whether the first ring is the answer, without a look at the registers.
     pub(super) single: AtomicBool,
-    /// Frames that a steering rule dropped.
-    pub(crate) dropped_by_rule: SharedCounter,
+    /// Frames that got into no ring.
+    pub(crate) arrivals: ArrivalStats,
     /// Whether the interface is up; written under RTNL.
     up: AtomicBool,
     /// The rings with frames that their poll has not been told of, a bit each.
@@ -102,6 +119,7 @@ impl Port {
             rings.push(RxRing::new(index)?, GFP_KERNEL)?;
             tx.push(TxQueueStats::default(), GFP_KERNEL)?;
         }
+        let filter = RcuBox::new(filter::everything()?);
         let steering = RcuBox::new(rss::make(&rss::default(queues.into()))?);
         let rings = Rings::new(rings)?;
         let single = queues == 1;
@@ -112,8 +130,9 @@ impl Port {
                 ring_size: AtomicU32::new(ring_size),
                 tx,
                 single: AtomicBool::new(single),
+                filter,
                 steering,
-                dropped_by_rule: SharedCounter::default(),
+                arrivals: ArrivalStats::default(),
                 up: AtomicBool::new(false),
                 unflushed: AtomicU64::new(0),
                 msg_enable: AtomicU32::new(ethtool::DEFAULT_MSG),
@@ -127,30 +146,39 @@ impl Port {
         )
     }
 
-    /// Which receive ring a frame goes to that starts with what `head` returns and has the `tag` beside
-    /// it, and its hash; where there is only one ring no hash is computed for that. [`None`] if a rule
-    /// says that the frame is to be dropped: see [`drop_by_rule`](Self::drop_by_rule).
+    /// Which receive ring a frame goes to, and its hash; where there is only one ring no hash is computed
+    /// for that. A frame that goes to none is to be [`discarded`](Self::discard).
     #[inline]
-    pub(crate) fn steer<H: Deref<Target = [u8]>>(
+    pub(crate) fn steer(
         &self,
-        head: impl FnOnce() -> H,
-        tag: impl FnOnce() -> Option<Tag>,
+        frame: &impl Frame,
         bh: &bh::Disabled,
-    ) -> Option<(&RxRing, Hash)> {
+    ) -> Result<(&RxRing, Hash), Discard> {
+        let filter = self.filter.read(bh);
+        filter.check(frame).map_err(Discard::NotForUs)?;
         if self.single.load(Ordering::Relaxed) {
-            return Some((self.rings.first(), Hash::NONE));
+            return Ok((self.rings.first(), Hash::NONE));
         }
-        let (queue, hash) = self.steering.read(bh).queue(head, tag)?;
-        Some((self.rings.get(queue as usize)?, hash))
+        let steering = self.steering.read(bh);
+        let (queue, hash) = steering
+            .queue(|| frame.head(), || frame.tag())
+            .ok_or(Discard::Rule)?;
+        let ring = self.rings.get(queue as usize).ok_or(Discard::Rule)?;
+        Ok((ring, hash))
     }
 
     /// So many frames have come for which [`steer`](Self::steer) found no ring. Returns `false` if they
     /// have not, since the port is down.
     #[cold]
-    pub(crate) fn drop_by_rule(&self, frames: u64) -> bool {
+    pub(crate) fn discard(&self, why: Discard, frames: u64) -> bool {
         let up = self.is_up();
         if up {
-            self.dropped_by_rule.add(frames);
+            let counter = match why {
+                Discard::NotForUs(NotForUs::Address) => &self.arrivals.mac_filter_drop,
+                Discard::NotForUs(NotForUs::Vlan) => &self.arrivals.vlan_filter_drop,
+                Discard::Rule => &self.arrivals.ntuple_drop,
+            };
+            counter.add(frames);
         }
         up
     }

@@ -74,6 +74,18 @@ counters! {
 }
 
 counters! {
+    /// What the NIC counts of the frames that arrive at a port and get into no ring.
+    ArrivalStats: SharedCounter {
+        /// Frames whose destination the receive filter does not let in.
+        mac_filter_drop,
+        /// Frames whose VLAN the receive filter does not let in.
+        vlan_filter_drop,
+        /// Frames that a steering rule drops.
+        ntuple_drop,
+    }
+}
+
+counters! {
     /// What a transmit queue counts, under its lock, but for `woken`.
     TxStats: Counter {
         /// Frames put on the wire for the stack.

@@ -58,6 +58,24 @@ impl<'a> Trace<'a> {
         self.level & msg::TX_QUEUED != 0
     }
 
+    /// The receive filter has too little room for such addresses, or has enough again.
+    #[cold]
+    pub(super) fn overflow(&self, kind: &str, room: usize, too_many: bool) {
+        if !self.drv() {
+            return;
+        }
+        let result = if too_many {
+            "all such frames are let in"
+        } else {
+            "only these are let in again"
+        };
+        let than = if too_many { "more than" } else { "at most" };
+        netdev_info!(
+            self.dev,
+            "receive filter: {than} {room} {kind} addresses: {result}\n"
+        );
+    }
+
     /// A program ran on a frame of this size.
     #[cold]
     pub(super) fn verdict(&self, ring: u16, prog: ProgRef<'_>, size: Size, verdict: Verdict) {

@@ -3,7 +3,7 @@
 //! Sending: `ndo_start_xmit` with flow control, the frames of XDP_TX, and `ndo_xdp_xmit`.
 
 use super::{
-    port::Port,
+    port::{Discard, Port},
     rx::{DescRing, Extras, RxInlet, RxRing, REFILL_BATCH},
     stats::TxStats,
     trace::Trace,
@@ -157,12 +157,12 @@ impl Vsi {
             return Xmit::Done;
         };
         let stats = &stats.stack;
-        let steered = self
-            .peer
-            .steer(|| Frame::head(&skb), || Frame::tag(&skb), bh);
-        let Some((ring, hash)) = steered else {
-            self.drop_by_rule(stats, skb);
-            return Xmit::Done;
+        let (ring, hash) = match self.peer.steer(&skb, bh) {
+            Ok(steered) => steered,
+            Err(why) => {
+                self.discard(why, stats, skb);
+                return Xmit::Done;
+            }
         };
         let queue = || TxQueue {
             dev,
@@ -201,9 +201,9 @@ impl Vsi {
         Xmit::Done
     }
 
-    /// Sends an skb whose frames a rule of the peer drops.
+    /// Sends an skb whose frames the peer discards.
     #[cold]
-    fn drop_by_rule(&self, stats: &TxStats, skb: SkBuff) {
+    fn discard(&self, why: Discard, stats: &TxStats, skb: SkBuff) {
         let template = skb.gso_size().map(|size| template(&skb, size));
         let (frames, bytes) = match template {
             None => (1, wire_len(&skb)),
@@ -213,7 +213,7 @@ impl Vsi {
                 return;
             }
         };
-        if !self.peer.drop_by_rule(frames as u64) {
+        if !self.peer.discard(why, frames as u64) {
             stats.carrier.add(1);
             return;
         }
@@ -629,12 +629,15 @@ impl<'a> Burst<'a> {
     fn put(&mut self, frame: &impl Frame, sent: &mut Sent) -> Result<(), Unsent> {
         let peer = self.peer;
         let bh = self.bh;
-        let Some((ring, hash)) = peer.steer(|| frame.head(), || frame.tag(), bh) else {
-            if !peer.drop_by_rule(1) {
-                return Err(Unsent::NoCarrier);
+        let (ring, hash) = match peer.steer(frame, bh) {
+            Ok(steered) => steered,
+            Err(why) => {
+                if !peer.discard(why, 1) {
+                    return Err(Unsent::NoCarrier);
+                }
+                sent.add(wire_len(frame) as u64);
+                return Ok(());
             }
-            sent.add(wire_len(frame) as u64);
-            return Ok(());
         };
         let inlet = self.lock(ring).as_mut().ok_or(Unsent::NoCarrier)?;
         let known = |extras: Extras| extras.of(hash, || peer.hash(&frame.head(), bh));

@@ -14,6 +14,7 @@ use crate::{
         page_pool::{FRAME_ROOM, MAX_BUFFERS},
         queues::{RxQueueStats, TxQueueStats},
         rtnl::{self, Rtnl},
+        rx_mode::{MacAddress, RxMode},
         skbuff::SkBuff,
         xdp::{self, Command, Frames, Prog, ProgSlot},
     },
@@ -44,7 +45,8 @@ const FEATURES: u64 = feature::SG
     | feature::VLAN_CTAG_TX;
 
 /// What it does if it is told to.
-const MORE_FEATURES: u64 = feature::VLAN_STAG_RX | feature::VLAN_STAG_TX;
+const MORE_FEATURES: u64 =
+    feature::VLAN_CTAG_FILTER | feature::VLAN_STAG_RX | feature::VLAN_STAG_TX;
 
 /// What can be done with XDP.
 const XDP_FEATURES: u32 = xdp::feature::BASIC
@@ -167,6 +169,10 @@ impl Vsi {
 #[vtable]
 impl device::Ops for Vsi {
     fn open(&self, dev: &Device, rtnl: &Rtnl) -> Result {
+        // It was chosen when there was no port to be told.
+        let own = dev.address(rtnl);
+        self.port
+            .change_filter(rtnl, |filter| filter.set_own(own))?;
         let ready = self.ready_rings(dev, 0..self.port.queues(), self.port.ring_size(), rtnl)?;
         let mut running = KVec::with_capacity(self.port.rings.len(), GFP_KERNEL)?;
         // All that can fail came first, so that nothing has to be taken back.
@@ -246,13 +252,37 @@ impl device::Ops for Vsi {
     }
 
     fn set_features(&self, dev: &Device, features: u64, rtnl: &Rtnl) -> Result {
-        if features & feature::NTUPLE == 0 {
-            if let Some(steering) = self.steering_without_rules()? {
-                self.set_steering(dev, steering, rtnl);
-            }
+        let steering = match features & feature::NTUPLE {
+            0 => self.steering_without_rules()?,
+            _ => None,
+        };
+        self.port.change_filter(rtnl, |filter| {
+            filter.set_filters_vlans(features & feature::VLAN_CTAG_FILTER != 0);
+        })?;
+        if let Some(steering) = steering {
+            self.set_steering(dev, steering, rtnl);
         }
         self.set_settings(dev.mtu(), features, rtnl);
         Ok(())
+    }
+
+    fn set_rx_mode(&self, dev: &Device, mode: &RxMode<'_>, rtnl: &Rtnl) -> Result {
+        self.change_rx_mode(dev, mode, rtnl)
+    }
+
+    fn set_mac_address(&self, _dev: &Device, address: MacAddress, rtnl: &Rtnl) -> Result {
+        self.port
+            .change_filter(rtnl, |filter| filter.set_own(address))
+    }
+
+    fn vlan_rx_add_vid(&self, _dev: &Device, vid: u16, rtnl: &Rtnl) -> Result {
+        self.port
+            .change_filter(rtnl, |filter| filter.set_vlan(vid, true))
+    }
+
+    fn vlan_rx_kill_vid(&self, _dev: &Device, vid: u16, rtnl: &Rtnl) -> Result {
+        self.port
+            .change_filter(rtnl, |filter| filter.set_vlan(vid, false))
     }
 
     fn xdp_xmit(

@@ -9,11 +9,17 @@ use super::{
     bh, ethtool,
     queues::{self, RxQueueStats, TxQueueStats},
     rtnl::{self, Rtnl},
+    rx_mode::{MacAddress, RxMode},
     skbuff::SkBuff,
     xdp,
 };
 use crate::bindings;
-use core::{ffi::CStr, marker::PhantomData, mem::MaybeUninit, ptr::NonNull};
+use core::{
+    ffi::{c_void, CStr},
+    marker::PhantomData,
+    mem::MaybeUninit,
+    ptr::NonNull,
+};
 use kernel::{
     error::{from_result, to_result, VTABLE_DEFAULT_ERROR},
     prelude::*,
@@ -80,6 +86,13 @@ impl Device {
     pub(crate) fn mtu(&self) -> u32 {
         // SAFETY: The field lives as long as the device and is written as a word.
         unsafe { (&raw const (*self.as_ptr()).mtu).read_volatile() }
+    }
+
+    /// The device's own address (`dev_addr`).
+    pub(crate) fn address(&self, _rtnl: &Rtnl) -> MacAddress {
+        // SAFETY: The address of an Ethernet device is that long, and lives as long as the device; RTNL
+        // keeps writers out.
+        unsafe { (*self.as_ptr()).dev_addr.cast::<MacAddress>().read() }
     }
 
     /// Sets the largest MTU that a user can set, in bytes (`max_mtu`).
@@ -207,6 +220,32 @@ pub(crate) trait Ops: ethtool::Ops + Sized + Send + Sync + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// What the device is to receive has changed, or it has just gone up (`ndo_set_rx_mode_async`). A
+    /// driver with this callback filters by unicast addresses too (`IFF_UNICAST_FLT`). On an error the
+    /// kernel tries again later, a few times. Process context, may sleep.
+    fn set_rx_mode(&self, _dev: &Device, _mode: &RxMode<'_>, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The user has given the device another address, one that a device can have
+    /// (`ndo_set_mac_address`); also while it is up. Process context, may sleep.
+    fn set_mac_address(&self, _dev: &Device, _address: MacAddress, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Frames of this VLAN are to be received from now on, besides those without a tag
+    /// (`ndo_vlan_rx_add_vid`, for 802.1Q). Called for each VLAN when [`feature::VLAN_CTAG_FILTER`]
+    /// is switched on, and as long as it is. Process context, may sleep.
+    fn vlan_rx_add_vid(&self, _dev: &Device, _vid: u16, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// They are not to be received any more (`ndo_vlan_rx_kill_vid`). Called for each VLAN when the
+    /// feature is switched off, too. Process context, may sleep.
+    fn vlan_rx_kill_vid(&self, _dev: &Device, _vid: u16, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// A command of the XDP control path (`ndo_bpf`). Process context, may sleep.
     fn bpf(&self, _dev: &Device, _command: xdp::Command<'_>, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
@@ -304,6 +343,9 @@ pub(crate) mod feature {
     pub(crate) const NTUPLE: u64 = bindings::OXNIC_NETIF_F_NTUPLE;
     /// Takes 802.1Q tags out of received frames.
     pub(crate) const VLAN_CTAG_RX: u64 = bindings::OXNIC_NETIF_F_HW_VLAN_CTAG_RX;
+    /// Receives frames with an 802.1Q tag only of the VLANs that were asked for. A driver needs
+    /// [`Ops::vlan_rx_add_vid`](super::Ops::vlan_rx_add_vid) and its counterpart for it.
+    pub(crate) const VLAN_CTAG_FILTER: u64 = bindings::OXNIC_NETIF_F_HW_VLAN_CTAG_FILTER;
     /// Puts 802.1Q tags into frames that are sent.
     pub(crate) const VLAN_CTAG_TX: u64 = bindings::OXNIC_NETIF_F_HW_VLAN_CTAG_TX;
     /// Takes 802.1ad tags out of received frames.
@@ -412,7 +454,7 @@ impl<T: Ops> Allocated<T> {
             raw.features = config.features;
             raw.vlan_features = config.features & feature::FOR_VLANS;
             bindings::netif_set_tso_max_segs(dev.as_ptr(), config.max_segments.into());
-            bindings::oxnic_netdev_set_flags(dev.as_ptr());
+            bindings::oxnic_netdev_set_flags(dev.as_ptr(), T::HAS_SET_RX_MODE);
             bindings::oxnic_eth_hw_addr_random(dev.as_ptr());
             bindings::netif_carrier_off(dev.as_ptr());
         }
@@ -535,7 +577,22 @@ impl<T: Ops> NetdevOps<T> {
         } else {
             None
         },
-        ndo_set_mac_address: Some(bindings::eth_mac_addr),
+        ndo_set_rx_mode_async: if T::HAS_SET_RX_MODE {
+            Some(Self::set_rx_mode)
+        } else {
+            None
+        },
+        ndo_set_mac_address: Some(Self::set_mac_address),
+        ndo_vlan_rx_add_vid: if T::HAS_VLAN_RX_ADD_VID {
+            Some(Self::vlan_rx_add_vid)
+        } else {
+            None
+        },
+        ndo_vlan_rx_kill_vid: if T::HAS_VLAN_RX_KILL_VID {
+            Some(Self::vlan_rx_kill_vid)
+        } else {
+            None
+        },
         ndo_validate_addr: Some(bindings::eth_validate_addr),
         ndo_features_check: Some(bindings::oxnic_features_check),
         // SAFETY: A null function pointer is `None`, and every other field may be zero too.
@@ -641,6 +698,78 @@ impl<T: Ops> NetdevOps<T> {
         // SAFETY: The kernel calls this for a registered device of ours under RTNL.
         let (data, dev, rtnl) = unsafe { Self::control(dev) };
         from_result(|| data.set_features(dev, features, &rtnl).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `ndo_set_rx_mode_async`, for a device of `Allocated<T>`.
+    unsafe extern "C" fn set_rx_mode(
+        dev: *mut bindings::net_device,
+        unicast: *mut bindings::netdev_hw_addr_list,
+        multicast: *mut bindings::netdev_hw_addr_list,
+    ) -> c_int {
+        // SAFETY: The kernel calls this for a registered device of ours under RTNL, which keeps the
+        // flags as they are, with lists that nobody else has.
+        let ((data, device, rtnl), mode) = unsafe {
+            (
+                Self::control(dev),
+                RxMode::from_raw((*dev).flags, &*unicast, &*multicast),
+            )
+        };
+        from_result(|| data.set_rx_mode(device, &mode, &rtnl).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `ndo_set_mac_address`, for a device of `Allocated<T>`.
+    unsafe extern "C" fn set_mac_address(
+        dev: *mut bindings::net_device,
+        address: *mut c_void,
+    ) -> c_int {
+        // SAFETY: The kernel calls this for a registered device of ours under RTNL.
+        let (data, device, rtnl) = unsafe { Self::control(dev) };
+        from_result(|| {
+            // SAFETY: The kernel gives a valid address of the device's type.
+            to_result(unsafe { bindings::eth_prepare_mac_addr_change(dev, address) })?;
+            if T::HAS_SET_MAC_ADDRESS {
+                // SAFETY: As above; an address of this type is that long.
+                let new = unsafe {
+                    (&raw const (*address.cast::<bindings::sockaddr>()).sa_data)
+                        .cast::<MacAddress>()
+                        .read()
+                };
+                data.set_mac_address(device, new, &rtnl)?;
+            }
+            // SAFETY: As above; it was looked at.
+            unsafe { bindings::eth_commit_mac_addr_change(dev, address) };
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `ndo_vlan_rx_add_vid`, for a device of `Allocated<T>`.
+    unsafe extern "C" fn vlan_rx_add_vid(
+        dev: *mut bindings::net_device,
+        _proto: bindings::__be16,
+        vid: u16,
+    ) -> c_int {
+        // SAFETY: The kernel calls this for a registered device of ours under RTNL.
+        let (data, dev, rtnl) = unsafe { Self::control(dev) };
+        from_result(|| data.vlan_rx_add_vid(dev, vid, &rtnl).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `ndo_vlan_rx_kill_vid`, for a device of `Allocated<T>`.
+    unsafe extern "C" fn vlan_rx_kill_vid(
+        dev: *mut bindings::net_device,
+        _proto: bindings::__be16,
+        vid: u16,
+    ) -> c_int {
+        // SAFETY: The kernel calls this for a registered device of ours under RTNL.
+        let (data, dev, rtnl) = unsafe { Self::control(dev) };
+        from_result(|| data.vlan_rx_kill_vid(dev, vid, &rtnl).map(|()| 0))
     }
 
     /// # Safety

@@ -9,6 +9,7 @@
 //! A frame passes through these files in this order:
 //!
 //! - [`tso`]: a large frame of the stack is cut into several;
+//! - [`filter`]: whether the receiving port takes the frame at all;
 //! - [`steering`]: which queue the frame goes to, by its hash ([`rss`]) or a
 //!   rule ([`ntuple`]);
 //! - [`wire`]: the frame is copied into the next buffers that the receiving port has posted, and a
@@ -20,6 +21,7 @@
 //! Nothing here takes a lock, allocates, or writes a shared cache line per frame.
 
 pub mod counter;
+pub mod filter;
 pub mod irq;
 pub mod ntuple;
 pub mod pause;

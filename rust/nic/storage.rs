@@ -80,3 +80,7 @@ unsafe impl<B, S: Store<Slot<B>>> Handle for Arc<Ring<B, S>> {
 #[cfg(MODULE)]
 // SAFETY: The registers consist of integers and of enums, and of each of these one value is zero.
 unsafe impl kernel::prelude::Zeroable for super::steering::Steering {}
+
+#[cfg(MODULE)]
+// SAFETY: A filter consists of integers and truth values.
+unsafe impl kernel::prelude::Zeroable for super::filter::Filter {}

@@ -58,6 +58,12 @@ impl Tag {
         Some(Self { protocol, tci })
     }
 
+    /// The VLAN's number, 0 if the tag is there for its priority alone.
+    #[inline]
+    pub const fn id(self) -> u16 {
+        self.tci & 0xfff
+    }
+
     /// The tag as it is in a frame.
     pub fn bytes(self) -> [u8; TAG_LEN] {
         let [type0, type1] = self.protocol.ethertype().to_be_bytes();

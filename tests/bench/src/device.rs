@@ -66,12 +66,13 @@ impl Kind {
     }
 
     /// Makes pairs of ports ready for generators of frames: up, and without a queueing discipline,
-    /// which is no part of a device; veth has none by itself.
+    /// which is no part of a device; veth has none by itself. Most frames are addressed to none of
+    /// the ports, which have to take them all the same.
     pub fn make_bare(self, pairs: u32, queues: u32) -> Result<()> {
         self.make(pairs, queues)?;
         for port in (0..2 * pairs).map(|number| self.port(number)) {
             host::run(&format!("tc qdisc replace dev {port} root noqueue"))?;
-            host::run(&format!("ip link set dev {port} up"))?;
+            host::run(&format!("ip link set dev {port} promisc on up"))?;
         }
         Ok(())
     }

@@ -5,9 +5,9 @@
 use crate::{
     bpf::Program,
     host::{ensure_eq, netns::Netns, wait_until},
-    nl::{link, link::Link, Refused},
+    nl::{fdb, link, link::Link, Refused},
     stats::{Counters, Snapshot},
-    wire::Mac,
+    wire::{Mac, NOBODY, SOURCE},
 };
 use anyhow::{anyhow, Context, Result};
 use nix::{errno::Errno, net::if_::if_nametoindex};
@@ -48,7 +48,28 @@ impl Port {
         Netns::initial().ip(&format!(
             "link set {name} netns {ns_name} txqueuelen {TX_QUEUE_LEN}"
         ))?;
-        Self::find(ns, name)
+        let port = Self::find(ns, name)?;
+
+        port.receive_probes()?;
+        Ok(port)
+    }
+
+    /// Has the port receive the tests' frames, which are addressed to none. A move to another namespace
+    /// ends that.
+    pub fn receive_probes(&self) -> Result<()> {
+        [NOBODY, SOURCE]
+            .iter()
+            .try_for_each(|mac| self.receive(mac))
+    }
+
+    /// Has the port receive frames to an address that is not its own.
+    pub fn receive(&self, mac: &Mac) -> Result<()> {
+        self.ns.enter(|| fdb::add(self.ifindex, mac))
+    }
+
+    /// Ends [`Port::receive`].
+    pub fn receive_no_more(&self, mac: &Mac) -> Result<()> {
+        self.ns.enter(|| fdb::delete(self.ifindex, mac))
     }
 
     /// `ip link set dev PORT ...`

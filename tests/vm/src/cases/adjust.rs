@@ -130,6 +130,8 @@ fn finish(bed: &Bed) -> Result<()> {
 fn head_grows(bed: &Bed) -> Result<()> {
     let mut program = attach(bed, "adjust_head")?;
 
+    // What comes back starts with no address of a port's.
+    bed.a.set("promisc on")?;
     for n in [14, 15, 64, 200, 256] {
         adjusted(bed, &mut program, -n, &[60, 301, 1200], |frame| {
             [&pattern()[..n as usize], &frame].concat()
@@ -141,6 +143,8 @@ fn head_grows(bed: &Bed) -> Result<()> {
 fn head_shrinks(bed: &Bed) -> Result<()> {
     let mut program = attach(bed, "adjust_head")?;
 
+    // What comes back starts with no address of a port's.
+    bed.a.set("promisc on")?;
     for n in [1, 4, 14, 50] {
         adjusted(bed, &mut program, n, &[128, 301, 1514], |frame| {
             frame[n as usize..].to_vec()

@@ -231,7 +231,10 @@ fn moves(bed: &Bed) -> Result<()> {
     let initial = Netns::initial();
     let move_to = |port: &Port, ns: &Netns, name: &str| -> Result<Port> {
         port.set(&format!("netns {name} txqueuelen 10000"))?;
-        Port::find(ns, &port.name)
+        let port = Port::find(ns, &port.name)?;
+
+        port.receive_probes()?;
+        Ok(port)
     };
     let (ns_a, ns_b) = (&bed.a.ns, &bed.b.ns);
     let mac = bed.b.mac()?;

@@ -242,6 +242,8 @@ fn adjust_head(bed: &Bed) -> Result<()> {
     let lens = [BUFFER, BUFFER + 1, 2 * BUFFER + 1, LEN];
 
     set_mtu(bed, JUMBO + 1000)?;
+    // What comes back starts with no address of a port's.
+    bed.a.set("promisc on")?;
     for n in [1, 14, 1000, (BUFFER - ETH) as i32] {
         setup.adjusted(n, &lens[2..], |frame| frame[n as usize..].to_vec(), 0)?;
     }

@@ -10,6 +10,7 @@ mod coalesce;
 mod conserve;
 mod device;
 mod fault;
+mod filter;
 mod frags;
 mod frags_prog;
 mod hints;
@@ -29,6 +30,7 @@ mod rss;
 mod sample;
 mod samples;
 mod skbs;
+mod stacked;
 mod steer;
 mod storm;
 mod swap;
@@ -81,6 +83,8 @@ pub fn all() -> Vec<Case> {
         link::cases(),
         rss::cases(),
         ntuple::cases(),
+        filter::cases(),
+        stacked::cases(),
         reconfig::cases(),
         tso::cases(),
         bulk::cases(),

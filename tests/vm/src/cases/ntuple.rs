@@ -336,7 +336,11 @@ fn dropped(bed: &Bed) -> Result<()> {
     Sender::open(&bed.a)?.send(&arp)?;
     bed.b.wait_received(1)?;
     let (a, b) = settle(bed)?;
-    ensure_eq!(b.counters.dropped_by_rule()?, u64::from(COUNT), "dropped");
+    ensure_eq!(
+        b.counters.dropped_by("ntuple")?,
+        u64::from(COUNT),
+        "dropped"
+    );
     ensure_eq!(b.counters.rx("packets")?, 1, "received");
     ensure_eq!(a.counters.tx("packets")?, u64::from(COUNT) + 1, "sent");
     bed.b.ethtool("-N", &format!("delete {place}"))?;
@@ -349,12 +353,12 @@ fn dropped(bed: &Bed) -> Result<()> {
         } else {
             steer.by_ifindex(bed.b.ifindex)?;
         }
-        let before = bed.a.counters()?.dropped_by_rule()?;
+        let before = bed.a.counters()?.dropped_by("ntuple")?;
         bed.b.attach(&steer.program)?;
         send_all(bed, &back)?;
         let (a, b) = settle(bed)?;
         ensure_eq!(
-            a.counters.dropped_by_rule()? - before,
+            a.counters.dropped_by("ntuple")? - before,
             u64::from(COUNT),
             "{way}: dropped"
         );
@@ -454,7 +458,7 @@ fn under_traffic(bed: &Bed) -> Result<()> {
     let (_, b) = settle_wire(bed)?;
     b.counters
         .expect_rx("B", &[("no_buffer", 0), ("oversize", 0), ("down", 0)])?;
-    ensure_eq!(b.counters.dropped_by_rule()?, 0, "dropped");
+    ensure_eq!(b.counters.dropped_by("ntuple")?, 0, "dropped");
     b.check_verdicts()?;
     check_alive(bed)
 }

@@ -360,11 +360,12 @@ fn all_pairs() -> Result<()> {
 fn all_pairs_here(initial: &Netns) -> Result<()> {
     module::load("pairs=64 queues=2 ring_size=64")?;
     ensure_eq!(names()?.len(), 128, "ports of 64 pairs");
-    ip_batch((0..128).map(|n| format!("link set dev ox{n} up")))?;
     let ports = (0..128)
         .map(|n| Port::find(initial, &format!("ox{n}")))
         .collect::<Result<Vec<_>>>()?;
 
+    ports.iter().try_for_each(Port::receive_probes)?;
+    ip_batch((0..128).map(|n| format!("link set dev ox{n} up")))?;
     for port in &ports {
         port.wait_running(true)?;
     }

@@ -93,6 +93,7 @@ fn cycle(n: u64, ns_a: &Netns, ns_b: &Netns) -> Result<()> {
     let program = Program::load("verdict", "verdict")?;
     for port in [&bed.a, &bed.b] {
         port.attach(&program)?;
+        port.receive_probes()?;
         port.set("up")?;
     }
     drop(program);

@@ -13,6 +13,7 @@ use crate::{
     harness::Case,
     host::{ensure_eq, tracefs::Trace},
     sockopt::{DestinationOptions, QdiscBypass, VnetHdr},
+    stats::Snapshot,
     wire::{
         capture::Capture,
         checksum::{fold, sum, verify, Kind},
@@ -61,7 +62,7 @@ pub fn cases() -> Vec<Case> {
         Case::ports("tso::more_segments_than_there_are_buffers", SMALL, |bed| {
             many_segments(bed, true)
         }),
-        Case::ports("tso::dropped_by_a_rule", ONE, by_rule),
+        Case::ports("tso::dropped_by_the_peer", ONE, dropped),
         Case::ports("tso::headers_that_lie", ONE, lies),
         Case::ports("tso::ipv6_extension_headers", ONE, extension_headers),
     ]
@@ -501,33 +502,46 @@ fn joined(frames: &[Vec<u8>], large: &Large) -> Result<Vec<u8>> {
     Ok(segments.into_iter().flat_map(|s| s.payload).collect())
 }
 
-/// A rule of the peer drops all segments of a large frame, and each is counted.
-fn by_rule(bed: &Bed) -> Result<()> {
+/// The peer drops all segments of a large frame, by a rule or by its filter, and each is counted.
+fn dropped(bed: &Bed) -> Result<()> {
     let large = Large::new(30_001, 1000);
-
-    bed.up()?;
-    bed.b.ethtool("-N", "flow-type tcp4 action -1")?;
-    let before = bed.settled()?;
-    open(bed)?.send(&large.frame())?;
-    let (a, b) = settle(bed)?;
     let count = large.count() as u64;
 
-    ensure_eq!(b.counters.dropped_by_rule()?, count, "rx_ntuple_drop");
-    ensure_eq!(
-        a.counters.tx("packets")? - before.0.counters.tx("packets")?,
-        count,
-        "tx_queue_*_packets"
-    );
-    ensure_eq!(
-        a.counters.tx("bytes")? - before.0.counters.tx("bytes")?,
-        large.len as u64 + count * (ETH + 20 + TCP) as u64,
-        "tx_queue_*_bytes"
-    );
-    ensure_eq!(
-        b.counters.rx("packets")?,
-        before.1.counters.rx("packets")?,
-        "rx_queue_*_packets"
-    );
+    bed.up()?;
+    let sender = open(bed)?;
+    for what in ["ntuple", "mac_filter"] {
+        if what == "ntuple" {
+            bed.b.ethtool("-N", "flow-type tcp4 action -1")?;
+        } else {
+            bed.b.ethtool("-K", "ntuple off")?;
+            bed.b.receive_no_more(&NOBODY)?;
+            // The kernel tells the port with the next change of the link at the latest.
+            bed.b.set("up")?;
+        }
+        let before = bed.settled()?;
+        sender.send(&large.frame())?;
+        let after = settle(bed)?;
+        let counts = |(a, b): &(Snapshot, Snapshot)| {
+            Ok::<_, anyhow::Error>([
+                a.counters.tx("packets")?,
+                a.counters.tx("bytes")?,
+                b.counters.dropped_by(what)?,
+                b.counters.rx("packets")?,
+            ])
+        };
+        let (old, new) = (counts(&before)?, counts(&after)?);
+
+        ensure_eq!(
+            [0, 1, 2, 3].map(|n| new[n] - old[n]),
+            [
+                count,
+                large.len as u64 + count * (ETH + 20 + TCP) as u64,
+                count,
+                0
+            ],
+            "{what}: frames and bytes that A sent, frames that B dropped, and received"
+        );
+    }
     Ok(())
 }
 

@@ -323,7 +323,7 @@ fn features(bed: &Bed) -> Result<()> {
         ("tx-vlan-offload", "on"),
         ("rx-vlan-stag-hw-parse", "off"),
         ("tx-vlan-stag-hw-insert", "off"),
-        ("rx-vlan-filter", "off [fixed]"),
+        ("rx-vlan-filter", "off"),
     ] {
         let shows = |value: &str| -> Result<()> {
             let text = bed.b.ethtool("-k", "")?;
@@ -337,11 +337,9 @@ fn features(bed: &Bed) -> Result<()> {
         };
 
         shows(value)?;
-        if !value.contains("fixed") {
-            for on in [value != "on", value == "on"] {
-                switch(&bed.b, name, on)?;
-                shows(word(on))?;
-            }
+        for on in [value != "on", value == "on"] {
+            switch(&bed.b, name, on)?;
+            shows(word(on))?;
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 //! As much of netlink as the tests need: requests, dumps and the kernel's reason for a refusal.
 
 pub mod ethtool;
+pub mod fdb;
 mod generic;
 pub mod link;
 pub mod netdev;

@@ -2,7 +2,7 @@
 
 //! Frames of other kinds than the probe's.
 
-use super::{checksum, Mac, ETH, NOBODY};
+use super::{checksum, ETH, NOBODY, SOURCE};
 
 pub const IPV4: u16 = 0x0800;
 pub const ARP: u16 = 0x0806;
@@ -19,8 +19,6 @@ pub const DESTINATION_OPTIONS: u8 = 60;
 
 /// Where a frame's tags are: behind the addresses.
 const TAGS: usize = 12;
-
-const SOURCE: Mac = [0x02, 0, 0, 0, 0, 0x01];
 
 /// A frame to nobody.
 pub fn ethernet(ethertype: u16, payload: &[u8]) -> Vec<u8> {

@@ -3,7 +3,7 @@
 //! The frame the tests send: IPv4 and UDP around a number that tells it from all others and a
 //! pattern that follows from that number. `tests/bpf/probe.h` is the programs' side of it.
 
-use super::{checksum, Mac, ETH, ETH_ZLEN, NOBODY};
+use super::{checksum, Mac, ETH, ETH_ZLEN, NOBODY, SOURCE};
 use anyhow::{bail, Result};
 
 const MAGIC: [u8; 4] = *b"oxnc";
@@ -44,10 +44,8 @@ pub struct Probe {
 
 impl Probe {
     pub fn new(flow: u32, seq: u32) -> Self {
-        let src = [0x02, 0, 0, 0, 0, 0x01];
-
         Self {
-            src,
+            src: SOURCE,
             dst: NOBODY,
             flow,
             seq,

@@ -63,13 +63,13 @@ fn start(port: &Port, line: &str) -> Result<Running> {
 const NS_C: &str = "oxc";
 
 /// The ports `ox2`, beside `ox1`, and `ox3`, in a third namespace, of a module with two pairs.
-struct SecondPair {
-    near: Port,
-    far: Port,
+pub struct SecondPair {
+    pub near: Port,
+    pub far: Port,
 }
 
 impl SecondPair {
-    fn make(bed: &Bed) -> Result<Self> {
+    pub fn make(bed: &Bed) -> Result<Self> {
         let near = Port::moved("ox2", &bed.b.ns, NS_B)?;
         let ns = Netns::create(NS_C)?;
         let far = Port::moved("ox3", &ns, NS_C);
@@ -80,7 +80,7 @@ impl SecondPair {
         Ok(Self { near, far: far? })
     }
 
-    fn up(&self) -> Result<()> {
+    pub fn up(&self) -> Result<()> {
         for port in [&self.near, &self.far] {
             port.set("up")?;
         }

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Devices of the stack on top of ports: macvlans, bridges and bonds, each with and without a program
+//! in the port below. VLAN devices are in [`super::vlan`].
+
+use super::{filter::is_promiscuous, steer::Chain, tools::SecondPair, traffic::settle_wire};
+use crate::{
+    bed::{mac_text, Bed, Port, NS_A, NS_B},
+    bpf::Program,
+    harness::Case,
+    host::{cmd, ensure_eq, netns::Netns, wait_until},
+    wire::{packet::Sender, probe::Probe, Mac},
+};
+use anyhow::{ensure, Context, Result};
+
+/// Addresses that are pinged.
+const HOSTS: [&str; 3] = ["10.77.0.1", "10.77.0.2", "10.77.0.3"];
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::ports("stacked::macvlan", "", macvlan),
+        Case::ports("stacked::bridge", "pairs=2", bridge),
+        Case::ports("stacked::bond", "pairs=2", bond),
+    ]
+}
+
+fn ping(from: &Netns, to: &str) -> Result<()> {
+    from.exec(&format!("ping -c 3 -i 0.01 -W 10 -s 1400 {to}"))
+        .map(drop)
+}
+
+fn up_with_address(port: &Port, address: &str) -> Result<()> {
+    port.set("up")?;
+    port.ns
+        .ip(&format!("addr add {address}/24 dev {}", port.name))?;
+    port.wait_running(true)
+}
+
+/// A namespace for a device on top of a port, removed when the test ends: the harness does not know of
+/// it.
+struct Guest(Netns);
+
+impl Guest {
+    const NAME: &'static str = "oxd";
+
+    fn make() -> Result<Self> {
+        Ok(Self(Netns::create(Self::NAME)?))
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // A name that stays fails the next test.
+        let _ = self.0.delete();
+    }
+}
+
+/// Sends a frame from A, and fails unless B takes it, or drops and counts it.
+fn one_frame(bed: &Bed, what: &str, to: &Mac, taken: bool) -> Result<()> {
+    let probe = Probe {
+        dst: *to,
+        ..Probe::new(1, 0)
+    };
+    let (_, before) = settle_wire(bed)?;
+    Sender::open(&bed.a)?.send(&probe.frame())?;
+    let (_, after) = settle_wire(bed)?;
+
+    ensure_eq!(
+        (
+            after.counters.rx("packets")? - before.counters.rx("packets")?,
+            after.counters.dropped_by("mac_filter")? - before.counters.dropped_by("mac_filter")?
+        ),
+        (u64::from(taken), u64::from(!taken)),
+        "{what}: frames that B took and dropped"
+    );
+    Ok(())
+}
+
+/// Two macvlans on a port, one in a namespace of its own: they talk to the other end of the wire and
+/// to each other. The port looks out for their addresses and need not be promiscuous.
+fn macvlan(bed: &Bed) -> Result<()> {
+    let guest = Guest::make()?;
+    let program = Program::load("count", "count_pass")?;
+
+    bed.up()?;
+    up_with_address(&bed.a, HOSTS[0])?;
+    for name in ["mv1", "mv2"] {
+        bed.b.ns.ip(&format!(
+            "link add link {} name {name} type macvlan mode bridge",
+            bed.b.name
+        ))?;
+    }
+    bed.b
+        .ns
+        .ip(&format!("link set dev mv2 netns {}", Guest::NAME))?;
+    let near = Port::find(&bed.b.ns, "mv1")?;
+    let far = Port::find(&guest.0, "mv2")?;
+    up_with_address(&near, HOSTS[1])?;
+    up_with_address(&far, HOSTS[2])?;
+
+    for attached in [false, true] {
+        if attached {
+            bed.b.attach(&program)?;
+        }
+        for (from, to) in [
+            (&bed.a.ns, HOSTS[1]),
+            (&bed.a.ns, HOSTS[2]),
+            (&guest.0, HOSTS[0]),
+            (&guest.0, HOSTS[1]),
+            (&bed.b.ns, HOSTS[2]),
+        ] {
+            ping(from, to).with_context(|| format!("with a program: {attached}"))?;
+        }
+    }
+    ensure!(program.seen()? > 0, "the program saw no frame");
+    ensure!(!is_promiscuous(&bed.b)?, "B is promiscuous");
+
+    // B's neighbours are known by now, and nobody asks for others.
+    let (near_mac, far_mac) = (near.mac()?, far.mac()?);
+    one_frame(bed, "to mv1", &near_mac, true)?;
+    one_frame(bed, "to mv2", &far_mac, true)?;
+    one_frame(bed, "to nobody", &[0x02, 0, 0, 0, 0, 0x77], false)?;
+    guest.0.ip("link del dev mv2")?;
+    // Until here the port may not have been told.
+    bed.b.set("up")?;
+    one_frame(bed, "to mv1, which is still there", &near_mac, true)?;
+    one_frame(bed, "to mv2, which is gone", &far_mac, false)
+}
+
+/// Ports of two pairs in a bridge, which has to see all frames: the far ends talk to each other.
+fn bridge(bed: &Bed) -> Result<()> {
+    let second = SecondPair::make(bed)?;
+    let programs = [
+        Program::load("count", "count_pass")?,
+        Program::load("count", "count_pass")?,
+    ];
+    let ports = [&bed.b, &second.near];
+    let ns = &bed.b.ns;
+
+    bed.up()?;
+    second.up()?;
+    ns.ip("link add br0 type bridge")?;
+    for port in ports {
+        port.set("master br0")?;
+        ensure!(is_promiscuous(port)?, "{} is not promiscuous", port.name);
+    }
+    let bridge = Port::find(ns, "br0")?;
+    up_with_address(&bridge, HOSTS[1])?;
+    up_with_address(&bed.a, HOSTS[0])?;
+    up_with_address(&second.far, HOSTS[2])?;
+
+    for attached in [false, true] {
+        if attached {
+            for (port, program) in ports.iter().zip(&programs) {
+                port.attach(program)?;
+            }
+        }
+        for (from, to) in [
+            (&bed.a.ns, HOSTS[2]),
+            (&second.far.ns, HOSTS[0]),
+            (&bed.a.ns, HOSTS[1]),
+            (ns, HOSTS[2]),
+        ] {
+            ping(from, to).with_context(|| format!("with programs: {attached}"))?;
+        }
+    }
+    for program in &programs {
+        ensure!(program.seen()? > 0, "a program saw no frame");
+    }
+    let pair = Bed {
+        a: second.near.clone(),
+        b: second.far.clone(),
+    };
+    for bed in [bed, &pair] {
+        let (a, b) = settle_wire(bed)?;
+
+        for end in [a, b] {
+            ensure_eq!(
+                end.counters.dropped_by("mac_filter")?,
+                0,
+                "{}: frames that the filter dropped",
+                end.name
+            );
+        }
+    }
+
+    for port in ports {
+        port.set("nomaster")?;
+        ensure!(!is_promiscuous(port)?, "{} is promiscuous", port.name);
+    }
+    one_frame(bed, "to the far end", &second.far.mac()?, false)
+}
+
+/// Each end of two wires in a bond, one wire in use at a time. All ports of a bond have its address,
+/// and get back their own when they leave.
+fn bond(bed: &Bed) -> Result<()> {
+    let chain = Chain::make(bed)?;
+    // ox0 with ox1, ox3 with ox2.
+    let ends = [
+        (&bed.a.ns, NS_A, [&chain.first.a, &chain.second.b]),
+        (&bed.b.ns, NS_B, [&chain.first.b, &chain.second.a]),
+    ];
+    let program = Program::load("count", "count_pass")?;
+    let mut bonds = Vec::new();
+    let mut own = Vec::new();
+
+    // Else there is one from the start.
+    cmd::run("modprobe bonding max_bonds=0")?;
+    for ((ns, _, ports), address) in ends.iter().zip(HOSTS) {
+        ns.ip("link add bond0 type bond mode active-backup miimon 20")?;
+        for port in ports {
+            own.push((*port, port.mac()?));
+            port.set("master bond0")?;
+        }
+        let bond = Port::find(ns, "bond0")?;
+        bond.set("up")?;
+        ns.ip(&format!("addr add {address}/24 dev bond0"))?;
+        bonds.push(bond);
+    }
+    for (bond, (_, _, ports)) in bonds.iter().zip(&ends) {
+        bond.wait_running(true)?;
+        for port in ports {
+            ensure_eq!(
+                mac_text(&port.mac()?),
+                mac_text(&bond.mac()?),
+                "address of {}",
+                port.name
+            );
+        }
+    }
+
+    // The bond hands the program on to its ports.
+    bonds[1].attach(&program)?;
+    for attempt in ["first wire", "second wire", "first wire again"] {
+        let used = if attempt == "second wire" { 1 } else { 0 };
+        let [one, other] = [used, 1 - used].map(|n| ends[1].2[n]);
+
+        one.set("up")?;
+        // The other ends notice that the link is gone.
+        other.set("down")?;
+        for (bond, (ns, _, ports)) in bonds.iter().zip(&ends) {
+            wait_until(
+                &format!("the bond over {} uses the {attempt}", ports[used].name),
+                || {
+                    Ok(ns
+                        .ip(&format!("-d link show dev {}", bond.name))?
+                        .contains(&format!("active_slave {} ", ports[used].name)))
+                },
+            )?;
+        }
+        let seen = program.seen()?;
+        ping(&bed.a.ns, HOSTS[1]).context(attempt)?;
+        ensure!(program.seen()? > seen, "{attempt}: the program saw nothing");
+    }
+    for (_, _, ports) in &ends {
+        for port in ports {
+            ensure!(!is_promiscuous(port)?, "{} is promiscuous", port.name);
+        }
+    }
+
+    bonds[1].detach()?;
+    for (port, mac) in &own {
+        port.set("nomaster")?;
+        ensure_eq!(
+            mac_text(&port.mac()?),
+            mac_text(mac),
+            "{}: address after the bond",
+            port.name
+        );
+        port.set("up")?;
+    }
+    bed.a.wait_running(true)?;
+    one_frame(bed, "to ox1's own address", &bed.b.mac()?, true)?;
+    one_frame(bed, "to the bond's address", &bonds[1].mac()?, false)
+}
