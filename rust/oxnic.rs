@@ -21,10 +21,11 @@ module! {
     authors: ["The oxnic authors"],
     description: "Multi-queue network card simulated in memory, with native XDP",
     license: "GPL v2",
+    alias: ["rtnl-link-oxnic"],
     params: {
         pairs: i64 {
             default: 1,
-            description: "Pairs of joined ports, 1 to 64 (default 1)",
+            description: "Pairs of joined ports, 0 to 64 (default 1)",
         },
         queues: i64 {
             default: i64::MIN,
@@ -55,7 +56,7 @@ impl kernel::Module for Oxnic {
             EINVAL
         })?;
         Ok(Self {
-            _ports: driver::Ports::new(&params)?,
+            _ports: driver::Ports::new(params)?,
         })
     }
 }

@@ -13,6 +13,7 @@
 #include <linux/skbuff.h>
 #include <net/netdev_queues.h>
 #include <net/page_pool/helpers.h>
+#include <net/rtnetlink.h>
 #include <net/xdp.h>
 
 #include "helpers.h"

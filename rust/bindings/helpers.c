@@ -13,6 +13,7 @@
 #include <linux/netlink.h>
 #include <linux/skbuff.h>
 #include <linux/timekeeping.h>
+#include <net/netlink.h>
 
 #include "helpers.h"
 
@@ -37,11 +38,17 @@ unsigned int oxnic_num_online_cpus(void)
 }
 
 struct net_device *oxnic_alloc_etherdev_mqs(int sizeof_priv, const char *name,
+					    unsigned char name_assign_type,
 					    unsigned int txqs,
 					    unsigned int rxqs)
 {
-	return alloc_netdev_mqs(sizeof_priv, name, NET_NAME_ENUM, ether_setup,
-				txqs, rxqs);
+	return alloc_netdev_mqs(sizeof_priv, name, name_assign_type,
+				ether_setup, txqs, rxqs);
+}
+
+struct net *oxnic_dev_net(const struct net_device *dev)
+{
+	return dev_net(dev);
 }
 
 void oxnic_dev_hold(struct net_device *dev)
@@ -373,6 +380,17 @@ void oxnic_hrtimer_setup(struct hrtimer *timer,
 void oxnic_hrtimer_start(struct hrtimer *timer, u64 ns, u64 slack)
 {
 	hrtimer_start_range_ns(timer, ns_to_ktime(ns), slack, HRTIMER_MODE_REL);
+}
+
+/* Whether there is such an attribute among those in @nest. */
+bool oxnic_nla_contains(const struct nlattr *nest, int type)
+{
+	return nla_find_nested(nest, type);
+}
+
+struct net *oxnic_newlink_link_net(struct rtnl_newlink_params *params)
+{
+	return rtnl_newlink_link_net(params);
 }
 
 /*

@@ -10,6 +10,7 @@
 #include <linux/hrtimer.h>
 #include <linux/netdevice.h>
 #include <net/page_pool/helpers.h>
+#include <net/rtnetlink.h>
 #include <net/xdp.h>
 
 /* Bottom halves and RCU */
@@ -20,8 +21,10 @@ unsigned int oxnic_smp_processor_id(void);
 /* net_device */
 unsigned int oxnic_num_online_cpus(void);
 struct net_device *oxnic_alloc_etherdev_mqs(int sizeof_priv, const char *name,
+					    unsigned char name_assign_type,
 					    unsigned int txqs,
 					    unsigned int rxqs);
+struct net *oxnic_dev_net(const struct net_device *dev);
 void oxnic_dev_hold(struct net_device *dev);
 void oxnic_dev_put(struct net_device *dev);
 void oxnic_eth_hw_addr_random(struct net_device *dev);
@@ -96,6 +99,8 @@ void oxnic_hrtimer_setup(struct hrtimer *timer,
 void oxnic_hrtimer_start(struct hrtimer *timer, u64 ns, u64 slack);
 
 /* rtnetlink */
+bool oxnic_nla_contains(const struct nlattr *nest, int type);
+struct net *oxnic_newlink_link_net(struct rtnl_newlink_params *params);
 void oxnic_nl_set_err_msg(struct netlink_ext_ack *extack, const char *msg);
 
 #endif /* OXNIC_HELPERS_H */

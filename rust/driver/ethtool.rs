@@ -97,7 +97,7 @@ impl Ops for Vsi {
     /// There are no pause frames on the wire; what counts is their effect, a queue that stops.
     fn pause_stats(&self) -> PauseStats {
         PauseStats {
-            tx_frames: self.peer.times_stopped(),
+            tx_frames: self.port.times_paused(&self.peer.get()),
             rx_frames: self.port.times_stopped(),
         }
     }
@@ -114,8 +114,9 @@ impl Ops for Vsi {
         self.port.rx_pause.store(param.rx, Ordering::Relaxed);
         self.port.tx_pause.store(param.tx, Ordering::Relaxed);
         // Who waits for buffers may not have to any more.
-        self.port.wake_all(&self.peer);
-        self.peer.wake_all(&self.port);
+        let peer = self.peer.get();
+        self.port.wake_all(&peer);
+        peer.wake_all(&self.port);
         Ok(())
     }
 

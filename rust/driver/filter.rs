@@ -14,7 +14,7 @@ use kernel::{alloc::KVBox, prelude::*};
 
 /// A filter that lets everything in. Fails with `ENOMEM`.
 pub(super) fn everything() -> Result<KVBox<Filter>> {
-    Ok(KVBox::init(pin_init::init_zeroed::<Filter>(), GFP_KERNEL)?)
+    KVBox::init(pin_init::init_zeroed::<Filter>(), GFP_KERNEL)
 }
 
 impl Port {

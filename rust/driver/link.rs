@@ -41,7 +41,7 @@ impl Vsi {
         match new.speed {
             Some(speed @ 1..=MAX_SPEED) => {
                 self.port.speed.store(speed, Ordering::Relaxed);
-                self.peer.speed.store(speed, Ordering::Relaxed);
+                self.peer.get().speed.store(speed, Ordering::Relaxed);
                 Ok(())
             }
             _ => refuse("a speed other than 1 to 10000000 Mb/s", EINVAL),

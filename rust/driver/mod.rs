@@ -8,6 +8,7 @@
 //! | [`rx`] | a receive ring: NAPI poll and refill |
 //! | [`tx`] | sending: `ndo_start_xmit`, XDP_TX, flow control |
 //! | [`vsi`] | a port's device: up, down, MTU, counters |
+//! | [`newlink`] | making and joining ports: `ip link add … type oxnic` |
 //! | [`port`] | what a port and its peer both see |
 //! | [`reconfig`] | rings of another size, or another number of them |
 //! | [`filter`] | which frames a port receives |
@@ -19,6 +20,7 @@ mod coalesce;
 mod ethtool;
 mod filter;
 mod link;
+mod newlink;
 mod ntuple;
 mod params;
 mod port;
@@ -31,5 +33,5 @@ mod tx;
 mod vsi;
 pub(crate) mod xdp;
 
+pub(crate) use newlink::Ports;
 pub(crate) use params::Params;
-pub(crate) use vsi::Ports;

@@ -9,7 +9,7 @@ use kernel::fmt;
 const MAX_PAIRS: i64 = 64;
 
 /// Most queues of a port: as many as can wait for a full ring.
-const MAX_QUEUES: i64 = pause::MAX_QUEUES as i64;
+pub(super) const MAX_QUEUES: u32 = pause::MAX_QUEUES;
 
 /// Most queues that a port gets without being asked for.
 const DEFAULT_MAX_QUEUES: i64 = 4;
@@ -44,10 +44,10 @@ impl Params {
         let refused = |name, value, range| Refused { name, value, range };
         let queues = queues.unwrap_or(i64::from(device::online_cpus()).min(DEFAULT_MAX_QUEUES));
 
-        if !(1..=MAX_PAIRS).contains(&pairs) {
-            return Err(refused("pairs", pairs, "1 to 64"));
+        if !(0..=MAX_PAIRS).contains(&pairs) {
+            return Err(refused("pairs", pairs, "0 to 64"));
         }
-        if !(1..=MAX_QUEUES).contains(&queues) {
+        if !(1..=MAX_QUEUES.into()).contains(&queues) {
             return Err(refused("queues", queues, "1 to 64"));
         }
         let size = u32::try_from(ring_size).unwrap_or(0);

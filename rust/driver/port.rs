@@ -15,7 +15,12 @@ use super::{
     stats::{ArrivalStats, TxQueueStats}, //
 };
 use crate::{
-    net::{bh, device::Device, rcu::RcuBox, rtnl::Rtnl},
+    net::{
+        bh,
+        device::{Device, DeviceSlot},
+        rcu::{RcuArc, RcuBox},
+        rtnl::Rtnl,
+    },
     nic::{
         filter::{Filter, NotForUs},
         rss::Hash,
@@ -29,7 +34,7 @@ use core::{
 };
 use kernel::{
     prelude::*,
-    sync::{aref::ARef, Arc},
+    sync::{aref::ARef, rcu, Arc, ArcBorrow},
 };
 
 /// What a frame may be longer than the MTU: the Ethernet header and two VLAN tags.
@@ -73,7 +78,6 @@ pub(crate) enum Discard {
 }
 
 /// The wire's end at a port.
-#[pin_data]
 pub(crate) struct Port {
     /// The receive rings, one for each queue that there can be.
     pub(crate) rings: Rings,
@@ -105,9 +109,45 @@ pub(crate) struct Port {
     pub(crate) rx_pause: AtomicBool,
     /// Whether the port makes the peer stop sending when it is out of buffers.
     pub(crate) tx_pause: AtomicBool,
+    /// By how much more often peers had to stop because of this port than the one that there is now had
+    /// to stop at all. Written under RTNL.
+    paused_before: AtomicU64,
     /// The device while it is registered.
-    #[pin]
-    dev: bh::Lock<Option<ARef<Device>>>,
+    pub(super) dev: DeviceSlot,
+}
+
+/// What is at the far end of a port's wire: the end of the port that it is joined with, or of the one that
+/// it was joined with last, or of none. It is there in any case, and that of a port without a device is down.
+///
+/// Looked at for every frame, so nothing that is written may be beside it.
+#[repr(align(64))]
+pub(crate) struct Peer(RcuArc<Port>);
+
+impl Peer {
+    pub(super) fn new(port: Arc<Port>) -> Self {
+        Self(RcuArc::new(port))
+    }
+
+    /// The far end, for as long as bottom halves stay off.
+    #[inline]
+    pub(crate) fn read<'a>(&'a self, bh: &'a bh::Disabled) -> ArcBorrow<'a, Port> {
+        self.0.read(bh)
+    }
+
+    /// The far end. Process context.
+    pub(crate) fn get(&self) -> Arc<Port> {
+        self.0.get()
+    }
+
+    /// The device at the far end, if there is one. Any context, also with interrupts off.
+    pub(super) fn device(&self) -> Option<ARef<Device>> {
+        self.0.read_rcu(&rcu::read_lock()).device()
+    }
+
+    /// Joins a port whose far end is down with another.
+    pub(super) fn exchange(&self, port: Arc<Port>, rtnl: &Rtnl) {
+        self.0.replace(port, rtnl);
+    }
 }
 
 impl Port {
@@ -123,27 +163,26 @@ impl Port {
         let steering = RcuBox::new(rss::make(&rss::default(queues.into()))?);
         let rings = Rings::new(rings)?;
         let single = queues == 1;
-        Arc::pin_init(
-            pin_init!(Self {
-                rings,
-                queues: AtomicU32::new(queues.into()),
-                ring_size: AtomicU32::new(ring_size),
-                tx,
-                single: AtomicBool::new(single),
-                filter,
-                steering,
-                arrivals: ArrivalStats::default(),
-                up: AtomicBool::new(false),
-                unflushed: AtomicU64::new(0),
-                msg_enable: AtomicU32::new(ethtool::DEFAULT_MSG),
-                coalesce: coalesce::Settings::new(),
-                speed: AtomicU32::new(link::DEFAULT_SPEED),
-                rx_pause: AtomicBool::new(true),
-                tx_pause: AtomicBool::new(true),
-                dev <- bh::Lock::new(None),
-            }),
-            GFP_KERNEL,
-        )
+        let port = Self {
+            rings,
+            queues: AtomicU32::new(queues.into()),
+            ring_size: AtomicU32::new(ring_size),
+            tx,
+            single: AtomicBool::new(single),
+            filter,
+            steering,
+            arrivals: ArrivalStats::default(),
+            up: AtomicBool::new(false),
+            unflushed: AtomicU64::new(0),
+            msg_enable: AtomicU32::new(ethtool::DEFAULT_MSG),
+            coalesce: coalesce::Settings::new(),
+            speed: AtomicU32::new(link::DEFAULT_SPEED),
+            rx_pause: AtomicBool::new(true),
+            tx_pause: AtomicBool::new(true),
+            paused_before: AtomicU64::new(0),
+            dev: DeviceSlot::new(),
+        };
+        Ok(Arc::new(port, GFP_KERNEL)?)
     }
 
     /// Which receive ring a frame goes to, and its hash; where there is only one ring no hash is computed
@@ -217,9 +256,7 @@ impl Port {
 
     /// The device while it is registered.
     pub(super) fn device(&self) -> Option<ARef<Device>> {
-        let bh = bh::disable();
-        let dev = self.dev.lock(&bh).clone();
-        dev
+        self.dev.get()
     }
 
     /// Whether the interface is up.
@@ -267,15 +304,6 @@ impl Port {
         self.tx_pause.load(Ordering::Relaxed) && sender.rx_pause.load(Ordering::Relaxed)
     }
 
-    /// The device is registered, or about to be unregistered. While it is here the kernel cannot
-    /// free it.
-    pub(crate) fn set_device(&self, dev: Option<ARef<Device>>) {
-        let bh = bh::disable();
-        let old = core::mem::replace(&mut *self.dev.lock(&bh), dev);
-        drop(bh);
-        drop(old);
-    }
-
     /// Lets transmit queues of this port go on that waited for the peer's buffers.
     pub(crate) fn wake(&self, queues: impl Iterator<Item = u32>, bh: &bh::Disabled) {
         let mut queues = queues.peekable();
@@ -283,12 +311,11 @@ impl Port {
         if queues.peek().is_none() {
             return;
         }
-        let dev = self.dev.lock(bh);
-        let Some(dev) = dev.as_ref() else { return };
+        let Some(dev) = self.dev.read(bh) else { return };
         for queue in queues {
             if let Some(stats) = self.tx.get(queue as usize) {
                 if dev.wake_tx_queue(queue as u16) {
-                    stats.stack.woken.add(1);
+                    stats.wake.woken.add(1);
                 }
             }
         }
@@ -307,6 +334,19 @@ impl Port {
         self.tx.iter().map(|queue| queue.stack.stopped.get()).sum()
     }
 
+    /// How often `peer`, and those that were joined with this port before, had to stop because it was out
+    /// of buffers.
+    pub(crate) fn times_paused(&self, peer: &Port) -> u64 {
+        let before = self.paused_before.load(Ordering::Relaxed);
+        before.wrapping_add(peer.times_stopped())
+    }
+
+    /// The port is joined with `peer`, and so many times others had to stop before.
+    pub(super) fn count_pauses(&self, before: u64, peer: &Port) {
+        let before = before.wrapping_sub(peer.times_stopped());
+        self.paused_before.store(before, Ordering::Relaxed);
+    }
+
     /// The interface of this port, whose device is `dev`, went up or down: both ends get or lose
     /// their carrier.
     pub(crate) fn set_up(&self, up: bool, dev: &Device, peer: &Port, _rtnl: &Rtnl) {
@@ -320,10 +360,8 @@ impl Port {
             }
         };
         set_carrier(dev);
-        let bh = bh::disable();
-        let peer_dev = peer.dev.lock(&bh);
-        if let Some(dev) = &*peer_dev {
-            set_carrier(dev);
+        if let Some(dev) = peer.device() {
+            set_carrier(&dev);
         }
     }
 }

@@ -123,10 +123,11 @@ impl Vsi {
         } else {
             self.set_steering(dev, steering, rtnl);
             self.port.set_queues(queues, rtnl);
+            let peer = self.peer.get();
             let mut running = self.running.lock();
             while running.len() > new {
                 if let Some(ring) = running.pop() {
-                    ring.retire(&self.peer, rtnl);
+                    ring.retire(&peer, rtnl);
                 }
             }
             drop(running);
@@ -138,7 +139,7 @@ impl Vsi {
     }
 
     /// The peer's large frames must find room in rings of this size.
-    fn limit_peer(&self, ring_size: u32, rtnl: &Rtnl) {
+    pub(super) fn limit_peer(&self, ring_size: u32, rtnl: &Rtnl) {
         if let Some(peer) = self.peer.device() {
             peer.set_max_segments(max_segments(ring_size), rtnl);
         }

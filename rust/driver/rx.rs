@@ -3,7 +3,7 @@
 //! A receive ring: the NAPI poll that cleans it, and the refill.
 
 use super::{
-    port::Port,
+    port::{Peer, Port},
     stats::{RxStats, WireStats},
     trace::Trace,
     tx::TxBatch,
@@ -251,7 +251,7 @@ impl ReadyRing {
     pub(crate) fn new(
         dev: &Device,
         port: &Arc<Port>,
-        peer: &Arc<Port>,
+        peer: &Arc<Peer>,
         ring: &Arc<RxRing>,
         size: u32,
         rtnl: &Rtnl,
@@ -340,7 +340,7 @@ impl ReadyRing {
         // Nothing is announced before the first poll.
         running.napi.instance().schedule(&bh);
         // Who waited for buffers finds some now.
-        peer.wake(running.ring.waiters.take(), &bh);
+        peer.read(&bh).wake(running.ring.waiters.take(), &bh);
         running
     }
 }
@@ -404,7 +404,7 @@ pub(crate) struct RxPoll {
     frames: u32,
     ring: Arc<RxRing>,
     port: Arc<Port>,
-    peer: Arc<Port>,
+    peer: Arc<Peer>,
 }
 
 impl napi::Poll for RxPoll {
@@ -467,6 +467,7 @@ impl RxPoll {
     fn clean(&mut self, cx: &napi::Context<'_>, budget: u32, prog: impl Hook) -> u32 {
         let queue = &*self.queue;
         let dev = queue.device();
+        let peer = self.peer.read(cx);
         const NO_FRAME: &Completion = &Completion::new(0);
         let mut workspace = Workspace::new(queue, NO_FRAME);
         let descriptors = &self.descriptors;
@@ -477,7 +478,7 @@ impl RxPoll {
             descriptors,
             trace: Trace::new(dev, &self.port),
             rx_csum: dev.has_feature(feature::RXCSUM),
-            tx: TxBatch::new(&self.peer),
+            tx: TxBatch::new(&peer),
         };
         let (mut frames, mut bytes) = (0, 0_u64);
         while frames < budget {
@@ -511,7 +512,7 @@ impl RxPoll {
     fn refill(&mut self, cx: &napi::Context<'_>) -> bool {
         let complete = self.descriptors.unused() < REFILL_BATCH || self.post_all(cx);
         self.descriptors.doorbell();
-        self.peer.wake(self.ring.waiters.take(), cx);
+        self.peer.read(cx).wake(self.ring.waiters.take(), cx);
         complete
     }
 

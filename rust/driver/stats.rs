@@ -86,7 +86,7 @@ counters! {
 }
 
 counters! {
-    /// What a transmit queue counts, under its lock, but for `woken`.
+    /// What a transmit queue counts, under its lock.
     TxStats: Counter {
         /// Frames put on the wire for the stack.
         packets,
@@ -98,7 +98,13 @@ counters! {
         carrier,
         /// Times the queue stopped because the peer's ring was full.
         stopped,
-        /// Times the queue was woken by the peer's refill; counted under the port's device lock.
+    }
+}
+
+counters! {
+    /// What is counted of a transmit queue by the peer's polls.
+    WakeStats: SharedCounter {
+        /// Times the queue was woken by the peer's refill.
         woken,
     }
 }
@@ -121,6 +127,8 @@ counters! {
 pub(crate) struct TxQueueStats {
     /// Frames of the stack.
     pub(crate) stack: TxStats,
+    /// Their waiting.
+    pub(crate) wake: WakeStats,
     /// Frames of other devices.
     pub(crate) xmit: XmitStats,
 }
@@ -129,6 +137,7 @@ impl TxQueueStats {
     /// Every counter with its name, always in the same order.
     pub(crate) fn each(&self, mut visit: impl FnMut(&'static str, u64)) {
         self.stack.each(&mut visit);
+        self.wake.each(&mut visit);
         self.xmit.each(&mut visit);
     }
 }

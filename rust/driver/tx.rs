@@ -143,6 +143,7 @@ enum NotSent {
 struct TxQueue<'a> {
     dev: &'a Device,
     index: u16,
+    peer: &'a Port,
     ring: &'a RxRing,
     stats: &'a TxStats,
 }
@@ -157,16 +158,18 @@ impl Vsi {
             return Xmit::Done;
         };
         let stats = &stats.stack;
-        let (ring, hash) = match self.peer.steer(&skb, bh) {
+        let peer = &*self.peer.read(bh);
+        let (ring, hash) = match peer.steer(&skb, bh) {
             Ok(steered) => steered,
             Err(why) => {
-                self.discard(why, stats, skb);
+                discard(peer, why, stats, skb);
                 return Xmit::Done;
             }
         };
         let queue = || TxQueue {
             dev,
             index,
+            peer,
             ring,
             stats,
         };
@@ -175,7 +178,7 @@ impl Vsi {
             stats.carrier.add(1);
             return Xmit::Done;
         };
-        let compute = || self.peer.hash(&Frame::head(&skb), bh);
+        let compute = || peer.hash(&Frame::head(&skb), bh);
         // First what most frames are.
         let extras = &inlet.extras;
         let (frames, bytes) = match inlet.wire.put_plain(&skb, || extras.of(hash, compute)) {
@@ -201,28 +204,6 @@ impl Vsi {
         Xmit::Done
     }
 
-    /// Sends an skb whose frames the peer discards.
-    #[cold]
-    fn discard(&self, why: Discard, stats: &TxStats, skb: SkBuff) {
-        let template = skb.gso_size().map(|size| template(&skb, size));
-        let (frames, bytes) = match template {
-            None => (1, wire_len(&skb)),
-            Some(Some(template)) => (template.parts().count(), template.total_len()),
-            Some(None) => {
-                stats.dropped.add(1);
-                return;
-            }
-        };
-        if !self.peer.discard(why, frames as u64) {
-            stats.carrier.add(1);
-            return;
-        }
-        skb.tx_timestamp();
-        stats.packets.add(frames as u64);
-        stats.bytes.add(bytes as u64);
-        skb.consume();
-    }
-
     /// Puts any skb into the ring. Some frames may be lost in front of it, which is counted there.
     #[inline(never)]
     fn put(
@@ -233,14 +214,14 @@ impl Vsi {
         hash: Hash,
         bh: &bh::Disabled,
     ) -> Result<Sent, NotSent> {
-        let compute = || self.peer.hash(&Frame::head(skb), bh);
+        let compute = || queue.peer.hash(&Frame::head(skb), bh);
         let known = inlet.extras.of(hash, compute);
         let template = match skb.gso_size() {
             None => None,
             Some(size) => match template(skb, size) {
                 // The stack knows how many segments fit, but not every sender asks it; the queue
                 // would wait for ever.
-                Some(template) if needed(&template) <= self.idle_room() => Some(template),
+                Some(template) if needed(&template) <= queue.idle_room() => Some(template),
                 _ => return Err(NotSent::Malformed),
             },
         };
@@ -254,7 +235,7 @@ impl Vsi {
             match result {
                 Ok(()) => return Ok(sent),
                 Err(Refused::Malformed | Refused::Oversize) => return Err(NotSent::Malformed),
-                Err(Refused::NoBuffer) if !self.peer.pauses(&self.port) => {
+                Err(Refused::NoBuffer) if !queue.peer.pauses(&self.port) => {
                     let (frames, bytes) = template.as_ref().map_or_else(
                         || (1, skb.len().max(MIN_LEN)),
                         |template| (template.parts().count(), template.total_len()),
@@ -281,16 +262,32 @@ impl Vsi {
     /// Stops a queue that took the last buffer, if the ports are to wait for each other.
     #[cold]
     fn stop_if_full(&self, queue: &TxQueue<'_>, inlet: &mut RxInlet) {
-        if self.peer.pauses(&self.port) {
+        if queue.peer.pauses(&self.port) {
             queue.stop(|| inlet.wire.is_full());
         }
     }
+}
 
-    /// Length of the longest frame that an idle ring has buffers for in any case, if it were a single
-    /// one: some of the descriptors may have none.
-    fn idle_room(&self) -> usize {
-        (self.peer.ring_size() - REFILL_BATCH) as usize * FRAME_ROOM
+/// Sends an skb whose frames the peer discards.
+#[cold]
+fn discard(peer: &Port, why: Discard, stats: &TxStats, skb: SkBuff) {
+    let template = skb.gso_size().map(|size| template(&skb, size));
+    let (frames, bytes) = match template {
+        None => (1, wire_len(&skb)),
+        Some(Some(template)) => (template.parts().count(), template.total_len()),
+        Some(None) => {
+            stats.dropped.add(1);
+            return;
+        }
+    };
+    if !peer.discard(why, frames as u64) {
+        stats.carrier.add(1);
+        return;
     }
+    skb.tx_timestamp();
+    stats.packets.add(frames as u64);
+    stats.bytes.add(bytes as u64);
+    skb.consume();
 }
 
 /// How many bytes of it a frame takes on the wire.
@@ -424,6 +421,12 @@ impl Frame for Segment<'_> {
 }
 
 impl TxQueue<'_> {
+    /// Length of the longest frame that an idle ring has buffers for in any case, if it were a single
+    /// one: some of the descriptors may have none.
+    fn idle_room(&self) -> usize {
+        (self.peer.ring_size() - REFILL_BATCH) as usize * FRAME_ROOM
+    }
+
     /// Stops the queue until the peer posts buffers to its ring, which `is_full`. Returns `false` if it
     /// has done so in the meantime: the queue runs again then.
     fn stop(&self, is_full: impl FnOnce() -> bool) -> bool {
@@ -554,7 +557,7 @@ impl Vsi {
             (Sent::default(), Err(ENETDOWN))
         };
         if flush {
-            self.peer.flush(bh);
+            self.peer.read(bh).flush(bh);
         }
 
         stats.xdp_xmit.add(sent.frames);
@@ -578,7 +581,8 @@ impl Vsi {
         bh: &bh::Disabled,
     ) -> (Sent, Result) {
         let mut sent = Sent::default();
-        let mut burst = Burst::new(&self.peer, bh, flush);
+        let peer = self.peer.read(bh);
+        let mut burst = Burst::new(&peer, bh, flush);
         while let Some(frame) = frames.peek() {
             match burst.put(frame, &mut sent) {
                 Ok(()) => {}

@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A port's device, and all devices of the module.
+//! A port's device.
 
 use super::{
-    params::Params,
-    port::{Port, FRAME_OVERHEAD},
+    port::{Peer, Port, FRAME_OVERHEAD},
     rx::{Extras, RunningRing},
 };
 use crate::{
     net::{
         bh,
-        device::{self, feature, Allocated, Config, Device, Registration, Stats64, Xmit},
+        device::{self, feature, Config, Device, Stats64, Xmit},
         page_pool::{FRAME_ROOM, MAX_BUFFERS},
         queues::{RxQueueStats, TxQueueStats},
-        rtnl::{self, Rtnl},
+        rtnl::Rtnl,
         rx_mode::{MacAddress, RxMode},
         skbuff::SkBuff,
         xdp::{self, Command, Frames, Prog, ProgSlot},
@@ -24,7 +23,7 @@ use kernel::{
     alloc::KVBox,
     new_mutex,
     prelude::*,
-    sync::{Arc, Mutex},
+    sync::{aref::ARef, Arc, Mutex},
 };
 
 /// The largest MTU: a frame is in as many buffers as there can be.
@@ -55,6 +54,14 @@ const XDP_FEATURES: u32 = xdp::feature::BASIC
     | xdp::feature::RX_SG
     | xdp::feature::NDO_XMIT_SG;
 
+/// What every port's device is made with.
+pub(super) const CONFIG: Config = Config {
+    max_mtu: MAX_MTU,
+    features: FEATURES,
+    more_features: MORE_FEATURES,
+    xdp_features: XDP_FEATURES,
+};
+
 /// The largest MTU with this program.
 pub(super) fn max_mtu(prog: Option<&Prog>) -> u32 {
     match prog {
@@ -77,7 +84,7 @@ pub(crate) struct Vsi {
     /// This end of the wire.
     pub(super) port: Arc<Port>,
     /// The other end.
-    pub(super) peer: Arc<Port>,
+    pub(super) peer: Arc<Peer>,
     /// The program of the device. Each ring has a copy, which is what polls read.
     pub(super) xdp_prog: ProgSlot,
     /// The receive rings while the interface is up.
@@ -86,27 +93,15 @@ pub(crate) struct Vsi {
 }
 
 impl Vsi {
-    /// Allocates the device of `port`, which is joined with `peer`.
-    fn allocate(port: &Arc<Port>, peer: &Arc<Port>, params: &Params) -> Result<Allocated<Self>> {
-        let config = Config {
-            name: c"ox%d",
-            queues: params.queues,
-            max_mtu: MAX_MTU,
-            max_segments: max_segments(params.ring_size),
-            features: FEATURES,
-            more_features: MORE_FEATURES,
-            xdp_features: XDP_FEATURES,
-        };
-        let (port, peer) = (port.clone(), peer.clone());
-        Allocated::new(
-            &config,
-            try_pin_init!(Self {
-                port,
-                peer,
-                xdp_prog: ProgSlot::new(),
-                running <- new_mutex!(KVec::new(), "oxnic::Vsi::running"),
-            }? Error),
-        )
+    /// The device of `port`, which is joined with `peer`, or is to be.
+    pub(super) fn new(port: Arc<Port>, peer: Arc<Port>) -> Result<impl PinInit<Self, Error>> {
+        let peer = Arc::new(Peer::new(peer), GFP_KERNEL)?;
+        Ok(try_pin_init!(Self {
+            port,
+            peer,
+            xdp_prog: ProgSlot::new(),
+            running <- new_mutex!(KVec::new(), "oxnic::Vsi::running"),
+        }? Error))
     }
 
     /// What the receive unit does with this MTU and these features.
@@ -184,16 +179,26 @@ impl device::Ops for Vsi {
         *self.running.lock() = running;
 
         dev.start_all_tx_queues(rtnl);
-        self.port.set_up(true, dev, &self.peer, rtnl);
+        self.port.set_up(true, dev, &self.peer.get(), rtnl);
         Ok(())
     }
 
     fn stop(&self, dev: &Device, rtnl: &Rtnl) {
-        self.port.set_up(false, dev, &self.peer, rtnl);
+        let peer = self.peer.get();
+        self.port.set_up(false, dev, &peer, rtnl);
         let running = core::mem::replace(&mut *self.running.lock(), KVec::new());
         for ring in running {
-            ring.stop(&self.peer, rtnl);
+            ring.stop(&peer, rtnl);
         }
+    }
+
+    /// The peer's device goes on without this one.
+    fn uninit(&self, _dev: &Device, rtnl: &Rtnl) {
+        self.port.dev.set(None, rtnl);
+    }
+
+    fn link_peer(&self) -> Option<ARef<Device>> {
+        self.peer.device()
     }
 
     #[inline]
@@ -242,7 +247,7 @@ impl device::Ops for Vsi {
             packets: stack.packets.get() + ring.xdp_tx.get() + xmit.xdp_xmit.get(),
             bytes: stack.bytes.get() + ring.xdp_tx_bytes.get() + xmit.xdp_xmit_bytes.get(),
             stop: stack.stopped.get(),
-            wake: stack.woken.get(),
+            wake: tx.wake.woken.get(),
         }
     }
 
@@ -297,50 +302,5 @@ impl device::Ops for Vsi {
 
     fn bpf(&self, dev: &Device, command: Command<'_>, rtnl: &Rtnl) -> Result {
         self.xdp(dev, command, rtnl)
-    }
-}
-
-/// All ports of the module, two and two joined by a wire.
-pub(crate) struct Ports(KVec<Registration<Vsi>>);
-
-impl Ports {
-    /// Makes the pairs that `params` asks for. Fails with `ENOMEM`; nothing is left then.
-    pub(crate) fn new(params: &Params) -> Result<Self> {
-        let mut ports = Self(KVec::with_capacity(2 * params.pairs, GFP_KERNEL)?);
-        for _ in 0..params.pairs {
-            ports.add_pair(params)?;
-        }
-        Ok(ports)
-    }
-
-    fn add_pair(&mut self, params: &Params) -> Result {
-        let port = || Port::new(params.queues, params.ring_size);
-        let ends = [port()?, port()?];
-        let [a, b] = &ends;
-        let allocated = [Vsi::allocate(a, b, params)?, Vsi::allocate(b, a, params)?];
-
-        // Both appear at once: as soon as RTNL is given back somebody may use them.
-        let rtnl = rtnl::lock();
-        let registered = allocated.map(|vsi| vsi.register(&rtnl));
-        if let [Ok(a), Ok(b)] = &registered {
-            for vsi in [a, b] {
-                vsi.data().port.set_device(Some(vsi.device().into()));
-            }
-        }
-        drop(rtnl);
-
-        for vsi in registered {
-            self.0.push(vsi?, GFP_KERNEL)?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Ports {
-    fn drop(&mut self) {
-        for vsi in &self.0 {
-            vsi.data().port.set_device(None);
-        }
-        Registration::unregister_many(core::mem::replace(&mut self.0, KVec::new()));
     }
 }

@@ -8,27 +8,31 @@
 use super::{
     bh, ethtool,
     queues::{self, RxQueueStats, TxQueueStats},
-    rtnl::{self, Rtnl},
+    rtnl::Rtnl,
     rx_mode::{MacAddress, RxMode},
     skbuff::SkBuff,
     xdp,
 };
 use crate::bindings;
 use core::{
-    ffi::{c_void, CStr},
+    ffi::c_void,
     marker::PhantomData,
     mem::MaybeUninit,
     ptr::NonNull,
+    sync::atomic::{AtomicPtr, Ordering},
 };
 use kernel::{
     error::{from_result, to_result, VTABLE_DEFAULT_ERROR},
     prelude::*,
-    sync::aref::AlwaysRefCounted,
+    sync::{
+        aref::{ARef, AlwaysRefCounted},
+        rcu,
+    },
     types::Opaque,
 };
 
 /// Length of an interface name with its NUL (`IFNAMSIZ`).
-const NAME_LEN: usize = 16;
+pub(super) const NAME_LEN: usize = 16;
 
 /// A network device (`struct net_device`).
 ///
@@ -80,6 +84,13 @@ impl Device {
                 .cast::<[u8; NAME_LEN]>()
                 .read_volatile()
         }
+    }
+
+    /// The number of the device in its network namespace, which changes if it moves to one where another
+    /// has that number.
+    pub(super) fn ifindex(&self) -> c_int {
+        // SAFETY: The field lives as long as the device and is written as a word.
+        unsafe { (&raw const (*self.as_ptr()).ifindex).read_volatile() }
     }
 
     /// The maximum transfer unit in bytes, without the Ethernet header.
@@ -182,6 +193,61 @@ impl Device {
     }
 }
 
+/// A place for a device while it is registered, where softirqs find it: one pointer that owns a reference.
+///
+/// # Invariants
+///
+/// The pointer is null or owns a reference to a [`Device`], which is given back only when every RCU
+/// read-side section that began before the pointer was replaced has ended.
+pub(crate) struct DeviceSlot(AtomicPtr<Device>);
+
+impl DeviceSlot {
+    /// Without a device.
+    pub(crate) const fn new() -> Self {
+        // INVARIANT: The pointer is null.
+        Self(AtomicPtr::new(core::ptr::null_mut()))
+    }
+
+    /// Puts a device there or, before it is unregistered, takes it away. Waits until nobody uses what was
+    /// there (`synchronize_net`): may sleep; not in a read-side section.
+    pub(crate) fn set(&self, dev: Option<ARef<Device>>, _rtnl: &Rtnl) {
+        let new = dev.map_or(core::ptr::null_mut(), |dev| ARef::into_raw(dev).as_ptr());
+        // INVARIANT: The reference of the new one goes with its pointer.
+        if let Some(old) = NonNull::new(self.0.swap(new, Ordering::AcqRel)) {
+            // SAFETY: Process context.
+            unsafe { bindings::synchronize_net() };
+            // SAFETY: The reference went with the pointer, and no reader has that any more.
+            drop(unsafe { ARef::from_raw(old) });
+        }
+    }
+
+    /// The device, for as long as bottom halves stay off.
+    #[inline]
+    pub(crate) fn read<'a>(&'a self, _bh: &'a bh::Disabled) -> Option<&'a Device> {
+        // SAFETY: By the type's invariants it is not freed before bottom halves are on again, which the
+        // result does not outlive.
+        unsafe { self.0.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// The device. Any context, also with interrupts off.
+    pub(crate) fn get(&self) -> Option<ARef<Device>> {
+        let rcu = rcu::read_lock();
+        // SAFETY: By the type's invariants the device is not freed in this read-side section.
+        let dev = unsafe { self.0.load(Ordering::Acquire).as_ref() }.map(ARef::from);
+        drop(rcu);
+        dev
+    }
+}
+
+impl Drop for DeviceSlot {
+    fn drop(&mut self) {
+        if let Some(dev) = NonNull::new(*self.0.get_mut()) {
+            // SAFETY: The reference goes with the pointer; readers borrow `self`, so there is none.
+            drop(unsafe { ARef::from_raw(dev) });
+        }
+    }
+}
+
 /// What became of an skb given to [`Ops::start_xmit`] (`netdev_tx_t`).
 pub(crate) enum Xmit {
     /// The device has taken the skb, sent or not.
@@ -200,6 +266,18 @@ pub(crate) trait Ops: ethtool::Ops + Sized + Send + Sync + 'static {
     /// The interface goes down (`ndo_stop`); no transmit is running any more. Process context, may
     /// sleep.
     fn stop(&self, dev: &Device, rtnl: &Rtnl);
+
+    /// The device is about to be gone: whatever refers to it has to be given up, since the kernel waits
+    /// for that (`ndo_uninit`). The interface is down. Process context, may sleep.
+    fn uninit(&self, _dev: &Device, _rtnl: &Rtnl) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The device at the other end, shown as `ox0@ox1` (`ndo_get_iflink`, `get_link_net`). Any context,
+    /// also with interrupts off.
+    fn link_peer(&self) -> Option<ARef<Device>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
     /// Sends `skb` on the transmit queue it is mapped to (`ndo_start_xmit`). The kernel calls this
     /// for one skb at a time on each queue.
@@ -306,15 +384,9 @@ pub(crate) fn online_cpus() -> u32 {
 }
 
 /// What a device is made with.
-pub(crate) struct Config<'a> {
-    /// Interface name, with `%d` where the kernel puts the next free number.
-    pub(crate) name: &'a CStr,
-    /// Number of transmit queues, and of receive queues: all are in use at first.
-    pub(crate) queues: u16,
+pub(crate) struct Config {
     /// Largest MTU in bytes that the device can do.
     pub(crate) max_mtu: u32,
-    /// Most segments that it cuts one skb into ([`feature::TSO`]).
-    pub(crate) max_segments: u16,
     /// What the device does for the stack unless the user switches it off.
     pub(crate) features: u64,
     /// What it does if the user switches it on.
@@ -370,10 +442,11 @@ pub(super) struct Private<T> {
 ///
 /// # Safety
 ///
-/// `dev` must be a device of `Allocated<T>`, and not freed during `'a`.
+/// `dev` must be a device of `Allocated<T>` that has been given to [`Allocated::register`], and not freed
+/// during `'a`.
 #[inline]
 pub(super) unsafe fn private<'a, T>(dev: *mut bindings::net_device) -> &'a Private<T> {
-    // SAFETY: `Allocated::new` put this pointer there, and it is freed only with the device.
+    // SAFETY: `Allocated::register` put this pointer there, and it is freed only with the device.
     unsafe { &**netdev_priv(dev).cast::<*const Private<T>>() }
 }
 
@@ -388,29 +461,65 @@ unsafe fn netdev_priv(dev: *mut bindings::net_device) -> *mut u8 {
     unsafe { (&raw mut (*dev).priv_).cast() }
 }
 
-/// A device that the kernel does not know yet. Dropping it frees it.
-///
-/// # Invariants
-///
-/// `dev` was allocated with room for a pointer, which owns a `KBox<Private<T>>`.
-pub(crate) struct Allocated<T: Ops> {
-    dev: NonNull<bindings::net_device>,
-    xdp_features: u32,
-    _data: PhantomData<T>,
-}
-
-// SAFETY: The device is not known to anybody else; `T` is `Send`.
-unsafe impl<T: Ops> Send for Allocated<T> {}
-// SAFETY: With a shared reference only the driver's data can be reached, which is `Sync`.
-unsafe impl<T: Ops> Sync for Allocated<T> {}
+/// Devices whose driver's data is a `T`. Until one is registered, rtnetlink owns it; from then on the kernel
+/// does, which frees it, and the driver's data with it, when it has been unregistered.
+pub(super) struct Allocated<T>(PhantomData<T>);
 
 impl<T: Ops> Allocated<T> {
-    /// Allocates an Ethernet device (`alloc_netdev_mqs`, `ether_setup`) with a random address and
-    /// no carrier. Fails with `ENOMEM`, and with `EINVAL` if the name is too long. Process context.
-    pub(crate) fn new(config: &Config<'_>, data: impl PinInit<T, Error>) -> Result<Self> {
-        if config.name.to_bytes_with_nul().len() > NAME_LEN {
-            return Err(EINVAL);
+    /// Allocates an Ethernet device (`alloc_netdev_mqs`, `ether_setup`) with as many transmit as receive
+    /// queues, a random address and no carrier, or returns null. It can be freed with `free_netdev`.
+    ///
+    /// # Safety
+    ///
+    /// `name` must be a string that ends with a NUL within [`NAME_LEN`] bytes.
+    pub(super) unsafe fn alloc(
+        name: *const c_char,
+        name_assign_type: c_uchar,
+        queues: u16,
+        config: &Config,
+    ) -> *mut bindings::net_device {
+        // SAFETY: The caller's promise about the name. There is room for one pointer.
+        let dev = unsafe {
+            bindings::oxnic_alloc_etherdev_mqs(
+                size_of::<*const Private<T>>() as c_int,
+                name,
+                name_assign_type,
+                queues.into(),
+                queues.into(),
+            )
+        };
+        // SAFETY: The device, if it is one, is not known to anybody else yet.
+        if let Some(raw) = unsafe { dev.as_mut() } {
+            raw.netdev_ops = &NetdevOps::<T>::TABLE;
+            raw.ethtool_ops = &ethtool::EthtoolOps::<T>::TABLE;
+            raw.stat_ops = &queues::StatOps::<T>::TABLE;
+            raw.xdp_metadata_ops = &xdp::METADATA_OPS;
+            raw.max_mtu = config.max_mtu;
+            raw.hw_features = config.features | config.more_features;
+            raw.features = config.features;
+            raw.vlan_features = config.features & feature::FOR_VLANS;
+            // SAFETY: As above.
+            unsafe {
+                bindings::oxnic_xdp_set_features(dev, config.xdp_features);
+                bindings::oxnic_netdev_set_flags(dev, T::HAS_SET_RX_MODE);
+                bindings::oxnic_eth_hw_addr_random(dev);
+                bindings::netif_carrier_off(dev);
+            }
         }
+        dev
+    }
+
+    /// Makes the device known (`register_netdevice`), with this data of the driver's. From here on
+    /// callbacks come. On an error it has to be freed with `free_netdev`.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must come from [`new`](Self::new) and have never been registered.
+    pub(super) unsafe fn register<'a>(
+        dev: *mut bindings::net_device,
+        data: impl PinInit<T, Error>,
+        _rtnl: &'a Rtnl,
+    ) -> Result<(&'a Device, &'a T)> {
         let private: Pin<KBox<Private<T>>> = KBox::pin_init(
             try_pin_init!(Private {
                 data <- data,
@@ -421,134 +530,42 @@ impl<T: Ops> Allocated<T> {
         let n_stats = ethtool::count_stats(&private.data);
         // SAFETY: The value is not moved out of its pinned place.
         let private = unsafe { KBox::into_raw(Pin::into_inner_unchecked(private)) };
-        // SAFETY: Nobody else has the pointer yet.
-        unsafe { (*private).n_stats = n_stats };
-
-        // SAFETY: The name is NUL-terminated and fits.
-        let dev = unsafe {
-            bindings::oxnic_alloc_etherdev_mqs(
-                size_of::<*const Private<T>>() as c_int,
-                config.name.as_char_ptr(),
-                config.queues.into(),
-                config.queues.into(),
-            )
+        // SAFETY: Nobody else has the pointer yet. The device is complete and has room for it; RTNL is
+        // held.
+        let result = unsafe {
+            (*private).n_stats = n_stats;
+            netdev_priv(dev).cast::<*mut Private<T>>().write(private);
+            to_result(bindings::register_netdevice(dev))
         };
-        let Some(dev) = NonNull::new(dev) else {
-            // SAFETY: The pointer came from `into_raw` above.
-            drop(unsafe { KBox::from_raw(private) });
-            return Err(ENOMEM);
-        };
-        // INVARIANT: The room was asked for above; the box is owned by this pointer now.
-        // SAFETY: As above; the device is not known to anybody else yet.
+        // SAFETY: The device is alive: RTNL is held.
+        let state = u32::from(unsafe { (*dev).reg_state });
+        if result.is_ok() || state == bindings::netdev_reg_state_NETREG_UNREGISTERING {
+            // Also if somebody objected to a device that was registered already: it is in use until RTNL
+            // is given back.
+            // SAFETY: As above.
+            unsafe { (*dev).priv_destructor = Some(Self::destroy) };
+        } else {
+            // SAFETY: The device has not been registered, so there are no callbacks.
+            unsafe { Self::destroy(dev) };
+        }
+        result?;
+        // SAFETY: The device is registered. As long as RTNL is held, that is during `'a`, it is not
+        // freed.
         unsafe {
-            netdev_priv(dev.as_ptr())
-                .cast::<*mut Private<T>>()
-                .write(private);
-            let raw = &mut *dev.as_ptr();
-            raw.netdev_ops = &NetdevOps::<T>::TABLE;
-            raw.ethtool_ops = &ethtool::EthtoolOps::<T>::TABLE;
-            raw.stat_ops = &queues::StatOps::<T>::TABLE;
-            raw.xdp_metadata_ops = &xdp::METADATA_OPS;
-            raw.max_mtu = config.max_mtu;
-            raw.hw_features = config.features | config.more_features;
-            raw.features = config.features;
-            raw.vlan_features = config.features & feature::FOR_VLANS;
-            bindings::netif_set_tso_max_segs(dev.as_ptr(), config.max_segments.into());
-            bindings::oxnic_netdev_set_flags(dev.as_ptr(), T::HAS_SET_RX_MODE);
-            bindings::oxnic_eth_hw_addr_random(dev.as_ptr());
-            bindings::netif_carrier_off(dev.as_ptr());
-        }
-        Ok(Self {
-            dev,
-            xdp_features: config.xdp_features,
-            _data: PhantomData,
-        })
-    }
-
-    /// Makes the device known (`register_netdevice`). From here on callbacks come. On an error the
-    /// device is freed.
-    pub(crate) fn register(self, _rtnl: &Rtnl) -> Result<Registration<T>> {
-        // SAFETY: The device is ours, complete and not registered; RTNL is held.
-        unsafe {
-            bindings::oxnic_xdp_set_features(self.dev.as_ptr(), self.xdp_features);
-            to_result(bindings::register_netdevice(self.dev.as_ptr()))?;
-        }
-        Ok(Registration {
-            inner: self,
-            registered: true,
-        })
-    }
-}
-
-impl<T: Ops> Drop for Allocated<T> {
-    fn drop(&mut self) {
-        // SAFETY: No callback runs: the device was never registered or has been unregistered, so
-        // this was the last user of the driver's data and of the device.
-        unsafe {
-            let private = netdev_priv(self.dev.as_ptr());
-            drop(KBox::from_raw(private.cast::<*mut Private<T>>().read()));
-            bindings::free_netdev(self.dev.as_ptr());
+            (*dev).needs_free_netdev = true;
+            Ok((Device::from_raw(dev), &(*private).data))
         }
     }
-}
 
-/// A registered device. Dropping it takes the interface down, unregisters it, waits until nobody
-/// uses it any more, and frees it; RTNL must not be held then.
-pub(crate) struct Registration<T: Ops> {
-    inner: Allocated<T>,
-    registered: bool,
-}
-
-impl<T: Ops> Registration<T> {
-    /// The device.
-    pub(crate) fn device(&self) -> &Device {
-        // SAFETY: It is registered and is freed only with `self`.
-        unsafe { Device::from_raw(self.inner.dev.as_ptr()) }
-    }
-
-    /// The driver's data.
-    pub(crate) fn data(&self) -> &T {
-        // SAFETY: It is freed only with the device, that is with `self`.
-        unsafe { &private::<T>(self.inner.dev.as_ptr()).data }
-    }
-
-    /// Unregisters many devices at once, which costs little more than one
-    /// (`unregister_netdevice_many`), and frees them. RTNL must not be held.
-    pub(crate) fn unregister_many(mut all: KVec<Self>) {
-        Self::unregister(all.iter_mut());
-    }
-
-    /// What is left of the devices afterwards may only be dropped.
-    fn unregister<'a>(all: impl Iterator<Item = &'a mut Self>) {
-        let mut list = MaybeUninit::<bindings::list_head>::uninit();
-        let head = list.as_mut_ptr();
-        // SAFETY: An empty list is a head that points to itself.
-        unsafe {
-            (*head).next = head;
-            (*head).prev = head;
-        }
-        let rtnl = rtnl::lock();
-        for one in all {
-            if core::mem::take(&mut one.registered) {
-                // SAFETY: The device is registered and RTNL is held. It is unregistered before the
-                // list goes.
-                unsafe {
-                    bindings::unregister_netdevice_queue(one.inner.dev.as_ptr(), head);
-                }
-            }
-        }
-        // SAFETY: The list holds registered devices; RTNL is held.
-        unsafe { bindings::unregister_netdevice_many(head) };
-        // Giving RTNL back waits until nobody refers to the devices any more.
-        drop(rtnl);
-    }
-}
-
-impl<T: Ops> Drop for Registration<T> {
-    fn drop(&mut self) {
-        if self.registered {
-            Self::unregister(core::iter::once(self));
-        }
+    /// Frees the driver's data.
+    ///
+    /// # Safety
+    ///
+    /// Called once for a device that [`register`](Self::register) worked on, by the kernel as
+    /// `priv_destructor` or when it has not been registered: no callback runs or will run.
+    unsafe extern "C" fn destroy(dev: *mut bindings::net_device) {
+        // SAFETY: `register` put the pointer there, which came from a box.
+        drop(unsafe { KBox::from_raw(netdev_priv(dev).cast::<*mut Private<T>>().read()) });
     }
 }
 
@@ -559,6 +576,16 @@ impl<T: Ops> NetdevOps<T> {
     const TABLE: bindings::net_device_ops = bindings::net_device_ops {
         ndo_open: Some(Self::open),
         ndo_stop: Some(Self::stop),
+        ndo_uninit: if T::HAS_UNINIT {
+            Some(Self::uninit)
+        } else {
+            None
+        },
+        ndo_get_iflink: if T::HAS_LINK_PEER {
+            Some(Self::iflink)
+        } else {
+            None
+        },
         ndo_start_xmit: Some(Self::start_xmit),
         ndo_get_stats64: Some(Self::stats64),
         ndo_change_mtu: if T::HAS_CHANGE_MTU {
@@ -616,6 +643,25 @@ impl<T: Ops> NetdevOps<T> {
         let (data, dev, rtnl) = unsafe { Self::control(dev) };
         data.stop(dev, &rtnl);
         0
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `ndo_uninit`, for a device of `Allocated<T>`.
+    unsafe extern "C" fn uninit(dev: *mut bindings::net_device) {
+        // SAFETY: The kernel calls this under RTNL for a device of ours that it unregisters, or that it
+        // did not register in the end: nobody else knows that one.
+        let (data, dev, rtnl) = unsafe { Self::control(dev) };
+        data.uninit(dev, &rtnl);
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `ndo_get_iflink`, for a device of `Allocated<T>`.
+    unsafe extern "C" fn iflink(dev: *const bindings::net_device) -> c_int {
+        // SAFETY: The kernel calls this for a registered device of ours.
+        let data = unsafe { &private::<T>(dev.cast_mut()).data };
+        data.link_peer().map_or(0, |peer| peer.ifindex())
     }
 
     /// # Safety

@@ -17,6 +17,7 @@ pub(crate) mod print;
 pub(crate) mod queues;
 pub(crate) mod rcu;
 pub(crate) mod rtnl;
+pub(crate) mod rtnl_link;
 pub(crate) mod rx_mode;
 pub(crate) mod skbuff;
 pub(crate) mod timer;

@@ -7,55 +7,88 @@
 use super::{bh, rtnl::Rtnl};
 use crate::bindings;
 use core::{
+    ffi::c_void,
     marker::PhantomData,
     sync::atomic::{AtomicPtr, Ordering},
 };
-use kernel::alloc::KVBox;
+use kernel::{
+    alloc::KVBox,
+    sync::{rcu, Arc},
+    types::ForeignOwnable,
+};
 
-/// A value that is exchanged as a whole (`rcu_dereference`, `rcu_assign_pointer`).
+/// A value that is exchanged as a whole (`rcu_dereference`, `rcu_assign_pointer`): a [`RcuBox`] or a
+/// [`RcuArc`].
 ///
 /// # Invariants
 ///
-/// The pointer is that of a `KVBox<T>`, which this type owns, and which is freed only when every
-/// section with bottom halves off that began before the pointer was replaced has ended.
-pub(crate) struct RcuBox<T>(AtomicPtr<T>, PhantomData<T>);
+/// The pointer is that of a `P`, which this type owns, and which is dropped only when every RCU read-side
+/// section, such as one with bottom halves off, that began before the pointer was replaced has ended.
+pub(crate) struct Rcu<P: ForeignOwnable>(AtomicPtr<c_void>, PhantomData<P>);
+
+/// A value in a box of its own.
+pub(crate) type RcuBox<T> = Rcu<KVBox<T>>;
+
+/// A value that others may refer to as well.
+pub(crate) type RcuArc<T> = Rcu<Arc<T>>;
 
 // SAFETY: It owns the value, and lends it out to any thread.
-unsafe impl<T: Send + Sync> Send for RcuBox<T> {}
+unsafe impl<P: ForeignOwnable + Send + Sync> Send for Rcu<P> {}
 // SAFETY: As above.
-unsafe impl<T: Send + Sync> Sync for RcuBox<T> {}
+unsafe impl<P: ForeignOwnable + Send + Sync> Sync for Rcu<P> {}
 
-impl<T> RcuBox<T> {
+impl<P: ForeignOwnable> Rcu<P> {
     /// Begins with this value.
-    pub(crate) fn new(value: KVBox<T>) -> Self {
-        // INVARIANT: The box is ours.
-        Self(AtomicPtr::new(KVBox::into_raw(value)), PhantomData)
+    pub(crate) fn new(value: P) -> Self {
+        // INVARIANT: The value is ours.
+        Self(AtomicPtr::new(value.into_foreign()), PhantomData)
     }
 
     /// The value of this moment, for as long as bottom halves stay off.
     #[inline]
-    pub(crate) fn read<'a>(&'a self, _bh: &'a bh::Disabled) -> &'a T {
-        // Acquire: the value was written before the pointer.
-        let value = self.0.load(Ordering::Acquire);
-        // SAFETY: By the type's invariants it is not freed before bottom halves are on again, which
-        // the result does not outlive.
-        unsafe { &*value }
+    pub(crate) fn read<'a>(&'a self, _bh: &'a bh::Disabled) -> P::Borrowed<'a> {
+        // SAFETY: With bottom halves off this is a read-side section, which the result does not outlive.
+        unsafe { self.borrow() }
     }
 
-    /// Replaces the value, waits until nobody reads the old one any more (`synchronize_net`), and frees
-    /// that. May sleep; not with bottom halves off.
-    pub(crate) fn replace(&self, value: KVBox<T>, _rtnl: &Rtnl) {
-        let old = self.0.swap(KVBox::into_raw(value), Ordering::AcqRel);
+    /// As [`read`](Self::read), in any context.
+    pub(crate) fn read_rcu<'a>(&'a self, _rcu: &'a rcu::Guard) -> P::Borrowed<'a> {
+        // SAFETY: This is a read-side section, which the result does not outlive.
+        unsafe { self.borrow() }
+    }
+
+    /// # Safety
+    ///
+    /// A read-side section must last for the lifetime.
+    #[inline]
+    unsafe fn borrow<'a>(&'a self) -> P::Borrowed<'a> {
+        // Acquire: the value was written before the pointer.
+        let value = self.0.load(Ordering::Acquire);
+        // SAFETY: By the type's invariants it is not dropped before the section ends.
+        unsafe { P::borrow(value) }
+    }
+
+    /// Replaces the value, waits until nobody reads the old one any more (`synchronize_net`), and drops
+    /// that. May sleep; not in a read-side section.
+    pub(crate) fn replace(&self, value: P, _rtnl: &Rtnl) {
+        let old = self.0.swap(value.into_foreign(), Ordering::AcqRel);
         // SAFETY: Process context.
         unsafe { bindings::synchronize_net() };
-        // SAFETY: The box was ours by the type's invariants, and no reader has it any more.
-        drop(unsafe { KVBox::from_raw(old) });
+        // SAFETY: The value was ours by the type's invariants, and no reader has it any more.
+        drop(unsafe { P::from_foreign(old) });
     }
 }
 
-impl<T> Drop for RcuBox<T> {
+impl<T: 'static> RcuArc<T> {
+    /// The value of this moment. Process context.
+    pub(crate) fn get(&self) -> Arc<T> {
+        self.read_rcu(&rcu::read_lock()).into()
+    }
+}
+
+impl<P: ForeignOwnable> Drop for Rcu<P> {
     fn drop(&mut self) {
-        // SAFETY: The box is ours; readers borrow `self`, so there is none.
-        drop(unsafe { KVBox::from_raw(*self.0.get_mut()) });
+        // SAFETY: The value is ours; readers borrow `self`, so there is none.
+        drop(unsafe { P::from_foreign(*self.0.get_mut()) });
     }
 }

@@ -17,6 +17,7 @@ mod hints;
 mod inflight;
 mod link;
 mod mtu;
+mod newlink;
 mod ntuple;
 mod observe;
 mod params;
@@ -81,6 +82,7 @@ pub fn all() -> Vec<Case> {
         pause::cases(),
         coalesce::cases(),
         link::cases(),
+        newlink::cases(),
         rss::cases(),
         ntuple::cases(),
         filter::cases(),

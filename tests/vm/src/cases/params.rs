@@ -4,7 +4,7 @@
 
 use super::traffic::settle;
 use crate::{
-    bed::{Bed, Port, NS_A, NS_B, V4, V6},
+    bed::{Bed, Port, V4, V6},
     harness::Case,
     host::{cmd, ensure_eq, kmsg::Kmsg, module, netns::Netns, wait_until},
     wire::{
@@ -16,6 +16,7 @@ use anyhow::{anyhow, bail, ensure, Context, Result};
 use nix::errno::Errno;
 use std::fs;
 
+const ZERO_TO_64: &str = "0 to 64";
 const ONE_TO_64: &str = "1 to 64";
 const RING_SIZES: &str = "a power of two from 64 to 4096";
 const LARGEST_RING: u64 = 4096;
@@ -63,7 +64,7 @@ fn out_of_range() -> Result<()> {
     let mut log = Kmsg::from_now()?;
 
     for (name, range, values) in [
-        ("pairs", ONE_TO_64, &["0", "65", "-1", "4294967297"][..]),
+        ("pairs", ZERO_TO_64, &["65", "-1", "4294967297"][..]),
         ("queues", ONE_TO_64, &["0", "65", "-1", "65537"]),
         (
             "ring_size",
@@ -147,7 +148,8 @@ fn modinfo() -> Result<()> {
             .split_once(':')
             .ok_or_else(|| anyhow!("modinfo -p: \"{line}\""))?;
         let expected = match name {
-            "pairs" | "queues" => ONE_TO_64,
+            "pairs" => ZERO_TO_64,
+            "queues" => ONE_TO_64,
             "ring_size" => RING_SIZES,
             _ => bail!("modinfo shows a parameter {name}"),
         };
@@ -164,6 +166,10 @@ fn modinfo() -> Result<()> {
     }
     names.sort_unstable();
     ensure_eq!(names, ["pairs", "queues", "ring_size"], "modinfo -p");
+
+    // What the kernel asks for when a user wants a link of the type.
+    let alias = cmd::run(&format!("modinfo -F alias {}", module::path()?))?;
+    ensure_eq!(alias.trim(), "rtnl-link-oxnic", "modinfo -F alias");
     Ok(())
 }
 
@@ -183,17 +189,15 @@ fn ethtool_value(text: &str, section: &str, name: &str) -> Result<u64> {
         .with_context(|| format!("ethtool, {name}: {text}"))
 }
 
-fn check_sizes(port: &Port, queues: u64, ring_size: u64) -> Result<()> {
+pub(super) fn check_sizes(port: &Port, queues: u64, ring_size: u64) -> Result<()> {
     let channels = port.ethtool("-l", "")?;
     let rings = port.ethtool("-g", "")?;
     let count = |side: &str| -> Result<usize> {
         let folder = format!("/sys/class/net/{}/queues", port.name);
 
-        port.ns.enter(|| {
-            // sysfs shows the devices of the namespace that it was mounted in.
-            let list = cmd::run(&format!("ip netns exec {} ls {folder}", ns_of(port)))?;
-            Ok(list.lines().filter(|name| name.starts_with(side)).count())
-        })
+        // sysfs shows the devices of the namespace that it was mounted in.
+        let list = port.ns.exec(&format!("ls {folder}"))?;
+        Ok(list.lines().filter(|name| name.starts_with(side)).count())
     };
 
     for section in ["Pre-set maximums", "Current hardware settings"] {
@@ -221,14 +225,6 @@ fn check_sizes(port: &Port, queues: u64, ring_size: u64) -> Result<()> {
         "receive queues in ethtool -S"
     );
     Ok(())
-}
-
-fn ns_of(port: &Port) -> &'static str {
-    if port.name == "ox0" {
-        NS_A
-    } else {
-        NS_B
-    }
 }
 
 /// Pings over IPv4 and IPv6, in the largest size too.
@@ -315,7 +311,7 @@ fn most_queues(bed: &Bed) -> Result<()> {
     check_port(bed, 64, 64)
 }
 
-fn names() -> Result<Vec<String>> {
+pub(super) fn names() -> Result<Vec<String>> {
     Ok(cmd::run("ip -br link")?
         .lines()
         .filter_map(|line| line.split_whitespace().next())
@@ -338,7 +334,7 @@ fn most() -> Result<()> {
 }
 
 /// Commands for `ip -batch`, which starts one process instead of hundreds.
-fn ip_batch(lines: impl Iterator<Item = String>) -> Result<()> {
+pub(super) fn ip_batch(lines: impl Iterator<Item = String>) -> Result<()> {
     let file = "/tmp/oxnic-tests.batch";
 
     fs::write(file, lines.collect::<Vec<_>>().join("\n") + "\n")?;

@@ -3,6 +3,7 @@
 //! Ports, namespaces and the module go away while frames are under way.
 
 use super::{
+    newlink::{exchange, make_joined},
     pause::{poll_in_threads, slow_down},
     traffic::{check_alive, settle_after_down, wait_flowing, while_sending, Source},
 };
@@ -198,18 +199,7 @@ fn rmmod(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// Waits until a port is in the initial namespace, where those of a deleted one go.
-fn wait_back(name: &str) -> Result<Port> {
-    let initial = Netns::initial();
-
-    wait_until(
-        &format!("port {name} is back in the initial namespace"),
-        || Ok(Port::find(&initial, name).is_ok()),
-    )?;
-    Port::find(&initial, name)
-}
-
-/// The program sends frames back, so there is traffic both ways although no socket, which would keep
+/// The ports go with their namespace. The program sends frames back, so there is traffic both ways although no socket, which would keep
 /// the namespace alive, is in it.
 fn namespace(bed: &Bed) -> Result<()> {
     let id = attach_and_forget(&bed.b)?;
@@ -221,35 +211,28 @@ fn namespace(bed: &Bed) -> Result<()> {
 
     bed.up()?;
     // The sender's port stays up, so nothing is refused.
-    let returned = while_sending(&sources, |traffic| {
+    while_sending(&sources, |traffic| {
         wait_flowing(&bed, 200)?;
+        let b = bed.b.counters()?;
+        ensure!(
+            b.rx("xdp_tx")? > 0 && b.rx("xdp_pass")? > 0,
+            "the program had not both kinds of traffic"
+        );
         bed.b.ns.delete()?;
-        let port = wait_back(&bed.b.name)?;
-        // Sending goes on, to a port that is down.
+        wait_freed(id)?;
+        // Sending goes on, to nobody.
         let before = traffic.taken();
-        wait_until("the senders go on", || Ok(traffic.taken() > before + 50))?;
-        Ok(port)
+        wait_until("the senders go on", || Ok(traffic.taken() > before + 50))
     })?;
-    ensure_eq!(
-        returned.link()?.xdp_driver_id,
-        Some(id),
-        "program of the port that has returned"
-    );
     bed.a.wait_running(false)?;
 
-    bed.b = Port::moved(&bed.b.name, &Netns::create(NS_B)?, NS_B)?;
+    Netns::create(NS_B)?;
+    bed.b = make_joined(&bed.b.name, NS_B, &bed.a)?;
     bed.up()?;
-    let (_, b) = settle_after_down(&bed)?;
-    ensure!(
-        b.counters.rx("xdp_tx")? > 0 && b.counters.rx("xdp_pass")? > 0,
-        "the program had not both kinds of traffic"
-    );
-    check_alive(&bed)?;
-    bed.b.detach()?;
-    wait_freed(id)
+    exchange(&bed, 100)
 }
 
-/// Both ends lose their namespace at once, then the module goes.
+/// Both ends leave their namespaces while frames are sent, then lose those that they are in at once.
 fn both_namespaces(bed: &Bed) -> Result<()> {
     let ids = [attach_and_forget(&bed.a)?, attach_and_forget(&bed.b)?];
 
@@ -265,18 +248,21 @@ fn both_namespaces(bed: &Bed) -> Result<()> {
     for port in [&bed.a, &bed.b] {
         port.ns.delete()?;
     }
-    let (a, b) = (wait_back("ox0")?, wait_back("ox1")?);
-    for (port, id) in [(&a, ids[0]), (&b, ids[1])] {
-        ensure_eq!(port.link()?.xdp_driver_id, Some(id), "{}", port.name);
+    let initial = Netns::initial();
+    for (name, id) in [("ox0", ids[0]), ("ox1", ids[1])] {
+        let port = Port::find(&initial, name)?;
+        ensure_eq!(port.link()?.xdp_driver_id, Some(id), "{name}");
     }
     let home = Bed {
-        a: Port::moved(&a.name, &Netns::create(NS_A)?, NS_A)?,
-        b: Port::moved(&b.name, &Netns::create(NS_B)?, NS_B)?,
+        a: Port::moved("ox0", &Netns::create(NS_A)?, NS_A)?,
+        b: Port::moved("ox1", &Netns::create(NS_B)?, NS_B)?,
     };
     home.up()?;
     check_alive(&home)?;
 
-    module::unload()?;
+    for port in [&home.a, &home.b] {
+        port.ns.delete()?;
+    }
     ids.into_iter().try_for_each(wait_freed)
 }
 

@@ -11,6 +11,8 @@ const IFLA_STATS64: u16 = 23;
 const IFLA_XDP: u16 = 43;
 const IFLA_MIN_MTU: u16 = 50;
 const IFLA_MAX_MTU: u16 = 51;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
 const IFLA_XDP_FD: u16 = 1;
 const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_XDP_FLAGS: u16 = 3;
@@ -161,6 +163,22 @@ pub fn set_up(ifindex: u32, up: bool) -> Result<()> {
 fn set(body: &[u8]) -> Result<()> {
     Socket::route()?
         .request(libc::RTM_SETLINK, 0, body)
+        .map(drop)
+}
+
+/// Makes a link in the calling thread's namespace, unless there is one of its name; `data` are settings of
+/// the kind.
+pub fn add(attrs: Attrs, kind: &str, data: Option<Attrs>) -> Result<()> {
+    let mut info = Attrs::default().put(IFLA_INFO_KIND, kind.as_bytes());
+
+    if let Some(data) = data {
+        info = info.nest(IFLA_INFO_DATA, data);
+    }
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    let body = ifinfomsg(0, attrs.nest(libc::IFLA_LINKINFO, info));
+
+    Socket::route()?
+        .request(libc::RTM_NEWLINK, flags, &body)
         .map(drop)
 }
 

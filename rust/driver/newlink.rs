@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Making ports, and joining them: `ip link add … type oxnic`.
+
+use super::{
+    params::{Params, MAX_QUEUES},
+    port::Port,
+    vsi::{max_segments, Vsi, CONFIG},
+};
+use crate::net::{
+    device::{Config, Device},
+    rtnl::{self, ExtAck, Rtnl},
+    rtnl_link::{Kind, Registration},
+};
+use core::{ffi::CStr, sync::atomic::Ordering};
+use kernel::{prelude::*, sync::SetOnce};
+
+/// What the module was loaded with, for the ports that are made later.
+static LOADED: SetOnce<Params> = SetOnce::new();
+
+fn defaults() -> Result<&'static Params> {
+    LOADED.as_ref().ok_or(ENODEV)
+}
+
+impl Kind for Vsi {
+    const KIND: &CStr = c"oxnic";
+    const DEVICE_NAME: &CStr = c"ox%d";
+    const CONFIG: Config = CONFIG;
+
+    fn queues(tx: Option<u32>, rx: Option<u32>, extack: ExtAck<'_>) -> Result<u16> {
+        if let (Some(tx), Some(rx)) = (tx, rx) {
+            if tx != rx {
+                extack.set(fmt!("numtxqueues, numrxqueues: must be the same"));
+                return Err(EINVAL);
+            }
+        }
+        match tx.or(rx) {
+            None => Ok(defaults()?.queues),
+            Some(queues @ 1..=MAX_QUEUES) => Ok(queues as u16),
+            Some(_) => {
+                extack.set(fmt!("numtxqueues, numrxqueues: must be 1 to {MAX_QUEUES}"));
+                Err(EINVAL)
+            }
+        }
+    }
+
+    fn new(
+        queues: u16,
+        link: Option<&Self>,
+        extack: ExtAck<'_>,
+    ) -> Result<impl PinInit<Self, Error>> {
+        let ring_size = defaults()?.ring_size;
+        let peer = match link {
+            Some(link) if link.peer.device().is_some() => {
+                extack.set(fmt!("link: the port is joined with another"));
+                return Err(EBUSY);
+            }
+            Some(link) => link.port.clone(),
+            None => Port::new(1, ring_size)?,
+        };
+        let port = Port::new(queues, ring_size)?;
+        port.speed
+            .store(peer.speed.load(Ordering::Relaxed), Ordering::Relaxed);
+        port.count_pauses(0, &peer);
+        Vsi::new(port, peer)
+    }
+
+    fn registered(&self, dev: &Device, link: Option<&Self>, rtnl: &Rtnl) {
+        self.port.dev.set(Some(dev.into()), rtnl);
+        dev.set_max_segments(max_segments(self.peer.get().ring_size()), rtnl);
+        if let Some(link) = link {
+            let paused = link.port.times_paused(&link.peer.get());
+            link.port.count_pauses(paused, &self.port);
+            link.peer.exchange(self.port.clone(), rtnl);
+            self.limit_peer(self.port.ring_size(), rtnl);
+        }
+    }
+}
+
+/// All ports, those that users have made too.
+pub(crate) struct Ports(#[expect(dead_code, reason = "dropping it is its use")] Registration<Vsi>);
+
+impl Ports {
+    /// Lets users make ports, and makes the pairs that `params` asks for. Fails with `ENOMEM`; nothing is
+    /// left then.
+    pub(crate) fn new(params: Params) -> Result<Self> {
+        let pairs = params.pairs;
+        LOADED.populate(params);
+        let kind = Registration::new()?;
+        let rtnl = rtnl::lock();
+        // Pairs appear at once: as soon as RTNL is given back somebody may use them.
+        let made = (0..pairs).try_for_each(|_| {
+            let first = kind.create(None, &rtnl)?;
+            kind.create(Some(first), &rtnl).map(drop)
+        });
+        drop(rtnl);
+        made.map(|()| Self(kind))
+    }
+}

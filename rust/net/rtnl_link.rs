@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Kinds of devices that users make and delete: `ip link add … type KIND`, `ip link del`.
+//!
+//! C header: [`include/net/rtnetlink.h`](srctree/include/net/rtnetlink.h)
+
+use super::{
+    device::{self, private, Allocated, Config, Device},
+    rtnl::{ExtAck, Rtnl},
+};
+use crate::bindings;
+use core::{
+    ffi::CStr,
+    marker::PhantomData,
+    mem::MaybeUninit,
+    ptr::{null, null_mut, NonNull},
+};
+use kernel::{
+    error::{from_err_ptr, from_result, to_result},
+    prelude::*,
+    types::Opaque,
+};
+
+/// A kind of devices (`struct rtnl_link_ops`); `Self` is the driver's data of each.
+///
+/// A device of it goes when a user deletes it, with its network namespace, or with the [`Registration`].
+pub(crate) trait Kind: device::Ops {
+    /// The name of the kind.
+    const KIND: &CStr;
+
+    /// The name of a device for which the user has none, with `%d` where the kernel puts the next free
+    /// number.
+    const DEVICE_NAME: &CStr;
+
+    /// What each device is made with.
+    const CONFIG: Config;
+
+    /// How many transmit queues, and receive queues, a device gets if the user asks for so many
+    /// (`IFLA_NUM_TX_QUEUES`, `IFLA_NUM_RX_QUEUES`). Called more than once for each device.
+    fn queues(tx: Option<u32>, rx: Option<u32>, extack: ExtAck<'_>) -> Result<u16>;
+
+    /// The driver's data of a new device, which shall be joined with the device `link` (`IFLA_LINK`) if
+    /// there is one. It may still come to nothing. Process context, under RTNL.
+    fn new(
+        queues: u16,
+        link: Option<&Self>,
+        extack: ExtAck<'_>,
+    ) -> Result<impl PinInit<Self, Error>>;
+
+    /// The device has been made. Nobody uses it before this returns.
+    fn registered(&self, dev: &Device, link: Option<&Self>, rtnl: &Rtnl);
+}
+
+/// A kind that is known to the kernel. Dropping it deletes all devices of this kind in all network
+/// namespaces, and waits until nobody uses them any more; RTNL must not be held then.
+///
+/// # Invariants
+///
+/// The operations are registered.
+pub(crate) struct Registration<T>(Pin<KBox<Opaque<bindings::rtnl_link_ops>>>, PhantomData<T>);
+
+// SAFETY: The C object is only changed by functions that lock.
+unsafe impl<T> Send for Registration<T> {}
+// SAFETY: As above.
+unsafe impl<T> Sync for Registration<T> {}
+
+impl<T: Kind> Registration<T> {
+    /// Makes the kind known (`rtnl_link_register`). Fails with `EEXIST` if there is one of this name, and
+    /// with `ENOMEM`. Process context.
+    pub(crate) fn new() -> Result<Self> {
+        let ops = KBox::pin(Opaque::new(LinkOps::<T>::OPS), GFP_KERNEL)?;
+        // SAFETY: The operations are complete and stay where they are until they are unregistered.
+        to_result(unsafe { bindings::rtnl_link_register(ops.get()) })?;
+        // INVARIANT: They are now.
+        Ok(Self(ops, PhantomData))
+    }
+
+    /// Makes a device as a user would who asks for nothing but that it shall be joined with `link`, in the
+    /// first network namespace.
+    pub(crate) fn create<'a>(&self, link: Option<&T>, rtnl: &'a Rtnl) -> Result<&'a T> {
+        let mut attrs = [null_mut(); bindings::__IFLA_MAX as usize];
+        // SAFETY: There is a place for each attribute, all empty. The operations are registered, and RTNL
+        // is held.
+        let dev = from_err_ptr(unsafe {
+            bindings::rtnl_create_link(
+                &raw mut bindings::init_net,
+                T::DEVICE_NAME.as_char_ptr(),
+                bindings::NET_NAME_ENUM as c_uchar,
+                self.0.get(),
+                attrs.as_mut_ptr(),
+                null_mut(),
+            )
+        })?;
+        // SAFETY: There is nobody to be told why.
+        let extack = unsafe { ExtAck::from_raw(null_mut()) };
+        // SAFETY: The device comes from `LinkOps::alloc`.
+        let made = unsafe { LinkOps::<T>::register(dev, link, extack, rtnl) };
+        let made = made.inspect_err(|_| {
+            // SAFETY: It has not been registered, or is being unregistered, which this function knows.
+            unsafe { bindings::free_netdev(dev) };
+        })?;
+        // SAFETY: The device is registered and RTNL is held. Without flags to be set it cannot fail.
+        unsafe { bindings::rtnl_configure_link(dev, null(), 0, null()) };
+        Ok(made)
+    }
+}
+
+impl<T> Drop for Registration<T> {
+    fn drop(&mut self) {
+        // SAFETY: The operations are registered. When this returns nobody uses them or a device any more:
+        // it waits for users who are making one, deletes all that there are, and waits for those that are
+        // being deleted by others.
+        unsafe { bindings::rtnl_link_unregister(self.0.get()) };
+    }
+}
+
+/// What the user asks for: an attribute or null for each number below `__IFLA_MAX`.
+#[derive(Clone, Copy)]
+struct Attrs<'a>(&'a [*mut bindings::nlattr; bindings::__IFLA_MAX as usize]);
+
+impl<'a> Attrs<'a> {
+    /// # Safety
+    ///
+    /// `attrs` must be as many pointers, each null or that of an attribute that the kernel has checked,
+    /// for the lifetime.
+    unsafe fn from_raw(attrs: *mut *mut bindings::nlattr) -> Self {
+        // SAFETY: The caller's promise.
+        Self(unsafe { &*attrs.cast() })
+    }
+
+    fn get(self, kind: u32) -> Option<&'a bindings::nlattr> {
+        // SAFETY: By the promise of `from_raw`.
+        unsafe { self.0.get(kind as usize)?.as_ref() }
+    }
+
+    /// What is in an attribute.
+    fn bytes(self, kind: u32) -> Option<&'a [u8]> {
+        let attr: *const bindings::nlattr = self.get(kind)?;
+        const HEADER: usize = size_of::<bindings::nlattr>();
+        // SAFETY: The payload follows the header, which says how long both are.
+        Some(unsafe {
+            let len = usize::from((*attr).nla_len).saturating_sub(HEADER);
+            core::slice::from_raw_parts(attr.add(1).cast(), len)
+        })
+    }
+
+    fn u32(self, kind: u32) -> Option<u32> {
+        let bytes = self.bytes(kind)?.first_chunk()?;
+        Some(u32::from_ne_bytes(*bytes))
+    }
+
+    /// The queues that `T` makes of what is asked for.
+    fn queues<T: Kind>(self, extack: ExtAck<'_>) -> Result<u16> {
+        let tx = self.u32(bindings::IFLA_NUM_TX_QUEUES);
+        let rx = self.u32(bindings::IFLA_NUM_RX_QUEUES);
+        T::queues(tx, rx, extack)
+    }
+}
+
+/// The table of C callbacks for a kind.
+struct LinkOps<T>(PhantomData<T>);
+
+impl<T: Kind> LinkOps<T> {
+    const OPS: bindings::rtnl_link_ops = bindings::rtnl_link_ops {
+        kind: T::KIND.as_char_ptr(),
+        alloc: Some(Self::alloc),
+        validate: Some(Self::validate),
+        newlink: Some(Self::newlink),
+        get_link_net: if T::HAS_LINK_PEER {
+            Some(Self::link_net)
+        } else {
+            None
+        },
+        // SAFETY: A null function pointer is `None`, and every other field may be zero too.
+        ..unsafe { MaybeUninit::zeroed().assume_init() }
+    };
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `validate`.
+    unsafe extern "C" fn validate(
+        attrs: *mut *mut bindings::nlattr,
+        _data: *mut *mut bindings::nlattr,
+        extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: The kernel calls this with attributes whose types and lengths it has checked, and with an
+        // extack that is ours for now.
+        let (attrs, extack) = unsafe { (Attrs::from_raw(attrs), ExtAck::from_raw(extack)) };
+        from_result(|| {
+            if let Some(address) = attrs.bytes(bindings::IFLA_ADDRESS) {
+                let is_unicast = address.len() == 6
+                    && address.iter().any(|&byte| byte != 0)
+                    && address.first().is_some_and(|byte| byte & 1 == 0);
+                if !is_unicast {
+                    extack.set(fmt!("address: must be a unicast Ethernet address"));
+                    return Err(EADDRNOTAVAIL);
+                }
+            }
+            let has_data = attrs.get(bindings::IFLA_LINKINFO).is_some_and(|info| {
+                // SAFETY: The kernel has checked that there are attributes in it.
+                unsafe { bindings::oxnic_nla_contains(info, bindings::IFLA_INFO_DATA as c_int) }
+            });
+            if has_data {
+                extack.set(fmt!("a link of this type has no settings of its own"));
+                return Err(EINVAL);
+            }
+            attrs.queues::<T>(extack).map(|_| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `alloc`.
+    unsafe extern "C" fn alloc(
+        attrs: *mut *mut bindings::nlattr,
+        name: *const c_char,
+        name_assign_type: c_uchar,
+        _tx_queues: c_uint,
+        _rx_queues: c_uint,
+    ) -> *mut bindings::net_device {
+        // SAFETY: The kernel calls this with attributes that it has checked. Nobody is told why it fails:
+        // `validate` has told that.
+        let (attrs, extack) = unsafe { (Attrs::from_raw(attrs), ExtAck::from_raw(null_mut())) };
+        let queues = match attrs.queues::<T>(extack) {
+            Ok(queues) => queues,
+            Err(error) => return error.to_ptr(),
+        };
+        let name = match attrs.get(bindings::IFLA_IFNAME) {
+            Some(_) => name,
+            None => T::DEVICE_NAME.as_char_ptr(),
+        };
+        // SAFETY: The kernel gives a name that fits, and the other has been seen to.
+        unsafe { Allocated::<T>::alloc(name, name_assign_type, queues, &T::CONFIG) }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `newlink`.
+    unsafe extern "C" fn newlink(
+        dev: *mut bindings::net_device,
+        params: *mut bindings::rtnl_newlink_params,
+        extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: The kernel calls this under RTNL, with attributes that it has checked, and with an extack
+        // that is ours for now.
+        let (attrs, extack, rtnl) = unsafe {
+            (
+                Attrs::from_raw((*params).tb),
+                ExtAck::from_raw(extack),
+                Rtnl::assume_held(),
+            )
+        };
+        from_result(|| {
+            let link = match attrs.u32(bindings::IFLA_LINK) {
+                // SAFETY: RTNL is held, and the device was allocated for operations of this kind.
+                Some(index) => Some(unsafe { Self::find(dev, params, index, extack, &rtnl) }?),
+                None => None,
+            };
+            // SAFETY: The device comes from `alloc`. On an error the kernel frees it.
+            unsafe { Self::register(dev, link, extack, &rtnl) }.map(|_| 0)
+        })
+    }
+
+    /// The device of this kind with that number where the user says, or is.
+    ///
+    /// # Safety
+    ///
+    /// `dev` and `params` must be those of a call of `newlink`.
+    unsafe fn find<'a>(
+        dev: *mut bindings::net_device,
+        params: *mut bindings::rtnl_newlink_params,
+        index: u32,
+        extack: ExtAck<'_>,
+        _rtnl: &'a Rtnl,
+    ) -> Result<&'a T> {
+        // SAFETY: The parameters are those of `newlink`, and RTNL is held.
+        let found = unsafe {
+            let net = bindings::oxnic_newlink_link_net(params);
+            bindings::__dev_get_by_index(net, index as c_int)
+        };
+        let Some(found) = NonNull::new(found) else {
+            extack.set(fmt!("link: there is no such device"));
+            return Err(ENODEV);
+        };
+        // SAFETY: Both devices are alive, and what made the new one does not change.
+        if unsafe { (*found.as_ptr()).rtnl_link_ops != (*dev).rtnl_link_ops } {
+            let kind = T::KIND.to_str().unwrap_or_default();
+            extack.set(fmt!("link: must be a device of type {kind}"));
+            return Err(EINVAL);
+        }
+        // SAFETY: The device is in the kernel's list, so it is registered; its operations are those of this
+        // kind, so its data is a `T`. With RTNL held, which is during `'a`, it is not freed.
+        Ok(unsafe { &private::<T>(found.as_ptr()).data })
+    }
+
+    /// Registers a new device.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must come from `alloc` and have never been registered. On an error it must be freed with
+    /// `free_netdev`.
+    unsafe fn register<'a>(
+        dev: *mut bindings::net_device,
+        link: Option<&T>,
+        extack: ExtAck<'_>,
+        rtnl: &'a Rtnl,
+    ) -> Result<&'a T> {
+        // SAFETY: The device is alive; there are as many of both.
+        let queues = unsafe { (*dev).num_rx_queues } as u16;
+        let data = T::new(queues, link, extack)?;
+        // SAFETY: The caller's promise.
+        let (dev, data) = unsafe { Allocated::<T>::register(dev, data, rtnl) }?;
+        data.registered(dev, link, rtnl);
+        Ok(data)
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `get_link_net`, for a device of `Allocated<T>`.
+    unsafe extern "C" fn link_net(dev: *const bindings::net_device) -> *mut bindings::net {
+        // SAFETY: The kernel calls this for a registered device of ours.
+        let peer = unsafe { &private::<T>(dev.cast_mut()).data }.link_peer();
+        let dev = peer.map_or(dev, |peer| peer.as_ptr().cast_const());
+        // SAFETY: The device is alive: this is called under RTNL, with which no device is freed or moved.
+        unsafe { bindings::oxnic_dev_net(dev) }
+    }
+}

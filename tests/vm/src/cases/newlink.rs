@@ -1,0 +1,555 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Ports that users make, join and delete: `ip link add ... type oxnic`.
+
+use super::{
+    params::{check_sizes, ip_batch, names},
+    steer::Steer,
+    traffic::{wait_flowing, while_sending, Source},
+};
+use crate::{
+    bed::{Bed, Port, NS_A, NS_B},
+    bpf::{wait_freed, Program},
+    harness::Case,
+    host::{ensure_eq, live, module, netns::Netns, wait_until},
+    nl::{link, Attrs, Refused},
+    wire::{
+        packet::{Sender, Tap},
+        probe::{verdict, Probe},
+    },
+};
+use anyhow::{anyhow, ensure, Context, Result};
+use nix::{errno::Errno, libc};
+
+/// No link has this number.
+const NOBODY: u32 = 0x7fff_0000;
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::bare("newlink::alone", alone),
+        Case::bare("newlink::sends_to_nobody", sends_to_nobody),
+        Case::bare("newlink::joined", joined),
+        Case::bare("newlink::joined_by_netnsid", joined_by_netnsid),
+        Case::ports("newlink::refusals", "pairs=2", refusals),
+        Case::ports(
+            "newlink::either_end_goes",
+            "queues=2 ring_size=64",
+            either_end_goes,
+        ),
+        Case::ports("newlink::settings_are_new", "queues=2", settings_are_new),
+        Case::ports("newlink::rmmod", "queues=2", rmmod),
+        Case::bare("newlink::many", many),
+        Case::bare("newlink::again_and_again", again_and_again),
+    ]
+}
+
+/// What `ip -d -j link` says about a device, a list of `"name":value`.
+struct Shown {
+    name: String,
+    text: String,
+}
+
+impl Shown {
+    fn of(port: &Port) -> Result<Self> {
+        let line = format!("-d -j link show dev {}", port.name);
+
+        Ok(Self {
+            name: port.name.clone(),
+            text: port.ns.ip(&line)?,
+        })
+    }
+
+    fn has(&self, what: &str) -> Result<&Self> {
+        ensure!(
+            self.text.contains(what),
+            "{}: no {what} in: {}",
+            self.name,
+            self.text
+        );
+        Ok(self)
+    }
+
+    fn lacks(&self, what: &str) -> Result<&Self> {
+        ensure!(
+            !self.text.contains(what),
+            "{}: {what} in: {}",
+            self.name,
+            self.text
+        );
+        Ok(self)
+    }
+}
+
+fn exists(ns: &Netns, name: &str) -> bool {
+    Port::find(ns, name).is_ok()
+}
+
+/// A port that is there, and receives the tests' frames.
+fn found(ns: &Netns, name: &str) -> Result<Port> {
+    let port = Port::find(ns, name)?;
+
+    port.receive_probes()?;
+    Ok(port)
+}
+
+/// Makes namespaces for a module without ports.
+fn empty(params: &str) -> Result<(Netns, Netns)> {
+    module::load(&format!("pairs=0 {params}"))?;
+    ensure_eq!(names()?, Vec::<String>::new(), "ports of no pair");
+    Ok((Netns::create(NS_A)?, Netns::create(NS_B)?))
+}
+
+/// Makes a port in a namespace, joined with `peer`.
+pub(super) fn make_joined(name: &str, ns_name: &str, peer: &Port) -> Result<Port> {
+    peer.ns.ip(&format!(
+        "link add {name} netns {ns_name} link {} type oxnic",
+        peer.name
+    ))?;
+    found(&Netns::existing(ns_name), name)
+}
+
+/// Probes pass in both directions: each arrives with all its bytes, once, and is counted once.
+pub(super) fn exchange(bed: &Bed, frames: u32) -> Result<()> {
+    for (from, to) in [(&bed.a, &bed.b), (&bed.b, &bed.a)] {
+        let tap = Tap::open(to)?;
+        let before = (from.snapshot()?, to.snapshot()?);
+
+        Sender::open(from)?.send_flow(&Probe::new(3, 0), frames)?;
+        for (seq, probe) in (0..).zip(tap.probes(frames as usize)?) {
+            ensure_eq!(probe.seq, seq, "{}: frame in its turn", to.name);
+        }
+        let after = (from.snapshot()?, to.snapshot()?);
+        ensure_eq!(
+            after.0.counters.tx("packets")? - before.0.counters.tx("packets")?,
+            u64::from(frames),
+            "{}: tx packets",
+            from.name
+        );
+        ensure_eq!(
+            after.1.counters.rx("packets")? - before.1.counters.rx("packets")?,
+            u64::from(frames),
+            "{}: rx packets",
+            to.name
+        );
+        for (snapshot, who) in [(&after.0, from), (&after.1, to)] {
+            snapshot
+                .check_link_stats_after_down()
+                .with_context(|| who.name.clone())?;
+        }
+    }
+    Ok(())
+}
+
+/// Ports without a peer are as they were asked for, and have no carrier.
+fn alone() -> Result<()> {
+    let (ns, _) = empty("queues=3 ring_size=128")?;
+
+    for what in [
+        "type oxnic",
+        "name lone address 02:00:00:00:12:34 mtu 3000 txqueuelen 77 type oxnic",
+        "numrxqueues 2 numtxqueues 2 type oxnic",
+        "numrxqueues 64 type oxnic",
+        "numtxqueues 1 index 4711 type oxnic",
+    ] {
+        ns.ip(&format!("link add {what}"))?;
+    }
+    for (name, queues) in [("ox0", 3), ("lone", 3), ("ox1", 2), ("ox2", 64), ("ox3", 1)] {
+        let port = found(&ns, name)?;
+
+        check_sizes(&port, queues, 128)?;
+        port.set("up")?;
+        Shown::of(&port)?
+            .has("\"info_kind\":\"oxnic\"")?
+            .has("\"UP\"")?
+            .has("\"NO-CARRIER\"")?
+            .has("\"link\":null")?;
+        ensure!(!port.link()?.carrier, "{name}: carrier without a peer");
+    }
+    let lone = found(&ns, "lone")?;
+    ensure_eq!(lone.mac()?, [2, 0, 0, 0, 0x12, 0x34], "address");
+    ensure_eq!(lone.link()?.mtu, 3000, "MTU");
+    Shown::of(&lone)?.has("\"txqlen\":77,")?;
+    ensure_eq!(found(&ns, "ox3")?.ifindex, 4711, "number");
+
+    for name in ["ox0", "lone", "ox1", "ox2", "ox3"] {
+        ns.ip(&format!("link del {name}"))?;
+        ensure!(!exists(&ns, name), "{name} is there although deleted");
+    }
+    Ok(())
+}
+
+/// What is sent to no peer is lost, and counted as for a peer that is down.
+fn sends_to_nobody() -> Result<()> {
+    const COUNT: u32 = 100;
+    let (ns, _) = empty("queues=2")?;
+    ns.ip("link add ox0 type oxnic")?;
+    let port = found(&ns, "ox0")?;
+    let mut steer = Steer::load()?;
+
+    port.set("up")?;
+    steer.by_ifindex(port.ifindex)?;
+    ns.enter(|| live::run(steer.program.fd()?, &Probe::new(1, 7).frame(), COUNT))?;
+    Sender::open(&port)?.send_flow(&Probe::new(1, 0), COUNT)?;
+    wait_until("all redirected frames are counted", || {
+        Ok(port.counters()?.tx("xdp_xmit_errors")? >= COUNT.into())
+    })?;
+    let seen = port.snapshot()?;
+    seen.counters.expect_tx(
+        "ox0",
+        &[
+            ("packets", 0),
+            ("xdp_xmit", 0),
+            ("xdp_xmit_errors", COUNT.into()),
+        ],
+    )?;
+    seen.check_link_stats_after_down()
+}
+
+/// A port that is joined with one in another namespace is a wire between both.
+fn joined() -> Result<()> {
+    const FRAMES: u32 = 300;
+    let (ns_a, ns_b) = empty("queues=2 ring_size=512")?;
+
+    ns_a.ip("link add ox0 type oxnic")?;
+    let a = found(&ns_a, "ox0")?;
+    a.set("up")?;
+    ns_a.ip(&format!(
+        "link add ox1 netns {NS_B} link ox0 numrxqueues 4 numtxqueues 4 mtu 3000 type oxnic"
+    ))?;
+    let b = found(&ns_b, "ox1")?;
+    ensure_eq!(b.link()?.mtu, 3000, "MTU");
+    for (port, peer) in [(&a, &b), (&b, &a)] {
+        Shown::of(port)?
+            .has(&format!("\"link_index\":{},", peer.ifindex))?
+            .has("\"link_netnsid\":")?;
+    }
+
+    let bed = Bed { a, b };
+    ensure!(!bed.a.link()?.carrier, "carrier although the peer is down");
+    let programs = [
+        Program::load("count", "count_pass")?,
+        Program::load("count", "count_pass")?,
+    ];
+    for (port, program) in [&bed.a, &bed.b].into_iter().zip(&programs) {
+        port.set("txqueuelen 1000")?;
+        port.attach(program)?;
+    }
+    bed.up()?;
+    exchange(&bed, FRAMES)?;
+    for program in &programs {
+        ensure_eq!(program.seen()?, u64::from(FRAMES), "frames a program saw");
+    }
+
+    // In one namespace the other end is shown by its name.
+    bed.a.set("down")?;
+    bed.a.set(&format!("netns {NS_B}"))?;
+    for (name, peer) in [("ox0", "ox1"), ("ox1", "ox0")] {
+        Shown::of(&found(&ns_b, name)?)?
+            .has(&format!("\"link\":\"{peer}\""))?
+            .lacks("link_netnsid")?;
+    }
+    module::unload()
+}
+
+/// The port to be joined with is looked for where the user says.
+fn joined_by_netnsid() -> Result<()> {
+    let (ns_a, ns_b) = empty("queues=2")?;
+
+    ns_a.ip("link add ox0 type oxnic")?;
+    let a = found(&ns_a, "ox0")?;
+    // So that the number means nobody, or another, in the namespace of the asker.
+    ns_b.ip(&format!("netns set {NS_A} 7"))?;
+    ns_b.enter(|| {
+        link::add(
+            Attrs::default()
+                .put(libc::IFLA_IFNAME, b"ox1\0")
+                .put_u32(libc::IFLA_LINK, a.ifindex)
+                .put_u32(libc::IFLA_LINK_NETNSID, 7),
+            "oxnic",
+            None,
+        )
+    })?;
+    let bed = Bed {
+        a,
+        b: found(&ns_b, "ox1")?,
+    };
+    Shown::of(&bed.b)?.has("\"link_netnsid\":7,")?;
+    bed.up()?;
+    exchange(&bed, 50)
+}
+
+/// Wrong use is refused with a reason, and nothing is left of it.
+fn refusals(bed: &Bed) -> Result<()> {
+    let ns = &bed.a.ns;
+    let none = Attrs::default;
+    let lo = Port::find(ns, "lo")?.ifindex;
+    let queues = |tx, rx| {
+        none()
+            .put_u32(libc::IFLA_NUM_TX_QUEUES, tx)
+            .put_u32(libc::IFLA_NUM_RX_QUEUES, rx)
+    };
+    let range = "numtxqueues, numrxqueues: must be 1 to 64";
+    let address = "address: must be a unicast Ethernet address";
+    let data = "a link of this type has no settings of its own";
+    let kind = "link: must be a device of type oxnic";
+    let links = ns.ip("-br link")?;
+
+    for (attrs, info, errno, reason) in [
+        (
+            queues(2, 3),
+            None,
+            Errno::EINVAL,
+            "numtxqueues, numrxqueues: must be the same",
+        ),
+        (queues(0, 0), None, Errno::EINVAL, range),
+        (queues(65, 65), None, Errno::EINVAL, range),
+        (
+            none().put_u32(libc::IFLA_NUM_RX_QUEUES, 65),
+            None,
+            Errno::EINVAL,
+            range,
+        ),
+        (
+            none().put(libc::IFLA_ADDRESS, &[1, 0, 0, 0, 0, 1]),
+            None,
+            Errno::EADDRNOTAVAIL,
+            address,
+        ),
+        (
+            none().put(libc::IFLA_ADDRESS, &[0; 6]),
+            None,
+            Errno::EADDRNOTAVAIL,
+            address,
+        ),
+        (
+            none().put(libc::IFLA_ADDRESS, &[2; 8]),
+            None,
+            Errno::EADDRNOTAVAIL,
+            address,
+        ),
+        (
+            none().put_u32(libc::IFLA_MTU, 67),
+            None,
+            Errno::EINVAL,
+            "mtu less than device minimum",
+        ),
+        (
+            none().put_u32(libc::IFLA_MTU, 1 << 20),
+            None,
+            Errno::EINVAL,
+            "mtu greater than device maximum",
+        ),
+        (none(), Some(none()), Errno::EINVAL, data),
+        (none(), Some(none().put_u32(1, 1)), Errno::EINVAL, data),
+        (
+            none().put_u32(libc::IFLA_LINK, lo),
+            None,
+            Errno::EINVAL,
+            kind,
+        ),
+        (
+            none().put_u32(libc::IFLA_LINK, NOBODY),
+            None,
+            Errno::ENODEV,
+            "link: there is no such device",
+        ),
+        (
+            none().put_u32(libc::IFLA_LINK, 0),
+            None,
+            Errno::ENODEV,
+            "link: there is no such device",
+        ),
+        (
+            none().put_u32(libc::IFLA_LINK, bed.a.ifindex),
+            None,
+            Errno::EBUSY,
+            "link: the port is joined with another",
+        ),
+        // Last, after all else has been made.
+        (
+            none().put(libc::IFLA_IFNAME, b"ox0\0"),
+            None,
+            Errno::EEXIST,
+            "",
+        ),
+    ] {
+        let refused = ns
+            .enter(|| link::add(attrs, "oxnic", info))
+            .err()
+            .ok_or_else(|| anyhow!("a port was made instead of: {reason}"))?
+            .downcast::<Refused>()?;
+
+        ensure_eq!(refused.reason, reason, "reason ({:?})", refused.errno);
+        ensure_eq!(refused.errno, errno, "{reason}");
+        ensure_eq!(ns.ip("-br link")?, links, "links after: {reason}");
+    }
+
+    // Nothing is left behind at the port that was asked for either.
+    bed.b.ns.ip("link del ox1")?;
+    let refused = ns
+        .ip_refusal("link add ox0 link ox0 type oxnic")
+        .context("a name that is there")?;
+    ensure!(refused.contains("File exists"), "ip says: {refused}");
+    let bed = Bed {
+        a: bed.a.clone(),
+        b: make_joined("ox1", NS_B, &bed.a)?,
+    };
+    bed.up()?;
+    exchange(&bed, 50)
+}
+
+/// Each end is deleted while frames of all verdicts are under way, and made anew.
+fn either_end_goes(bed: &Bed) -> Result<()> {
+    const ROUNDS: usize = 6;
+    let mut bed = bed.clone();
+
+    for round in 0..ROUNDS {
+        let (goes, stays) = match round % 2 {
+            0 => (&bed.b, &bed.a),
+            _ => (&bed.a, &bed.b),
+        };
+        let program = Program::load("verdict", "verdict")?;
+        let id = program.id;
+        goes.attach(&program)?;
+        drop(program);
+        let acts = [verdict::TX, verdict::PASS, verdict::DROP];
+        let mut sources = Source::new(goes).may_fail().times(2);
+        sources.extend(acts.map(|act| Source::new(stays).probe(Probe::new(0, 0).verdict(act))));
+
+        bed.up()?;
+        while_sending(&sources, |traffic| {
+            wait_flowing(&bed, 100)?;
+            goes.ns.ip(&format!("link del {}", goes.name))?;
+            ensure!(!exists(&goes.ns, &goes.name), "{} is there", goes.name);
+            ensure!(!stays.link()?.carrier, "{}: carrier", stays.name);
+            Shown::of(stays)?
+                .has("\"UP\"")?
+                .has("\"link\":null")?
+                .lacks("link_netnsid")?;
+            // Sending goes on, to nobody.
+            let before = traffic.taken();
+            wait_until("the senders go on", || Ok(traffic.taken() > before + 50))
+        })?;
+        wait_freed(id)?;
+        stays.wait_running(false)?;
+        stays.snapshot()?.check_link_stats_after_down()?;
+
+        let ns_name = if round % 2 == 0 { NS_B } else { NS_A };
+        let made = make_joined(&goes.name, ns_name, stays)?;
+        for name in ["rx_packets", "tx_packets", "tx_errors", "rx_dropped"] {
+            ensure_eq!(made.link()?.stat(name)?, 0, "{}: {name}", made.name);
+        }
+        let stays = stays.clone();
+        bed = match round % 2 {
+            0 => Bed { a: stays, b: made },
+            _ => Bed { a: made, b: stays },
+        };
+        bed.up()?;
+        exchange(&bed, 100)?;
+    }
+    Ok(())
+}
+
+/// A port that is made has none of the settings of the one that was there before it, but those that are
+/// the wire's; and the other end has all of its own.
+fn settings_are_new(bed: &Bed) -> Result<()> {
+    for port in [&bed.a, &bed.b] {
+        port.ethtool("-G", "rx 256")?;
+        port.ethtool("-A", "rx off tx off")?;
+        port.ethtool("-C", "adaptive-rx off rx-usecs 33")?;
+        port.ethtool("-s", "speed 25000 duplex full autoneg off")?;
+        port.msglvl("drv off")?;
+    }
+    bed.b.ns.ip("link del ox1")?;
+    let made = make_joined("ox1", NS_B, &bed.a)?;
+    for (option, theirs, ours) in [
+        ("-g", "RX: 512", "RX: 256"),
+        ("-a", "RX: on", "RX: off"),
+        ("-c", "Adaptive RX: on", "Adaptive RX: off"),
+        ("", "(1)", "(0)"),
+        ("", "Speed: 25000Mb/s", "Speed: 25000Mb/s"),
+    ] {
+        for (port, expected) in [(&made, theirs), (&bed.a, ours)] {
+            let text = port.ethtool(option, "")?;
+            let words: Vec<_> = text.split_whitespace().collect();
+            ensure!(
+                words.join(" ").contains(expected),
+                "{}: ethtool {option}: no \"{expected}\" in {text}",
+                port.name
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Ports that were made go with the module, in all namespaces, with their programs.
+fn rmmod(bed: &Bed) -> Result<()> {
+    let initial = Netns::initial();
+    let (ns_a, ns_b) = (&bed.a.ns, &bed.b.ns);
+    let program = Program::load("count", "count_pass")?;
+
+    ns_a.ip("link add ox2 type oxnic")?;
+    let ox2 = found(ns_a, "ox2")?;
+    let ox3 = make_joined("ox3", NS_B, &ox2)?;
+    ns_b.ip("link add ox4 type oxnic")?;
+    initial.ip("link add ox5 type oxnic")?;
+    ns_b.ip("link del ox1")?;
+    for (ns, name) in [
+        (ns_a, "ox2"),
+        (ns_b, "ox3"),
+        (ns_b, "ox4"),
+        (&initial, "ox5"),
+    ] {
+        let port = found(ns, name)?;
+        port.attach(&program)?;
+        port.set("up")?;
+    }
+    let id = program.id;
+    drop(program);
+    let sources = Source::new(&ox2).may_fail().times(2);
+    while_sending(&sources, |traffic| {
+        ox3.wait_received(100)?;
+        module::unload()?;
+        traffic.wait_all_refused()
+    })?;
+    ensure!(!module::is_loaded(), "the module is still there");
+    wait_freed(id)
+}
+
+/// As many pairs as the module's parameter can make at most.
+fn many() -> Result<()> {
+    empty("queues=2 ring_size=64")?;
+    ip_batch((0..64).flat_map(|pair| {
+        let (first, second) = (2 * pair, 2 * pair + 1);
+        [
+            format!("link add ox{first} type oxnic"),
+            format!("link add ox{second} link ox{first} type oxnic"),
+        ]
+    }))?;
+    ensure_eq!(names()?.len(), 128, "ports of 64 pairs");
+    ip_batch((0..128).map(|n| format!("link del ox{n}")))?;
+    ensure_eq!(names()?, Vec::<String>::new(), "ports that were deleted");
+    Ok(())
+}
+
+/// One end after the other is deleted and made anew, while the wire is up.
+fn again_and_again() -> Result<()> {
+    let (ns, _) = empty("queues=2 ring_size=64")?;
+
+    ns.ip("link add ox0 type oxnic")?;
+    ns.ip("link add ox1 link ox0 type oxnic")?;
+    for _ in 0..100 {
+        for (stays, goes) in [("ox0", "ox1"), ("ox1", "ox0")] {
+            ns.ip(&format!("link set dev {stays} up"))?;
+            ns.ip(&format!("link set dev {goes} up"))?;
+            ns.ip(&format!("link del {goes}"))?;
+            ns.ip(&format!("link add {goes} link {stays} type oxnic"))?;
+        }
+    }
+    let bed = Bed {
+        a: found(&ns, "ox0")?,
+        b: found(&ns, "ox1")?,
+    };
+    bed.up()?;
+    exchange(&bed, 50)
+}
