@@ -137,6 +137,16 @@ void oxnic_xdp_set_features(struct net_device *dev, xdp_features_t features)
 	xdp_set_features_flag(dev, features);
 }
 
+u32 *oxnic_rxfh_context_indir(struct ethtool_rxfh_context *context)
+{
+	return ethtool_rxfh_context_indir(context);
+}
+
+u8 *oxnic_rxfh_context_key(struct ethtool_rxfh_context *context)
+{
+	return ethtool_rxfh_context_key(context);
+}
+
 void oxnic_netif_napi_add_config(struct net_device *dev,
 				 struct napi_struct *napi,
 				 int (*poll)(struct napi_struct *napi,

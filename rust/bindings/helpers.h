@@ -7,6 +7,7 @@
 #ifndef OXNIC_HELPERS_H
 #define OXNIC_HELPERS_H
 
+#include <linux/ethtool.h>
 #include <linux/hrtimer.h>
 #include <linux/netdevice.h>
 #include <net/page_pool/helpers.h>
@@ -38,6 +39,10 @@ netdev_features_t oxnic_features_check(struct sk_buff *skb,
 				       struct net_device *dev,
 				       netdev_features_t features);
 void oxnic_xdp_set_features(struct net_device *dev, xdp_features_t features);
+
+/* ethtool */
+u32 *oxnic_rxfh_context_indir(struct ethtool_rxfh_context *context);
+u8 *oxnic_rxfh_context_key(struct ethtool_rxfh_context *context);
 
 /* NAPI */
 void oxnic_netif_napi_add_config(struct net_device *dev,

@@ -124,27 +124,52 @@ impl Ops for Vsi {
         rss::SIZES
     }
 
-    fn rxfh(&self, key: &mut [u8], table: &mut [u32]) -> InputXfrm {
-        self.get_rxfh(key, table)
+    const RXFH_CONTEXTS: u32 = rss::CONTEXTS;
+
+    fn rxfh(&self, context: u32, key: &mut [u8], table: &mut [u32]) -> Option<InputXfrm> {
+        self.get_rxfh(context, key, table)
     }
 
-    fn set_rxfh(&self, dev: &Device, change: &RxfhChange<'_>, rtnl: &Rtnl) -> Result {
-        self.change_rxfh(dev, change, rtnl)
+    fn set_rxfh(
+        &self,
+        dev: &Device,
+        context: u32,
+        change: &RxfhChange<'_>,
+        extack: ExtAck<'_>,
+        rtnl: &Rtnl,
+    ) -> Result {
+        self.change_rxfh(dev, context, change, extack, rtnl)
     }
 
-    fn rxfh_fields(&self, flow: FlowType) -> u32 {
-        self.get_rxfh_fields(flow)
+    fn add_rxfh_context(
+        &self,
+        dev: &Device,
+        context: u32,
+        change: &RxfhChange<'_>,
+        extack: ExtAck<'_>,
+        rtnl: &Rtnl,
+    ) -> Result {
+        self.add_context(dev, context, change, extack, rtnl)
+    }
+
+    fn remove_rxfh_context(&self, dev: &Device, context: u32, rtnl: &Rtnl) -> Result {
+        self.take_context(dev, context, rtnl)
+    }
+
+    fn rxfh_fields(&self, context: u32, flow: FlowType) -> Option<u32> {
+        self.get_rxfh_fields(context, flow)
     }
 
     fn set_rxfh_fields(
         &self,
         dev: &Device,
+        context: u32,
         flow: FlowType,
         fields: u32,
         extack: ExtAck<'_>,
         rtnl: &Rtnl,
     ) -> Result {
-        self.change_rxfh_fields(dev, flow, fields, extack, rtnl)
+        self.change_rxfh_fields(dev, context, flow, fields, extack, rtnl)
     }
 
     fn max_rules(&self) -> u32 {

@@ -52,6 +52,7 @@ impl Vsi {
             mask: fields(&rule.mask),
             action: match rule.action {
                 Action::Queue(queue) => RuleAction::Queue(queue),
+                Action::Rss { context, offset } => RuleAction::Rss { context, offset },
                 Action::Drop => RuleAction::Drop,
             },
         })
@@ -75,21 +76,18 @@ impl Vsi {
         let Some(rule) = rule else {
             return refuse("a kind of rule that there is not", EOPNOTSUPP);
         };
-        let action = match rule.action {
-            RuleAction::Queue(queue) if queue as usize >= self.port.queues() => {
-                return refuse("a queue that there is not", EINVAL);
-            }
-            RuleAction::Queue(queue) => Action::Queue(queue),
-            RuleAction::Drop => Action::Drop,
-        };
         let is = FLOWS.iter().find(|(flow, _)| *flow == rule.flow);
         let rule = Rule {
             is: is.ok_or(EINVAL)?.1,
             key: key(&rule.fields),
             mask: key(&rule.mask),
-            action,
+            action: match rule.action {
+                RuleAction::Queue(queue) => Action::Queue(queue),
+                RuleAction::Rss { context, offset } => Action::Rss { context, offset },
+                RuleAction::Drop => Action::Drop,
+            },
         };
-        let mut steering = self.port.remake_steering(&self.port.setup())?;
+        let mut steering = self.port.copy_steering()?;
         let free = |last: bool| {
             let mut free = steering.rules().free();
             if last {
@@ -109,12 +107,15 @@ impl Vsi {
         if !steering.set_rule(place, Some(&rule)) {
             return refuse("a place that there is not", EINVAL);
         }
+        if steering.needed_queues() > steering.queues() {
+            return refuse("a queue that there is not", EINVAL);
+        }
         self.set_steering(dev, steering, rtnl);
         Ok(place as u32)
     }
 
     pub(super) fn take_rule(&self, dev: &Device, place: u32, rtnl: &Rtnl) -> Result {
-        let mut steering = self.port.remake_steering(&self.port.setup())?;
+        let mut steering = self.port.copy_steering()?;
         if !steering.set_rule(place as usize, None) {
             return Err(ENOENT);
         }
@@ -127,7 +128,7 @@ impl Vsi {
         if self.port.steering.read(&bh::disable()).rules().count() == 0 {
             return Ok(None);
         }
-        let mut steering = self.port.remake_steering(&self.port.setup())?;
+        let mut steering = self.port.copy_steering()?;
         steering.clear_rules();
         Ok(Some(steering))
     }

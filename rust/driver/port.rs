@@ -160,7 +160,7 @@ impl Port {
             tx.push(TxQueueStats::default(), GFP_KERNEL)?;
         }
         let filter = RcuBox::new(filter::everything()?);
-        let steering = RcuBox::new(rss::make(&rss::default(queues.into()))?);
+        let steering = RcuBox::new(rss::default(queues.into())?);
         let rings = Rings::new(rings)?;
         let single = queues == 1;
         let port = Self {

@@ -18,10 +18,14 @@ use crate::{
         rtnl::{ExtAck, Rtnl},
     },
     netdev_info,
-    nic::{rss::Indirection, wire::Settings},
+    nic::{
+        rss::Indirection,
+        steering::{Steering, MAIN},
+        wire::Settings,
+    },
 };
 use core::ops::Range;
-use kernel::prelude::*;
+use kernel::{alloc::KVBox, prelude::*};
 
 impl Vsi {
     /// Rings of these numbers, of `size` descriptors, filled. Fails with `ENOMEM`; nothing is left
@@ -95,19 +99,12 @@ impl Vsi {
     pub(super) fn change_queues(&self, dev: &Device, queues: u32, rtnl: &Rtnl) -> Result {
         let old = self.port.queues();
         let (new, up) = (queues as usize, self.port.is_up());
-        let mut setup = self.port.setup();
-        setup.queues = queues;
-        // What the user has set stays; the kernel has seen to it that all its queues are left.
-        if !is_rss_configured(dev, rtnl) {
-            setup.table = Indirection::new(queues);
-        }
+        let steering = self.steering_for(dev, queues, rtnl)?;
         let added = if up { old.min(new)..new } else { 0..0 };
         let ready = self
             .ready_rings(dev, added, self.port.ring_size(), rtnl)
             // ethtool has no other way to be told why.
             .inspect_err(|_| netdev_info!(dev, "channels: no memory for {} rings\n", queues))?;
-        // The registers are the last that may fail.
-        let steering = self.port.remake_steering(&setup)?;
 
         if new > old {
             dev.set_real_queues(queues as u16, rtnl)?;
@@ -136,6 +133,31 @@ impl Vsi {
             dev.set_real_queues(queues as u16, rtnl)?;
         }
         Ok(())
+    }
+
+    /// The registers for another number of queues.
+    fn steering_for(&self, dev: &Device, queues: u32, rtnl: &Rtnl) -> Result<KVBox<Steering>> {
+        let mut steering = self.port.copy_steering()?;
+        steering.set_queues(queues);
+        // What the user has set stays; the kernel has seen to it that all queues of tables are left.
+        if !is_rss_configured(dev, rtnl) {
+            let mut context = self.port.rss_context(MAIN)?;
+            context.table = Indirection::new(queues);
+            if !steering.set_context(MAIN, Some(&context)) {
+                return Err(EINVAL);
+            }
+        }
+        // It has not looked at what rules add to them.
+        if steering.needed_queues() > queues {
+            // ethtool has no other way to be told why.
+            netdev_info!(
+                dev,
+                "channels: {} are refused: an ntuple rule adds to RSS queues, and would pass the last one\n",
+                queues
+            );
+            return Err(EINVAL);
+        }
+        Ok(steering)
     }
 
     /// The peer's large frames must find room in rings of this size.

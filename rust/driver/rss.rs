@@ -14,7 +14,7 @@ use crate::{
     },
     nic::{
         rss::{Indirection, INDIRECTION_LEN, KEY_LEN},
-        steering::{Fields, FlowKind, Input, Setup, Steering, Transform},
+        steering::{Context, Fields, FlowKind, Input, Steering, Transform, MAIN, MAX_CONTEXTS},
     },
 };
 use core::sync::atomic::Ordering;
@@ -26,6 +26,9 @@ pub(super) const SIZES: RxfhSizes = RxfhSizes {
     table: INDIRECTION_LEN as u32,
 };
 
+/// RSS contexts, with the main one.
+pub(super) const CONTEXTS: u32 = MAX_CONTEXTS as u32;
+
 /// The fields and their names in ethtool.
 const FIELDS: [(Fields, u32); 4] = [
     (Fields::SRC, rxh::IP_SRC),
@@ -34,34 +37,34 @@ const FIELDS: [(Fields, u32); 4] = [
     (Fields::DST_PORT, rxh::DST_PORT),
 ];
 
-/// What a port with so many queues begins with: the system's key, and all queues alike.
-pub(super) fn default(queues: u32) -> Setup {
-    Setup {
+/// The registers that a port with so many queues begins with: the system's key, and all queues alike.
+/// Fails with `ENOMEM`.
+pub(super) fn default(queues: u32) -> Result<KVBox<Steering>> {
+    let mut steering = KVBox::init(pin_init::init_zeroed::<Steering>(), GFP_KERNEL)?;
+    let context = Context {
         key: device::rss_key(),
         input: Input::DEFAULT,
         table: Indirection::new(queues),
-        queues,
+    };
+    steering.set_queues(queues);
+    if !steering.set_context(MAIN, Some(&context)) {
+        return Err(EINVAL);
     }
-}
-
-/// Registers that are set like this, without rules. Fails with `ENOMEM`.
-pub(super) fn make(setup: &Setup) -> Result<KVBox<Steering>> {
-    let mut steering = KVBox::init(pin_init::init_zeroed::<Steering>(), GFP_KERNEL)?;
-    steering.set(setup);
     Ok(steering)
 }
 
 impl Port {
-    /// What the registers are set to.
-    pub(super) fn setup(&self) -> Setup {
-        self.steering.read(&bh::disable()).setup()
+    /// The settings of an RSS context. Fails with `ENOENT` if there is no such.
+    pub(super) fn rss_context(&self, number: u32) -> Result<Context> {
+        let context = self.steering.read(&bh::disable()).context(number);
+        context.ok_or(ENOENT)
     }
 
-    /// Registers that are set like this, with the rules that there are. Fails with `ENOMEM`.
-    pub(super) fn remake_steering(&self, setup: &Setup) -> Result<KVBox<Steering>> {
-        let mut steering = make(setup)?;
-        steering.copy_rules(self.steering.read(&bh::disable()));
-        Ok(steering)
+    /// The registers as they are, to be changed. Fails with `ENOMEM`.
+    pub(super) fn copy_steering(&self) -> Result<KVBox<Steering>> {
+        let mut copy = KVBox::init(pin_init::init_zeroed::<Steering>(), GFP_KERNEL)?;
+        copy.copy_from(self.steering.read(&bh::disable()));
+        Ok(copy)
     }
 
     /// Sets them anew, from some frame on. With the old ones a frame goes to a ring that is still there.
@@ -73,51 +76,74 @@ impl Port {
 }
 
 impl Vsi {
-    pub(super) fn get_rxfh(&self, key: &mut [u8], table: &mut [u32]) -> InputXfrm {
-        let setup = self.port.setup();
-        for (to, from) in key.iter_mut().zip(setup.key) {
+    pub(super) fn get_rxfh(
+        &self,
+        context: u32,
+        key: &mut [u8],
+        table: &mut [u32],
+    ) -> Option<InputXfrm> {
+        let context = self.port.rss_context(context).ok()?;
+        for (to, from) in key.iter_mut().zip(context.key) {
             *to = from;
         }
-        for (to, &queue) in table.iter_mut().zip(setup.table.entries()) {
+        for (to, &queue) in table.iter_mut().zip(context.table.entries()) {
             *to = queue.into();
         }
-        match setup.input.transform {
+        Some(match context.input.transform {
             Transform::None => InputXfrm::None,
             Transform::SymmetricXor => InputXfrm::SymXor,
             Transform::SymmetricOrXor => InputXfrm::SymOrXor,
-        }
+        })
     }
 
-    pub(super) fn change_rxfh(&self, dev: &Device, change: &RxfhChange<'_>, rtnl: &Rtnl) -> Result {
-        let mut setup = self.port.setup();
-        if let Some(key) = change.key {
-            setup.key = key.try_into().map_err(|_| EINVAL)?;
+    pub(super) fn change_rxfh(
+        &self,
+        dev: &Device,
+        number: u32,
+        change: &RxfhChange<'_>,
+        extack: ExtAck<'_>,
+        rtnl: &Rtnl,
+    ) -> Result {
+        let mut context = self.port.rss_context(number)?;
+        apply(&mut context, change)?;
+        self.set_context(dev, number, &context, extack, rtnl)
+    }
+
+    /// A context begins with the main one's key and input, and all queues alike.
+    pub(super) fn add_context(
+        &self,
+        dev: &Device,
+        number: u32,
+        change: &RxfhChange<'_>,
+        extack: ExtAck<'_>,
+        rtnl: &Rtnl,
+    ) -> Result {
+        let mut context = self.port.rss_context(MAIN)?;
+        context.table = Indirection::new(self.port.queues() as u32);
+        apply(&mut context, change)?;
+        self.set_context(dev, number, &context, extack, rtnl)
+    }
+
+    pub(super) fn take_context(&self, dev: &Device, number: u32, rtnl: &Rtnl) -> Result {
+        let mut steering = self.port.copy_steering()?;
+        if !steering.set_context(number, None) {
+            return Err(ENOENT);
         }
-        for (entry, &queue) in change.table.unwrap_or_default().iter().enumerate() {
-            // The kernel has looked at them; a port has fewer than 256 queues.
-            if queue >= setup.queues || !setup.table.set(entry, queue as u8) {
-                return Err(EINVAL);
-            }
-        }
-        setup.input.transform = match change.xfrm {
-            None => setup.input.transform,
-            Some(InputXfrm::None) => Transform::None,
-            Some(InputXfrm::SymXor) => Transform::SymmetricXor,
-            Some(InputXfrm::SymOrXor) => Transform::SymmetricOrXor,
-        };
-        self.set_steering(dev, self.port.remake_steering(&setup)?, rtnl);
+        self.set_steering(dev, steering, rtnl);
         Ok(())
     }
 
-    pub(super) fn get_rxfh_fields(&self, flow: FlowType) -> u32 {
-        let fields = self.port.setup().input.fields(kind(flow).0);
+    pub(super) fn get_rxfh_fields(&self, context: u32, flow: FlowType) -> Option<u32> {
+        let context = self.port.rss_context(context).ok()?;
+        let fields = context.input.fields(kind(flow).0);
         let bits = FIELDS.iter().filter(|(field, _)| fields.contains(*field));
-        bits.fold(0, |all, (_, bit)| all | bit)
+        Some(bits.fold(0, |all, (_, bit)| all | bit))
     }
 
     pub(super) fn change_rxfh_fields(
         &self,
         dev: &Device,
+        number: u32,
         flow: FlowType,
         bits: u32,
         extack: ExtAck<'_>,
@@ -135,22 +161,63 @@ impl Vsi {
             fields = fields.with(field);
             rest &= !bit;
         }
-        let mut setup = self.port.setup();
-        if rest != 0 || !setup.input.set_fields(kind, fields) {
+        let mut context = self.port.rss_context(number)?;
+        if rest != 0 || !context.input.set_fields(kind, fields) {
             extack.set(fmt!(
                 "addresses (s, d) are hashed, and ports (f, n) of TCP and UDP, nothing else"
             ));
             return Err(EOPNOTSUPP);
         }
-        if setup.input.transform != Transform::None && !fields.are_symmetric() {
+        self.set_context(dev, number, &context, extack, rtnl)
+    }
+
+    fn set_context(
+        &self,
+        dev: &Device,
+        number: u32,
+        context: &Context,
+        extack: ExtAck<'_>,
+        rtnl: &Rtnl,
+    ) -> Result {
+        if !context.input.is_consistent() {
             extack.set(fmt!(
                 "a symmetric hash needs both addresses, and both ports or none"
             ));
             return Err(EINVAL);
         }
-        self.set_steering(dev, self.port.remake_steering(&setup)?, rtnl);
+        let mut steering = self.port.copy_steering()?;
+        if !steering.set_context(number, Some(context)) {
+            return Err(EINVAL);
+        }
+        if steering.needed_queues() > steering.queues() {
+            extack.set(fmt!(
+                "an ntuple rule adds to these queues, and would pass the last one"
+            ));
+            return Err(EINVAL);
+        }
+        self.set_steering(dev, steering, rtnl);
         Ok(())
     }
+}
+
+/// Makes a change to the settings of a context.
+fn apply(context: &mut Context, change: &RxfhChange<'_>) -> Result {
+    if let Some(key) = change.key {
+        context.key = key.try_into().map_err(|_| EINVAL)?;
+    }
+    for (entry, &queue) in change.table.unwrap_or_default().iter().enumerate() {
+        // The kernel has looked at them; a port has fewer than 256 queues.
+        if !context.table.set(entry, queue as u8) {
+            return Err(EINVAL);
+        }
+    }
+    context.input.transform = match change.xfrm {
+        None => context.input.transform,
+        Some(InputXfrm::None) => Transform::None,
+        Some(InputXfrm::SymXor) => Transform::SymmetricXor,
+        Some(InputXfrm::SymOrXor) => Transform::SymmetricOrXor,
+    };
+    Ok(())
 }
 
 /// The kind that such flows are of, and whether that is for them alone.

@@ -155,6 +155,13 @@ impl FlowIs {
 pub enum Action {
     /// To this queue.
     Queue(u32),
+    /// To the queue that an RSS context says, and from there so many on.
+    Rss {
+        /// Number of the context; 0 is the main one.
+        context: u32,
+        /// What is added to the queue of its table.
+        offset: u32,
+    },
     /// Nowhere.
     Drop,
 }
@@ -178,6 +185,15 @@ impl Rule {
     }
 }
 
+/// What kind of [`Action`] it is.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Kind {
+    Queue = 0,
+    Rss,
+    Drop,
+}
+
 /// A place in the table, of which all zeroes is an empty one.
 #[derive(Clone, Copy)]
 struct Place {
@@ -185,7 +201,9 @@ struct Place {
     is: FlowIs,
     key: Key,
     mask: Key,
-    drop: bool,
+    kind: Kind,
+    context: u32,
+    /// The queue, or what is added to it.
     queue: u32,
 }
 
@@ -195,19 +213,40 @@ impl Place {
         is: FlowIs::ANY,
         key: NO_KEY,
         mask: NO_KEY,
-        drop: false,
+        kind: Kind::Queue,
+        context: 0,
         queue: 0,
     };
+
+    fn new(rule: &Rule) -> Self {
+        let (kind, context, queue) = match rule.action {
+            Action::Queue(queue) => (Kind::Queue, 0, queue),
+            Action::Rss { context, offset } => (Kind::Rss, context, offset),
+            Action::Drop => (Kind::Drop, 0, 0),
+        };
+        Self {
+            used: true,
+            is: rule.is,
+            key: rule.key,
+            mask: rule.mask,
+            kind,
+            context,
+            queue,
+        }
+    }
 
     fn rule(&self) -> Option<Rule> {
         self.used.then_some(Rule {
             is: self.is,
             key: self.key,
             mask: self.mask,
-            action: if self.drop {
-                Action::Drop
-            } else {
-                Action::Queue(self.queue)
+            action: match self.kind {
+                Kind::Queue => Action::Queue(self.queue),
+                Kind::Rss => Action::Rss {
+                    context: self.context,
+                    offset: self.queue,
+                },
+                Kind::Drop => Action::Drop,
             },
         })
     }
@@ -250,6 +289,11 @@ impl Rules {
         self.places.get(place)?.rule()
     }
 
+    /// All of them, in the order of their places.
+    pub(super) fn all(&self) -> impl Iterator<Item = Rule> + '_ {
+        self.places.iter().filter_map(Place::rule)
+    }
+
     /// The places that have a rule, in ascending order.
     pub fn used(&self) -> impl Iterator<Item = usize> + '_ {
         let places = self.places.iter().enumerate();
@@ -270,20 +314,7 @@ impl Rules {
             return false;
         };
         let was_used = place.used;
-        *place = match rule {
-            None => Place::EMPTY,
-            Some(rule) => Place {
-                used: true,
-                is: rule.is,
-                key: rule.key,
-                mask: rule.mask,
-                drop: rule.action == Action::Drop,
-                queue: match rule.action {
-                    Action::Queue(queue) => queue,
-                    Action::Drop => 0,
-                },
-            },
-        };
+        *place = rule.map_or(Place::EMPTY, Place::new);
         self.count = self.count - u32::from(was_used) + u32::from(place.used);
         was_used || place.used
     }
@@ -304,7 +335,6 @@ impl Rules {
     /// rule is about it.
     pub(super) fn action(&self, head: &[u8], tag: Option<Tag>) -> Option<Action> {
         let (key, is) = Key::of(head, tag);
-        let mut rules = self.places.iter().filter_map(Place::rule);
-        Some(rules.find(|rule| rule.matches(is, &key))?.action)
+        Some(self.all().find(|rule| rule.matches(is, &key))?.action)
     }
 }

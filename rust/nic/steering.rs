@@ -2,14 +2,16 @@
 
 //! Steering: the registers that decide which queue a frame goes to.
 //!
-//! What is hashed of a frame ([`Input`]), the key and the table are set together and never changed
-//! in place: a port makes new registers and exchanges them as a whole, so that no frame meets half
-//! of a change.
+//! What is hashed of a frame ([`Input`]), the key and the table are a [`Context`]. There is a main one
+//! for all frames, and there may be further ones for those that a [`Rule`] says. All are set together and
+//! never changed in place: a port makes new registers and exchanges them as a whole, so that no frame
+//! meets half of a change.
 
 use super::{
     ntuple::{Action, Rule, Rules},
     rss::{
         flow,
+        hash_bytes,
         Addresses,
         Flow,
         Hash,
@@ -23,6 +25,12 @@ use super::{
     vlan::Tag,
 };
 use core::ops::Deref;
+
+/// Number of the main context.
+pub const MAIN: u32 = 0;
+
+/// How many contexts there can be, with the main one.
+pub const MAX_CONTEXTS: usize = 32;
 
 /// Parts of a flow that can be hashed: bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +147,11 @@ pub struct Input {
 }
 
 impl Input {
+    const ZERO: Self = Self {
+        fields: [Fields::NONE; FlowKind::COUNT],
+        transform: Transform::None,
+    };
+
     /// All fields that there are, as they are.
     pub const DEFAULT: Self = Self {
         fields: [
@@ -167,20 +180,73 @@ impl Input {
         }
         there
     }
+
+    /// Whether the fields of all kinds are symmetric, if the hash is to be so.
+    pub fn is_consistent(&self) -> bool {
+        self.transform == Transform::None || self.fields.iter().all(|fields| fields.are_symmetric())
+    }
+
+    /// The hash of the frame that starts with `head`, by a function of the bytes that are hashed. Fields
+    /// that are left out count as zeroes, whatever is done to the others.
+    fn hash(&self, head: &[u8], toeplitz: impl FnOnce(&[u8; INPUT_LEN]) -> u32) -> Hash {
+        let Some(flow) = flow(head) else {
+            return Hash::NONE;
+        };
+        let kind = FlowKind::of(&flow);
+        let fields = self.fields(kind);
+        let transform = self.transform;
+        let mut input = [0; INPUT_LEN];
+        let len = match flow.addresses {
+            Addresses::V4(ips) => {
+                pick(&mut input, ips, fields, Fields::SRC, Fields::DST, transform)
+            }
+            Addresses::V6(ips) => {
+                pick(&mut input, ips, fields, Fields::SRC, Fields::DST, transform)
+            }
+        };
+        if let Ports::Tcp(ports) | Ports::Udp(ports) = flow.ports {
+            let rest = input.get_mut(len..).unwrap_or_default();
+            let (src, dst) = (Fields::SRC_PORT, Fields::DST_PORT);
+            pick(rest, ports, fields, src, dst, transform);
+        }
+        Hash {
+            value: toeplitz(&input),
+            kind: kind.hash_type(fields),
+        }
+    }
 }
 
-/// What the registers are set to.
+/// An RSS context: how frames are spread.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Setup {
+pub struct Context {
     /// The key of the hash.
     pub key: [u8; KEY_LEN],
     /// What is hashed.
     pub input: Input,
     /// Which queue gets it.
     pub table: Indirection,
-    /// How many queues there are: where there is one, nothing is looked up, and where it is not
-    /// needed, nothing hashed.
-    pub queues: u32,
+}
+
+impl Context {
+    const ZERO: Self = Self {
+        key: [0; KEY_LEN],
+        input: Input::ZERO,
+        table: Indirection::ZERO,
+    };
+}
+
+/// The place of a further context, of which all zeroes is an empty one.
+#[derive(Clone)]
+struct Further {
+    used: bool,
+    context: Context,
+}
+
+impl Further {
+    const EMPTY: Self = Self {
+        used: false,
+        context: Context::ZERO,
+    };
 }
 
 /// How frames are dealt with; the usual ways are told from the others by one comparison.
@@ -204,29 +270,31 @@ pub struct Steering {
     queues: u32,
     hash: Toeplitz,
     rules: Rules,
+    /// Their keys have no tables: these would be as large as all the rest for each of them.
+    further: [Further; MAX_CONTEXTS - 1],
 }
 
 impl Steering {
     /// One queue and a key of zeroes. Not for a kernel stack.
     pub const ZERO: Self = Self {
         mode: Mode::Single,
-        input: Input {
-            fields: [Fields::NONE; FlowKind::COUNT],
-            transform: Transform::None,
-        },
+        input: Input::ZERO,
         table: Indirection::ZERO,
         queues: 0,
         hash: Toeplitz::ZERO,
         rules: Rules::NONE,
+        further: [const { Further::EMPTY }; MAX_CONTEXTS - 1],
     };
 
-    /// Sets all registers but the rules. Takes some 10,000 steps.
-    pub fn set(&mut self, setup: &Setup) {
-        self.input = setup.input;
-        self.table = setup.table.clone();
-        self.queues = setup.queues;
-        self.hash.set_key(&setup.key);
-        self.set_mode();
+    /// Takes over all of other registers.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.mode = other.mode;
+        self.input = other.input;
+        self.table = other.table.clone();
+        self.queues = other.queues;
+        self.hash.copy_from(&other.hash);
+        self.rules.copy_from(&other.rules);
+        self.further.clone_from_slice(&other.further);
     }
 
     fn set_mode(&mut self) {
@@ -236,6 +304,76 @@ impl Steering {
             (true, 0 | 1) => Mode::Single,
             (true, _) => Mode::Usual,
         };
+    }
+
+    /// How many queues there are.
+    pub fn queues(&self) -> u32 {
+        self.queues
+    }
+
+    /// Sets how many queues there are: where there is one, nothing is looked up, and where it is not
+    /// needed, nothing hashed.
+    pub fn set_queues(&mut self, queues: u32) {
+        self.queues = queues;
+        self.set_mode();
+    }
+
+    /// How many queues there must be, for all that tables and rules say to be there.
+    pub fn needed_queues(&self) -> u32 {
+        let further = self.further.iter().filter(|further| further.used);
+        let tables = further.map(|further| further.context.table.highest());
+        let rules = self.rules.all().map(|rule| match rule.action {
+            Action::Queue(queue) => queue,
+            Action::Rss { context, offset } => {
+                let table = self.further(context).map_or(&self.table, |it| &it.table);
+                table.highest().saturating_add(offset)
+            }
+            Action::Drop => 0,
+        });
+        let highest = tables.chain(rules).fold(self.table.highest(), u32::max);
+        highest.saturating_add(1)
+    }
+
+    /// What a context is set to, if there is one of this number.
+    pub fn context(&self, number: u32) -> Option<Context> {
+        if number == MAIN {
+            return Some(Context {
+                key: *self.hash.key(),
+                input: self.input,
+                table: self.table.clone(),
+            });
+        }
+        self.further(number).cloned()
+    }
+
+    /// Sets a context, or with [`None`] takes it away. Takes some 10,000 steps for the main one. Returns
+    /// `false` if there cannot be one of this number, or not none.
+    #[must_use]
+    pub fn set_context(&mut self, number: u32, context: Option<&Context>) -> bool {
+        if number == MAIN {
+            let Some(context) = context else {
+                return false;
+            };
+            self.input = context.input;
+            self.table = context.table.clone();
+            self.hash.set_key(&context.key);
+            self.set_mode();
+            return true;
+        }
+        let Some(further) = self.further.get_mut(number as usize - 1) else {
+            return false;
+        };
+        *further = context.map_or(Further::EMPTY, |context| Further {
+            used: true,
+            context: context.clone(),
+        });
+        true
+    }
+
+    /// A context other than the main one.
+    fn further(&self, number: u32) -> Option<&Context> {
+        let further = self.further.get((number as usize).checked_sub(1)?)?;
+        further.used.then_some(&further.context)
     }
 
     /// The rules.
@@ -252,26 +390,10 @@ impl Steering {
         done
     }
 
-    /// Takes over the rules of other registers.
-    pub fn copy_rules(&mut self, other: &Self) {
-        self.rules.copy_from(&other.rules);
-        self.set_mode();
-    }
-
     /// Takes all rules away.
     pub fn clear_rules(&mut self) {
         self.rules.clear();
         self.set_mode();
-    }
-
-    /// What the registers were set to.
-    pub fn setup(&self) -> Setup {
-        Setup {
-            key: *self.hash.key(),
-            input: self.input,
-            table: self.table.clone(),
-            queues: self.queues,
-        }
     }
 
     /// Whether all frames go to queue 0, and none has to be looked at.
@@ -296,7 +418,7 @@ impl Steering {
         }
     }
 
-    /// The hash of a frame that starts with `head`.
+    /// The hash of a frame that starts with `head`, in the main context.
     #[inline]
     pub fn hash(&self, head: &[u8]) -> Hash {
         match self.mode {
@@ -319,12 +441,26 @@ impl Steering {
             0 => None,
             _ => self.rules.action(&head, tag()),
         };
-        let hash = self.hash_chosen(&head);
         match action {
-            None => Some((self.table.queue(hash), hash)),
-            Some(Action::Queue(queue)) => Some((queue, hash)),
+            None => Some(self.spread(&head, MAIN)),
+            Some(Action::Queue(queue)) => Some((queue, self.hash_chosen(&head))),
+            Some(Action::Rss { context, offset }) => {
+                let (queue, hash) = self.spread(&head, context);
+                Some((queue.saturating_add(offset), hash))
+            }
             Some(Action::Drop) => None,
         }
+    }
+
+    /// The queue of a frame in a context, and its hash there. Without a hash it is queue 0 in the main
+    /// context, and in the others the first entry of the table, which is one of their queues.
+    fn spread(&self, head: &[u8], context: u32) -> (u32, Hash) {
+        if let Some(Context { key, input, table }) = self.further(context) {
+            let hash = input.hash(head, |bytes| hash_bytes(key, bytes));
+            return (table.entry(hash.value), hash);
+        }
+        let hash = self.hash_chosen(head);
+        (self.table.queue(hash), hash)
     }
 
     #[cold]
@@ -332,32 +468,7 @@ impl Steering {
         if self.input == Input::DEFAULT {
             return self.hash.hash_frame(head);
         }
-        flow(head).map_or(Hash::NONE, |flow| self.hash_flow(&flow))
-    }
-
-    /// Fields that are left out count as zeroes, whatever is done to the others.
-    fn hash_flow(&self, flow: &Flow<'_>) -> Hash {
-        let kind = FlowKind::of(flow);
-        let fields = self.input.fields(kind);
-        let transform = self.input.transform;
-        let mut input = [0; INPUT_LEN];
-        let len = match flow.addresses {
-            Addresses::V4(ips) => {
-                pick(&mut input, ips, fields, Fields::SRC, Fields::DST, transform)
-            }
-            Addresses::V6(ips) => {
-                pick(&mut input, ips, fields, Fields::SRC, Fields::DST, transform)
-            }
-        };
-        if let Ports::Tcp(ports) | Ports::Udp(ports) = flow.ports {
-            let rest = input.get_mut(len..).unwrap_or_default();
-            let (src, dst) = (Fields::SRC_PORT, Fields::DST_PORT);
-            pick(rest, ports, fields, src, dst, transform);
-        }
-        Hash {
-            value: self.hash.hash_bytes(&input),
-            kind: kind.hash_type(fields),
-        }
+        self.input.hash(head, |bytes| self.hash.hash_bytes(bytes))
     }
 }
 

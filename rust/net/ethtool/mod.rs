@@ -121,26 +121,56 @@ pub(crate) trait Ops {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// `ethtool -x`: writes the key and the table, of which either may be empty for not asked for,
-    /// and returns what is done to the input.
-    fn rxfh(&self, _key: &mut [u8], _table: &mut [u32]) -> InputXfrm {
+    /// How many RSS contexts there can be, with the main one, whose number is 0.
+    const RXFH_CONTEXTS: u32 = 1;
+
+    /// `ethtool -x`: writes the key and the table of a context, of which either may be empty for not
+    /// asked for, and returns what is done to the input; [`None`] if there is no such context.
+    fn rxfh(&self, _context: u32, _key: &mut [u8], _table: &mut [u32]) -> Option<InputXfrm> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// `ethtool -X`. The queues are among those that there are.
-    fn set_rxfh(&self, _dev: &Device, _change: &RxfhChange<'_>, _rtnl: &Rtnl) -> Result {
+    /// `ethtool -X`, for a context that there is. The queues are among those that there are.
+    fn set_rxfh(
+        &self,
+        _dev: &Device,
+        _context: u32,
+        _change: &RxfhChange<'_>,
+        _extack: ExtAck<'_>,
+        _rtnl: &Rtnl,
+    ) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// `ethtool -n … rx-flow-hash`: what is hashed of such flows, bits of [`rxh`].
-    fn rxfh_fields(&self, _flow: FlowType) -> u32 {
+    /// `ethtool -X … context new`: adds a context of this number, which is less than
+    /// [`RXFH_CONTEXTS`](Self::RXFH_CONTEXTS). What the change does not say is the driver's choice.
+    fn add_rxfh_context(
+        &self,
+        _dev: &Device,
+        _context: u32,
+        _change: &RxfhChange<'_>,
+        _extack: ExtAck<'_>,
+        _rtnl: &Rtnl,
+    ) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// `ethtool -N … rx-flow-hash`. Where the hash is symmetric, so are the fields.
+    /// `ethtool -X … context N delete`. No rule uses it, unless the device is being unregistered.
+    fn remove_rxfh_context(&self, _dev: &Device, _context: u32, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool -n … rx-flow-hash`: what is hashed of such flows in a context, bits of [`rxh`]; [`None`] if
+    /// there is no such context.
+    fn rxfh_fields(&self, _context: u32, _flow: FlowType) -> Option<u32> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool -N … rx-flow-hash`. Where the hash of the main context is symmetric, so are the fields.
     fn set_rxfh_fields(
         &self,
         _dev: &Device,
+        _context: u32,
         _flow: FlowType,
         _fields: u32,
         _extack: ExtAck<'_>,
@@ -227,15 +257,25 @@ impl<T: device::Ops> EthtoolOps<T> {
         get_rxfh_indir_size: callback!(T::HAS_RXFH_SIZES, Self::rxfh_indir_size),
         get_rxfh: callback!(T::HAS_RXFH, Self::rxfh),
         set_rxfh: callback!(T::HAS_SET_RXFH, Self::set_rxfh),
-        // The first eight bits are `supported_input_xfrm`; bindgen's setter is not for constants.
+        // Bindgen's setters are not for constants: `supported_input_xfrm` has the first eight bits, then
+        // come `cap_link_lanes_supported`, `rxfh_per_ctx_fields`, `rxfh_per_ctx_key` and
+        // `cap_rss_rxnfc_adds`.
         _bitfield_1: bindings::__BindgenBitfieldUnit::new([
             if T::HAS_SET_RXFH && T::HAS_RXFH_FIELDS {
                 InputXfrm::SUPPORTED as u8
             } else {
                 0
             },
-            0,
+            if T::HAS_ADD_RXFH_CONTEXT { 0b1110 } else { 0 },
         ]),
+        rxfh_max_num_contexts: if T::HAS_ADD_RXFH_CONTEXT {
+            T::RXFH_CONTEXTS
+        } else {
+            0
+        },
+        create_rxfh_context: callback!(T::HAS_ADD_RXFH_CONTEXT, Self::create_rxfh_context),
+        modify_rxfh_context: callback!(T::HAS_ADD_RXFH_CONTEXT, Self::modify_rxfh_context),
+        remove_rxfh_context: callback!(T::HAS_REMOVE_RXFH_CONTEXT, Self::remove_rxfh_context),
         get_rxfh_fields: callback!(T::HAS_RXFH_FIELDS, Self::rxfh_fields),
         set_rxfh_fields: callback!(T::HAS_SET_RXFH_FIELDS, Self::set_rxfh_fields),
         get_rxnfc: callback!(T::HAS_RULE, Self::rxnfc),

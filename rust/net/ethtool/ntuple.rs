@@ -87,6 +87,13 @@ pub(crate) struct RuleFields {
 pub(crate) enum RuleAction {
     /// It goes to this queue.
     Queue(u32),
+    /// It goes to the queue that an RSS context says, and from there so many on (`FLOW_RSS`).
+    Rss {
+        /// Number of the context; 0 is the main one.
+        context: u32,
+        /// What is added to the queue of its table.
+        offset: u32,
+    },
     /// It is dropped (`RX_CLS_FLOW_DISC`).
     Drop,
 }
@@ -120,8 +127,9 @@ const DROP: u64 = u64::MAX;
 
 impl FlowRule {
     /// What the C structure asks for; [`None`] if that cannot be said in these terms.
-    fn from_raw(spec: &bindings::ethtool_rx_flow_spec) -> Option<Self> {
-        const EXTRAS: u32 = bindings::FLOW_EXT | bindings::FLOW_MAC_EXT;
+    fn from_raw(rxnfc: &bindings::ethtool_rxnfc) -> Option<Self> {
+        const EXTRAS: u32 = bindings::FLOW_EXT | bindings::FLOW_MAC_EXT | bindings::FLOW_RSS;
+        let spec = &rxnfc.fs;
         let flow = RuleFlow::from_number(spec.flow_type & !EXTRAS)?;
         let (mut fields, mut mask) = (RuleFields::default(), RuleFields::default());
         // SAFETY: All arms of the unions are plain bytes and integers, and the kernel has initialized
@@ -141,10 +149,18 @@ impl FlowRule {
             }
         }
         let user_def = spec.flow_type & bindings::FLOW_EXT != 0 && spec.m_ext.data != [0; 2];
-        let action = match spec.ring_cookie {
-            DROP => RuleAction::Drop,
-            // Queues of virtual functions and Wake-on-LAN are larger numbers.
-            queue => RuleAction::Queue(u32::try_from(queue).ok()?),
+        // Queues of virtual functions, Wake-on-LAN and dropping are larger numbers.
+        let queue = u32::try_from(spec.ring_cookie);
+        let action = if spec.flow_type & bindings::FLOW_RSS != 0 {
+            RuleAction::Rss {
+                // SAFETY: Both arms of the union are one number.
+                context: unsafe { rxnfc.__bindgen_anon_1.rss_context },
+                offset: queue.ok()?,
+            }
+        } else if spec.ring_cookie == DROP {
+            RuleAction::Drop
+        } else {
+            RuleAction::Queue(queue.ok()?)
         };
         (supported && !user_def).then_some(Self {
             flow,
@@ -155,17 +171,23 @@ impl FlowRule {
     }
 
     /// The same as C structure.
-    fn to_raw(self, location: u32, spec: &mut bindings::ethtool_rx_flow_spec) {
+    fn to_raw(self, location: u32, rxnfc: &mut bindings::ethtool_rxnfc) {
         let Self {
             flow,
             fields,
             mask,
             action,
         } = self;
+        let spec = &mut rxnfc.fs;
         spec.flow_type = flow.number();
         spec.location = location;
         spec.ring_cookie = match action {
             RuleAction::Queue(queue) => queue.into(),
+            RuleAction::Rss { context, offset } => {
+                spec.flow_type |= bindings::FLOW_RSS;
+                rxnfc.__bindgen_anon_1.rss_context = context;
+                offset.into()
+            }
             RuleAction::Drop => DROP,
         };
         if mask.vlan_type != [0; 2] || mask.vlan_tci != [0; 2] {
@@ -356,7 +378,7 @@ impl<T: device::Ops> EthtoolOps<T> {
                 }
                 bindings::ETHTOOL_GRXCLSRULE => {
                     let place = rxnfc.fs.location;
-                    data.rule(place).ok_or(ENOENT)?.to_raw(place, &mut rxnfc.fs);
+                    data.rule(place).ok_or(ENOENT)?.to_raw(place, rxnfc);
                 }
                 bindings::ETHTOOL_GRXCLSRLALL => {
                     // SAFETY: Both arms of the union are one number.
@@ -408,7 +430,7 @@ impl<T: device::Ops> EthtoolOps<T> {
                         bindings::RX_CLS_LOC_LAST => RulePlace::Last,
                         place => RulePlace::At(place),
                     };
-                    let rule = FlowRule::from_raw(&rxnfc.fs);
+                    let rule = FlowRule::from_raw(rxnfc);
                     rxnfc.fs.location = data.add_rule(dev, place, rule, &rtnl)?;
                 }
                 bindings::ETHTOOL_SRXCLSRLDEL => {

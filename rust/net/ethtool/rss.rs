@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Receive side scaling (`ethtool -x`, and `-n … rx-flow-hash`).
+//!
+//! All of it is there once for each RSS context: for the main one, whose number is 0, and for those that
+//! the user adds.
 
 use super::EthtoolOps;
 use crate::{
@@ -12,6 +15,9 @@ use crate::{
 };
 use core::slice;
 use kernel::{error::from_result, prelude::*};
+
+/// Number of the main context.
+const MAIN: u32 = 0;
 
 /// How large the key is, in bytes, and the indirection table, in entries.
 #[derive(Clone, Copy)]
@@ -60,6 +66,40 @@ pub(crate) struct RxfhChange<'a> {
     pub(crate) key: Option<&'a [u8]>,
     /// What is done to the input.
     pub(crate) xfrm: Option<InputXfrm>,
+}
+
+impl<'a> RxfhChange<'a> {
+    /// # Safety
+    ///
+    /// Key and table of `rxfh` must each be null, if it is not to be changed, or as long as `sizes` says
+    /// and written to by nobody.
+    unsafe fn from_raw(
+        rxfh: &'a bindings::ethtool_rxfh_param,
+        sizes: RxfhSizes,
+        extack: ExtAck<'_>,
+    ) -> Result<Self> {
+        if rxfh.hfunc != bindings::ETH_RSS_HASH_NO_CHANGE as u8
+            && rxfh.hfunc != bindings::OXNIC_ETH_RSS_HASH_TOP
+        {
+            extack.set(fmt!("hfunc: there is no other than toeplitz"));
+            return Err(EOPNOTSUPP);
+        }
+        let xfrm = match rxfh.input_xfrm {
+            same if same == bindings::RXH_XFRM_NO_CHANGE as u8 => None,
+            number => Some(InputXfrm::from_number(number).ok_or_else(|| {
+                extack.set(fmt!("xfrm: symmetric-xor or symmetric-or-xor, not both"));
+                EOPNOTSUPP
+            })?),
+        };
+        // SAFETY: The caller's promise.
+        let (table, key) = unsafe {
+            (
+                given(rxfh.indir, sizes.table as usize),
+                given(rxfh.key, sizes.key as usize),
+            )
+        };
+        Ok(Self { table, key, xfrm })
+    }
 }
 
 /// A kind of flow whose hashed fields are asked for (`TCP_V4_FLOW` and so on).
@@ -163,8 +203,10 @@ impl<T: device::Ops> EthtoolOps<T> {
             )
         };
         rxfh.hfunc = bindings::OXNIC_ETH_RSS_HASH_TOP;
-        rxfh.input_xfrm = data.rxfh(key, table).number();
-        0
+        from_result(|| {
+            rxfh.input_xfrm = data.rxfh(MAIN, key, table).ok_or(ENOENT)?.number();
+            Ok(0)
+        })
     }
 
     /// # Safety
@@ -186,32 +228,101 @@ impl<T: device::Ops> EthtoolOps<T> {
                 Rtnl::assume_held(),
             )
         };
+        from_result(|| {
+            // SAFETY: What is to be changed is as long as the device said.
+            let change = unsafe { RxfhChange::from_raw(rxfh, data.rxfh_sizes(), extack) }?;
+            data.set_rxfh(dev, MAIN, &change, extack, &rtnl).map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `create_rxfh_context`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn create_rxfh_context(
+        dev: *mut bindings::net_device,
+        context: *mut bindings::ethtool_rxfh_context,
+        rxfh: *const bindings::ethtool_rxfh_param,
+        extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: As in `set_rxfh`.
+        let (data, dev, rxfh, extack, rtnl) = unsafe {
+            (
+                Self::data(dev),
+                Device::from_raw(dev),
+                &*rxfh,
+                ExtAck::from_raw(extack),
+                Rtnl::assume_held(),
+            )
+        };
         let sizes = data.rxfh_sizes();
         from_result(|| {
-            if rxfh.hfunc != bindings::ETH_RSS_HASH_NO_CHANGE as u8
-                && rxfh.hfunc != bindings::OXNIC_ETH_RSS_HASH_TOP
-            {
-                extack.set(fmt!("hfunc: there is no other than toeplitz"));
-                return Err(EOPNOTSUPP);
-            }
-            let xfrm = match rxfh.input_xfrm {
-                same if same == bindings::RXH_XFRM_NO_CHANGE as u8 => None,
-                number => Some(InputXfrm::from_number(number).ok_or_else(|| {
-                    extack.set(fmt!("xfrm: symmetric-xor or symmetric-or-xor, not both"));
-                    EOPNOTSUPP
-                })?),
+            // SAFETY: As in `set_rxfh`.
+            let change = unsafe { RxfhChange::from_raw(rxfh, sizes, extack) }?;
+            data.add_rxfh_context(dev, rxfh.rss_context, &change, extack, &rtnl)?;
+            // The kernel keeps what a context is set to, and is told it.
+            // SAFETY: The kernel has made the structure for a key and a table of these lengths, behind each
+            // other, and it is ours.
+            let (key, table) = unsafe {
+                (
+                    place(
+                        bindings::oxnic_rxfh_context_key(context),
+                        sizes.key as usize,
+                    ),
+                    place(
+                        bindings::oxnic_rxfh_context_indir(context),
+                        sizes.table as usize,
+                    ),
+                )
             };
-            // SAFETY: Each is null if it is not to be changed; else the kernel has seen to it that it
-            // is as long as the device said.
-            let change = unsafe {
-                RxfhChange {
-                    table: given(rxfh.indir, sizes.table as usize),
-                    key: given(rxfh.key, sizes.key as usize),
-                    xfrm,
-                }
-            };
-            data.set_rxfh(dev, &change, &rtnl).map(|()| 0)
+            let xfrm = data.rxfh(rxfh.rss_context, key, table).ok_or(ENOENT)?;
+            // SAFETY: The structure is ours; key and table are not used any more.
+            let context = unsafe { &mut *context };
+            context.hfunc = bindings::OXNIC_ETH_RSS_HASH_TOP;
+            context.input_xfrm = xfrm.number();
+            Ok(0)
         })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `modify_rxfh_context`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn modify_rxfh_context(
+        dev: *mut bindings::net_device,
+        _context: *mut bindings::ethtool_rxfh_context,
+        rxfh: *const bindings::ethtool_rxfh_param,
+        extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: As in `set_rxfh`.
+        let (data, dev, rxfh, extack, rtnl) = unsafe {
+            (
+                Self::data(dev),
+                Device::from_raw(dev),
+                &*rxfh,
+                ExtAck::from_raw(extack),
+                Rtnl::assume_held(),
+            )
+        };
+        from_result(|| {
+            // SAFETY: As in `set_rxfh`.
+            let change = unsafe { RxfhChange::from_raw(rxfh, data.rxfh_sizes(), extack) }?;
+            data.set_rxfh(dev, rxfh.rss_context, &change, extack, &rtnl)
+                .map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `remove_rxfh_context`, for a device of `Allocated<T>`.
+    pub(super) unsafe extern "C" fn remove_rxfh_context(
+        dev: *mut bindings::net_device,
+        _context: *mut bindings::ethtool_rxfh_context,
+        number: u32,
+        _extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: The kernel calls this for a device of ours under RTNL.
+        let (data, dev, rtnl) =
+            unsafe { (Self::data(dev), Device::from_raw(dev), Rtnl::assume_held()) };
+        from_result(|| data.remove_rxfh_context(dev, number, &rtnl).map(|()| 0))
     }
 
     /// # Safety
@@ -225,7 +336,7 @@ impl<T: device::Ops> EthtoolOps<T> {
         let (data, fields) = unsafe { (Self::data(dev), &mut *fields) };
         from_result(|| {
             let flow = FlowType::from_number(fields.flow_type).ok_or(EOPNOTSUPP)?;
-            fields.data = data.rxfh_fields(flow);
+            fields.data = data.rxfh_fields(fields.rss_context, flow).ok_or(ENOENT)?;
             Ok(0)
         })
     }
@@ -253,7 +364,7 @@ impl<T: device::Ops> EthtoolOps<T> {
                 extack.set(fmt!("such flows are not hashed"));
                 return Err(EOPNOTSUPP);
             };
-            data.set_rxfh_fields(dev, flow, fields.data, extack, &rtnl)
+            data.set_rxfh_fields(dev, fields.rss_context, flow, fields.data, extack, &rtnl)
                 .map(|()| 0)
         })
     }

@@ -7,7 +7,7 @@
 use oxnic::nic::{
     ntuple::{Action, FlowIs, Key, Rule, MAX_RULES},
     rss::{Hash, Indirection},
-    steering::{Input, Setup, Steering},
+    steering::{Context, Input, Steering, MAIN},
     vlan::{Protocol, Tag},
 };
 use packets::{frame, ipv4, ipv6, ICMP, MACS, SERVICE_VLAN, TCP, UDP, VLAN};
@@ -24,12 +24,13 @@ const ALL: [u8; 2] = [0xff; 2];
 
 fn steering(queues: u32) -> Box<Steering> {
     let mut steering = Box::new(Steering::ZERO);
-    steering.set(&Setup {
+    let main = Context {
         key: [0x5a; 40],
         input: Input::DEFAULT,
         table: Indirection::new(1),
-        queues,
-    });
+    };
+    steering.set_queues(queues);
+    assert!(steering.set_context(MAIN, Some(&main)));
     steering
 }
 
@@ -118,7 +119,7 @@ fn places_and_priority() {
     assert_eq!(steering.rules().count(), 3);
 
     let mut copy = self::steering(1);
-    copy.copy_rules(&steering);
+    copy.copy_from(&steering);
     assert_eq!(queue(&copy), Some(2));
     for place in [0, 3, MAX_RULES - 1] {
         assert!(steering.set_rule(place, None));

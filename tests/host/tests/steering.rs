@@ -5,8 +5,9 @@
 #![cfg(not(loom))]
 
 use oxnic::nic::{
-    rss::{Hash, HashType, Indirection, KEY_LEN},
-    steering::{Fields, FlowKind, Input, Setup, Steering, Transform},
+    ntuple::{Action, FlowIs, Key, Rule},
+    rss::{self, Hash, HashType, Indirection, Toeplitz, KEY_LEN},
+    steering::{Context, Fields, FlowKind, Input, Steering, Transform, MAIN, MAX_CONTEXTS},
 };
 use packets::{by_the_book, frame, ipv4, ipv6, ICMP, TCP, UDP, VLAN};
 use proptest::prelude::*;
@@ -23,18 +24,19 @@ const KEY: [u8; KEY_LEN] = {
     key
 };
 
-fn setup(queues: u32) -> Setup {
-    Setup {
+fn context(queues: u32) -> Context {
+    Context {
         key: KEY,
         input: Input::DEFAULT,
         table: Indirection::new(queues),
-        queues,
     }
 }
 
-fn steering(setup: &Setup) -> Box<Steering> {
+/// Registers with this main context.
+fn steering(main: &Context, queues: u32) -> Box<Steering> {
     let mut steering = Box::new(Steering::ZERO);
-    steering.set(setup);
+    steering.set_queues(queues);
+    assert!(steering.set_context(MAIN, Some(main)));
     steering
 }
 
@@ -59,7 +61,7 @@ fn registers_of_zeroes_have_one_queue() {
 
 #[test]
 fn one_queue_needs_no_hash() {
-    let one = steering(&setup(1));
+    let one = steering(&context(1), 1);
     assert_eq!(
         one.queue(
             || -> &[u8] { unreachable!("nobody needs the frame") },
@@ -73,26 +75,29 @@ fn one_queue_needs_no_hash() {
 
 #[test]
 fn several_queues_go_by_the_table() {
-    let mut setup = setup(4);
+    let mut main = context(4);
     let hash = by_the_book(&KEY, &[&FROM[..], &TO, &PORTS].concat());
     let found = Hash {
         value: hash,
         kind: HashType::TcpIpv4,
     };
-    assert_eq!(queue(&steering(&setup), &v4(TCP)), (hash % 128 % 4, found));
-    assert!(setup.table.set(hash as usize % 128, 77));
-    assert_eq!(queue(&steering(&setup), &v4(TCP)), (77, found));
+    let at = queue(&steering(&main, 4), &v4(TCP));
+    assert_eq!(at, (hash % 128 % 4, found));
+    assert!(main.table.set(hash as usize % 128, 77));
+    assert_eq!(queue(&steering(&main, 78), &v4(TCP)), (77, found));
     let arp = [0; 60];
-    assert_eq!(queue(&steering(&setup), &arp), (0, Hash::NONE));
+    assert_eq!(queue(&steering(&main, 78), &arp), (0, Hash::NONE));
 }
 
 #[test]
 fn what_is_set_can_be_read() {
-    let mut setup = setup(3);
-    setup.input.transform = Transform::SymmetricOrXor;
-    assert!(setup.input.set_fields(FlowKind::UdpIpv6, Fields::SRC));
-    assert!(setup.table.set(9, 2));
-    assert_eq!(steering(&setup).setup(), setup);
+    let mut main = context(3);
+    main.input.transform = Transform::SymmetricOrXor;
+    assert!(main.input.set_fields(FlowKind::UdpIpv6, Fields::SRC));
+    assert!(main.table.set(9, 2));
+    let steering = steering(&main, 3);
+    assert_eq!(steering.context(MAIN), Some(main));
+    assert_eq!(steering.queues(), 3);
 }
 
 #[test]
@@ -110,9 +115,9 @@ fn kinds_do_not_have_other_fields() {
 /// The fields of each kind are their own, and their hash is told as what it is.
 #[test]
 fn fields_of_one_kind() {
-    let mut setup = setup(2);
-    assert!(setup.input.set_fields(FlowKind::UdpIpv4, Fields::ADDRESSES));
-    let chosen = steering(&setup);
+    let mut main = context(2);
+    assert!(main.input.set_fields(FlowKind::UdpIpv4, Fields::ADDRESSES));
+    let chosen = steering(&main, 2);
     let addresses = Hash {
         value: by_the_book(&KEY, &[FROM, TO].concat()),
         kind: HashType::Ipv4,
@@ -132,9 +137,9 @@ fn fields_of_one_kind() {
 
 #[test]
 fn no_fields_are_no_hash() {
-    let mut setup = setup(4);
-    assert!(setup.input.set_fields(FlowKind::TcpIpv4, Fields::NONE));
-    let chosen = steering(&setup);
+    let mut main = context(4);
+    assert!(main.input.set_fields(FlowKind::TcpIpv4, Fields::NONE));
+    let chosen = steering(&main, 4);
     assert_eq!(queue(&chosen, &v4(TCP)), (0, Hash::NONE));
     assert_ne!(chosen.hash(&v4(UDP)), Hash::NONE);
 }
@@ -153,6 +158,158 @@ fn symmetry_of_fields() {
     ] {
         assert!(!fields.are_symmetric(), "{fields:?}");
     }
+}
+
+#[test]
+fn a_symmetric_hash_wants_symmetric_fields() {
+    let mut input = Input::DEFAULT;
+    assert!(input.set_fields(FlowKind::UdpIpv6, Fields::SRC));
+    assert!(input.is_consistent());
+    for transform in [Transform::SymmetricXor, Transform::SymmetricOrXor] {
+        input.transform = transform;
+        assert!(!input.is_consistent(), "{transform:?}");
+        let mut all = Input::DEFAULT;
+        all.transform = transform;
+        assert!(all.is_consistent(), "{transform:?}");
+    }
+}
+
+/// A rule for all frames of a kind.
+fn rule(is: FlowIs, action: Action) -> Rule {
+    Rule {
+        is,
+        key: Key::default(),
+        mask: Key::default(),
+        action,
+    }
+}
+
+/// A context of its own key, fields and table, for UDP over IPv4; with so much added to its queues.
+fn with_context(number: u32, offset: u32) -> (Box<Steering>, Context) {
+    let mut own = context(1);
+    own.key = [0xa5; KEY_LEN];
+    own.key[7] = 9;
+    assert!(own.input.set_fields(FlowKind::UdpIpv4, Fields::SRC));
+    for entry in 0..128 {
+        assert!(own.table.set(entry, 2 + (entry % 2) as u8));
+    }
+    let mut steering = steering(&context(2), 8);
+    assert!(steering.set_context(number, Some(&own)));
+    let action = Action::Rss {
+        context: number,
+        offset,
+    };
+    let udp = rule(FlowIs::IPV4.with(FlowIs::UDP), action);
+    assert!(steering.set_rule(5, Some(&udp)));
+    assert_eq!(steering.rules().get(5), Some(udp));
+    (steering, own)
+}
+
+#[test]
+fn a_rule_leads_to_a_context() {
+    for offset in [0, 3] {
+        for number in [1, MAX_CONTEXTS as u32 - 1] {
+            let (steering, own) = with_context(number, offset);
+            let input = [&FROM[..], &[0; 8]].concat();
+            let hash = Hash {
+                value: by_the_book(&own.key, &input),
+                kind: HashType::Ipv4,
+            };
+            let expected = (2 + hash.value % 2 + offset, hash);
+            assert_eq!(queue(&steering, &v4(UDP)), expected);
+            // All others are dealt with as before.
+            let hash = by_the_book(&KEY, &[&FROM[..], &TO, &PORTS].concat());
+            let (at, found) = queue(&steering, &v4(TCP));
+            assert_eq!((at, found.value), (hash % 128 % 2, hash));
+            assert_eq!(steering.context(number), Some(own));
+            assert_eq!(steering.context(MAIN), Some(context(2)));
+        }
+    }
+}
+
+#[test]
+fn a_rule_leads_to_the_main_context() {
+    let mut main = context(2);
+    let action = |offset| Action::Rss {
+        context: MAIN,
+        offset,
+    };
+    let hash = by_the_book(&KEY, &[&FROM[..], &TO, &PORTS].concat());
+    let mut steering = steering(&main, 8);
+    assert!(steering.set_rule(0, Some(&rule(FlowIs::TCP, action(0)))));
+    assert!(steering.set_rule(1, Some(&rule(FlowIs::ANY, action(4)))));
+    let at = |steering: &Steering, frame: &[u8]| queue(steering, frame).0;
+    assert_eq!(at(&steering, &v4(TCP)), hash % 2);
+    assert_eq!(at(&steering, &v4(UDP)), 4 + hash % 2);
+    assert_eq!(at(&steering, &[0; 60]), 4);
+    // Also where there would be one queue.
+    main.table = Indirection::new(1);
+    assert!(steering.set_context(MAIN, Some(&main)));
+    assert_eq!(at(&steering, &v4(UDP)), 4);
+}
+
+/// A frame without a hash does not leave the queues of its context.
+#[test]
+fn a_context_without_a_hash() {
+    let (mut steering, own) = with_context(4, 1);
+    let any = Action::Rss {
+        context: 4,
+        offset: 1,
+    };
+    assert!(steering.set_rule(5, Some(&rule(FlowIs::ANY, any))));
+    assert_eq!(queue(&steering, &[0; 60]), (3, Hash::NONE));
+    let mut own = own;
+    assert!(own.input.set_fields(FlowKind::UdpIpv4, Fields::NONE));
+    assert!(steering.set_context(4, Some(&own)));
+    assert_eq!(queue(&steering, &v4(UDP)), (3, Hash::NONE));
+}
+
+#[test]
+fn contexts_come_and_go() {
+    let mut steering = steering(&context(4), 4);
+    let last = MAX_CONTEXTS as u32 - 1;
+    assert!(!steering.set_context(last + 1, Some(&context(1))));
+    assert!(!steering.set_context(MAIN, None));
+    for number in [1, last, last + 1, u32::MAX] {
+        assert_eq!(steering.context(number), None);
+    }
+    assert!(steering.set_context(last, Some(&context(3))));
+    let mut copy = Box::new(Steering::ZERO);
+    copy.copy_from(&steering);
+    assert!(steering.set_context(last, None));
+    assert_eq!(steering.context(last), None);
+    assert_eq!(copy.context(last), Some(context(3)));
+    assert_eq!(copy.context(MAIN), Some(context(4)));
+    assert_eq!(copy.queues(), 4);
+    assert_eq!(queue(&copy, &v4(TCP)), queue(&steering, &v4(TCP)));
+    // Contexts alone make no difference to frames.
+    let one = context(1);
+    assert!(copy.set_context(MAIN, Some(&one)));
+    copy.set_queues(1);
+    assert!(copy.is_single());
+}
+
+#[test]
+fn queues_that_are_needed() {
+    let mut steering = steering(&context(2), 8);
+    assert_eq!(steering.needed_queues(), 2);
+    assert!(steering.set_context(3, Some(&context(5))));
+    assert_eq!(steering.needed_queues(), 5);
+    let mut needed = |place, action: Option<Action>| {
+        let rule = action.map(|action| rule(FlowIs::ANY, action));
+        assert!(steering.set_rule(place, rule.as_ref()));
+        steering.needed_queues()
+    };
+    let rss = |context, offset| Some(Action::Rss { context, offset });
+    assert_eq!(needed(0, Some(Action::Drop)), 5);
+    assert_eq!(needed(1, Some(Action::Queue(4))), 5);
+    assert_eq!(needed(1, Some(Action::Queue(5))), 6);
+    assert_eq!(needed(2, rss(3, 0)), 6);
+    assert_eq!(needed(2, rss(3, 2)), 7);
+    assert_eq!(needed(2, rss(MAIN, 2)), 6);
+    assert_eq!(needed(2, rss(MAIN, 7)), 9);
+    assert_eq!(needed(2, rss(MAIN, u32::MAX)), u32::MAX);
+    assert_eq!(needed(2, None), 6);
 }
 
 /// What the documentation of the two transformations says is hashed.
@@ -189,9 +346,9 @@ proptest! {
         tags in 0usize..3,
     ) {
         let transform = if or_xor { Transform::SymmetricOrXor } else { Transform::SymmetricXor };
-        let mut setup = Setup { key, ..setup(4) };
-        setup.input.transform = transform;
-        let symmetric = steering(&setup);
+        let mut main = Context { key, ..context(4) };
+        main.input.transform = transform;
+        let symmetric = steering(&main, 4);
         let tags = &[VLAN; 2][..tags];
         let protocol = if tcp { TCP } else { UDP };
         let (from4, to4): ([u8; 4], [u8; 4]) =
@@ -214,6 +371,15 @@ proptest! {
         }
     }
 
+    /// With tables or without, it is the same hash.
+    #[test]
+    fn tables_make_no_difference(key: [u8; KEY_LEN], bytes: [u8; rss::INPUT_LEN]) {
+        let mut toeplitz = Box::new(Toeplitz::ZERO);
+        toeplitz.set_key(&key);
+        prop_assert_eq!(rss::hash_bytes(&key, &bytes), toeplitz.hash_bytes(&bytes));
+        prop_assert_eq!(rss::hash_bytes(&key, &bytes), by_the_book(&key, &bytes));
+    }
+
     /// Fields that are left out are zeroes in front of the hash of all.
     #[test]
     fn left_out_fields_are_zeroes(bits in 0u8..16, tcp: bool, ips: [u8; 32], ports: [u8; 4]) {
@@ -231,11 +397,11 @@ proptest! {
         } else {
             (FlowKind::UdpIpv6, UDP, HashType::UdpIpv6)
         };
-        let mut setup = setup(1);
-        prop_assert!(setup.input.set_fields(kind, fields));
+        let mut main = context(1);
+        prop_assert!(main.input.set_fields(kind, fields));
         let (src, dst) = (*ips.first_chunk().unwrap(), *ips.last_chunk().unwrap());
         let frame = frame(&[], &ipv6(src, dst, protocol, &ports));
-        let hash = steering(&setup).hash(&frame);
+        let hash = steering(&main, 1).hash(&frame);
         prop_assert_eq!(hash.value, by_the_book(&KEY, &input));
         let expected = match bits {
             0 => HashType::None,
