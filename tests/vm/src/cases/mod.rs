@@ -28,6 +28,7 @@ mod redirect;
 mod reload;
 mod rings;
 mod rss;
+mod rss_context;
 mod sample;
 mod samples;
 mod skbs;
@@ -87,6 +88,7 @@ pub fn all() -> Vec<Case> {
         ntuple::cases(),
         filter::cases(),
         stacked::cases(),
+        rss_context::cases(),
         reconfig::cases(),
         tso::cases(),
         bulk::cases(),

@@ -3,6 +3,7 @@
 //! Flow steering rules: frames go to the queue of the user's choice, or nowhere.
 
 use super::{
+    rss::ring_of,
     send_all,
     steer::Steer,
     traffic::{check_alive, settle, settle_wire, wait_flowing, while_sending, Source},
@@ -36,7 +37,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// Adds a rule and returns its place.
-fn add(port: &Port, rule: &str) -> Result<u32> {
+pub(super) fn add(port: &Port, rule: &str) -> Result<u32> {
     let text = port.ethtool("-N", rule)?;
 
     text.split_whitespace()
@@ -46,13 +47,13 @@ fn add(port: &Port, rule: &str) -> Result<u32> {
 }
 
 /// What `ethtool -n` shows of a rule, a line each, without blanks at either end.
-fn shown(port: &Port, place: u32) -> Result<Vec<String>> {
+pub(super) fn shown(port: &Port, place: u32) -> Result<Vec<String>> {
     let text = port.ethtool("-n", &format!("rule {place}"))?;
 
     Ok(text.lines().map(|line| line.trim().to_owned()).collect())
 }
 
-fn places(port: &Port) -> Result<Vec<u32>> {
+pub(super) fn places(port: &Port) -> Result<Vec<u32>> {
     let text = port.ethtool("-n", "")?;
 
     Ok(text
@@ -229,18 +230,6 @@ fn refusals(bed: &Bed) -> Result<()> {
     bed.b.ethtool_refusal("-N", "delete 64")?;
     bed.up()?;
     check_alive(bed)
-}
-
-/// The ring that a frame goes to.
-fn ring_of(bed: &Bed, sender: &Sender, frame: &[u8]) -> Result<usize> {
-    let before = bed.b.counters()?.rx_each("packets")?;
-
-    sender.send(frame)?;
-    bed.b.wait_received(before.iter().sum::<u64>() + 1)?;
-    let after = bed.b.counters()?.rx_each("packets")?;
-    (0..after.len())
-        .find(|n| after[*n] > before[*n])
-        .ok_or_else(|| anyhow!("no ring got the frame"))
 }
 
 const A4: [u8; 4] = [10, 77, 0, 1];

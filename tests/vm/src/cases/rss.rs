@@ -22,7 +22,7 @@ use crate::{
 };
 use anyhow::{anyhow, bail, ensure, Context, Result};
 
-const ENTRIES: usize = 128;
+pub(super) const ENTRIES: usize = 128;
 const FLOWS: u32 = 64;
 
 pub fn cases() -> Vec<Case> {
@@ -38,7 +38,7 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-fn key(seed: u8) -> Key {
+pub(super) fn key(seed: u8) -> Key {
     let mut byte = seed;
 
     Key::new([(); 40].map(|()| {
@@ -49,16 +49,21 @@ fn key(seed: u8) -> Key {
 
 /// What `ethtool -x` shows.
 #[derive(Debug, PartialEq, Eq)]
-struct Shown {
-    table: Vec<u32>,
-    key: String,
-    function: Vec<String>,
-    transform: Vec<String>,
+pub(super) struct Shown {
+    pub table: Vec<u32>,
+    pub key: String,
+    pub function: Vec<String>,
+    pub transform: Vec<String>,
 }
 
 impl Shown {
     fn of(port: &Port) -> Result<Self> {
-        let text = port.ethtool("-x", "")?;
+        Self::of_context(port, "")
+    }
+
+    /// Of the context that is named like this.
+    pub(super) fn of_context(port: &Port, context: &str) -> Result<Self> {
+        let text = port.ethtool("-x", context)?;
         let (mut table, mut key, mut part) = (Vec::new(), String::new(), "");
         let (mut function, mut transform) = (Vec::new(), Vec::new());
 
@@ -100,7 +105,7 @@ impl Shown {
     }
 }
 
-fn spread(queues: u32) -> Vec<u32> {
+pub(super) fn spread(queues: u32) -> Vec<u32> {
     (0..ENTRIES as u32).map(|entry| entry % queues).collect()
 }
 
@@ -162,7 +167,7 @@ fn settings(bed: &Bed) -> Result<()> {
 }
 
 /// What is hashed of a kind of flow, in ethtool's letters.
-fn hashed(port: &Port, kind: &str) -> Result<String> {
+pub(super) fn hashed(port: &Port, kind: &str) -> Result<String> {
     let text = port.ethtool("-n", &format!("rx-flow-hash {kind}"))?;
     let letter = |line: &str| {
         Some(match line.trim() {
@@ -172,6 +177,7 @@ fn hashed(port: &Port, kind: &str) -> Result<String> {
             "L4 bytes 2 & 3 [TCP/UDP dst port]" => 'n',
             "" => return None,
             line if line.contains("use these fields") => return None,
+            line if line.starts_with("For RSS context") => return None,
             _ => '?',
         })
     };
@@ -179,7 +185,7 @@ fn hashed(port: &Port, kind: &str) -> Result<String> {
     Ok(text.lines().filter_map(letter).collect())
 }
 
-fn set_hashed(port: &Port, kind: &str, letters: &str) -> Result<()> {
+pub(super) fn set_hashed(port: &Port, kind: &str, letters: &str) -> Result<()> {
     port.ethtool("-N", &format!("rx-flow-hash {kind} {letters}"))
         .map(drop)
 }
@@ -195,7 +201,7 @@ fn refusals(bed: &Bed) -> Result<()> {
         ("weight 1 1 1", ""),
         ("hkey 00:11", "key"),
         ("xfrm symmetric-xor", "invalid argument"),
-        ("context new", "not supported"),
+        ("context 1 equal 1", "no such file"),
     ] {
         let text = bed.a.ethtool_refusal("-X", what)?;
         ensure!(
@@ -264,7 +270,11 @@ fn tuple(frame: &[u8]) -> &[u8] {
 }
 
 /// Sends a frame of each of many flows, and checks that each ring got as many as `queue` says.
-fn check_rings(bed: &Bed, what: &str, queue: impl Fn(&[u8]) -> Option<u32>) -> Result<()> {
+pub(super) fn check_rings(
+    bed: &Bed,
+    what: &str,
+    queue: impl Fn(&[u8]) -> Option<u32>,
+) -> Result<()> {
     let sender = Sender::open(&bed.a)?;
     let before = bed.b.counters()?.rx_each("packets")?;
     let mut expected = before.clone();
@@ -393,7 +403,7 @@ fn symmetric(bed: &Bed) -> Result<()> {
 }
 
 /// Sends a frame and returns the ring that it went to.
-fn ring_of(bed: &Bed, sender: &Sender, frame: &[u8]) -> Result<usize> {
+pub(super) fn ring_of(bed: &Bed, sender: &Sender, frame: &[u8]) -> Result<usize> {
     let before = bed.b.counters()?.rx_each("packets")?;
 
     sender.send(frame)?;

@@ -34,7 +34,11 @@ const BAD_WORDS: [&str; 16] = [
 ];
 
 /// Lines of severity warning that are no fault, each with the reason.
-const ALWAYS_ALLOWED: [&str; 6] = [
+const ALWAYS_ALLOWED: [&str; 8] = [
+    // A queue was chosen for a frame just before the queue went; the kernel takes another.
+    "selects TX queue",
+    // The kernel says so, once, of an RSS context that is removed while nobody listens.
+    "Failed to send a RSS delete notification",
     // An out-of-tree module without a signature says so when it is loaded first.
     "loading out-of-tree module taints kernel",
     "module verification failed",

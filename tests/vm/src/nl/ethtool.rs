@@ -2,18 +2,22 @@
 
 //! The kernel's `ethtool` netlink family, for what the command does not do in one step.
 
-use super::{generic, Attrs};
+use super::{attr, generic, number, Attrs};
 use crate::bed::Port;
-use anyhow::Result;
+use anyhow::{anyhow, Result};
+use nix::libc::NLM_F_DUMP;
 
 const ETHTOOL_MSG_RINGS_SET: u8 = 16;
 const ETHTOOL_MSG_CHANNELS_SET: u8 = 18;
+const ETHTOOL_MSG_RSS_GET: u8 = 38;
 const ETHTOOL_MSG_RSS_SET: u8 = 48;
+const ETHTOOL_MSG_RSS_CREATE_ACT: u8 = 49;
 const ETHTOOL_A_HEADER_DEV_INDEX: u16 = 1;
 /// The first attribute of every request.
 const ETHTOOL_A_HEADER: u16 = 1;
 const ETHTOOL_A_RINGS_RX: u16 = 6;
 const ETHTOOL_A_CHANNELS_COMBINED_COUNT: u16 = 9;
+const ETHTOOL_A_RSS_CONTEXT: u16 = 2;
 const ETHTOOL_A_RSS_HFUNC: u16 = 3;
 const ETHTOOL_A_RSS_INDIR: u16 = 4;
 const ETHTOOL_A_RSS_HKEY: u16 = 5;
@@ -21,6 +25,7 @@ const ETHTOOL_A_RSS_INPUT_XFRM: u16 = 6;
 const ETHTOOL_A_RSS_FLOW_HASH: u16 = 8;
 
 pub const ETH_RSS_HASH_XOR: u32 = 1 << 1;
+pub const RXH_XFRM_SYM_XOR: u32 = 1 << 0;
 pub const RXH_XFRM_SYM_OR_XOR: u32 = 1 << 1;
 pub const RXH_VLAN: u32 = 1 << 2;
 pub const RXH_IP_SRC: u32 = 1 << 4;
@@ -30,6 +35,8 @@ pub const ETHTOOL_A_FLOW_SCTP4: u16 = 8;
 /// What is to be changed about receive side scaling, in one step.
 #[derive(Clone, Copy, Default)]
 pub struct Rss<'a> {
+    /// Which context is meant; the main one, or for one to be made any, if that is 0.
+    pub context: u32,
     pub table: Option<&'a [u32]>,
     pub key: Option<&'a [u8]>,
     pub function: Option<u32>,
@@ -45,8 +52,48 @@ pub fn set_rss(port: &Port, rss: &Rss<'_>) -> Result<()> {
 
 /// As [`set_rss`], of a device in this thread's namespace.
 pub fn set_rss_of(ifindex: u32, rss: &Rss<'_>) -> Result<()> {
+    ask(ETHTOOL_MSG_RSS_SET, 0, rss_attrs(ifindex, rss)).map(drop)
+}
+
+/// Makes a context of it and returns its number; a refusal can be downcast to [`super::Refused`].
+pub fn create_rss(port: &Port, rss: &Rss<'_>) -> Result<u32> {
+    let attrs = rss_attrs(port.ifindex, rss);
+    let answers = port
+        .ns
+        .enter(|| ask(ETHTOOL_MSG_RSS_CREATE_ACT, 0, attrs))?;
+
+    numbers(&answers)?
+        .first()
+        .copied()
+        .ok_or_else(|| anyhow!("no answer to a new context"))
+}
+
+/// The numbers of all contexts, also the main one's, which is 0.
+pub fn rss_contexts(port: &Port) -> Result<Vec<u32>> {
+    let attrs = header(port.ifindex);
+    let answers = port
+        .ns
+        .enter(|| ask(ETHTOOL_MSG_RSS_GET, NLM_F_DUMP, attrs))?;
+
+    numbers(&answers)
+}
+
+fn numbers(answers: &[Vec<u8>]) -> Result<Vec<u32>> {
+    answers
+        .iter()
+        .map(|answer| {
+            let context = attr(answer, ETHTOOL_A_RSS_CONTEXT).map_or(Ok(0), number)?;
+            Ok(u32::try_from(context)?)
+        })
+        .collect()
+}
+
+fn rss_attrs(ifindex: u32, rss: &Rss<'_>) -> Attrs {
     let mut attrs = header(ifindex);
 
+    if rss.context != 0 {
+        attrs = attrs.put_u32(ETHTOOL_A_RSS_CONTEXT, rss.context);
+    }
     if let Some(table) = rss.table {
         let table: Vec<_> = table.iter().flat_map(|queue| queue.to_ne_bytes()).collect();
         attrs = attrs.put(ETHTOOL_A_RSS_INDIR, &table);
@@ -68,23 +115,21 @@ pub fn set_rss_of(ifindex: u32, rss: &Rss<'_>) -> Result<()> {
             Attrs::default().put_u32(flow, fields),
         );
     }
-    ask(ETHTOOL_MSG_RSS_SET, attrs)
+    attrs
 }
 
 /// Sets the size of the receive rings of a device in this thread's namespace.
 pub fn set_rx_ring(ifindex: u32, size: u32) -> Result<()> {
-    ask(
-        ETHTOOL_MSG_RINGS_SET,
-        header(ifindex).put_u32(ETHTOOL_A_RINGS_RX, size),
-    )
+    let attrs = header(ifindex).put_u32(ETHTOOL_A_RINGS_RX, size);
+
+    ask(ETHTOOL_MSG_RINGS_SET, 0, attrs).map(drop)
 }
 
 /// Sets how many combined channels a device in this thread's namespace has.
 pub fn set_channels(ifindex: u32, count: u32) -> Result<()> {
-    ask(
-        ETHTOOL_MSG_CHANNELS_SET,
-        header(ifindex).put_u32(ETHTOOL_A_CHANNELS_COMBINED_COUNT, count),
-    )
+    let attrs = header(ifindex).put_u32(ETHTOOL_A_CHANNELS_COMBINED_COUNT, count);
+
+    ask(ETHTOOL_MSG_CHANNELS_SET, 0, attrs).map(drop)
 }
 
 /// The attributes of every request start with the device.
@@ -95,6 +140,6 @@ fn header(ifindex: u32) -> Attrs {
     )
 }
 
-fn ask(command: u8, attrs: Attrs) -> Result<()> {
-    generic::ask("ethtool", command, 0, attrs).map(drop)
+fn ask(command: u8, flags: i32, attrs: Attrs) -> Result<Vec<Vec<u8>>> {
+    generic::ask("ethtool", command, flags, attrs)
 }
