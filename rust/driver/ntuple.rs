@@ -98,6 +98,7 @@ impl Vsi {
         };
         let place = match place {
             RulePlace::At(place) => Some(place as usize),
+            RulePlace::Any => steering.rules().like(&rule).or_else(|| free(false)),
             RulePlace::First => free(false),
             RulePlace::Last => free(true),
         };

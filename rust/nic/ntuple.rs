@@ -300,6 +300,16 @@ impl Rules {
         places.filter(|(_, place)| place.used).map(|(n, _)| n)
     }
 
+    /// The place of the first rule about just the same frames.
+    pub fn like(&self, rule: &Rule) -> Option<usize> {
+        self.places.iter().position(|place| {
+            place.rule().is_some_and(|other| {
+                (other.is, other.mask) == (rule.is, rule.mask)
+                    && other.key.equals(&rule.key, &rule.mask)
+            })
+        })
+    }
+
     /// The places that have none, in ascending order.
     pub fn free(&self) -> impl DoubleEndedIterator<Item = usize> + '_ {
         let places = self.places.iter().enumerate();

@@ -116,7 +116,9 @@ pub(crate) struct FlowRule {
 pub(crate) enum RulePlace {
     /// To this place, in place of what is there.
     At(u32),
-    /// To a free one in front (`RX_CLS_LOC_FIRST`), or anywhere (`RX_CLS_LOC_ANY`).
+    /// To any, in place of a rule about the same frames if there is one (`RX_CLS_LOC_ANY`).
+    Any,
+    /// To a free one in front (`RX_CLS_LOC_FIRST`).
     First,
     /// To a free one at the end (`RX_CLS_LOC_LAST`).
     Last,
@@ -426,7 +428,8 @@ impl<T: device::Ops> EthtoolOps<T> {
             match rxnfc.cmd {
                 bindings::ETHTOOL_SRXCLSRLINS => {
                     let place = match rxnfc.fs.location {
-                        bindings::RX_CLS_LOC_ANY | bindings::RX_CLS_LOC_FIRST => RulePlace::First,
+                        bindings::RX_CLS_LOC_ANY => RulePlace::Any,
+                        bindings::RX_CLS_LOC_FIRST => RulePlace::First,
                         bindings::RX_CLS_LOC_LAST => RulePlace::Last,
                         place => RulePlace::At(place),
                     };

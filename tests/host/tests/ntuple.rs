@@ -132,6 +132,33 @@ fn places_and_priority() {
 }
 
 #[test]
+fn rules_about_the_same_frames() {
+    let mut steering = steering(4);
+    let mask = Key {
+        dst_port: [0xff, 0],
+        ..Key::default()
+    };
+    let port = |high, low| Key {
+        dst_port: [high, low],
+        ..Key::default()
+    };
+    let udp = FlowIs::IPV4.with(FlowIs::UDP);
+    assert!(steering.set_rule(3, Some(&rule(udp, port(1, 0), mask))));
+    assert!(steering.set_rule(5, Some(&rule(FlowIs::IPV4, port(2, 0), mask))));
+    let like = |rule| steering.rules().like(&rule);
+    let same = Rule {
+        action: Action::Drop,
+        // What the mask leaves out makes no difference.
+        ..rule(udp, port(1, 7), mask)
+    };
+    assert_eq!(like(same), Some(3));
+    assert_eq!(like(rule(FlowIs::IPV4, port(2, 0), mask)), Some(5));
+    assert_eq!(like(rule(udp, port(2, 0), mask)), None);
+    assert_eq!(like(rule(udp, port(1, 0), port(0xff, 1))), None);
+    assert_eq!(like(rule(FlowIs::ANY, port(1, 0), mask)), None);
+}
+
+#[test]
 fn kinds_of_flows() {
     let everything = |is| rule(is, Key::default(), Key::default());
     let arp = [&MACS[..], &[0x08, 0x06], &[0; 46]].concat();

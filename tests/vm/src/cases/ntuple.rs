@@ -156,6 +156,16 @@ fn rules(bed: &Bed) -> Result<()> {
         2,
         "the first free place"
     );
+    // A rule about the same frames takes the place of the old one.
+    ensure_eq!(
+        add(&bed.b, "flow-type ether action 3")?,
+        2,
+        "the place of the rule before"
+    );
+    ensure!(
+        shown(&bed.b, 2)?.contains(&"Action: Direct to queue 3".to_owned()),
+        "the old rule is still there"
+    );
     // The settings of RSS and the number of queues leave the rules alone.
     bed.b.ethtool("-X", "equal 2")?;
     set_hashed(&bed.b, "sd")?;
