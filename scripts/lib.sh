@@ -38,6 +38,10 @@ lab=$cache/$lab_key
 # unchanged, so two clones must not share one target directory.
 build=$lab/clones/$(digest <<<"$repo")
 
+# The debug kernel of this clone's configuration; see scripts/debug-kernel.
+# shellcheck disable=SC2034
+debug_kernel=$lab/debug/$(cd "$repo/scripts" && cat debug.config debug-kernel | digest)
+
 need_root() {
 	[[ $EUID -eq 0 ]] || die "this needs root (for chroot and mount): run it as root, for example with sudo"
 }
