@@ -9,14 +9,17 @@
 //! - the kernel log has no line of severity warning or worse and none that speaks of a fault,
 //!   apart from those listed in [`crate::host::kmsg`] and by the test itself, each for a reason;
 //! - there is no module, no device named `ox*`, no page pool that waits for its pages, no BPF
-//!   program that the test loaded.
+//!   program that the test loaded;
+//! - on a debug kernel, its instruments have found nothing: see [`crate::host::instruments`].
 //!
 //! A test that leaves something behind has failed.
 
 use crate::{
     bed::{Bed, NS_A, NS_B},
     bpf,
-    host::{cmd, cpus, kmsg::Kmsg, module, netns::Netns, wait_until, watchdog::Watchdog},
+    host::{
+        cmd, cpus, instruments, kmsg::Kmsg, module, netns::Netns, wait_until, watchdog::Watchdog,
+    },
     nl::netdev,
 };
 use anyhow::{anyhow, bail, Context, Result};
@@ -119,12 +122,18 @@ fn surrounded(case: &Case) -> Result<()> {
     let outcome = catch_unwind(AssertUnwindSafe(|| case.run()))
         .unwrap_or_else(|panic| Err(anyhow!("panicked: {}", panic_text(&*panic))));
     let left = tear_down(&before);
+    let found = instruments::check();
     let logged = check_log(&mut log, case.allowed);
 
-    let errors: Vec<_> = [("", outcome), ("after the test: ", left), ("", logged)]
-        .into_iter()
-        .filter_map(|(when, result)| Some(format!("{when}{:#}", result.err()?)))
-        .collect();
+    let errors: Vec<_> = [
+        ("", outcome),
+        ("after the test: ", left),
+        ("", found),
+        ("", logged),
+    ]
+    .into_iter()
+    .filter_map(|(when, result)| Some(format!("{when}{:#}", result.err()?)))
+    .collect();
 
     if errors.is_empty() {
         return Ok(());
@@ -140,6 +149,14 @@ fn surrounded(case: &Case) -> Result<()> {
         tail.join("\n"),
         errors.join("\n")
     )
+}
+
+/// After the last test: what a debug kernel's instruments only see then.
+pub fn last_check() -> Result<()> {
+    let mut log = Kmsg::from_now()?;
+
+    instruments::last_check()?;
+    check_log(&mut log, &[])
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {

@@ -5,7 +5,7 @@
 //! `oxnic-tests [FILTER] [--list]` takes cargo test's arguments and reports in its form. The
 //! environment says what is tested: `OXNIC_KO` is the path of `oxnic.ko`, `OXNIC_BPF` the folder
 //! with the compiled programs of `samples/bpf` and `tests/bpf`, `OXNIC_SAMPLES` the one with the
-//! programs of `samples`.
+//! programs of `samples`, and `OXNIC_KERNEL` is `debug` on the debug kernel.
 //!
 //! Every test loads the module anew, puts the two ports of a pair into network namespaces of their
 //! own, and after it the harness looks for what the test or the module left behind: see
@@ -32,5 +32,10 @@ fn main() -> ExitCode {
     args.test_threads = Some(1);
 
     let trials = cases::all().into_iter().map(harness::trial).collect();
-    libtest_mimic::run(&args, trials).exit_code()
+    let conclusion = libtest_mimic::run(&args, trials);
+    if let Err(error) = harness::last_check() {
+        eprintln!("after the last test: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
 }

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod cmd;
 pub mod cpus;
 pub mod fault;
+pub mod instruments;
 pub mod kmsg;
 pub mod live;
 pub mod module;

@@ -2,7 +2,7 @@
 
 //! Ends a run in which a test hangs, with what the kernel knows about the blocked tasks.
 
-use crate::host::kmsg::Kmsg;
+use crate::host::{instruments, kmsg::Kmsg};
 use std::{
     fs, process,
     sync::{
@@ -14,7 +14,9 @@ use std::{
 };
 
 /// Longer than any test takes on a slow emulator.
-const LIMIT: Duration = Duration::from_secs(240);
+fn limit() -> Duration {
+    Duration::from_secs(if instruments::present() { 1200 } else { 240 })
+}
 
 /// How often a test has said that it is still alive.
 static SIGNS_OF_LIFE: AtomicU64 = AtomicU64::new(0);
@@ -37,7 +39,7 @@ impl Watchdog {
         thread::spawn(move || {
             let mut last = SIGNS_OF_LIFE.load(Ordering::Relaxed);
 
-            while let Err(RecvTimeoutError::Timeout) = dropped.recv_timeout(LIMIT) {
+            while let Err(RecvTimeoutError::Timeout) = dropped.recv_timeout(limit()) {
                 let now = SIGNS_OF_LIFE.load(Ordering::Relaxed);
 
                 if now == last {
@@ -55,7 +57,7 @@ fn give_up(test: &str) -> ! {
     let log = Kmsg::from_now();
     let _ = fs::write("/proc/sysrq-trigger", "w");
 
-    eprintln!("{test}: hangs for {} s; blocked tasks:", LIMIT.as_secs());
+    eprintln!("{test}: hangs for {} s; blocked tasks:", limit().as_secs());
     if let Ok(mut log) = log {
         for line in log.lines().unwrap_or_default() {
             eprintln!("    {}", line.text);
