@@ -5,6 +5,8 @@
 
 # The kernel tree to build against; empty for the lab's.
 KDIR ?=
+# The kernel of the VM: debug for the debug kernel.
+KERNEL ?=
 # The tests to run: a part of their names.
 TESTS ?=
 # The steps of the storm, and the number that decides which they are; empty for a random one, in
@@ -28,7 +30,8 @@ export OXNIC_ACCEL OXNIC_MIRROR XDG_CACHE_HOME
 # The recipes share the clone, so only one at a time; the tools in them work in parallel.
 .NOTPARALLEL:
 
-.PHONY: all demo samples test storm soak selftests bench hook-cost vm check lab clean lab-clean help
+.PHONY: all demo samples test test-debug storm soak selftests bench hook-cost vm check lab clean \
+	lab-clean help
 
 all:
 ifeq ($(KDIR),)
@@ -56,6 +59,9 @@ soak:
 	@scripts/test --timeout 0 --append log_buf_len=16M --env OXNIC_SOAK_FRAMES=$(FRAMES) \
 		storm::soak
 
+test-debug:
+	@scripts/test --debug $(TESTS)
+
 selftests:
 	@scripts/selftests --repeat $(REPEAT) $(SELFTESTS)
 
@@ -65,9 +71,15 @@ bench:
 hook-cost:
 	@scripts/hook-cost
 
+ifeq ($(KERNEL),debug)
+vm:
+	@scripts/build module-debug bpf
+	@scripts/vm --kernel debug --interactive --env OXNIC_KO=/build/debug/oxnic/oxnic.ko scripts/vm-shell
+else
 vm:
 	@scripts/build module bpf
 	@scripts/vm --interactive scripts/vm-shell
+endif
 
 check:
 	@scripts/check
@@ -91,6 +103,8 @@ and needs root):
   make demo       boot the VM, load the module and play a session with XDP programs
   make samples    build the programs of samples/, to be run in the shell of make vm
   make test       run the tests, on the host and in the VM
+  make test-debug run the tests in the VM on a kernel with KASAN, lockdep, kmemleak and more; it is
+                  built first (once, about half an hour)
   make storm      random changes under traffic, thousands of them
   make soak       millions of frames, after which memory is where it was
   make selftests  run the kernel's own driver tests, on oxnic and on veth
@@ -107,6 +121,7 @@ Variables:
 
   KDIR=           kernel tree to build oxnic.ko against [the lab's]; a kernel with Rust on the
                   host itself is KDIR=/lib/modules/$$(uname -r)/build
+  KERNEL=         debug: make vm on the kernel of make test-debug [the stock kernel]
   TESTS=          run only the tests in the VM whose names contain this [all, and the host's]
   STEPS=          how many changes the storm makes [10000]
   SEED=           which they are: the number that an earlier storm has printed [a random one;
