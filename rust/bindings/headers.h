@@ -7,10 +7,13 @@
 #include <linux/ethtool.h>
 #include <linux/etherdevice.h>
 #include <linux/filter.h>
+#include <linux/interrupt.h>
+#include <linux/irq.h>
 #include <linux/netdevice.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/skbuff.h>
+#include <linux/smp.h>
 #include <net/netdev_queues.h>
 #include <net/page_pool/helpers.h>
 #include <net/rtnetlink.h>

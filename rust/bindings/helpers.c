@@ -147,6 +147,30 @@ u8 *oxnic_rxfh_context_key(struct ethtool_rxfh_context *context)
 	return ethtool_rxfh_context_key(context);
 }
 
+/* The thread does not leave its CPU, or does not mind. */
+bool oxnic_irq_is_for_this_cpu(const struct irq_data *data)
+{
+	return cpumask_test_cpu(raw_smp_processor_id(),
+				data->common->affinity);
+}
+
+/* Returns the first CPU, or an error. */
+int oxnic_irq_set_effective(struct irq_data *data, const struct cpumask *mask)
+{
+	unsigned int cpu = cpumask_first(mask);
+
+	if (cpu >= nr_cpu_ids)
+		return -EINVAL;
+	irq_data_update_effective_affinity(data, mask);
+	return cpu;
+}
+
+/* Waits until the function is about to be called, if it is to be. */
+void oxnic_csd_wait(call_single_data_t *csd)
+{
+	smp_cond_load_acquire(&csd->node.u_flags, !(VAL & CSD_FLAG_LOCK));
+}
+
 void oxnic_netif_napi_add_config(struct net_device *dev,
 				 struct napi_struct *napi,
 				 int (*poll)(struct napi_struct *napi,
@@ -166,6 +190,11 @@ void oxnic_netif_queue_set_napi(struct napi_struct *napi, bool set)
 {
 	netif_queue_set_napi(napi->dev, napi->index, NETDEV_QUEUE_TYPE_RX,
 			     set ? napi : NULL);
+}
+
+void oxnic_netif_napi_set_irq(struct napi_struct *napi, int irq)
+{
+	netif_napi_set_irq(napi, irq);
 }
 
 void oxnic_napi_schedule(struct napi_struct *napi)

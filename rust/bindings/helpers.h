@@ -9,7 +9,9 @@
 
 #include <linux/ethtool.h>
 #include <linux/hrtimer.h>
+#include <linux/irq.h>
 #include <linux/netdevice.h>
+#include <linux/smp.h>
 #include <net/page_pool/helpers.h>
 #include <net/rtnetlink.h>
 #include <net/xdp.h>
@@ -44,6 +46,11 @@ void oxnic_xdp_set_features(struct net_device *dev, xdp_features_t features);
 u32 *oxnic_rxfh_context_indir(struct ethtool_rxfh_context *context);
 u8 *oxnic_rxfh_context_key(struct ethtool_rxfh_context *context);
 
+/* Interrupts */
+bool oxnic_irq_is_for_this_cpu(const struct irq_data *data);
+int oxnic_irq_set_effective(struct irq_data *data, const struct cpumask *mask);
+void oxnic_csd_wait(call_single_data_t *csd);
+
 /* NAPI */
 void oxnic_netif_napi_add_config(struct net_device *dev,
 				 struct napi_struct *napi,
@@ -51,6 +58,7 @@ void oxnic_netif_napi_add_config(struct net_device *dev,
 					     int budget), int index);
 void oxnic_netif_napi_del(struct napi_struct *napi);
 void oxnic_netif_queue_set_napi(struct napi_struct *napi, bool set);
+void oxnic_netif_napi_set_irq(struct napi_struct *napi, int irq);
 void oxnic_napi_schedule(struct napi_struct *napi);
 void oxnic_napi_gro_receive(struct napi_struct *napi, struct sk_buff *skb);
 

@@ -13,6 +13,7 @@ use crate::{
     net::{
         bh, clock,
         device::{feature, Device},
+        irq::Vector,
         napi::{self, Instance, Interrupt, Napi, Polled},
         page_pool::{Buffer, PagePool, FRAME_ROOM, MAX_BUFFERS},
         rtnl::Rtnl,
@@ -63,6 +64,8 @@ impl wire::Buffer for Buffer {
 pub(crate) struct RxRing {
     /// Number of the receive queue.
     pub(crate) index: u16,
+    /// Its interrupt.
+    vector: Arc<Vector>,
     /// The program that the ring's poll runs.
     pub(crate) xdp_prog: ProgSlot,
     /// What the poll counts.
@@ -148,7 +151,8 @@ struct IrqTimer {
 
 impl Expire for IrqTimer {
     fn expired(&self, cx: &timer::Context) {
-        if self.line.irq.expire(|| self.line.is_pending()) {
+        let fires = self.line.irq.expire(|| self.line.is_pending());
+        if fires && !self.line.vector.redirect() {
             self.napi.schedule_from_timer(cx);
         }
     }
@@ -170,7 +174,7 @@ impl RxInlet {
             .raise(&mut self.moderation, new, self.most_waiting, now);
         match raised {
             Raised::Nothing => {}
-            Raised::Fire => napi.schedule(bh),
+            Raised::Fire => line.interrupt(napi, bh),
             Raised::Timer(ns) => self
                 .timer
                 .start(ns, line.slack.load(Ordering::Relaxed).into()),
@@ -181,6 +185,8 @@ impl RxInlet {
 /// The interrupt of a ring that is up, and what the end of a poll needs to arm it.
 struct IrqLine {
     irq: Irq,
+    /// Where it goes to when it fires.
+    vector: Arc<Vector>,
     descriptors: Arc<DescRing>,
     /// How far the poll that ended last had come.
     position: AtomicU32,
@@ -197,21 +203,31 @@ impl IrqLine {
         let position = self.position.load(Ordering::Relaxed);
         self.descriptors.has_completed_since(position)
     }
+
+    /// Has `napi` scheduled, on a CPU that the interrupt may go to.
+    #[inline]
+    fn interrupt(&self, napi: &Instance, bh: &bh::Disabled) {
+        if !self.vector.redirect() {
+            napi.schedule(bh);
+        }
+    }
 }
 
 impl Interrupt for IrqLine {
     fn rearm(&self) -> bool {
         let not_before = self.not_before.load(Ordering::Relaxed);
-        self.irq.rearm(not_before, || self.is_pending())
+        self.irq.rearm(not_before, || self.is_pending()) && !self.vector.redirect()
     }
 }
 
 impl RxRing {
     /// The ring of receive queue `index`, down.
     pub(super) fn new(index: u16) -> Result<Arc<Self>> {
+        let vector = Vector::new()?;
         Arc::pin_init(
             pin_init!(Self {
                 index,
+                vector,
                 xdp_prog: ProgSlot::new(),
                 stats: RxStats::default(),
                 wire: WireStats::default(),
@@ -264,6 +280,7 @@ impl ReadyRing {
         let line = IrqLine {
             // The first poll arms it.
             irq: Irq::new(false),
+            vector: ring.vector.clone(),
             descriptors: descriptors.clone(),
             position: AtomicU32::new(0),
             not_before: AtomicU64::new(0),
@@ -272,6 +289,7 @@ impl ReadyRing {
         let line = Arc::new(line, GFP_KERNEL)?;
 
         let mut napi = Napi::new(dev, ring.index, line.clone(), rtnl)?;
+        napi.set_irq(&ring.vector, ring.index, rtnl)?;
         let timer = Timer::new(IrqTimer {
             line: line.clone(),
             napi: napi.instance().clone(),
@@ -338,7 +356,7 @@ impl ReadyRing {
         running.napi.start(poll, rtnl);
         let bh = bh::disable();
         // Nothing is announced before the first poll.
-        running.napi.instance().schedule(&bh);
+        running.line.interrupt(running.napi.instance(), &bh);
         // Who waited for buffers finds some now.
         peer.read(&bh).wake(running.ring.waiters.take(), &bh);
         running
@@ -377,7 +395,7 @@ impl RunningRing {
             if !self.line.is_pending() {
                 return;
             }
-            self.napi.instance().schedule(&bh::disable());
+            self.line.interrupt(self.napi.instance(), &bh::disable());
             fsleep(Delta::from_millis(1));
         }
     }

@@ -11,6 +11,7 @@ pub(crate) mod bh;
 pub(crate) mod clock;
 pub(crate) mod device;
 pub(crate) mod ethtool;
+pub(crate) mod irq;
 pub(crate) mod napi;
 pub(crate) mod page_pool;
 pub(crate) mod print;

@@ -7,6 +7,7 @@
 use super::{
     bh,
     device::Device,
+    irq::{Handler, Vector},
     rtnl::Rtnl,
     skbuff::SkBuff,
     timer, //
@@ -21,6 +22,7 @@ use core::{
 };
 use kernel::{
     prelude::*,
+    str::BStr,
     sync::{aref::ARef, Arc},
     types::Opaque,
 };
@@ -173,6 +175,11 @@ impl Instance {
     /// As [`schedule`](Self::schedule), in the hard interrupt of a timer. The poll runs when the
     /// interrupt has ended.
     pub(crate) fn schedule_from_timer(&self, _cx: &timer::Context) {
+        self.schedule_from_handler();
+    }
+
+    /// As [`schedule`](Self::schedule), in the handler of an interrupt.
+    pub(super) fn schedule_from_handler(&self) {
         // SAFETY: As in `schedule`; allowed in any context.
         unsafe { bindings::oxnic_napi_schedule(self.napi.get()) };
     }
@@ -207,6 +214,7 @@ pub(crate) struct Napi<T: Poll> {
     instance: Arc<Instance>,
     // On whose list the NAPI is.
     dev: ARef<Device>,
+    handler: Option<Handler>,
     _state: PhantomData<T>,
 }
 
@@ -239,6 +247,7 @@ impl<T: Poll> Napi<T> {
         Ok(Self {
             instance,
             dev: dev.into(),
+            handler: None,
             _state: PhantomData,
         })
     }
@@ -246,6 +255,21 @@ impl<T: Poll> Napi<T> {
     /// What interrupts schedule.
     pub(crate) fn instance(&self) -> &Arc<Instance> {
         &self.instance
+    }
+
+    /// Has interrupts of `vector` schedule the NAPI, and tells the user that they do
+    /// (`netif_napi_set_irq`). They are listed by the names of device and receive queue. Fails with
+    /// `ENOMEM`. May sleep.
+    pub(crate) fn set_irq(&mut self, vector: &Arc<Vector>, index: u16, _rtnl: &Rtnl) -> Result {
+        let (vector, instance) = (vector.clone(), self.instance.clone());
+        let irq = vector.number();
+        let name = self.dev.name();
+        let name = BStr::from_bytes(name.split(|&byte| byte == 0).next().unwrap_or_default());
+        let handler = Handler::new(vector, instance, fmt!("{name}-rx-{index}"))?;
+        self.handler = Some(handler);
+        // SAFETY: The NAPI has been added to its device.
+        unsafe { bindings::oxnic_netif_napi_set_irq(self.instance.as_ptr(), irq as c_int) };
+        Ok(())
     }
 
     /// Runs `f` before the NAPI is enabled, for what only its poll may do otherwise: fill the ring
