@@ -68,3 +68,27 @@ sockopt_impl!(
     libc::IPV6_DSTOPTS,
     [u8; 8]
 );
+sockopt_impl!(
+    /// For how many microseconds a socket polls its queue itself before it sleeps.
+    BusyPoll,
+    SetOnly,
+    libc::SOL_SOCKET,
+    libc::SO_BUSY_POLL,
+    u32
+);
+sockopt_impl!(
+    /// While a socket polls, interrupts are kept off.
+    PreferBusyPoll,
+    SetOnly,
+    libc::SOL_SOCKET,
+    libc::SO_PREFER_BUSY_POLL,
+    bool
+);
+sockopt_impl!(
+    /// The NAPI by which the last packet came.
+    IncomingNapiId,
+    GetOnly,
+    libc::SOL_SOCKET,
+    libc::SO_INCOMING_NAPI_ID,
+    u32
+);

@@ -400,7 +400,10 @@ fn queues(bed: &Bed) -> Result<()> {
         bed.b.ns.enter(|| {
             Ok((
                 netdev::queues(bed.b.ifindex)?,
-                netdev::napis(bed.b.ifindex)?,
+                netdev::napis(bed.b.ifindex)?
+                    .into_iter()
+                    .map(|napi| napi.id)
+                    .collect::<Vec<_>>(),
             ))
         })
     };

@@ -15,8 +15,10 @@ mod frags;
 mod frags_prog;
 mod hints;
 mod inflight;
+mod irq;
 mod link;
 mod mtu;
+mod napi;
 mod newlink;
 mod ntuple;
 mod observe;
@@ -82,6 +84,8 @@ pub fn all() -> Vec<Case> {
         mtu::cases(),
         pause::cases(),
         coalesce::cases(),
+        irq::cases(),
+        napi::cases(),
         link::cases(),
         newlink::cases(),
         rss::cases(),

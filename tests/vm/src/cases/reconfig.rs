@@ -163,7 +163,7 @@ fn channels(bed: &Bed) -> Result<()> {
     ensure_eq!(shown(&bed.b, "-l", "Combined")?, (4, 4), "by default");
     bed.up()?;
     let napis = || bed.b.ns.enter(|| netdev::napis(bed.b.ifindex));
-    let ids: BTreeSet<_> = napis()?.into_iter().collect();
+    let ids: BTreeSet<_> = napis()?.into_iter().map(|napi| napi.id).collect();
     bed.b.set("down")?;
     for up in [false, true] {
         for new in [1, 3, 2, 4, 1, 4] {
@@ -175,7 +175,7 @@ fn channels(bed: &Bed) -> Result<()> {
                 "queues in sysfs with {new} channels"
             );
             if up {
-                let now: BTreeSet<_> = napis()?.into_iter().collect();
+                let now: BTreeSet<_> = napis()?.into_iter().map(|napi| napi.id).collect();
                 ensure_eq!(now.len(), new as usize, "NAPIs with {new} channels");
                 // A queue's NAPI has the id, and so the settings, that it had before.
                 ensure!(now.is_subset(&ids), "NAPIs {now:?}, before {ids:?}");

@@ -6,6 +6,7 @@ pub mod bpffs;
 pub mod clock;
 pub mod cmd;
 pub mod cpus;
+pub mod epoll;
 pub mod fault;
 pub mod instruments;
 pub mod kmsg;

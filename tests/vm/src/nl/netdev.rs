@@ -12,6 +12,7 @@ const NETDEV_CMD_PAGE_POOL_GET: u8 = 5;
 const NETDEV_CMD_QUEUE_GET: u8 = 10;
 const NETDEV_CMD_NAPI_GET: u8 = 11;
 const NETDEV_CMD_QSTATS_GET: u8 = 12;
+const NETDEV_CMD_NAPI_SET: u8 = 14;
 const NETDEV_A_DEV_IFINDEX: u16 = 1;
 const NETDEV_A_DEV_XDP_FEATURES: u16 = 3;
 const NETDEV_A_DEV_XDP_RX_METADATA_FEATURES: u16 = 5;
@@ -22,6 +23,12 @@ const NETDEV_A_PAGE_POOL_INFLIGHT: u16 = 4;
 const NETDEV_A_PAGE_POOL_DETACH_TIME: u16 = 6;
 const NETDEV_A_NAPI_IFINDEX: u16 = 1;
 const NETDEV_A_NAPI_ID: u16 = 2;
+const NETDEV_A_NAPI_IRQ: u16 = 3;
+const NETDEV_A_NAPI_PID: u16 = 4;
+const NETDEV_A_NAPI_DEFER_HARD_IRQS: u16 = 5;
+const NETDEV_A_NAPI_GRO_FLUSH_TIMEOUT: u16 = 6;
+const NETDEV_A_NAPI_IRQ_SUSPEND_TIMEOUT: u16 = 7;
+const NETDEV_A_NAPI_THREADED: u16 = 8;
 const NETDEV_A_QUEUE_ID: u16 = 1;
 const NETDEV_A_QUEUE_IFINDEX: u16 = 2;
 const NETDEV_A_QUEUE_TYPE: u16 = 3;
@@ -143,14 +150,70 @@ pub fn queues(ifindex: u32) -> Result<Vec<Queue>> {
         .collect()
 }
 
-/// The ids of the NAPIs of a device.
-pub fn napis(ifindex: u32) -> Result<Vec<u64>> {
-    let attrs = Attrs::default().put_u32(NETDEV_A_NAPI_IFINDEX, ifindex);
+/// What a user can set for a NAPI. Times are in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NapiSettings {
+    pub threaded: bool,
+    pub defer_hard_irqs: u32,
+    pub gro_flush_timeout: u64,
+    pub irq_suspend_timeout: u64,
+}
 
-    ask(NETDEV_CMD_NAPI_GET, libc::NLM_F_DUMP, attrs)?
+/// A NAPI that may be polled.
+#[derive(Debug)]
+pub struct Napi {
+    pub id: u64,
+    /// The number of its interrupt.
+    pub irq: Option<u64>,
+    /// The thread that polls it.
+    pub pid: Option<u64>,
+    pub settings: NapiSettings,
+}
+
+/// The NAPIs of a device that is up, by the number of their queue.
+pub fn napis(ifindex: u32) -> Result<Vec<Napi>> {
+    let attrs = Attrs::default().put_u32(NETDEV_A_NAPI_IFINDEX, ifindex);
+    let mut napis = ask(NETDEV_CMD_NAPI_GET, libc::NLM_F_DUMP, attrs)?
         .iter()
-        .map(|body| number(attr(body, NETDEV_A_NAPI_ID).unwrap_or_default()))
-        .collect()
+        .map(|body| {
+            let value = |kind| attr(body, kind).map(number).transpose();
+            let setting = |kind| Ok::<_, anyhow::Error>(value(kind)?.unwrap_or_default());
+
+            Ok(Napi {
+                id: setting(NETDEV_A_NAPI_ID)?,
+                irq: value(NETDEV_A_NAPI_IRQ)?,
+                pid: value(NETDEV_A_NAPI_PID)?,
+                settings: NapiSettings {
+                    threaded: setting(NETDEV_A_NAPI_THREADED)? != 0,
+                    defer_hard_irqs: setting(NETDEV_A_NAPI_DEFER_HARD_IRQS)? as u32,
+                    gro_flush_timeout: setting(NETDEV_A_NAPI_GRO_FLUSH_TIMEOUT)?,
+                    irq_suspend_timeout: setting(NETDEV_A_NAPI_IRQ_SUSPEND_TIMEOUT)?,
+                },
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+
+    // The kernel lists the newest first, and gives out ids in the order of the queues.
+    napis.sort_by_key(|napi| napi.id);
+    Ok(napis)
+}
+
+/// Makes all settings of a NAPI.
+pub fn set_napi(id: u64, settings: &NapiSettings) -> Result<()> {
+    let attrs = Attrs::default()
+        .put_u32(NETDEV_A_NAPI_ID, id as u32)
+        .put_u32(NETDEV_A_NAPI_THREADED, settings.threaded.into())
+        .put_u32(NETDEV_A_NAPI_DEFER_HARD_IRQS, settings.defer_hard_irqs)
+        .put(
+            NETDEV_A_NAPI_GRO_FLUSH_TIMEOUT,
+            &settings.gro_flush_timeout.to_ne_bytes(),
+        )
+        .put(
+            NETDEV_A_NAPI_IRQ_SUSPEND_TIMEOUT,
+            &settings.irq_suspend_timeout.to_ne_bytes(),
+        );
+
+    ask(NETDEV_CMD_NAPI_SET, 0, attrs).map(drop)
 }
 
 /// What the kernel's queue statistics say, of one queue or of a device. A counter that the driver

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Where a ring's poll runs: counts frames by CPU, and those that a certain thread polled. */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#define CPUS_MAX 64
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, CPUS_MAX);
+	__type(key, __u32);
+	__type(value, __u64);
+} cpus SEC(".maps");
+
+/* The id of the thread. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} thread SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} in_thread SEC(".maps");
+
+static __always_inline void add_one(void *map, __u32 key)
+{
+	__u64 *count = bpf_map_lookup_elem(map, &key);
+
+	if (count)
+		__sync_fetch_and_add(count, 1);
+}
+
+SEC("xdp")
+int where(struct xdp_md *ctx)
+{
+	__u32 zero = 0;
+	__u32 *id = bpf_map_lookup_elem(&thread, &zero);
+
+	add_one(&cpus, bpf_get_smp_processor_id());
+	if (id && *id == (__u32)bpf_get_current_pid_tgid())
+		add_one(&in_thread, 0);
+	return XDP_PASS;
+}
+
+char _license[] SEC("license") = "GPL";

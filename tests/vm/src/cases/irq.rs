@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The interrupt of a receive queue: what the kernel shows of it, and the CPU that it goes to.
+
+use super::{
+    pause::poll_in_threads,
+    traffic::{check_alive, settle_wire, wait_flowing, while_sending, Source},
+};
+use crate::{
+    bed::{Bed, Port},
+    bpf::Program,
+    harness::Case,
+    host::{cpus, ensure_eq},
+    nl::netdev::{self, Napi},
+    wire::{packet::Sender, probe::Probe},
+};
+use anyhow::{anyhow, bail, ensure, Context, Result};
+use nix::libc;
+use std::{collections::BTreeMap, fs, io::ErrorKind};
+
+/// Frames in a row.
+const FRAMES: u32 = 20;
+/// Each frame is announced by itself.
+const AT_ONCE: &str = "adaptive-rx off rx-usecs 0";
+/// The next is announced when its time has come, by a timer.
+const BY_TIMER: &str = "adaptive-rx off rx-usecs 2000";
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::ports("irq::listed", "queues=3", listed),
+        Case::ports("irq::affinity", "queues=1", |bed| affinity(bed, AT_ONCE)),
+        Case::ports("irq::affinity_with_the_timer", "queues=1", |bed| {
+            affinity(bed, BY_TIMER)
+        }),
+        Case::ports("irq::affinity_stays", "queues=2", stays),
+        Case::ports("irq::affinity_refused", "queues=1", refused),
+        Case::ports("irq::cpu_goes_offline", "queues=1", offline),
+        Case::ports("irq::threaded", "queues=1", threaded),
+        Case::ports("irq::moved_under_traffic", "queues=2", moved),
+    ]
+}
+
+/// The NAPI of a receive queue.
+pub fn napi(port: &Port, queue: u64) -> Result<Napi> {
+    let (queues, napis) = port
+        .ns
+        .enter(|| Ok((netdev::queues(port.ifindex)?, netdev::napis(port.ifindex)?)))?;
+    let id = queues
+        .iter()
+        .find(|it| it.receives && it.id == queue)
+        .and_then(|it| it.napi);
+
+    napis
+        .into_iter()
+        .find(|napi| Some(napi.id) == id)
+        .with_context(|| format!("{}: queue {queue} has no NAPI", port.name))
+}
+
+/// The number of the interrupt of a receive queue.
+fn number(port: &Port, queue: u64) -> Result<u64> {
+    napi(port, queue)?
+        .irq
+        .with_context(|| format!("{}: queue {queue} has no interrupt", port.name))
+}
+
+fn affinity_file(irq: u64) -> String {
+    format!("/proc/irq/{irq}/smp_affinity_list")
+}
+
+fn affinity_of(irq: u64) -> Result<String> {
+    let path = affinity_file(irq);
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+
+    Ok(text.trim().to_owned())
+}
+
+fn set_affinity(irq: u64, cpus: &str) -> Result<()> {
+    let path = affinity_file(irq);
+
+    fs::write(&path, cpus).with_context(|| format!("writing {cpus} to {path}"))
+}
+
+/// What `/proc/interrupts` shows of an interrupt: how often each CPU that is online had it, and its name.
+fn shown(irq: u64) -> Result<(BTreeMap<usize, u64>, String)> {
+    let text = fs::read_to_string("/proc/interrupts")?;
+    let mut lines = text.lines();
+    let cpus: Vec<usize> = lines
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|cpu| cpu.strip_prefix("CPU")?.parse().ok())
+        .collect();
+    let words: Vec<_> = lines
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .find(|words| words.first() == Some(&format!("{irq}:").as_str()))
+        .ok_or_else(|| anyhow!("no interrupt {irq} in\n{text}"))?;
+    let counts = cpus
+        .iter()
+        .zip(&words[1..])
+        .map(|(cpu, count)| Ok((*cpu, count.parse()?)))
+        .collect::<Result<_>>()?;
+
+    Ok((counts, words[1 + cpus.len()..].join(" ")))
+}
+
+/// Sends frames from a CPU to port B, one after the other has been received.
+fn send_from(bed: &Bed, cpu: usize) -> Result<()> {
+    let sender = Sender::open(&bed.a)?;
+
+    for seq in 0..FRAMES {
+        let received = bed.b.link()?.stat("rx_packets")?;
+
+        cpus::run_on(cpu, || sender.send(&Probe::new(1, seq).frame()))?;
+        bed.b.wait_received(received + 1)?;
+    }
+    Ok(())
+}
+
+/// How many frames were polled on each CPU.
+fn polled(program: &Program) -> Result<BTreeMap<usize, u64>> {
+    cpus::all()?
+        .into_iter()
+        .map(|cpu| Ok((cpu, program.read("cpus", cpu as u32)?)))
+        .collect()
+}
+
+/// Frames that one CPU sends are polled by another, and the interrupts come there. Not each of them has
+/// one: it may come just when the poll of the one before ends. Where sender and poll share a CPU nobody
+/// has to be interrupted.
+fn expect(bed: &Bed, program: &Program, irq: u64, from: usize, to: usize) -> Result<()> {
+    let mut frames = polled(program)?;
+    let (before, _) = shown(irq)?;
+
+    send_from(bed, from)?;
+    *frames.entry(to).or_default() += u64::from(FRAMES);
+    ensure_eq!(polled(program)?, frames, "frames polled by each CPU");
+    for (cpu, count) in shown(irq)?.0 {
+        let new = count - before[&cpu];
+        let possible = if cpu == to && from != to {
+            1..=u64::from(FRAMES)
+        } else {
+            0..=0
+        };
+
+        ensure!(
+            possible.contains(&new),
+            "CPU {cpu} was interrupted {new} times"
+        );
+    }
+    Ok(())
+}
+
+/// Each queue of a port that is up has an interrupt of its own, with its name, for all CPUs.
+fn listed(bed: &Bed) -> Result<()> {
+    let all: Vec<_> = cpus::all()?;
+    let everywhere = match all[..] {
+        [only] => only.to_string(),
+        [first, .., last] => format!("{first}-{last}"),
+        [] => bail!("no CPU"),
+    };
+
+    for _ in 0..2 {
+        bed.up()?;
+        let mut irqs = Vec::new();
+        for port in [&bed.a, &bed.b] {
+            for queue in 0..3 {
+                let irq = number(port, queue)?;
+                let (_, name) = shown(irq)?;
+
+                ensure_eq!(
+                    name,
+                    format!("simulated -edge {}-rx-{queue}", port.name),
+                    "interrupt {irq}"
+                );
+                ensure_eq!(affinity_of(irq)?, everywhere, "affinity of {irq}");
+                irqs.push(irq);
+            }
+        }
+        irqs.sort_unstable();
+        irqs.dedup();
+        ensure_eq!(irqs.len(), 6, "numbers of interrupts");
+
+        bed.b.set("down")?;
+        let text = fs::read_to_string("/proc/interrupts")?;
+        ensure!(
+            text.contains("ox0-rx-0") && !text.contains("ox1-rx-"),
+            "after port B went down: {text}"
+        );
+    }
+    Ok(())
+}
+
+/// Frames are polled on the CPU that the user chose, from wherever they come; else on the sender's.
+fn affinity(bed: &Bed, coalesce: &str) -> Result<()> {
+    let program = Program::load("where", "where")?;
+    let all = cpus::all()?;
+
+    bed.up()?;
+    bed.b.attach(&program)?;
+    bed.b.ethtool("-C", coalesce)?;
+    let irq = number(&bed.b, 0)?;
+    for from in &all {
+        expect(bed, &program, irq, *from, *from).context("for all CPUs")?;
+    }
+    for to in &all {
+        set_affinity(irq, &to.to_string())?;
+        for from in &all {
+            expect(bed, &program, irq, *from, *to)
+                .with_context(|| format!("from CPU {from} to {to}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// What was set holds for a queue whose ring is made anew, goes and comes.
+fn stays(bed: &Bed) -> Result<()> {
+    let program = Program::load("where", "where")?;
+    let last = *cpus::all()?.last().context("no CPU")?;
+
+    bed.up()?;
+    bed.b.attach(&program)?;
+    bed.b.ethtool("-C", AT_ONCE)?;
+    let irqs = [number(&bed.b, 0)?, number(&bed.b, 1)?];
+    for irq in irqs {
+        set_affinity(irq, &last.to_string())?;
+    }
+    let check = |when: &str| {
+        for (irq, queue) in irqs.into_iter().zip(0..) {
+            ensure_eq!(number(&bed.b, queue)?, irq, "{when}: interrupt");
+            ensure_eq!(affinity_of(irq)?, last.to_string(), "{when}: affinity");
+        }
+        Ok::<_, anyhow::Error>(())
+    };
+    bed.b.ethtool("-G", "rx 128")?;
+    check("after -G")?;
+    bed.b.ethtool("-L", "combined 1")?;
+    expect(bed, &program, irqs[0], 0, last).context("with one queue")?;
+    bed.b.ethtool("-L", "combined 2")?;
+    check("after -L")?;
+    bed.b.set("down")?;
+    bed.up()?;
+    check("after down and up")?;
+    bed.b.ethtool("-L", "combined 1")?;
+    expect(bed, &program, irqs[0], 0, last).context("after down and up")?;
+    check_alive(bed)
+}
+
+/// An interrupt cannot go to a CPU that there is not.
+fn refused(bed: &Bed) -> Result<()> {
+    bed.up()?;
+    let irq = number(&bed.b, 0)?;
+    let before = affinity_of(irq)?;
+    let none = cpus::all()?.len();
+
+    for cpus in [none.to_string(), String::new(), "x".to_owned()] {
+        let error = fs::write(affinity_file(irq), format!("{cpus}\n"))
+            .err()
+            .with_context(|| format!("the affinity was set to \"{cpus}\""))?;
+        ensure!(
+            matches!(
+                error.raw_os_error(),
+                Some(libc::EINVAL | libc::EOVERFLOW | libc::ERANGE)
+            ),
+            "setting the affinity to \"{cpus}\": {error}"
+        );
+        ensure_eq!(affinity_of(irq)?, before, "affinity after \"{cpus}\"");
+    }
+    check_alive(bed)
+}
+
+/// A CPU that is offline while this exists.
+struct Offline(usize);
+
+impl Offline {
+    /// `None` if the machine cannot do without the CPU.
+    fn new(cpu: usize) -> Result<Option<Self>> {
+        match fs::write(Self::file(cpu), "0") {
+            Ok(()) => Ok(Some(Self(cpu))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("taking CPU {cpu} offline")),
+        }
+    }
+
+    fn file(cpu: usize) -> String {
+        format!("/sys/devices/system/cpu/cpu{cpu}/online")
+    }
+}
+
+impl Drop for Offline {
+    fn drop(&mut self) {
+        let _ = fs::write(Self::file(self.0), "1");
+    }
+}
+
+/// When the only CPU of the affinity goes, another takes its place.
+fn offline(bed: &Bed) -> Result<()> {
+    let program = Program::load("where", "where")?;
+    let all = cpus::all()?;
+    let last = *all.last().context("no CPU")?;
+
+    bed.up()?;
+    bed.b.attach(&program)?;
+    bed.b.ethtool("-C", AT_ONCE)?;
+    let irq = number(&bed.b, 0)?;
+    set_affinity(irq, &last.to_string())?;
+    expect(bed, &program, irq, 0, last)?;
+    let Some(gone) = Offline::new(last)? else {
+        return Ok(());
+    };
+    ensure!(
+        !affinity_of(irq)?.contains(&last.to_string()),
+        "the affinity has CPU {last}, which is offline"
+    );
+    expect(bed, &program, irq, 0, 0).context("while it is offline")?;
+    drop(gone);
+    set_affinity(irq, &last.to_string())?;
+    expect(bed, &program, irq, 0, last).context("when it is online again")
+}
+
+/// A NAPI with a thread is polled by it; the interrupt only wakes the thread.
+fn threaded(bed: &Bed) -> Result<()> {
+    let mut program = Program::load("where", "where")?;
+    let all = cpus::all()?;
+    let last = *all.last().context("no CPU")?;
+
+    bed.up()?;
+    bed.b.attach(&program)?;
+    bed.b.ethtool("-C", AT_ONCE)?;
+    poll_in_threads(&bed.b)?;
+    let napi = napi(&bed.b, 0)?;
+    program.write("thread", 0, napi.pid.context("no thread")? as u32)?;
+    let irq = number(&bed.b, 0)?;
+    set_affinity(irq, &last.to_string())?;
+    let before = shown(irq)?.0;
+    send_from(bed, 0)?;
+    ensure_eq!(
+        program.read::<u64>("in_thread", 0)?,
+        u64::from(FRAMES),
+        "frames that the thread polled"
+    );
+    ensure!(
+        last == 0 || shown(irq)?.0[&last] > before[&last],
+        "no interrupt woke the thread"
+    );
+    Ok(())
+}
+
+/// No frame is lost or stuck while interrupts move from CPU to CPU and rings are made anew.
+fn moved(bed: &Bed) -> Result<()> {
+    let programs = [
+        Program::load("count", "count_pass")?,
+        Program::load("count", "count_drop")?,
+    ];
+    let all = cpus::all()?;
+
+    bed.up()?;
+    bed.a.attach(&programs[0])?;
+    bed.b.attach(&programs[1])?;
+    while_sending(&[Source::new(&bed.a), Source::new(&bed.b)], |_| {
+        for (step, size) in [256, 512].into_iter().cycle().take(8).enumerate() {
+            for port in [&bed.a, &bed.b] {
+                for queue in 0..2 {
+                    let cpu = all[(step + queue) % all.len()];
+                    set_affinity(number(port, queue as u64)?, &cpu.to_string())?;
+                }
+                wait_flowing(bed, 200).with_context(|| format!("{}: step {step}", port.name))?;
+                port.ethtool("-G", &format!("rx {size}"))?;
+            }
+        }
+        Ok(())
+    })?;
+    let (a, b) = settle_wire(bed)?;
+    for (snapshot, program) in [(&a, &programs[0]), (&b, &programs[1])] {
+        snapshot
+            .counters
+            .expect_rx(&snapshot.name, &[("no_buffer", 0), ("down", 0)])?;
+        ensure_eq!(
+            program.seen()?,
+            snapshot.counters.rx("packets")?,
+            "{}: frames that the program saw",
+            snapshot.name
+        );
+    }
+    check_alive(bed)
+}

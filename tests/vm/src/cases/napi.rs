@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What users set for the NAPIs of a port, and who polls them: softirqs, threads of their own, or those
+//! who wait for the frames.
+
+use super::{irq::napi, pause::poll_in_threads, traffic::check_alive};
+use crate::{
+    bed::{Bed, Port, V4},
+    bpf::Program,
+    harness::Case,
+    host::{ensure_eq, epoll::BusyEpoll, wait_until},
+    nl::netdev::{self, Napi, NapiSettings},
+    sockopt::{BusyPoll, IncomingNapiId, PreferBusyPoll},
+    wire::{packet::Sender, probe::Probe, stream},
+};
+use anyhow::{ensure, Context, Result};
+use nix::{
+    sys::socket::{getsockopt, setsockopt},
+    unistd::gettid,
+};
+use std::{fs, net::UdpSocket, path::Path, thread, time::Duration};
+
+/// Frames in a row.
+const FRAMES: u32 = 50;
+/// How long a receiver polls before it sleeps: until the frame is there.
+const POLLING_USECS: u32 = 5_000_000;
+/// Where the datagrams go.
+const UDP_PORT: u16 = 7777;
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::ports("napi::settings_stay", "queues=3", settings_stay),
+        Case::ports("napi::thread_of_one", "queues=2", thread_of_one),
+        Case::ports("napi::threads_of_all", "queues=2", threads_of_all),
+        Case::ports("napi::busy_poll", "queues=1", busy_poll),
+        Case::ports("napi::epoll_and_suspended_interrupts", "queues=1", epoll),
+    ]
+}
+
+fn napis(port: &Port) -> Result<Vec<Napi>> {
+    port.ns.enter(|| netdev::napis(port.ifindex))
+}
+
+fn set(port: &Port, id: u64, settings: &NapiSettings) -> Result<()> {
+    port.ns.enter(|| netdev::set_napi(id, settings))
+}
+
+/// What a user has set for a NAPI is that of its queue: rings that are made anew, go and come have it.
+fn settings_stay(bed: &Bed) -> Result<()> {
+    let settings = |queue: u32| NapiSettings {
+        threaded: queue == 1,
+        defer_hard_irqs: 5 + queue,
+        gro_flush_timeout: 20_000 + u64::from(queue),
+        irq_suspend_timeout: 30_000_000 + u64::from(queue),
+    };
+
+    bed.up()?;
+    for queue in 0..3 {
+        set(&bed.b, napi(&bed.b, queue.into())?.id, &settings(queue))?;
+    }
+    let check = |queues: u32, when: &str| {
+        ensure_eq!(napis(&bed.b)?.len(), queues as usize, "{when}: NAPIs");
+        for queue in 0..queues {
+            let napi = napi(&bed.b, queue.into())?;
+
+            ensure_eq!(
+                napi.settings,
+                settings(queue),
+                "{when}: settings of queue {queue}"
+            );
+            ensure_eq!(
+                napi.pid.is_some(),
+                settings(queue).threaded,
+                "{when}: a thread for queue {queue}"
+            );
+        }
+        check_alive(bed).with_context(|| when.to_owned())
+    };
+    check(3, "when they are set")?;
+    bed.b.ethtool("-G", "rx 128")?;
+    check(3, "after -G")?;
+    bed.b.ethtool("-L", "combined 1")?;
+    check(1, "with one queue")?;
+    bed.b.ethtool("-L", "combined 3")?;
+    check(3, "after -L")?;
+    bed.b.set("down")?;
+    bed.up()?;
+    check(3, "after down and up")?;
+    for napi in napis(&bed.a)? {
+        ensure_eq!(napi.settings, NapiSettings::default(), "the other port");
+    }
+    Ok(())
+}
+
+/// Sends frames to a queue of port B, and returns how many of them the thread `pid` has polled.
+fn polled_by(bed: &Bed, program: &mut Program, pid: u64, queue: u64) -> Result<u64> {
+    let rule = format!("flow-type udp4 action {queue} loc 0");
+
+    bed.b.ethtool("-N", &rule)?;
+    program.write("thread", 0, pid as u32)?;
+    let (before, received) = (polled(program)?, bed.b.link()?.stat("rx_packets")?);
+    Sender::open(&bed.a)?.send_flow(&Probe::new(1, 0), FRAMES)?;
+    bed.b.wait_received(received + u64::from(FRAMES))?;
+    Ok(polled(program)? - before)
+}
+
+fn thread_name(pid: u64) -> Result<String> {
+    let path = format!("/proc/{pid}/comm");
+    let name = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+
+    Ok(name.trim().to_owned())
+}
+
+/// A port whose program tells who polls.
+fn watched(bed: &Bed) -> Result<Program> {
+    let program = Program::load("where", "where")?;
+
+    bed.up()?;
+    bed.b.attach(&program)?;
+    Ok(program)
+}
+
+/// One NAPI has a thread, which polls its queue and no other, as long as the user wants.
+fn thread_of_one(bed: &Bed) -> Result<()> {
+    let mut program = watched(bed)?;
+    let id = napi(&bed.b, 1)?.id;
+    let with_thread = NapiSettings {
+        threaded: true,
+        ..NapiSettings::default()
+    };
+
+    set(&bed.b, id, &with_thread)?;
+    let pid = napi(&bed.b, 1)?.pid.context("the NAPI has no thread")?;
+    ensure_eq!(thread_name(pid)?, format!("napi/ox1-{id}"), "the thread");
+    ensure_eq!(napi(&bed.b, 0)?.pid, None, "thread of the other queue");
+    for (queue, frames) in [(1, FRAMES), (0, 0), (1, FRAMES)] {
+        ensure_eq!(
+            polled_by(bed, &mut program, pid, queue)?,
+            u64::from(frames),
+            "frames of queue {queue} polled by the thread"
+        );
+    }
+    set(&bed.b, id, &NapiSettings::default())?;
+    ensure_eq!(napi(&bed.b, 1)?.pid, None, "the thread is no longer needed");
+    ensure_eq!(
+        polled_by(bed, &mut program, pid, 1)?,
+        0,
+        "frames polled by a thread that is no longer needed"
+    );
+    Ok(())
+}
+
+/// The device's switch gives each NAPI a thread; they go with the device.
+fn threads_of_all(bed: &Bed) -> Result<()> {
+    let mut program = watched(bed)?;
+
+    poll_in_threads(&bed.b)?;
+    let pids = [0, 1].map(|queue| napi(&bed.b, queue).map(|napi| napi.pid));
+    for (pid, queue) in pids.into_iter().zip(0..) {
+        let pid = pid?.with_context(|| format!("queue {queue} has no thread"))?;
+
+        for sent_to in [0, 1] {
+            ensure_eq!(
+                polled_by(bed, &mut program, pid, sent_to)?,
+                if sent_to == queue { FRAMES.into() } else { 0 },
+                "frames of queue {sent_to} polled by the thread of queue {queue}"
+            );
+        }
+    }
+    let pid = napi(&bed.b, 0)?.pid.context("no thread")?;
+    bed.b.set("down")?;
+    wait_until("the thread goes when the port is down", || {
+        Ok(!Path::new(&format!("/proc/{pid}")).exists())
+    })
+}
+
+/// A socket of port B to which A sends, each datagram with its number.
+struct Pair {
+    from: UdpSocket,
+    to: UdpSocket,
+    sent: u32,
+}
+
+impl Pair {
+    fn new(bed: &Bed) -> Result<Self> {
+        let from = stream::udp(&bed.a, V4[0], 0)?;
+        let to = stream::udp(&bed.b, V4[1], UDP_PORT)?;
+
+        from.connect(to.local_addr()?)?;
+        Ok(Self { from, to, sent: 0 })
+    }
+
+    fn send(&mut self) -> Result<()> {
+        self.from.send(&self.sent.to_ne_bytes())?;
+        self.sent += 1;
+        Ok(())
+    }
+
+    /// Takes the datagram that was sent last.
+    fn receive(&self) -> Result<()> {
+        let mut bytes = [0; 4];
+        let len = self.to.recv(&mut bytes).context("receiving a datagram")?;
+
+        ensure_eq!(len, bytes.len(), "length of a datagram");
+        ensure_eq!(u32::from_ne_bytes(bytes), self.sent - 1, "datagram");
+        Ok(())
+    }
+
+    /// Sends while this thread waits, again and again until it is this thread that polls the frame: if
+    /// the frame comes too early a softirq does.
+    fn until_polled(&mut self, program: &Program, wait: impl Fn() -> Result<()>) -> Result<()> {
+        wait_until("a receiver polls its frame", || {
+            let before = polled(program)?;
+            let number = self.sent;
+
+            self.sent += 1;
+            thread::scope(|scope| {
+                let sender = scope.spawn(|| {
+                    thread::sleep(Duration::from_millis(50));
+                    self.from.send(&number.to_ne_bytes())
+                });
+
+                wait()?;
+                self.receive()?;
+                ensure!(sender.join().is_ok_and(|sent| sent.is_ok()), "not sent");
+                Ok(())
+            })?;
+            Ok(polled(program)? > before)
+        })
+    }
+}
+
+/// How many frames were polled by the thread that is asked for.
+fn polled(program: &Program) -> Result<u64> {
+    program.read("in_thread", 0)
+}
+
+/// Who waits for a datagram polls the queue himself, once the socket knows which.
+fn busy_poll(bed: &Bed) -> Result<()> {
+    bed.up_with_addresses()?;
+    let mut program = watched(bed)?;
+    let mut pair = Pair::new(bed)?;
+
+    setsockopt(&pair.to, PreferBusyPoll, &true)?;
+    setsockopt(&pair.to, BusyPoll, &POLLING_USECS)?;
+    pair.send()?;
+    pair.receive()?;
+    ensure_eq!(
+        u64::from(getsockopt(&pair.to, IncomingNapiId)?),
+        napi(&bed.b, 0)?.id,
+        "the NAPI that the socket knows"
+    );
+    program.write("thread", 0, gettid().as_raw() as u32)?;
+    pair.until_polled(&program, || Ok(()))
+}
+
+/// While a program handles what it got by polling, interrupts are suspended: what comes meanwhile waits
+/// until it looks again.
+fn epoll(bed: &Bed) -> Result<()> {
+    bed.up_with_addresses()?;
+    let mut program = watched(bed)?;
+    let mut pair = Pair::new(bed)?;
+    let id = napi(&bed.b, 0)?.id;
+
+    // Longer than the test takes on the slowest machine.
+    set(
+        &bed.b,
+        id,
+        &NapiSettings {
+            threaded: false,
+            defer_hard_irqs: 100,
+            gro_flush_timeout: 100_000_000_000,
+            irq_suspend_timeout: 100_000_000_000,
+        },
+    )?;
+    pair.send()?;
+    pair.receive()?;
+    let epoll = BusyEpoll::new(&pair.to, POLLING_USECS)?;
+    program.write("thread", 0, gettid().as_raw() as u32)?;
+    pair.until_polled(&program, || epoll.wait())?;
+    for _ in 0..FRAMES {
+        let before = (polled(&program)?, bed.b.counters()?.rx("packets")?);
+
+        pair.send()?;
+        ensure_eq!(
+            (polled(&program)?, bed.b.counters()?.rx("packets")?),
+            before,
+            "frames polled before the program looked"
+        );
+        epoll.wait()?;
+        pair.receive()?;
+        ensure_eq!(polled(&program)?, before.0 + 1, "frames that it polled");
+    }
+    // Who no longer polls is interrupted again.
+    drop(epoll);
+    set(&bed.b, id, &NapiSettings::default())?;
+    bed.b.ethtool("-G", "rx 256")?;
+    check_alive(bed)
+}
