@@ -89,7 +89,7 @@ unsafe impl Sync for Vector {}
 
 /// The interrupt controller: an edge is latched by who delivers it, there is nothing to be masked.
 const CHIP: bindings::irq_chip = bindings::irq_chip {
-    name: c"simulated".as_ptr().cast(),
+    name: c"simulated".to_bytes_with_nul().as_ptr(),
     irq_ack: Some(Vector::ack),
     irq_set_affinity: Some(Vector::set_affinity),
     // SAFETY: A null function pointer is `None`, and every other field may be zero too.

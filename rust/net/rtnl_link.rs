@@ -162,7 +162,7 @@ struct LinkOps<T>(PhantomData<T>);
 
 impl<T: Kind> LinkOps<T> {
     const OPS: bindings::rtnl_link_ops = bindings::rtnl_link_ops {
-        kind: T::KIND.as_char_ptr(),
+        kind: T::KIND.to_bytes_with_nul().as_ptr(),
         alloc: Some(Self::alloc),
         validate: Some(Self::validate),
         newlink: Some(Self::newlink),
