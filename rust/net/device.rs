@@ -514,7 +514,7 @@ impl<T: Ops> Allocated<T> {
     ///
     /// # Safety
     ///
-    /// `dev` must come from [`new`](Self::new) and have never been registered.
+    /// `dev` must come from [`alloc`](Self::alloc) and have never been registered.
     pub(super) unsafe fn register<'a>(
         dev: *mut bindings::net_device,
         data: impl PinInit<T, Error>,
