@@ -314,7 +314,8 @@ fn most_queues(bed: &Bed) -> Result<()> {
 pub(super) fn names() -> Result<Vec<String>> {
     Ok(cmd::run("ip -br link")?
         .lines()
-        .filter_map(|line| line.split_whitespace().next())
+        // The name of the other end comes behind an `@`.
+        .filter_map(|line| line.split(['@', ' ']).next())
         .filter(|name| name.starts_with("ox"))
         .map(str::to_owned)
         .collect())
