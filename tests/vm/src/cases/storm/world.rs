@@ -170,6 +170,8 @@ impl<'a> World<'a> {
         module::load(&params)?;
         for n in 0..PORTS {
             let port = Port::find(&self.spaces[2], &format!("ox{n}"))?;
+
+            port.receive_probes()?;
             let model = Model::new(queues, ring, port.mac()?);
 
             // The control path has several lines to say about every step.
@@ -243,6 +245,7 @@ impl<'a> World<'a> {
             SPACES[space]
         ))?;
         card.port = Port::find(&self.spaces[space], &card.port.name)?;
+        card.port.receive_probes()?;
         card.space = space;
         if self.is_home(n) {
             let card = &self.cards[n];
