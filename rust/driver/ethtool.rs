@@ -126,7 +126,7 @@ impl Ops for Vsi {
 
     const RXFH_CONTEXTS: u32 = rss::CONTEXTS;
 
-    fn rxfh(&self, context: u32, key: &mut [u8], table: &mut [u32]) -> Option<InputXfrm> {
+    fn rxfh(&self, context: u32, key: &mut [u8], table: &mut [u32]) -> Result<InputXfrm> {
         self.get_rxfh(context, key, table)
     }
 
@@ -156,7 +156,7 @@ impl Ops for Vsi {
         self.take_context(dev, context, rtnl)
     }
 
-    fn rxfh_fields(&self, context: u32, flow: FlowType) -> Option<u32> {
+    fn rxfh_fields(&self, context: u32, flow: FlowType) -> Result<u32> {
         self.get_rxfh_fields(context, flow)
     }
 

@@ -81,15 +81,15 @@ impl Vsi {
         context: u32,
         key: &mut [u8],
         table: &mut [u32],
-    ) -> Option<InputXfrm> {
-        let context = self.port.rss_context(context).ok()?;
+    ) -> Result<InputXfrm> {
+        let context = self.port.rss_context(context)?;
         for (to, from) in key.iter_mut().zip(context.key) {
             *to = from;
         }
         for (to, &queue) in table.iter_mut().zip(context.table.entries()) {
             *to = queue.into();
         }
-        Some(match context.input.transform {
+        Ok(match context.input.transform {
             Transform::None => InputXfrm::None,
             Transform::SymmetricXor => InputXfrm::SymXor,
             Transform::SymmetricOrXor => InputXfrm::SymOrXor,
@@ -133,11 +133,11 @@ impl Vsi {
         Ok(())
     }
 
-    pub(super) fn get_rxfh_fields(&self, context: u32, flow: FlowType) -> Option<u32> {
-        let context = self.port.rss_context(context).ok()?;
+    pub(super) fn get_rxfh_fields(&self, context: u32, flow: FlowType) -> Result<u32> {
+        let context = self.port.rss_context(context)?;
         let fields = context.input.fields(kind(flow).0);
         let bits = FIELDS.iter().filter(|(field, _)| fields.contains(*field));
-        Some(bits.fold(0, |all, (_, bit)| all | bit))
+        Ok(bits.fold(0, |all, (_, bit)| all | bit))
     }
 
     pub(super) fn change_rxfh_fields(

@@ -576,50 +576,18 @@ impl<T: Ops> NetdevOps<T> {
     const TABLE: bindings::net_device_ops = bindings::net_device_ops {
         ndo_open: Some(Self::open),
         ndo_stop: Some(Self::stop),
-        ndo_uninit: if T::HAS_UNINIT {
-            Some(Self::uninit)
-        } else {
-            None
-        },
-        ndo_get_iflink: if T::HAS_LINK_PEER {
-            Some(Self::iflink)
-        } else {
-            None
-        },
+        ndo_uninit: callback!(T::HAS_UNINIT, Self::uninit),
+        ndo_get_iflink: callback!(T::HAS_LINK_PEER, Self::iflink),
         ndo_start_xmit: Some(Self::start_xmit),
         ndo_get_stats64: Some(Self::stats64),
-        ndo_change_mtu: if T::HAS_CHANGE_MTU {
-            Some(Self::change_mtu)
-        } else {
-            None
-        },
-        ndo_set_features: if T::HAS_SET_FEATURES {
-            Some(Self::set_features)
-        } else {
-            None
-        },
-        ndo_bpf: if T::HAS_BPF { Some(Self::bpf) } else { None },
-        ndo_xdp_xmit: if T::HAS_XDP_XMIT {
-            Some(Self::xdp_xmit)
-        } else {
-            None
-        },
-        ndo_set_rx_mode_async: if T::HAS_SET_RX_MODE {
-            Some(Self::set_rx_mode)
-        } else {
-            None
-        },
+        ndo_change_mtu: callback!(T::HAS_CHANGE_MTU, Self::change_mtu),
+        ndo_set_features: callback!(T::HAS_SET_FEATURES, Self::set_features),
+        ndo_bpf: callback!(T::HAS_BPF, Self::bpf),
+        ndo_xdp_xmit: callback!(T::HAS_XDP_XMIT, Self::xdp_xmit),
+        ndo_set_rx_mode_async: callback!(T::HAS_SET_RX_MODE, Self::set_rx_mode),
         ndo_set_mac_address: Some(Self::set_mac_address),
-        ndo_vlan_rx_add_vid: if T::HAS_VLAN_RX_ADD_VID {
-            Some(Self::vlan_rx_add_vid)
-        } else {
-            None
-        },
-        ndo_vlan_rx_kill_vid: if T::HAS_VLAN_RX_KILL_VID {
-            Some(Self::vlan_rx_kill_vid)
-        } else {
-            None
-        },
+        ndo_vlan_rx_add_vid: callback!(T::HAS_VLAN_RX_ADD_VID, Self::vlan_rx_add_vid),
+        ndo_vlan_rx_kill_vid: callback!(T::HAS_VLAN_RX_KILL_VID, Self::vlan_rx_kill_vid),
         ndo_validate_addr: Some(bindings::eth_validate_addr),
         ndo_features_check: Some(bindings::oxnic_features_check),
         // SAFETY: A null function pointer is `None`, and every other field may be zero too.

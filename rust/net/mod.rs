@@ -7,6 +7,17 @@
 //! bottom halves off, [`napi::Context`] for what must run in a NAPI poll. Nothing here knows which
 //! driver uses it.
 
+/// A C callback of a table, if the driver has a method for it.
+macro_rules! callback {
+    ($has:expr, $callback:expr) => {
+        if $has {
+            Some($callback)
+        } else {
+            None
+        }
+    };
+}
+
 pub(crate) mod bh;
 pub(crate) mod clock;
 pub(crate) mod device;

@@ -66,16 +66,8 @@ pub(super) struct StatOps<T>(PhantomData<T>);
 
 impl<T: device::Ops> StatOps<T> {
     pub(super) const TABLE: bindings::netdev_stat_ops = bindings::netdev_stat_ops {
-        get_queue_stats_rx: if T::HAS_RX_QUEUE_STATS {
-            Some(Self::rx_queue_stats)
-        } else {
-            None
-        },
-        get_queue_stats_tx: if T::HAS_TX_QUEUE_STATS {
-            Some(Self::tx_queue_stats)
-        } else {
-            None
-        },
+        get_queue_stats_rx: callback!(T::HAS_RX_QUEUE_STATS, Self::rx_queue_stats),
+        get_queue_stats_tx: callback!(T::HAS_TX_QUEUE_STATS, Self::tx_queue_stats),
         get_base_stats: Some(Self::base_stats),
     };
 

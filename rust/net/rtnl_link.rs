@@ -166,11 +166,7 @@ impl<T: Kind> LinkOps<T> {
         alloc: Some(Self::alloc),
         validate: Some(Self::validate),
         newlink: Some(Self::newlink),
-        get_link_net: if T::HAS_LINK_PEER {
-            Some(Self::link_net)
-        } else {
-            None
-        },
+        get_link_net: callback!(T::HAS_LINK_PEER, Self::link_net),
         // SAFETY: A null function pointer is `None`, and every other field may be zero too.
         ..unsafe { MaybeUninit::zeroed().assume_init() }
     };

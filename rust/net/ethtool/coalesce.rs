@@ -6,8 +6,8 @@ use super::EthtoolOps;
 use crate::{
     bindings,
     net::{
-        device,
-        rtnl::{ExtAck, Rtnl},
+        device::{self, NetdevOps},
+        rtnl::ExtAck,
     },
 };
 use kernel::{error::from_result, prelude::*};
@@ -57,12 +57,11 @@ impl<T: device::Ops> EthtoolOps<T> {
     ) -> c_int {
         // SAFETY: The kernel calls this for a device of ours under RTNL, with structures that are
         // ours.
-        let (data, coalesce, extack, rtnl) = unsafe {
+        let ((data, _, rtnl), coalesce, extack) = unsafe {
             (
-                Self::data(dev),
+                NetdevOps::<T>::control(dev),
                 &*coalesce,
                 ExtAck::from_raw(extack),
-                Rtnl::assume_held(),
             )
         };
         let coalesce = Coalesce {

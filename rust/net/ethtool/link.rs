@@ -5,10 +5,7 @@
 use super::EthtoolOps;
 use crate::{
     bindings,
-    net::{
-        device::{self, Device},
-        rtnl::Rtnl,
-    },
+    net::device::{self, NetdevOps},
 };
 use kernel::{error::from_result, prelude::*};
 
@@ -61,14 +58,7 @@ impl<T: device::Ops> EthtoolOps<T> {
     ) -> c_int {
         // SAFETY: The kernel calls this for a device of ours under RTNL, with a structure that nobody
         // writes to.
-        let (data, dev, settings, rtnl) = unsafe {
-            (
-                Self::data(dev),
-                Device::from_raw(dev),
-                &*settings,
-                Rtnl::assume_held(),
-            )
-        };
+        let ((data, dev, rtnl), settings) = unsafe { (NetdevOps::<T>::control(dev), &*settings) };
         from_result(|| {
             let base = &settings.base;
             let advertises = settings

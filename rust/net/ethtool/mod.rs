@@ -125,8 +125,8 @@ pub(crate) trait Ops {
     const RXFH_CONTEXTS: u32 = 1;
 
     /// `ethtool -x`: writes the key and the table of a context, of which either may be empty for not
-    /// asked for, and returns what is done to the input; [`None`] if there is no such context.
-    fn rxfh(&self, _context: u32, _key: &mut [u8], _table: &mut [u32]) -> Option<InputXfrm> {
+    /// asked for, and returns what is done to the input. Fails with `ENOENT` if there is no such context.
+    fn rxfh(&self, _context: u32, _key: &mut [u8], _table: &mut [u32]) -> Result<InputXfrm> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -160,9 +160,9 @@ pub(crate) trait Ops {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// `ethtool -n … rx-flow-hash`: what is hashed of such flows in a context, bits of [`rxh`]; [`None`] if
-    /// there is no such context.
-    fn rxfh_fields(&self, _context: u32, _flow: FlowType) -> Option<u32> {
+    /// `ethtool -n … rx-flow-hash`: what is hashed of such flows in a context, bits of [`rxh`]. Fails with
+    /// `ENOENT` if there is no such context.
+    fn rxfh_fields(&self, _context: u32, _flow: FlowType) -> Result<u32> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -210,17 +210,6 @@ pub(crate) trait Ops {
     fn delete_rule(&self, _dev: &Device, _place: u32, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
-}
-
-/// A C callback, if the driver has one for it.
-macro_rules! callback {
-    ($has:expr, $callback:expr) => {
-        if $has {
-            Some($callback)
-        } else {
-            None
-        }
-    };
 }
 
 /// The table of C callbacks for a driver. Each is in the file of what it is about.

@@ -5,10 +5,7 @@
 use super::EthtoolOps;
 use crate::{
     bindings,
-    net::{
-        device::{self, Device},
-        rtnl::Rtnl,
-    },
+    net::device::{self, NetdevOps},
 };
 use core::slice;
 use kernel::{error::from_result, prelude::*};
@@ -416,14 +413,7 @@ impl<T: device::Ops> EthtoolOps<T> {
     ) -> c_int {
         // SAFETY: The kernel calls this for a device of ours under RTNL, with a structure that is
         // ours.
-        let (data, dev, rxnfc, rtnl) = unsafe {
-            (
-                Self::data(dev),
-                Device::from_raw(dev),
-                &mut *rxnfc,
-                Rtnl::assume_held(),
-            )
-        };
+        let ((data, dev, rtnl), rxnfc) = unsafe { (NetdevOps::<T>::control(dev), &mut *rxnfc) };
         from_result(|| {
             match rxnfc.cmd {
                 bindings::ETHTOOL_SRXCLSRLINS => {

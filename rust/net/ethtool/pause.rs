@@ -5,10 +5,7 @@
 use super::EthtoolOps;
 use crate::{
     bindings,
-    net::{
-        device::{self, Device},
-        rtnl::Rtnl,
-    },
+    net::device::{self, NetdevOps},
 };
 use kernel::{error::from_result, prelude::*};
 
@@ -76,14 +73,7 @@ impl<T: device::Ops> EthtoolOps<T> {
     ) -> c_int {
         // SAFETY: The kernel calls this for a device of ours under RTNL, with a structure that is
         // ours.
-        let (data, dev, param, rtnl) = unsafe {
-            (
-                Self::data(dev),
-                Device::from_raw(dev),
-                &*param,
-                Rtnl::assume_held(),
-            )
-        };
+        let ((data, dev, rtnl), param) = unsafe { (NetdevOps::<T>::control(dev), &*param) };
         let param = PauseParam {
             autoneg: param.autoneg != 0,
             rx: param.rx_pause != 0,

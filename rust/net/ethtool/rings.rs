@@ -6,8 +6,8 @@ use super::EthtoolOps;
 use crate::{
     bindings,
     net::{
-        device::{self, Device},
-        rtnl::{ExtAck, Rtnl},
+        device::{self, NetdevOps},
+        rtnl::ExtAck,
     },
 };
 use kernel::{error::from_result, prelude::*};
@@ -60,13 +60,11 @@ impl<T: device::Ops> EthtoolOps<T> {
     ) -> c_int {
         // SAFETY: The kernel calls this for a device of ours under RTNL, with structures that are
         // ours.
-        let (data, dev, param, extack, rtnl) = unsafe {
+        let ((data, dev, rtnl), param, extack) = unsafe {
             (
-                Self::data(dev),
-                Device::from_raw(dev),
+                NetdevOps::<T>::control(dev),
                 &*param,
                 ExtAck::from_raw(extack),
-                Rtnl::assume_held(),
             )
         };
         // There are no rings of other kinds: the kernel has refused any size but 0.
@@ -84,14 +82,7 @@ impl<T: device::Ops> EthtoolOps<T> {
         channels: *mut bindings::ethtool_channels,
     ) -> c_int {
         // SAFETY: As in `set_ringparam`.
-        let (data, dev, channels, rtnl) = unsafe {
-            (
-                Self::data(dev),
-                Device::from_raw(dev),
-                &*channels,
-                Rtnl::assume_held(),
-            )
-        };
+        let ((data, dev, rtnl), channels) = unsafe { (NetdevOps::<T>::control(dev), &*channels) };
         from_result(|| {
             data.set_combined_channels(dev, channels.combined_count, &rtnl)
                 .map(|()| 0)

@@ -9,8 +9,8 @@ use super::EthtoolOps;
 use crate::{
     bindings,
     net::{
-        device::{self, Device},
-        rtnl::{ExtAck, Rtnl},
+        device::{self, NetdevOps},
+        rtnl::ExtAck,
     },
 };
 use core::slice;
@@ -204,7 +204,7 @@ impl<T: device::Ops> EthtoolOps<T> {
         };
         rxfh.hfunc = bindings::OXNIC_ETH_RSS_HASH_TOP;
         from_result(|| {
-            rxfh.input_xfrm = data.rxfh(MAIN, key, table).ok_or(ENOENT)?.number();
+            rxfh.input_xfrm = data.rxfh(MAIN, key, table)?.number();
             Ok(0)
         })
     }
@@ -219,19 +219,29 @@ impl<T: device::Ops> EthtoolOps<T> {
     ) -> c_int {
         // SAFETY: The kernel calls this for a device of ours under RTNL, with structures that are
         // ours.
-        let (data, dev, rxfh, extack, rtnl) = unsafe {
-            (
-                Self::data(dev),
-                Device::from_raw(dev),
-                &*rxfh,
-                ExtAck::from_raw(extack),
-                Rtnl::assume_held(),
-            )
-        };
+        unsafe { Self::change_context(dev, MAIN, &*rxfh, extack) }
+    }
+
+    /// Changes the context of that number as `rxfh` says.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must be a device of `Allocated<T>`, and RTNL be held; `rxfh` and `extack` must be those of a
+    /// callback of the kernel.
+    unsafe fn change_context(
+        dev: *mut bindings::net_device,
+        context: u32,
+        rxfh: &bindings::ethtool_rxfh_param,
+        extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: The caller's promises.
+        let ((data, dev, rtnl), extack) =
+            unsafe { (NetdevOps::<T>::control(dev), ExtAck::from_raw(extack)) };
         from_result(|| {
             // SAFETY: What is to be changed is as long as the device said.
             let change = unsafe { RxfhChange::from_raw(rxfh, data.rxfh_sizes(), extack) }?;
-            data.set_rxfh(dev, MAIN, &change, extack, &rtnl).map(|()| 0)
+            data.set_rxfh(dev, context, &change, extack, &rtnl)
+                .map(|()| 0)
         })
     }
 
@@ -245,13 +255,11 @@ impl<T: device::Ops> EthtoolOps<T> {
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
         // SAFETY: As in `set_rxfh`.
-        let (data, dev, rxfh, extack, rtnl) = unsafe {
+        let ((data, dev, rtnl), rxfh, extack) = unsafe {
             (
-                Self::data(dev),
-                Device::from_raw(dev),
+                NetdevOps::<T>::control(dev),
                 &*rxfh,
                 ExtAck::from_raw(extack),
-                Rtnl::assume_held(),
             )
         };
         let sizes = data.rxfh_sizes();
@@ -274,7 +282,7 @@ impl<T: device::Ops> EthtoolOps<T> {
                     ),
                 )
             };
-            let xfrm = data.rxfh(rxfh.rss_context, key, table).ok_or(ENOENT)?;
+            let xfrm = data.rxfh(rxfh.rss_context, key, table)?;
             // SAFETY: The structure is ours; key and table are not used any more.
             let context = unsafe { &mut *context };
             context.hfunc = bindings::OXNIC_ETH_RSS_HASH_TOP;
@@ -293,21 +301,7 @@ impl<T: device::Ops> EthtoolOps<T> {
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
         // SAFETY: As in `set_rxfh`.
-        let (data, dev, rxfh, extack, rtnl) = unsafe {
-            (
-                Self::data(dev),
-                Device::from_raw(dev),
-                &*rxfh,
-                ExtAck::from_raw(extack),
-                Rtnl::assume_held(),
-            )
-        };
-        from_result(|| {
-            // SAFETY: As in `set_rxfh`.
-            let change = unsafe { RxfhChange::from_raw(rxfh, data.rxfh_sizes(), extack) }?;
-            data.set_rxfh(dev, rxfh.rss_context, &change, extack, &rtnl)
-                .map(|()| 0)
-        })
+        unsafe { Self::change_context(dev, (*rxfh).rss_context, &*rxfh, extack) }
     }
 
     /// # Safety
@@ -320,8 +314,7 @@ impl<T: device::Ops> EthtoolOps<T> {
         _extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
         // SAFETY: The kernel calls this for a device of ours under RTNL.
-        let (data, dev, rtnl) =
-            unsafe { (Self::data(dev), Device::from_raw(dev), Rtnl::assume_held()) };
+        let (data, dev, rtnl) = unsafe { NetdevOps::<T>::control(dev) };
         from_result(|| data.remove_rxfh_context(dev, number, &rtnl).map(|()| 0))
     }
 
@@ -336,7 +329,7 @@ impl<T: device::Ops> EthtoolOps<T> {
         let (data, fields) = unsafe { (Self::data(dev), &mut *fields) };
         from_result(|| {
             let flow = FlowType::from_number(fields.flow_type).ok_or(EOPNOTSUPP)?;
-            fields.data = data.rxfh_fields(fields.rss_context, flow).ok_or(ENOENT)?;
+            fields.data = data.rxfh_fields(fields.rss_context, flow)?;
             Ok(0)
         })
     }
@@ -350,13 +343,11 @@ impl<T: device::Ops> EthtoolOps<T> {
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
         // SAFETY: As in `set_rxfh`.
-        let (data, dev, fields, extack, rtnl) = unsafe {
+        let ((data, dev, rtnl), fields, extack) = unsafe {
             (
-                Self::data(dev),
-                Device::from_raw(dev),
+                NetdevOps::<T>::control(dev),
                 &*fields,
                 ExtAck::from_raw(extack),
-                Rtnl::assume_held(),
             )
         };
         from_result(|| {
