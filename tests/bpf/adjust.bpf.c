@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Moves the head or the tail of a frame, or puts metadata in front of it. */
 #include "probe.h"
+#include "targets.h"
 #include <linux/pkt_cls.h>
 
 #define PATTERN_SIZE	256
@@ -58,28 +59,9 @@ struct {
 	__type(value, __u64);
 } bare SEC(".maps");
 
-/* Where write_meta can redirect to. */
-struct {
-	__uint(type, BPF_MAP_TYPE_CPUMAP);
-	__uint(max_entries, 1);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, sizeof(struct bpf_cpumap_val));
-} cpus SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_DEVMAP);
-	__uint(max_entries, 1);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, sizeof(struct bpf_devmap_val));
-} devs SEC(".maps");
-
 static __always_inline int refuse(void)
 {
-	__u32 zero = 0;
-	__u64 *value = bpf_map_lookup_elem(&refused, &zero);
-
-	if (value)
-		__sync_fetch_and_add(value, 1);
+	add_one(&refused, 0);
 	return XDP_DROP;
 }
 
@@ -159,13 +141,10 @@ SEC("classifier")
 int read_meta(struct __sk_buff *skb)
 {
 	struct meta *meta = (void *)(long)skb->data_meta;
-	__u32 seq, zero = 0;
-	__u64 *without;
+	__u32 seq;
 
 	if ((void *)(meta + 1) > (void *)(long)skb->data) {
-		without = bpf_map_lookup_elem(&bare, &zero);
-		if (without)
-			__sync_fetch_and_add(without, 1);
+		add_one(&bare, 0);
 		return TC_ACT_OK;
 	}
 	seq = meta->seq;

@@ -32,11 +32,7 @@ struct {
 
 static __always_inline int miss(void)
 {
-	__u32 zero = 0;
-	__u64 *value = bpf_map_lookup_elem(&missed, &zero);
-
-	if (value)
-		__sync_fetch_and_add(value, 1);
+	add_one(&missed, 0);
 	return XDP_PASS;
 }
 

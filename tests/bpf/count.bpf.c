@@ -17,26 +17,17 @@ struct {
 	__type(value, __u32);
 } rounds SEC(".maps");
 
-static __always_inline void count(void)
-{
-	__u32 zero = 0;
-	__u64 *value = bpf_map_lookup_elem(&seen, &zero);
-
-	if (value)
-		__sync_fetch_and_add(value, 1);
-}
-
 SEC("xdp")
 int count_pass(struct xdp_md *ctx)
 {
-	count();
+	add_one(&seen, 0);
 	return XDP_PASS;
 }
 
 SEC("xdp")
 int count_drop(struct xdp_md *ctx)
 {
-	count();
+	add_one(&seen, 0);
 	return XDP_DROP;
 }
 
@@ -44,7 +35,7 @@ int count_drop(struct xdp_md *ctx)
 SEC("xdp.frags")
 int count_pass_frags(struct xdp_md *ctx)
 {
-	count();
+	add_one(&seen, 0);
 	return XDP_PASS;
 }
 
@@ -60,7 +51,7 @@ int count_slow(struct xdp_md *ctx)
 	__u32 zero = 0;
 	__u32 *n = bpf_map_lookup_elem(&rounds, &zero);
 
-	count();
+	add_one(&seen, 0);
 	if (n)
 		bpf_loop(*n, idle, NULL, 0);
 	return XDP_PASS;

@@ -40,14 +40,6 @@ static long idle(__u32 index, void *ctx)
 	return 0;
 }
 
-static __always_inline void count(__u32 which)
-{
-	__u64 *value = bpf_map_lookup_elem(&hint_counts, &which);
-
-	if (value)
-		__sync_fetch_and_add(value, 1);
-}
-
 static __always_inline int take(struct xdp_md *ctx)
 {
 	enum xdp_rss_hash_type type = 0;
@@ -75,7 +67,7 @@ static __always_inline int take(struct xdp_md *ctx)
 	hint->tci = tci;
 	hint->len = bpf_xdp_get_buff_len(ctx);
 	hint->now = bpf_ktime_get_tai_ns();
-	count(hint->stamp_error ? 1 : 0);
+	add_one(&hint_counts, hint->stamp_error ? 1 : 0);
 	__sync_fetch_and_add(&hint->frames, 1);
 	if (*rounds)
 		bpf_loop(*rounds, idle, NULL, 0);

@@ -33,6 +33,15 @@ struct probe {
 
 #define PROBE_OFFSET	(sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(struct udphdr))
 
+/* Adds one to an entry of a map of counters. */
+static __always_inline void add_one(void *map, __u32 key)
+{
+	__u64 *count = bpf_map_lookup_elem(map, &key);
+
+	if (count)
+		__sync_fetch_and_add(count, 1);
+}
+
 /* What tells one probe from another, or NULL if the frame is none. */
 static __always_inline struct probe *probe_of(struct xdp_md *ctx)
 {

@@ -131,13 +131,10 @@ static __always_inline int steer_one(struct xdp_md *ctx)
 static __always_inline int mark_one(struct xdp_md *ctx, __u8 mark)
 {
 	struct probe *probe = probe_of(ctx);
-	__u32 zero = 0;
-	__u64 *value = bpf_map_lookup_elem(&seen, &zero);
 
 	if (!probe)
 		return XDP_PASS;
-	if (value)
-		__sync_fetch_and_add(value, 1);
+	add_one(&seen, 0);
 	probe->mark ^= mark;
 	return probe->verdict == XDP_DROP ? XDP_DROP : XDP_PASS;
 }

@@ -5,6 +5,7 @@
  * frames in one buffer, and for such of any length.
  */
 #include "probe.h"
+#include "targets.h"
 
 /* Another value of probe.verdict: redirect to the AF_XDP socket of the frame's queue, if any. */
 #define PROBE_SOCKET	0x88
@@ -29,20 +30,6 @@ struct {
 } seen SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_DEVMAP);
-	__uint(max_entries, 1);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, sizeof(struct bpf_devmap_val));
-} devices SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_CPUMAP);
-	__uint(max_entries, 1);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, sizeof(struct bpf_cpumap_val));
-} cpus SEC(".maps");
-
-struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
 	__uint(max_entries, 64);
 	__uint(key_size, sizeof(__u32));
@@ -53,11 +40,8 @@ static __always_inline int act(struct xdp_md *ctx)
 {
 	struct probe *probe = probe_of(ctx);
 	__u32 zero = 0, *still;
-	__u64 *value;
 
-	value = bpf_map_lookup_elem(&seen, &zero);
-	if (value)
-		__sync_fetch_and_add(value, 1);
+	add_one(&seen, 0);
 	still = bpf_map_lookup_elem(&calm, &zero);
 	if (!probe || !still || *still)
 		return XDP_PASS;
@@ -73,7 +57,7 @@ static __always_inline int act(struct xdp_md *ctx)
 		if (probe->mark == MARK_END)
 			return XDP_PASS;
 		probe->mark++;
-		return bpf_redirect_map(&devices, 0, 0);
+		return bpf_redirect_map(&devs, 0, 0);
 	case XDP_REDIRECT:
 		return bpf_redirect_map(&cpus, 0, 0);
 	case PROBE_SOCKET:

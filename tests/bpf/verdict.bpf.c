@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The frame itself says what the verdict on it shall be. */
 #include "probe.h"
+#include "targets.h"
 
 /* How often each value of probe.verdict was seen. */
 struct {
@@ -10,27 +11,12 @@ struct {
 	__type(value, __u64);
 } counts SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_CPUMAP);
-	__uint(max_entries, 1);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, sizeof(struct bpf_cpumap_val));
-} cpus SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_DEVMAP);
-	__uint(max_entries, 1);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, sizeof(struct bpf_devmap_val));
-} devs SEC(".maps");
-
 SEC("xdp")
 int verdict(struct xdp_md *ctx)
 {
 	struct ethhdr *eth = (void *)(long)ctx->data;
 	struct probe *probe = probe_of(ctx);
 	unsigned char mac[ETH_ALEN];
-	__u64 *count;
 	__u32 act;
 
 	if (!probe)
@@ -38,9 +24,7 @@ int verdict(struct xdp_md *ctx)
 
 	/* One that came back by XDP_TX must not go to and fro for ever. */
 	act = probe->mark ? XDP_PASS : probe->verdict;
-	count = bpf_map_lookup_elem(&counts, &act);
-	if (count)
-		__sync_fetch_and_add(count, 1);
+	add_one(&counts, act);
 
 	switch (act) {
 	case XDP_TX:

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Where a ring's poll runs: counts frames by CPU, and those that a certain thread polled. */
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
+#include "probe.h"
 
 #define CPUS_MAX 64
 
@@ -26,14 +25,6 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } in_thread SEC(".maps");
-
-static __always_inline void add_one(void *map, __u32 key)
-{
-	__u64 *count = bpf_map_lookup_elem(map, &key);
-
-	if (count)
-		__sync_fetch_and_add(count, 1);
-}
 
 SEC("xdp")
 int where(struct xdp_md *ctx)

@@ -45,10 +45,13 @@ impl Port {
 
     /// Moves a device from the initial namespace.
     pub fn moved(name: &str, ns: &Netns, ns_name: &str) -> Result<Self> {
-        Netns::initial().ip(&format!(
-            "link set {name} netns {ns_name} txqueuelen {TX_QUEUE_LEN}"
-        ))?;
-        let port = Self::find(ns, name)?;
+        Self::find(&Netns::initial(), name)?.move_to(ns, ns_name)
+    }
+
+    /// Moves the device to another namespace, for which `ip` has that name.
+    pub fn move_to(&self, ns: &Netns, ns_name: &str) -> Result<Self> {
+        self.set(&format!("netns {ns_name} txqueuelen {TX_QUEUE_LEN}"))?;
+        let port = Self::find(ns, &self.name)?;
 
         port.receive_probes()?;
         Ok(port)

@@ -263,16 +263,20 @@ fn failures(port: &Port) -> Result<[u64; 2]> {
     ])
 }
 
-/// Frames that find no memory are dropped and counted, and those that come later are not.
-fn traffic(bed: &Bed) -> Result<()> {
-    let faults = Faults::below_module()?;
+/// What rings need is missing for a while, which `failing` sees to, until `short` says so of the
+/// [`failures`] of both ports. Frames that come later get through.
+fn for_a_while(
+    bed: &Bed,
+    failing: impl FnOnce(&dyn Fn() -> Result<()>) -> Result<()>,
+    short: impl Fn([u64; 2]) -> bool,
+) -> Result<()> {
     bed.up()?;
     let sources = [Source::new(&bed.a), Source::new(&bed.b)];
     while_sending(&sources, |_| {
         wait_flowing(bed, 100)?;
-        faults.while_failing(30, || {
+        failing(&|| {
             for port in [&bed.a, &bed.b] {
-                wait_until("an skb is missing", || Ok(failures(port)?[0] > 10))
+                wait_until("something is missing", || Ok(short(failures(port)?)))
                     .with_context(|| port.name.clone())?;
             }
             Ok(())
@@ -283,21 +287,22 @@ fn traffic(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+/// Frames that find no memory are dropped and counted, and those that come later are not.
+fn traffic(bed: &Bed) -> Result<()> {
+    let faults = Faults::below_module()?;
+
+    for_a_while(
+        bed,
+        |until_short| faults.while_failing(30, until_short),
+        |[skbs, _]| skbs > 10,
+    )
+}
+
 /// Rings that get no pages for a while fill up again.
 fn no_pages(bed: &Bed) -> Result<()> {
-    bed.up()?;
-    let sources = [Source::new(&bed.a), Source::new(&bed.b)];
-    while_sending(&sources, |_| {
-        wait_flowing(bed, 100)?;
-        fault::while_null("page_pool_alloc_netmems", || {
-            for port in [&bed.a, &bed.b] {
-                wait_until("a buffer is missing", || Ok(failures(port)?[1] > 0))
-                    .with_context(|| port.name.clone())?;
-            }
-            Ok(())
-        })?;
-        wait_flowing(bed, 1000)
-    })?;
-    settle_wire(bed)?;
-    check_alive(bed)
+    for_a_while(
+        bed,
+        |until_short| fault::while_null("page_pool_alloc_netmems", until_short),
+        |[_, buffers]| buffers > 0,
+    )
 }

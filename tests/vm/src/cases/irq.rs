@@ -4,7 +4,8 @@
 
 use super::{
     pause::poll_in_threads,
-    traffic::{check_alive, settle_wire, wait_flowing, while_sending, Source},
+    reconfig::under_traffic,
+    traffic::{check_alive, wait_flowing},
 };
 use crate::{
     bed::{Bed, Port},
@@ -347,39 +348,19 @@ fn threaded(bed: &Bed) -> Result<()> {
 
 /// No frame is lost or stuck while interrupts move from CPU to CPU and rings are made anew.
 fn moved(bed: &Bed) -> Result<()> {
-    let programs = [
-        Program::load("count", "count_pass")?,
-        Program::load("count", "count_drop")?,
-    ];
     let all = cpus::all()?;
 
-    bed.up()?;
-    bed.a.attach(&programs[0])?;
-    bed.b.attach(&programs[1])?;
-    while_sending(&[Source::new(&bed.a), Source::new(&bed.b)], |_| {
-        for (step, size) in [256, 512].into_iter().cycle().take(8).enumerate() {
-            for port in [&bed.a, &bed.b] {
-                for queue in 0..2 {
-                    let cpu = all[(step + queue) % all.len()];
-                    set_affinity(number(port, queue as u64)?, &cpu.to_string())?;
-                }
-                wait_flowing(bed, 200).with_context(|| format!("{}: step {step}", port.name))?;
-                port.ethtool("-G", &format!("rx {size}"))?;
+    under_traffic(
+        bed,
+        |step, port| {
+            for queue in 0..2 {
+                let cpu = all[(step + queue) % all.len()];
+                set_affinity(number(port, queue as u64)?, &cpu.to_string())?;
             }
-        }
-        Ok(())
-    })?;
-    let (a, b) = settle_wire(bed)?;
-    for (snapshot, program) in [(&a, &programs[0]), (&b, &programs[1])] {
-        snapshot
-            .counters
-            .expect_rx(&snapshot.name, &[("no_buffer", 0), ("down", 0)])?;
-        ensure_eq!(
-            program.seen()?,
-            snapshot.counters.rx("packets")?,
-            "{}: frames that the program saw",
-            snapshot.name
-        );
-    }
-    check_alive(bed)
+            wait_flowing(bed, 200)?;
+            port.ethtool("-G", &format!("rx {}", [256, 512][step % 2]))
+                .map(drop)
+        },
+        &[0, 1, 2, 3, 4, 5, 6, 7],
+    )
 }

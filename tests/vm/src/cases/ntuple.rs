@@ -405,6 +405,11 @@ fn channels(bed: &Bed) -> Result<()> {
 
 /// A socket gets the flow that a rule sends to its queue.
 fn socket(bed: &Bed) -> Result<()> {
+    socket_gets(bed, || add(&bed.b, "flow-type udp4 dst-port 9 action 2"))
+}
+
+/// A socket of queue 2 gets the probes, once `add_rule` has sent them there.
+pub(super) fn socket_gets(bed: &Bed, add_rule: impl FnOnce() -> Result<u32>) -> Result<()> {
     const COUNT: u32 = 50;
     let mut steer = Steer::load()?;
     let socket = Xsk::open(&bed.b, 2, 2048, false)?;
@@ -412,7 +417,7 @@ fn socket(bed: &Bed) -> Result<()> {
     steer.socket(2, &socket)?;
     steer.by_socket()?;
     bed.b.attach(&steer.program)?;
-    add(&bed.b, "flow-type udp4 dst-port 9 action 2")?;
+    add_rule()?;
     bed.up()?;
     let probes: Vec<_> = (0..COUNT).map(|seq| Probe::new(seq, seq)).collect();
     send_all(bed, &probes)?;
@@ -454,6 +459,11 @@ fn under_traffic(bed: &Bed) -> Result<()> {
         }
         Ok(())
     })?;
+    all_received(bed)
+}
+
+/// Port B has had a program all the time, and got every frame.
+pub(super) fn all_received(bed: &Bed) -> Result<()> {
     let (_, b) = settle_wire(bed)?;
     b.counters
         .expect_rx("B", &[("no_buffer", 0), ("oversize", 0), ("down", 0)])?;

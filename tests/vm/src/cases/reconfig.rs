@@ -16,7 +16,7 @@ use crate::{
     wire::{packet::Sender, probe::Probe, xsk::Xsk},
 };
 use anyhow::{anyhow, ensure, Context, Result};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Display};
 
 const SIZE_REFUSED: &str = "rx: must be a power of two from 64 to 4096";
 
@@ -288,10 +288,10 @@ fn segments(bed: &Bed) -> Result<()> {
 }
 
 /// Programs on both ports and traffic in both directions, while `work` goes on; no frame is lost.
-fn under_traffic(
+pub(super) fn under_traffic<S: Copy + Display>(
     bed: &Bed,
-    work: impl Fn(&str, &Port) -> Result<()>,
-    steps: &[&str],
+    work: impl Fn(S, &Port) -> Result<()>,
+    steps: &[S],
 ) -> Result<()> {
     let programs = [
         Program::load("count", "count_drop")?,
@@ -303,7 +303,7 @@ fn under_traffic(
     bed.b.attach(&programs[1])?;
     let sources = [Source::new(&bed.a), Source::new(&bed.b)];
     while_sending(&sources, |_| {
-        for step in steps {
+        for &step in steps {
             for port in [&bed.b, &bed.a] {
                 work(step, port).with_context(|| format!("{}: {step}", port.name))?;
                 wait_flowing(bed, 100).with_context(|| format!("{}: {step}", port.name))?;

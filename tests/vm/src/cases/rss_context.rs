@@ -3,10 +3,8 @@
 //! RSS contexts: flows that a rule says are spread by a key, fields and a table of their own.
 
 use super::{
-    ntuple::{add, places, shown},
+    ntuple::{add, all_received, places, shown, socket_gets},
     rss::{check_rings, hashed, key, ring_of, set_hashed, spread, Shown, ENTRIES},
-    send_all,
-    steer::Steer,
     traffic::{check_alive, settle, settle_wire, wait_flowing, while_sending, Source},
 };
 use crate::{
@@ -21,9 +19,7 @@ use crate::{
     wire::{
         frames::{ethernet, ARP},
         packet::Sender,
-        probe::Probe,
         toeplitz::Key,
-        xsk::Xsk,
     },
 };
 use anyhow::{anyhow, bail, ensure, Context, Result};
@@ -465,29 +461,13 @@ fn channels(bed: &Bed) -> Result<()> {
 
 /// A socket gets the flows that a context sends to its queue.
 fn socket(bed: &Bed) -> Result<()> {
-    const COUNT: u32 = 50;
-    let mut steer = Steer::load()?;
-    let socket = Xsk::open(&bed.b, 2, 2048, false)?;
-
-    steer.socket(2, &socket)?;
-    steer.by_socket()?;
-    bed.b.attach(&steer.program)?;
-    let context = new(&bed.b, "start 2 equal 1")?;
-    add(
-        &bed.b,
-        &format!("flow-type udp4 dst-port 9 context {context}"),
-    )?;
-    bed.up()?;
-    let probes: Vec<_> = (0..COUNT).map(|seq| Probe::new(seq, seq)).collect();
-    send_all(bed, &probes)?;
-    for probe in &probes {
-        ensure_eq!(
-            Probe::parse(&socket.any()?)?,
-            Some(probe.clone()),
-            "frame in the socket"
-        );
-    }
-    settle(bed).map(drop)
+    socket_gets(bed, || {
+        let context = new(&bed.b, "start 2 equal 1")?;
+        add(
+            &bed.b,
+            &format!("flow-type udp4 dst-port 9 context {context}"),
+        )
+    })
 }
 
 /// Contexts come, change and go while frames come in, and none is lost. In the end the port goes with
@@ -523,10 +503,5 @@ fn under_traffic(bed: &Bed) -> Result<()> {
         add(port, &format!("flow-type udp4 context {context}"))?;
         wait_flowing(bed, 100)
     })?;
-    let (_, b) = settle_wire(bed)?;
-    b.counters
-        .expect_rx("B", &[("no_buffer", 0), ("oversize", 0), ("down", 0)])?;
-    ensure_eq!(b.counters.dropped_by("ntuple")?, 0, "dropped");
-    b.check_verdicts()?;
-    check_alive(bed)
+    all_received(bed)
 }

@@ -46,7 +46,7 @@ impl Swirl {
 
     /// Sets the port that frames are redirected to.
     pub fn redirect_to(&mut self, port: &Port) -> Result<()> {
-        let map = self.0.map_mut("devices")?;
+        let map = self.0.map_mut("devs")?;
 
         // A devmap takes devices of the namespace that its writer is in.
         port.ns

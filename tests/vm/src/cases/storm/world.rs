@@ -24,8 +24,6 @@ use std::{
 
 /// Lines of the log that an error shows.
 const SHOWN: usize = 25;
-/// So long that a queueing discipline hardly ever drops.
-const TX_QUEUE_LEN: u32 = 10_000;
 
 /// The namespaces in which ports can be, and what `ip link set netns` calls them.
 const SPACES: [&str; 3] = [NS_A, NS_B, "1"];
@@ -170,8 +168,6 @@ impl<'a> World<'a> {
         module::load(&params)?;
         for n in 0..PORTS {
             let port = Port::find(&self.spaces[2], &format!("ox{n}"))?;
-
-            port.receive_probes()?;
             let model = Model::new(queues, ring, port.mac()?);
 
             // The control path has several lines to say about every step.
@@ -240,12 +236,7 @@ impl<'a> World<'a> {
     fn settle_in(&mut self, n: usize, space: usize) -> Result<()> {
         let card = &mut self.cards[n];
 
-        card.port.set(&format!(
-            "netns {} txqueuelen {TX_QUEUE_LEN}",
-            SPACES[space]
-        ))?;
-        card.port = Port::find(&self.spaces[space], &card.port.name)?;
-        card.port.receive_probes()?;
+        card.port = card.port.move_to(&self.spaces[space], SPACES[space])?;
         card.space = space;
         if self.is_home(n) {
             let card = &self.cards[n];
