@@ -229,13 +229,6 @@ fn set_address(bed: &Bed) -> Result<()> {
 fn moves(bed: &Bed) -> Result<()> {
     let program = Program::load("count", "count_pass")?;
     let initial = Netns::initial();
-    let move_to = |port: &Port, ns: &Netns, name: &str| -> Result<Port> {
-        port.set(&format!("netns {name} txqueuelen 10000"))?;
-        let port = Port::find(ns, &port.name)?;
-
-        port.receive_probes()?;
-        Ok(port)
-    };
     let (ns_a, ns_b) = (&bed.a.ns, &bed.b.ns);
     let mac = bed.b.mac()?;
 
@@ -251,8 +244,8 @@ fn moves(bed: &Bed) -> Result<()> {
         (ns_a, NS_A, ns_b, NS_B),
     ] {
         bed = Bed {
-            a: move_to(&bed.a, to_a, name_a)?,
-            b: move_to(&bed.b, to_b, name_b)?,
+            a: bed.a.move_to(to_a, name_a)?,
+            b: bed.b.move_to(to_b, name_b)?,
         };
         bed.up()?;
         check_alive(&bed)?;

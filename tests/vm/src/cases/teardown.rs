@@ -199,8 +199,8 @@ fn rmmod(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// The ports go with their namespace. The program sends frames back, so there is traffic both ways although no socket, which would keep
-/// the namespace alive, is in it.
+/// The ports go with their namespace. The program sends frames back, so there is traffic both ways
+/// although no socket, which would keep the namespace alive, is in it.
 fn namespace(bed: &Bed) -> Result<()> {
     let id = attach_and_forget(&bed.b)?;
     let sources: Vec<_> = [verdict::TX, verdict::PASS, verdict::DROP]
