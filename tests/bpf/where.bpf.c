@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Where a ring's poll runs: counts frames by CPU, and those that a certain thread polled. */
+/*
+ * Where a ring's poll runs: counts frames by CPU, and those that a certain thread polled. They go to the
+ * AF_XDP socket of their queue, and to the stack if there is none.
+ */
 #include "probe.h"
 
 #define CPUS_MAX 64
@@ -26,6 +29,13 @@ struct {
 	__type(value, __u64);
 } in_thread SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} sockets SEC(".maps");
+
 SEC("xdp")
 int where(struct xdp_md *ctx)
 {
@@ -35,7 +45,7 @@ int where(struct xdp_md *ctx)
 	add_one(&cpus, bpf_get_smp_processor_id());
 	if (id && *id == (__u32)bpf_get_current_pid_tgid())
 		add_one(&in_thread, 0);
-	return XDP_PASS;
+	return bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
 }
 
 char _license[] SEC("license") = "GPL";

@@ -3,7 +3,7 @@
 //! What users set for the NAPIs of a port, and who polls them: softirqs, threads of their own, or those
 //! who wait for the frames.
 
-use super::{irq::napi, pause::poll_in_threads, traffic::check_alive};
+use super::{irq::napi, pause::poll_in_threads, send_all, traffic::check_alive};
 use crate::{
     bed::{Bed, Port, V4},
     bpf::Program,
@@ -11,14 +11,15 @@ use crate::{
     host::{ensure_eq, epoll::BusyEpoll, wait_until},
     nl::netdev::{self, Napi, NapiSettings},
     sockopt::{BusyPoll, IncomingNapiId, PreferBusyPoll},
-    wire::{packet::Sender, probe::Probe, stream},
+    wire::{packet::Sender, probe::Probe, stream, xsk::Xsk},
 };
 use anyhow::{ensure, Context, Result};
+use aya::maps::XskMap;
 use nix::{
     sys::socket::{getsockopt, setsockopt},
     unistd::gettid,
 };
-use std::{fs, net::UdpSocket, path::Path, thread, time::Duration};
+use std::{fs, net::UdpSocket, os::fd::AsRawFd, path::Path, thread, time::Duration};
 
 /// Frames in a row.
 const FRAMES: u32 = 50;
@@ -34,6 +35,7 @@ pub fn cases() -> Vec<Case> {
         Case::ports("napi::threads_of_all", "queues=2", threads_of_all),
         Case::ports("napi::busy_poll", "queues=1", busy_poll),
         Case::ports("napi::epoll_and_suspended_interrupts", "queues=1", epoll),
+        Case::ports("napi::af_xdp_busy_poll", "queues=1", af_xdp),
     ]
 }
 
@@ -254,6 +256,9 @@ fn busy_poll(bed: &Bed) -> Result<()> {
     pair.until_polled(&program, || Ok(()))
 }
 
+/// Longer than a test takes on the slowest machine, in nanoseconds.
+const FOR_EVER: u64 = 100_000_000_000;
+
 /// While a program handles what it got by polling, interrupts are suspended: what comes meanwhile waits
 /// until it looks again.
 fn epoll(bed: &Bed) -> Result<()> {
@@ -262,15 +267,14 @@ fn epoll(bed: &Bed) -> Result<()> {
     let mut pair = Pair::new(bed)?;
     let id = napi(&bed.b, 0)?.id;
 
-    // Longer than the test takes on the slowest machine.
     set(
         &bed.b,
         id,
         &NapiSettings {
             threaded: false,
             defer_hard_irqs: 100,
-            gro_flush_timeout: 100_000_000_000,
-            irq_suspend_timeout: 100_000_000_000,
+            gro_flush_timeout: FOR_EVER,
+            irq_suspend_timeout: FOR_EVER,
         },
     )?;
     pair.send()?;
@@ -293,6 +297,47 @@ fn epoll(bed: &Bed) -> Result<()> {
     }
     // Who no longer polls is interrupted again.
     drop(epoll);
+    set(&bed.b, id, &NapiSettings::default())?;
+    bed.b.ethtool("-G", "rx 256")?;
+    check_alive(bed)
+}
+
+/// Who has an AF_XDP socket can do without interrupts: its queue is polled when it asks for frames, and only
+/// then.
+fn af_xdp(bed: &Bed) -> Result<()> {
+    let mut program = watched(bed)?;
+    let id = napi(&bed.b, 0)?.id;
+    let socket = Xsk::open(&bed.b, 0, 4096, false)?;
+    let probe = |seq| Probe::new(1, seq);
+
+    XskMap::try_from(program.map_mut("sockets")?)?.set(0, socket.as_raw_fd(), 0)?;
+    setsockopt(&socket, PreferBusyPoll, &true)?;
+    setsockopt(&socket, BusyPoll, &POLLING_USECS)?;
+    set(
+        &bed.b,
+        id,
+        &NapiSettings {
+            defer_hard_irqs: 100,
+            gro_flush_timeout: FOR_EVER,
+            ..NapiSettings::default()
+        },
+    )?;
+    // The last interrupt: the poll that it leads to leaves the next one off.
+    send_all(bed, &[probe(0)])?;
+    ensure_eq!(Probe::parse(&socket.any()?)?, Some(probe(0)), "first frame");
+    program.write("thread", 0, gettid().as_raw() as u32)?;
+    for seq in 1..=FRAMES {
+        send_all(bed, &[probe(seq)])?;
+        ensure!(socket.drain()?.is_empty(), "frame {seq} came by itself");
+        socket.busy_poll()?;
+        ensure_eq!(
+            Probe::parse(&socket.any()?)?,
+            Some(probe(seq)),
+            "frame {seq}"
+        );
+        ensure_eq!(polled(&program)?, u64::from(seq), "frames polled here");
+    }
+    drop(socket);
     set(&bed.b, id, &NapiSettings::default())?;
     bed.b.ethtool("-G", "rx 256")?;
     check_alive(bed)

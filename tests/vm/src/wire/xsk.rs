@@ -14,12 +14,15 @@ use nix::{
     errno::Errno,
     libc,
     poll::{poll, PollFd, PollFlags, PollTimeout},
-    sys::mman::{mmap, mmap_anonymous, munmap, MapFlags, ProtFlags},
+    sys::{
+        mman::{mmap, mmap_anonymous, munmap, MapFlags, ProtFlags},
+        socket::{recv, MsgFlags},
+    },
 };
 use std::{
     mem::{size_of, MaybeUninit},
     num::NonZeroUsize,
-    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     ptr::NonNull,
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::Duration,
@@ -318,6 +321,13 @@ impl Xsk {
         }
     }
 
+    /// Has the kernel poll the socket's queue in this thread, if the socket is set to do so.
+    pub fn busy_poll(&self) -> Result<()> {
+        recv(self.fd.as_raw_fd(), &mut [], MsgFlags::MSG_DONTWAIT)
+            .context("receiving from an AF_XDP socket")
+            .map(drop)
+    }
+
     pub fn any(&self) -> Result<Vec<u8>> {
         self.next(PATIENCE)?
             .context("expected a frame in an AF_XDP socket, found none")
@@ -346,6 +356,12 @@ impl Xsk {
             get(self.fd.as_raw_fd(), libc::XDP_STATISTICS, "XDP_STATISTICS")?;
 
         Ok(statistics.rx_dropped)
+    }
+}
+
+impl AsFd for Xsk {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 
