@@ -15,6 +15,8 @@ pub const MIN_MTU: u32 = 68;
 pub const MAX_MTU: u32 = 62186;
 /// The largest with a program that has no frags support.
 const SINGLE_MTU: u32 = 3434;
+/// The longest that an interrupt can be put off.
+pub const MAX_USECS: u32 = 10_000;
 /// Entries of the indirection table.
 const TABLE: u32 = 128;
 

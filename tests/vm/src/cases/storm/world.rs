@@ -20,6 +20,7 @@ use std::{
     fmt::Display,
     fs::{File, OpenOptions},
     io::Write,
+    ops::Range,
 };
 
 /// Lines of the log that an error shows.
@@ -43,12 +44,23 @@ pub struct Card {
     space: usize,
 }
 
+impl Card {
+    /// The port has been deleted.
+    fn is_gone(&mut self) -> Result<()> {
+        self.sockets.clear();
+        self.model.attached = None;
+        self.programs.forget_port()
+    }
+}
+
 /// Everything.
 pub struct World<'a> {
     pub cards: Vec<Card>,
     pub random: Random,
     gate: &'a Gate,
     spaces: [Netns; 3],
+    /// Size of the rings of a port that is new.
+    ring: u32,
     generation: u64,
     /// The kernel log, looked at now and then.
     kernel: Kmsg,
@@ -65,6 +77,7 @@ impl<'a> World<'a> {
             random: Random::new(seed),
             gate,
             spaces: [ns[0].clone(), ns[1].clone(), Netns::initial()],
+            ring: 0,
             generation: 0,
             kernel: Kmsg::from_now()?,
             steps: 0,
@@ -160,15 +173,24 @@ impl<'a> World<'a> {
 
     /// Loads the module with other parameters each time.
     fn load(&mut self) -> Result<()> {
-        let queues = 1 + self.random.below(4);
-        let ring = self.random.pick(&[64, 128, 512, 1024]);
-        let params = format!("pairs=2 queues={queues} ring_size={ring}");
+        let queues = self.some_queues();
+        self.ring = self.random.pick(&[64, 128, 512, 1024]);
+        let params = format!("pairs=2 queues={queues} ring_size={}", self.ring);
 
         self.log(format!("insmod oxnic.ko {params}"));
         module::load(&params)?;
-        for n in 0..PORTS {
+        self.install(0..PORTS, queues)
+    }
+
+    fn some_queues(&mut self) -> u32 {
+        1 + self.random.below(4)
+    }
+
+    /// Puts ports that have just been made where they belong, and up.
+    fn install(&mut self, ports: Range<usize>, queues: u32) -> Result<()> {
+        for n in ports.clone() {
             let port = Port::find(&self.spaces[2], &format!("ox{n}"))?;
-            let model = Model::new(queues, ring, port.mac()?);
+            let model = Model::new(queues, self.ring, port.mac()?);
 
             // The control path has several lines to say about every step.
             port.msglvl("drv off")?;
@@ -186,11 +208,11 @@ impl<'a> World<'a> {
                 });
             }
         }
-        for (n, home) in HOME.into_iter().enumerate() {
-            self.settle_in(n, home)?;
+        for n in ports.clone() {
+            self.settle_in(n, HOME[n])?;
         }
         self.refill()?;
-        for n in 0..PORTS {
+        for n in ports {
             self.cards[n].port.set("up")?;
             self.cards[n].model.up = true;
         }
@@ -210,12 +232,38 @@ impl<'a> World<'a> {
         }
         module::unload()?;
         ensure!(!module::is_loaded(), "the module is still there");
-        for card in &mut self.cards {
-            card.sockets.clear();
-            card.model.attached = None;
-            card.programs.forget_port()?;
+        self.cards.iter_mut().try_for_each(Card::is_gone)
+    }
+
+    /// Deletes a pair, one end after the other, with everything attached and in use, and makes another.
+    pub fn replace(&mut self, pair: usize) -> Result<()> {
+        let mut ends = [2 * pair, 2 * pair + 1];
+        let queues = self.some_queues();
+
+        if self.random.flip() {
+            ends.reverse();
         }
-        Ok(())
+        for n in ends {
+            let Port { ns, name, .. } = self.cards[n].port.clone();
+
+            self.log(format!("ip link del dev {name}"));
+            self.gate.set_place(n, None);
+            ns.ip(&format!("link del dev {name}"))?;
+            self.cards[n].is_gone()?;
+            if n == ends[0] {
+                self.cards[ends[1]].port.wait_running(false)?;
+            }
+        }
+        let [first, second] = ends;
+        for (n, link) in [(first, String::new()), (second, format!("link ox{first} "))] {
+            let line = format!(
+                "ip link add ox{n} numrxqueues {queues} numtxqueues {queues} {link}type oxnic"
+            );
+
+            self.log(&line);
+            self.spaces[2].exec(&line)?;
+        }
+        self.install(2 * pair..2 * pair + 2, queues)
     }
 
     /// Moves a port to another namespace.

@@ -5,7 +5,8 @@
 use crate::cases::{
     pause::set_threaded,
     storm::{
-        model::{mac, MAX_MTU, MIN_MTU},
+        model::{mac, Moderation, MAX_MTU, MAX_USECS, MIN_MTU},
+        steps::ethtool::set_moderation,
         world::World,
     },
 };
@@ -43,11 +44,23 @@ pub fn mtu(world: &mut World<'_>, n: usize) -> Result<()> {
     Ok(())
 }
 
-/// `ip link set up` and `down`: mostly up, or there would not be much traffic.
+/// `ip link set up` and `down`: mostly up, or there would not be much traffic. Of what goes down every
+/// other port is first made to let frames wait, so that they are lost with its rings.
 pub fn up_or_down(world: &mut World<'_>, n: usize) -> Result<()> {
     let up = !world.cards[n].model.up || world.random.below(4) == 0;
     let name = if up { "up" } else { "down" };
 
+    if !up && world.random.flip() {
+        set_moderation(
+            world,
+            n,
+            Moderation {
+                adaptive: false,
+                usecs: MAX_USECS,
+                frames: world.cards[n].model.ring,
+            },
+        )?;
+    }
     world.command(n, &[], &format!("ip link set dev DEV {name}"))?;
     world.cards[n].model.up = up;
     Ok(())

@@ -3,7 +3,7 @@
 //! Rings, features, interrupts and flow control.
 
 use crate::cases::storm::{
-    model::{Moderation, FEATURES},
+    model::{Moderation, FEATURES, MAX_USECS},
     world::World,
 };
 use anyhow::Result;
@@ -74,15 +74,20 @@ pub fn moderation(world: &mut World<'_>, n: usize) -> Result<()> {
     let random = &mut world.random;
     let new = Moderation {
         adaptive: random.flip(),
-        usecs: random.pick(&[0, 1, 50, 500, 10_000, 10_001]),
+        usecs: random.pick(&[0, 1, 50, 500, MAX_USECS, MAX_USECS + 1]),
         frames: random.pick(&[0, 1, 32, 64, 512]),
     };
+
+    set_moderation(world, n, new)
+}
+
+pub fn set_moderation(world: &mut World<'_>, n: usize, new: Moderation) -> Result<()> {
     let model = &world.cards[n].model;
     let mut refusal = Vec::new();
 
     // Nobody is asked when nothing changes.
     if new != model.moderation {
-        if new.usecs > 10_000 {
+        if new.usecs > MAX_USECS {
             refusal.push("rx-usecs: at most 10000");
         } else if new.frames > model.ring {
             refusal.push("the size of the ring");

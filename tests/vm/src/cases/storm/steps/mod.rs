@@ -38,9 +38,11 @@ const KINDS: [(u32, Step); 21] = [
     (2, device::promiscuous),
     (2, device::threads),
 ];
-/// Of a thousand steps, so many move a port to another namespace, and load the module anew.
-const TRAVELS: u32 = 30;
+/// Of a thousand steps, the first so many load the module anew, those from there to the next number
+/// replace a pair, and those to the last move a port to another namespace.
 const RELOADS: u32 = 12;
+const TO_PAIRS: u32 = RELOADS + 20;
+const TO_TRAVELS: u32 = TO_PAIRS + 30;
 
 /// Takes one step.
 pub fn take(world: &mut World<'_>) -> Result<()> {
@@ -49,7 +51,8 @@ pub fn take(world: &mut World<'_>) -> Result<()> {
 
     match world.random.below(1000) {
         0..RELOADS => world.reload()?,
-        RELOADS.. if world.random.below(1000) < TRAVELS => world.travel(n)?,
+        RELOADS..TO_PAIRS => world.replace(n / 2)?,
+        TO_PAIRS..TO_TRAVELS => world.travel(n)?,
         _ => {
             let step = choose(world);
             step(world, n)?;
