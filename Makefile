@@ -15,6 +15,8 @@ STEPS ?= 10000
 SEED ?=
 # The frames of the soak.
 FRAMES ?= 10000000
+# How many times as many cases as `make test` `make fuzz` tries.
+FUZZ ?= 100
 # The benchmarks to run: a part of their names.
 BENCH ?=
 # The kernel's tests to run: parts of their files' paths; and how often.
@@ -30,8 +32,8 @@ export OXNIC_ACCEL OXNIC_MIRROR XDG_CACHE_HOME
 # The recipes share the clone, so only one at a time; the tools in them work in parallel.
 .NOTPARALLEL:
 
-.PHONY: all demo samples test test-debug storm soak selftests bench hook-cost vm check lab clean \
-	lab-clean help
+.PHONY: all demo samples test test-debug fuzz storm soak selftests bench hook-cost vm check lab \
+	clean lab-clean help
 
 all:
 ifeq ($(KDIR),)
@@ -61,6 +63,9 @@ soak:
 
 test-debug:
 	@scripts/test --debug $(TESTS)
+
+fuzz:
+	@scripts/fuzz $(FUZZ)
 
 selftests:
 	@scripts/selftests --repeat $(REPEAT) $(SELFTESTS)
@@ -105,6 +110,7 @@ and needs root):
   make test       run the tests, on the host and in the VM
   make test-debug run the tests in the VM on a kernel with KASAN, lockdep, kmemleak and more; it is
                   built first (once, about half an hour)
+  make fuzz       try the simulated hardware on the host with many more random cases
   make storm      random changes under traffic, thousands of them
   make soak       millions of frames, after which memory is where it was
   make selftests  run the kernel's own driver tests, on oxnic and on veth
@@ -123,6 +129,7 @@ Variables:
                   host itself is KDIR=/lib/modules/$$(uname -r)/build
   KERNEL=         debug: make vm on the kernel of make test-debug [the stock kernel]
   TESTS=          run only the tests in the VM whose names contain this [all, and the host's]
+  FUZZ=           how many times as many cases make fuzz tries as make test does [100]
   STEPS=          how many changes the storm makes [10000]
   SEED=           which they are: the number that an earlier storm has printed [a random one;
                   in make test the same each time]

@@ -4,12 +4,15 @@
 
 #![cfg(not(loom))]
 
+use cases::cases;
 use oxnic::nic::{
     filter::{Address, Filter, Mode, NotForUs, Overflow, MULTICAST_LEN, UNICAST_LEN},
     vlan::{Protocol, Tag},
     wire::{Checksum, Frame, Head, Malformed, Patch, HEADER_LEN},
 };
 use proptest::{collection::vec, prelude::*};
+
+mod cases;
 
 const OWN: Address = [0x02, 1, 2, 3, 4, 5];
 const OTHER: Address = [0x02, 1, 2, 3, 4, 6];
@@ -267,6 +270,8 @@ fn address() -> impl Strategy<Value = Address> {
 }
 
 proptest! {
+    #![proptest_config(cases(256))]
+
     /// Whatever is set, and in whatever order, the filter does what the words of its documentation say.
     #[test]
     fn as_described(

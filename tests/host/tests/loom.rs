@@ -21,8 +21,12 @@ use oxnic::nic::{
 
 type Shared = Arc<Ring<Box<u32>, Vec<Slot<Box<u32>>>>>;
 
+fn shared() -> Shared {
+    Arc::new(Ring::new(vec![Slot::new(), Slot::new()]).unwrap())
+}
+
 fn ring() -> (NicSide<Shared>, DriverSide<Shared>) {
-    Ring::split(Arc::new(Ring::new(vec![Slot::new(), Slot::new()]).unwrap())).unwrap()
+    Ring::split(shared()).unwrap()
 }
 
 /// Fills a posted buffer with twice its number, if there is one.
@@ -187,5 +191,126 @@ fn waiting_sender_is_always_woken() {
         for queue in stopped.iter() {
             assert!(!queue.load(Ordering::Relaxed), "stopped for ever");
         }
+    });
+}
+
+/// The timer of a moderated interrupt runs beside the NIC and the poll. Whoever of the three schedules
+/// the poll, it is scheduled once, and all frames are taken in the end.
+#[test]
+fn timer_is_one_of_three() {
+    loom::model(|| {
+        let shared = shared();
+        let (mut nic, mut driver) = Ring::split(shared.clone()).unwrap();
+        for id in 0..2 {
+            driver.post(Box::new(id)).unwrap();
+        }
+        driver.doorbell();
+        // The poll that armed the line has seen nothing yet, and wants to be left alone.
+        let irq = Arc::new(Irq::new(false));
+        let seen = Arc::new(AtomicU32::new(driver.position()));
+        let scheduled = Arc::new(AtomicU32::new(0));
+        assert!(!irq.rearm(5, || false));
+
+        let timer = {
+            let (irq, scheduled, seen) = (irq.clone(), scheduled.clone(), seen.clone());
+            move || {
+                let position = seen.load(Ordering::Relaxed);
+                if irq.expire(|| shared.has_completed_since(position)) {
+                    schedule(&scheduled);
+                }
+            }
+        };
+        let hardware = thread::spawn({
+            let (irq, scheduled) = (irq.clone(), scheduled.clone());
+            move || {
+                let mut moderation = Moderation::default();
+                let mut timers = 0;
+                for _ in 0..2 {
+                    assert!(fill(&mut nic));
+                    nic.publish();
+                    match irq.raise(&mut moderation, 1, 2, || 1) {
+                        Raised::Fire => schedule(&scheduled),
+                        Raised::Timer(_) => timers += 1,
+                        Raised::Nothing => {}
+                    }
+                }
+                timers
+            }
+        });
+        // One that was started long ago.
+        let early = thread::spawn(timer.clone());
+
+        let mut next = 0;
+        let mut poll = || {
+            while scheduled.load(Ordering::Acquire) != 0 {
+                while take(&mut driver, &mut next) {}
+                seen.store(driver.position(), Ordering::Relaxed);
+                scheduled.fetch_sub(1, Ordering::AcqRel);
+                if irq.rearm(5, || driver.has_completed()) {
+                    schedule(&scheduled);
+                }
+            }
+        };
+        poll();
+        let timers = hardware.join().unwrap();
+        early.join().unwrap();
+        poll();
+        (0..timers).for_each(|_| timer());
+        poll();
+        assert_eq!(next, 2, "a frame was published and nobody told");
+    });
+}
+
+/// A sender that finds the ring full, as the driver takes frames out of it and posts buffers again: it
+/// does not stay stopped beside a posted buffer.
+#[test]
+fn sender_goes_on_when_there_are_buffers() {
+    loom::model(|| {
+        let (mut nic, mut driver) = ring();
+        for id in 0..2 {
+            driver.post(Box::new(id)).unwrap();
+        }
+        driver.doorbell();
+        assert!(fill(&mut nic));
+        nic.publish();
+        let waiters = Arc::new(Waiters::new());
+        let stopped = Arc::new(AtomicBool::new(false));
+
+        let sender = thread::spawn({
+            let (waiters, stopped) = (waiters.clone(), stopped.clone());
+            move || {
+                let mut sent = 1;
+                while sent < 3 && !stopped.load(Ordering::Acquire) {
+                    if fill(&mut nic) {
+                        nic.publish();
+                        sent += 1;
+                        continue;
+                    }
+                    stopped.store(true, Ordering::Relaxed);
+                    if !waiters.wait(0, || !nic.has(1)) {
+                        stopped.store(false, Ordering::Relaxed);
+                    }
+                }
+                (nic, sent)
+            }
+        });
+
+        let mut next = 0;
+        assert!(take(&mut driver, &mut next));
+        driver.post(Box::new(2)).unwrap();
+        driver.doorbell();
+        for _ in waiters.take() {
+            stopped.store(false, Ordering::Release);
+        }
+
+        let (mut nic, sent) = sender.join().unwrap();
+        assert!(
+            sent == 3 || !stopped.load(Ordering::Relaxed),
+            "stopped for ever"
+        );
+        while fill(&mut nic) {}
+        nic.publish();
+        while take(&mut driver, &mut next) {}
+        assert_eq!(next, 3, "a buffer was lost");
     });
 }

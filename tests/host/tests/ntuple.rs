@@ -4,15 +4,17 @@
 
 #![cfg(not(loom))]
 
+use cases::cases;
 use oxnic::nic::{
     ntuple::{Action, FlowIs, Key, Rule, MAX_RULES},
-    rss::{Hash, Indirection},
+    rss::{Indirection, INDIRECTION_LEN, KEY_LEN},
     steering::{Context, Input, Steering, MAIN},
     vlan::{Protocol, Tag},
 };
-use packets::{frame, ipv4, ipv6, ICMP, MACS, SERVICE_VLAN, TCP, UDP, VLAN};
-use proptest::prelude::*;
+use packets::{any_frame, frame, ipv4, ipv6, Known, ICMP, MACS, SERVICE_VLAN, TCP, UDP, VLAN};
+use proptest::{prelude::*, sample::Index};
 
+mod cases;
 mod packets;
 
 const SRC: [u8; 4] = [10, 0, 0, 1];
@@ -21,11 +23,15 @@ const SRC6: [u8; 16] = [0xfd, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14];
 const DST6: [u8; 16] = [0xfe, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0];
 const PORTS: [u8; 4] = [0x12, 0x34, 0, 80];
 const ALL: [u8; 2] = [0xff; 2];
+const HASH_KEY: [u8; KEY_LEN] = [0x5a; KEY_LEN];
+const OTHER_KEY: [u8; KEY_LEN] = [0x6d; KEY_LEN];
+/// A context with another key than the main one.
+const FURTHER: u32 = 5;
 
 fn steering(queues: u32) -> Box<Steering> {
     let mut steering = Box::new(Steering::ZERO);
     let main = Context {
-        key: [0x5a; 40],
+        key: HASH_KEY,
         input: Input::DEFAULT,
         table: Indirection::new(1),
     };
@@ -486,29 +492,123 @@ fn from_bytes(bytes: &[u8]) -> Key {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 8 } else { 500 },
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(cases(500))]
 
-    /// Whatever comes, a rule is looked at and the hash stays what it is.
+    /// Rules about frames that are in part what the rules say decide as one by one, bit by bit; the
+    /// hash stays what it is.
     #[test]
-    fn any_bytes_are_survived(
-        bytes in prop::collection::vec(any::<u8>(), 0..120),
-        like_ip: bool,
-        v6: bool,
+    fn rules_decide_as_one_by_one(
+        frame in any_frame(),
+        beside in prop::option::of((any::<bool>(), any::<u16>())),
+        rules in prop::collection::vec(any_rule(), 0..8),
     ) {
-        let mut bytes = bytes;
-        if let (true, Some(header)) = (like_ip, bytes.get_mut(12..15)) {
-            header.copy_from_slice(if v6 { &[0x86, 0xdd, 0x60] } else { &[8, 0, 0x45] });
+        let tag = beside.map(|(service, tci)| Tag {
+            protocol: if service { Protocol::Service } else { Protocol::Customer },
+            tci,
+        });
+        let mut known = Known::of(&frame);
+        if let Some(tag) = tag {
+            known.vlan_type = tag.protocol.ethertype().to_be_bytes();
+            known.vlan_tci = tag.tci.to_be_bytes();
         }
-        let mut plain = steering(4);
-        let expected = plain.hash(&bytes);
-        let mask = Key { dst_port: ALL, ..Key::default() };
-        let dns = rule(FlowIs::IPV4.with(FlowIs::UDP), Key { dst_port: [0, 53], ..Key::default() }, mask);
-        prop_assert!(plain.set_rule(1, Some(&dns)));
-        let (_, hash) = plain.queue(|| &bytes[..], || None).unwrap_or((0, Hash::NONE));
-        prop_assert_eq!(hash, expected);
+        let found = known_bytes(&known);
+
+        let mut steering = steering(4);
+        let further = Context {
+            key: OTHER_KEY,
+            input: Input::DEFAULT,
+            table: Indirection::new(3),
+        };
+        prop_assert!(steering.set_context(FURTHER, Some(&further)));
+        let mut decided = None;
+        for (n, (is, mask, turned, action)) in rules.iter().enumerate() {
+            let mut key = found.clone();
+            if let Some((byte, bit)) = turned {
+                key[byte.index(found.len())] ^= 1 << bit;
+            }
+            let rule = Rule { is: flow_is(*is), key: from_bytes(&key), mask: from_bytes(mask), action: *action };
+            // From the last place to the first.
+            let place = MAX_RULES - 1 - 3 * n;
+            prop_assert!(steering.set_rule(place, Some(&rule)));
+            let kind_fits = [
+                known.version == 4,
+                known.version == 6,
+                known.has_ports && known.protocol == TCP,
+                known.has_ports && known.protocol == UDP,
+            ]
+            .iter()
+            .enumerate()
+            .all(|(bit, fits)| is & (1 << bit) == 0 || *fits);
+            let fits = (0..key.len()).all(|at| (key[at] ^ found[at]) & mask[at] == 0);
+            if kind_fits && fits {
+                decided = Some(*action);
+            }
+        }
+
+        let hash = known.hash(&HASH_KEY);
+        let expected = match decided {
+            Some(Action::Drop) => None,
+            Some(Action::Queue(queue)) => Some((queue, hash)),
+            Some(Action::Rss { context: MAIN, offset }) => Some((offset, hash)),
+            Some(Action::Rss { offset, .. }) => {
+                let hash = known.hash(&OTHER_KEY);
+                Some((hash.value % INDIRECTION_LEN as u32 % 3 + offset, hash))
+            }
+            None => Some((0, hash)),
+        };
+        prop_assert_eq!(steering.queue(|| &frame[..], || tag), expected);
     }
+
+    /// The tag that a frame carries is found, and what it is made of.
+    #[test]
+    fn tags_of_any_frame(frame in any_frame()) {
+        let known = Known::of(&frame);
+        let tag = Tag::of(&frame);
+        prop_assert_eq!(tag.is_some(), known.vlan_type != [0, 0]);
+        if let Some(tag) = tag {
+            prop_assert_eq!(&tag.bytes()[..], [known.vlan_type, known.vlan_tci].concat());
+        }
+    }
+}
+
+/// What a rule is made of: the kind of flow as bits, the mask, a bit of the key that is not the frame's,
+/// the action.
+fn any_rule() -> impl Strategy<Value = (u8, Vec<u8>, Option<(Index, u8)>, Action)> {
+    let byte = prop_oneof![6 => Just(0), 1 => Just(0xff), 1 => any::<u8>()];
+    (
+        prop_oneof![Just(0), 0u8..16],
+        prop::collection::vec(byte, bytes(&Key::default()).len()),
+        prop::option::of((any::<Index>(), 0u8..8)),
+        prop_oneof![
+            1 => Just(Action::Drop),
+            3 => (0u32..64).prop_map(Action::Queue),
+            3 => (prop::sample::select(vec![MAIN, FURTHER]), 0u32..64)
+                .prop_map(|(context, offset)| Action::Rss { context, offset }),
+        ],
+    )
+}
+
+fn flow_is(bits: u8) -> FlowIs {
+    [FlowIs::IPV4, FlowIs::IPV6, FlowIs::TCP, FlowIs::UDP]
+        .into_iter()
+        .enumerate()
+        .filter(|(n, _)| bits & (1 << n) != 0)
+        .fold(FlowIs::ANY, |is, (_, more)| is.with(more))
+}
+
+/// A frame's key, laid out as [`bytes`] does.
+fn known_bytes(known: &Known) -> Vec<u8> {
+    [
+        &known.dst_mac[..],
+        &known.src_mac,
+        &known.ether_type,
+        &known.vlan_type,
+        &known.vlan_tci,
+        &known.src_ip,
+        &known.dst_ip,
+        &[known.tos, known.protocol],
+        &known.src_port,
+        &known.dst_port,
+    ]
+    .concat()
 }

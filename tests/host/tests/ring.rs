@@ -13,11 +13,14 @@ use std::{
     thread,
 };
 
+use cases::cases;
 use oxnic::nic::{
     ring::{BadSize, Completion, DriverSide, NicSide, Ring, Slot, Status, MAX_SIZE},
     rss::{Hash, HashType},
 };
 use proptest::prelude::*;
+
+mod cases;
 
 type Shared<B> = Arc<Ring<B, Vec<Slot<B>>>>;
 
@@ -308,11 +311,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 4 } else { 256 },
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(cases(256))]
 
     /// A ring is four queues in a row; whatever is done to it, it does the same as those.
     #[test]

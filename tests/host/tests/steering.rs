@@ -4,6 +4,7 @@
 
 #![cfg(not(loom))]
 
+use cases::cases;
 use oxnic::nic::{
     ntuple::{Action, FlowIs, Key, Rule},
     rss::{self, Hash, HashType, Indirection, Toeplitz, KEY_LEN},
@@ -12,6 +13,7 @@ use oxnic::nic::{
 use packets::{by_the_book, frame, ipv4, ipv6, ICMP, TCP, UDP, VLAN};
 use proptest::prelude::*;
 
+mod cases;
 mod packets;
 
 const KEY: [u8; KEY_LEN] = {
@@ -330,11 +332,7 @@ fn transformed(transform: Transform, from: &[u8], to: &[u8], ports: &[u8; 4]) ->
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 2 } else { 200 },
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(cases(200))]
 
     #[test]
     fn both_directions_have_one_hash(

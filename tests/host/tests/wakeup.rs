@@ -4,11 +4,15 @@
 
 #![cfg(not(loom))]
 
+use cases::cases;
 use oxnic::nic::{
     counter::Counter,
     irq::{Adaptive, Irq, Moderation, Raised},
     pause::{Waiters, MAX_QUEUES},
 };
+use proptest::prelude::*;
+
+mod cases;
 
 /// Publishes one frame at the given time.
 fn raise(irq: &Irq, moderation: &mut Moderation, now: u64) -> Raised {
@@ -233,4 +237,120 @@ fn a_counter_adds_and_wraps() {
     assert_eq!(counter.get(), 1574);
     counter.add(u64::MAX);
     assert_eq!(counter.get(), 1573);
+}
+
+/// What happens at a moderated interrupt.
+#[derive(Clone, Debug)]
+enum Step {
+    /// So many frames are published.
+    Publish(u32),
+    /// Time passes, in nanoseconds; timers that have expired do what they do.
+    Pass(u64),
+    /// The poll runs if it is scheduled, and wants to be left alone for so many nanoseconds.
+    Poll(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (1u32..6).prop_map(Step::Publish),
+        3 => (0u64..200).prop_map(Step::Pass),
+        3 => prop_oneof![Just(0), 0u64..500].prop_map(Step::Poll),
+    ];
+    prop::collection::vec(step, 0..200)
+}
+
+proptest! {
+    #![proptest_config(cases(256))]
+
+    /// Frames that no poll has seen are waited for: by a poll that is scheduled, or by a timer, which
+    /// runs no longer than the poll wanted to be left alone. And not by more than `most` frames.
+    #[test]
+    fn no_frame_is_forgotten(most in 1u32..10, steps in steps()) {
+        let (irq, mut moderation) = lines(false);
+        let (mut now, mut not_before) = (1000, 0);
+        let (mut scheduled, mut timer) = (true, None);
+        let mut unseen = 0;
+        for step in steps {
+            match step {
+                Step::Publish(frames) => {
+                    unseen += frames;
+                    match irq.raise(&mut moderation, frames, most, || now) {
+                        Raised::Nothing => {}
+                        Raised::Fire => {
+                            prop_assert!(!scheduled, "scheduled twice");
+                            scheduled = true;
+                        }
+                        Raised::Timer(wait) => {
+                            prop_assert!(!scheduled && now + wait == not_before);
+                            timer = Some(now + wait);
+                        }
+                    }
+                }
+                Step::Pass(time) => {
+                    now += time;
+                    if timer.is_some_and(|end| end <= now) {
+                        timer = None;
+                        if irq.expire(|| unseen != 0) {
+                            prop_assert!(!scheduled, "scheduled twice");
+                            scheduled = true;
+                        }
+                    }
+                }
+                Step::Poll(wait) => {
+                    if scheduled {
+                        unseen = 0;
+                        not_before = if wait == 0 { 0 } else { now + wait };
+                        scheduled = irq.rearm(not_before, || false);
+                        prop_assert!(!scheduled, "nothing was pending");
+                    }
+                }
+            }
+            if unseen != 0 && !scheduled {
+                prop_assert!(timer.is_some_and(|end| end <= not_before), "nobody will come");
+                prop_assert!(unseen < most, "{} frames wait", unseen);
+            }
+        }
+    }
+
+    /// Whatever is seen, the wait stays within its bounds, and nothing overflows.
+    #[test]
+    fn adaptive_waits_are_bounded(
+        polls in prop::collection::vec(
+            (
+                prop_oneof![4 => 0u32..200, 1 => any::<u32>()],
+                prop_oneof![4 => 0u64..1_000_000, 1 => any::<u64>()],
+            ),
+            0..500,
+        ),
+    ) {
+        let mut adaptive = Adaptive::new();
+        let mut now = 0_u64;
+        for (frames, gap) in polls {
+            // A clock that goes backwards, too.
+            now = now.wrapping_add(gap);
+            let delay = adaptive.next(frames, now);
+            prop_assert!((SHORTEST..=LONGEST).contains(&delay), "{}", delay);
+        }
+    }
+
+    /// Each queue that waits is woken once, the others are not.
+    #[test]
+    fn exactly_those_who_wait_are_woken(
+        rounds in prop::collection::vec(prop::collection::vec((0u32..70, any::<bool>()), 0..20), 0..10),
+    ) {
+        let waiters = Waiters::new();
+        for round in rounds {
+            let mut waiting = std::collections::BTreeSet::new();
+            for (queue, full) in round {
+                let stays = waiters.wait(queue, || full);
+                prop_assert_eq!(stays, full && queue < MAX_QUEUES);
+                if stays {
+                    waiting.insert(queue);
+                } else {
+                    waiting.remove(&queue);
+                }
+            }
+            prop_assert!(waiters.take().eq(waiting));
+        }
+    }
 }

@@ -4,8 +4,9 @@
 
 #![cfg(not(loom))]
 
-use std::{num::NonZeroU64, sync::Arc};
+use std::{collections::VecDeque, num::NonZeroU64, sync::Arc};
 
+use cases::cases;
 use oxnic::nic::{
     ring::{Completion, DriverSide, Ring, Slot, Status},
     rss::{Hash, HashType, HEADERS_LEN},
@@ -15,10 +16,14 @@ use oxnic::nic::{
 };
 use proptest::prelude::*;
 
+mod cases;
+
 /// A buffer with some room in the middle.
 struct Page {
     bytes: [u8; 300],
     room: usize,
+    /// Shared by all that are alive.
+    _alive: Arc<()>,
 }
 
 const HEAD_ROOM: usize = 20;
@@ -62,9 +67,16 @@ where
 }
 
 fn post(driver: &mut DriverSide<Shared>, room: usize) {
-    let bytes = [STALE; 300];
-    assert!(driver.post(Page { bytes, room }).is_ok());
+    assert!(driver.post(page(room, &Arc::default())).is_ok());
     driver.doorbell();
+}
+
+fn page(room: usize, alive: &Arc<()>) -> Page {
+    Page {
+        bytes: [STALE; 300],
+        room,
+        _alive: alive.clone(),
+    }
 }
 
 struct Packet {
@@ -336,6 +348,8 @@ fn any_tag() -> impl Strategy<Value = Option<Tag>> {
 }
 
 proptest! {
+    #![proptest_config(cases(256))]
+
     /// Frames of any length, with tags beside and inside them, with checksums anywhere, come out as
     /// they have to; those for which the buffers are too few leave no trace.
     #[test]
@@ -393,5 +407,210 @@ proptest! {
         }
         inlet.flush();
         prop_assert!(driver.take().is_none());
+    }
+}
+
+/// What is done to a port.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Buffers are posted, at most so many.
+    Post(u32),
+    /// A frame of this length is sent.
+    Put(usize),
+    /// So many frames of this length are sent, all of them or none.
+    PutAll(usize, usize),
+    Flush,
+    /// Frames are taken, at most so many.
+    Take(usize),
+    /// The longest frame has another length.
+    SetMax(usize),
+    /// Another ring, of `1 << bits` descriptors, takes the place of this one, which is drained.
+    Resize(u32),
+    /// The port goes down, and up again.
+    Restart,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => (0u32..20).prop_map(Step::Post),
+        8 => (0usize..1500).prop_map(Step::Put),
+        2 => (0usize..900, 0usize..6).prop_map(|(len, count)| Step::PutAll(len, count)),
+        5 => Just(Step::Flush),
+        6 => (0usize..10).prop_map(Step::Take),
+        1 => (0usize..1700).prop_map(Step::SetMax),
+        1 => (1u32..6).prop_map(Step::Resize),
+        1 => Just(Step::Restart),
+    ];
+    prop::collection::vec(step, 0..200)
+}
+
+/// A port, and beside it what has to be in it.
+struct Modelled {
+    inlet: Inlet<Shared>,
+    driver: DriverSide<Shared>,
+    slots: u32,
+    max_len: usize,
+    /// Posted buffers without a frame, and those with one.
+    empty: usize,
+    filled: usize,
+    /// Frames that were put, and those of them that were flushed.
+    put: VecDeque<Vec<u8>>,
+    flushed: VecDeque<Vec<u8>>,
+    alive: Arc<()>,
+    sent: u8,
+}
+
+impl Modelled {
+    fn new(slots: u32, max_len: usize) -> Self {
+        let (inlet, driver) = port_with(slots, max_len, Strip::default());
+        Self {
+            inlet,
+            driver,
+            slots,
+            max_len,
+            empty: 0,
+            filled: 0,
+            put: VecDeque::new(),
+            flushed: VecDeque::new(),
+            alive: Arc::default(),
+            sent: 0,
+        }
+    }
+
+    fn post(&mut self, most: u32) {
+        for _ in 0..most {
+            match self.driver.post(page(Page::ROOM, &self.alive)) {
+                Ok(()) => self.empty += 1,
+                Err(_) => assert_eq!(self.driver.unused(), 0),
+            }
+        }
+        self.driver.doorbell();
+    }
+
+    /// Puts a frame, and checks what becomes of it.
+    fn put(&mut self, len: usize) -> Result<(), Refused> {
+        self.sent = self.sent.wrapping_add(1);
+        let bytes: Vec<u8> = (0..len)
+            .map(|at| (at as u8).wrapping_mul(self.sent))
+            .collect();
+        let mut wire = bytes.clone();
+        wire.resize(len.max(60), 0);
+        let buffers = wire.len().div_ceil(Page::ROOM);
+        let expected = if len < 14 {
+            Err(Refused::Malformed)
+        } else if wire.len() > self.max_len.max(60) {
+            Err(Refused::Oversize)
+        } else if buffers > self.empty {
+            Err(Refused::NoBuffer)
+        } else {
+            Ok(wire.len() as u32)
+        };
+        let frame = Packet { bytes, ..packet(0) };
+        assert_eq!(
+            put(&mut self.inlet, &frame, Hash::NONE),
+            expected,
+            "{len} bytes"
+        );
+        expected?;
+        self.empty -= buffers;
+        self.filled += buffers;
+        self.put.push_back(wire);
+        Ok(())
+    }
+
+    /// As a large frame whose segments have to go out together.
+    fn put_all(&mut self, len: usize, count: usize) {
+        let mark = self.inlet.mark();
+        let (empty, filled, before) = (self.empty, self.filled, self.put.len());
+        if (0..count).any(|_| self.put(len).is_err()) {
+            self.inlet.rewind(mark);
+            self.put.truncate(before);
+            (self.empty, self.filled) = (empty, filled);
+        }
+    }
+
+    fn flush(&mut self) {
+        let buffers: usize = self
+            .put
+            .iter()
+            .map(|frame| frame.len().div_ceil(Page::ROOM))
+            .sum();
+        assert_eq!(self.inlet.flush() as usize, buffers);
+        self.flushed.append(&mut self.put);
+    }
+
+    fn take(&mut self, most: usize) {
+        for _ in 0..most {
+            let found = take_frame(&mut self.driver).map(|(bytes, _)| bytes);
+            let expected = self.flushed.pop_front();
+            self.filled -= expected
+                .as_ref()
+                .map_or(0, |frame| frame.len().div_ceil(Page::ROOM));
+            assert_eq!(found, expected);
+        }
+    }
+
+    /// As the driver does it: frames go to the new ring while those in the old one are drained.
+    fn resize(&mut self, slots: u32) {
+        let mut new = Self::new(slots, self.max_len);
+        new.post(slots);
+        std::mem::swap(self, &mut new);
+        self.sent = new.sent;
+        new.flush();
+        new.take(new.flushed.len());
+        new.end();
+    }
+
+    /// Ends a ring with whatever is in it.
+    fn end(self) {
+        self.driver.end(self.inlet.into_nic());
+        assert_eq!(
+            Arc::strong_count(&self.alive),
+            1,
+            "buffers of a ring that has ended"
+        );
+    }
+
+    fn check(&mut self) {
+        let inside = self.empty + self.filled;
+        assert_eq!(Arc::strong_count(&self.alive) - 1, inside);
+        assert_eq!(self.driver.unused() as usize, self.slots as usize - inside);
+        assert_eq!(self.driver.has_completed(), !self.flushed.is_empty());
+        for len in [0, 1, 280, 281, 1000] {
+            assert_eq!(self.inlet.lacks(len), len.div_ceil(Page::ROOM) > self.empty);
+        }
+        let most = self.max_len.div_ceil(Page::ROOM);
+        assert_eq!(self.inlet.is_full(), most > self.empty);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(256))]
+
+    /// Whatever is done to a port, frames come out in order, each once and as it was put in, and no
+    /// buffer is lost.
+    #[test]
+    fn a_port_does_as_its_model(steps in steps()) {
+        let mut port = Modelled::new(8, 1360);
+        for step in steps {
+            match step {
+                Step::Post(most) => port.post(most),
+                Step::Put(len) => drop(port.put(len)),
+                Step::PutAll(len, count) => port.put_all(len, count),
+                Step::Flush => port.flush(),
+                Step::Take(most) => port.take(most),
+                Step::SetMax(max_len) => {
+                    port.max_len = max_len;
+                    port.inlet.set(settings(max_len));
+                }
+                Step::Resize(bits) => port.resize(1 << bits),
+                Step::Restart => {
+                    let (slots, max_len) = (port.slots, port.max_len);
+                    std::mem::replace(&mut port, Modelled::new(slots, max_len)).end();
+                }
+            }
+            port.check();
+        }
+        port.end();
     }
 }

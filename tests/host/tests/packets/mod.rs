@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the tests of hashes and steering share: frames, and the hash of the specification.
+//! What the tests of hashes and steering share: frames good and bad, what is in them, and the hash of
+//! the specification.
 
 #![allow(
     dead_code,
@@ -9,7 +10,8 @@
     reason = "each test uses a part"
 )]
 
-use oxnic::nic::rss::KEY_LEN;
+use oxnic::nic::rss::{Hash, HashType, KEY_LEN};
+use proptest::{prelude::*, sample::Index};
 
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
@@ -76,4 +78,163 @@ pub fn frame(tags: &[[u8; 4]], packet: &[u8]) -> Vec<u8> {
         [0x08, 0x00]
     };
     [&MACS[..], &tags.concat(), &ethertype, packet].concat()
+}
+
+/// Frames of every kind: random bytes, and frames whose layers fit together until some bytes are turned
+/// over, the end is cut off or padding is added.
+pub fn any_frame() -> impl Strategy<Value = Vec<u8>> {
+    let tags = prop::collection::vec(prop::sample::select(vec![VLAN, SERVICE_VLAN]), 0..4);
+    let protocol = prop::sample::select(vec![TCP, UDP, ICMP, 0, 44]);
+    let options = (0usize..=10).prop_map(|words| vec![1; 4 * words]);
+    let payload = prop::collection::vec(any::<u8>(), 0..60);
+    let packet = (any::<[u8; 32]>(), any::<bool>(), protocol, options, payload).prop_map(
+        |(ips, v6, protocol, options, payload)| {
+            let (src, dst) = ips.split_at(16);
+            if v6 {
+                ipv6(
+                    src.try_into().unwrap(),
+                    dst.try_into().unwrap(),
+                    protocol,
+                    &payload,
+                )
+            } else {
+                let (src, dst) = (*src.first_chunk().unwrap(), *dst.first_chunk().unwrap());
+                ipv4(src, dst, protocol, &options, &payload)
+            }
+        },
+    );
+    let damage = prop::collection::vec((any::<Index>(), any::<u8>()), 0..4);
+    let damaged = (
+        tags,
+        packet,
+        damage,
+        prop::option::of(any::<Index>()),
+        0usize..30,
+    )
+        .prop_map(|(tags, packet, damage, cut, padding)| {
+            let mut frame = frame(&tags, &packet);
+            for (at, byte) in damage {
+                *at.get_mut(&mut frame) = byte;
+            }
+            match cut {
+                Some(at) => frame.truncate(at.index(frame.len() + 1)),
+                None => frame.resize(frame.len() + padding, 0xff),
+            }
+            frame
+        });
+    prop_oneof![
+        1 => prop::collection::vec(any::<u8>(), 0..160),
+        9 => damaged,
+    ]
+}
+
+/// What there is to know about a frame, read byte by byte at the offsets of the standards: slow, and
+/// nothing of it is shared with what is tested. What a frame does not have is zero.
+#[derive(Debug, Default)]
+pub struct Known {
+    pub dst_mac: [u8; 6],
+    pub src_mac: [u8; 6],
+    pub ether_type: [u8; 2],
+    pub vlan_type: [u8; 2],
+    pub vlan_tci: [u8; 2],
+    /// 4 or 6, if there is an IP header.
+    pub version: u8,
+    pub src_ip: [u8; 16],
+    pub dst_ip: [u8; 16],
+    pub tos: u8,
+    pub protocol: u8,
+    /// Whether there are ports behind the IP header.
+    pub has_ports: bool,
+    pub src_port: [u8; 2],
+    pub dst_port: [u8; 2],
+}
+
+impl Known {
+    pub fn of(frame: &[u8]) -> Self {
+        let mut known = Self::default();
+        let is_there = |end: usize| frame.len() >= end;
+        let word = |at: usize| usize::from(frame[at]) * 256 + usize::from(frame[at + 1]);
+        let is_tag = |at: usize| word(at) == 0x8100 || word(at) == 0x88a8;
+
+        if is_there(6) {
+            known.dst_mac.copy_from_slice(&frame[..6]);
+        }
+        if is_there(12) {
+            known.src_mac.copy_from_slice(&frame[6..12]);
+        }
+        if is_there(16) && is_tag(12) {
+            known.vlan_type.copy_from_slice(&frame[12..14]);
+            known.vlan_tci.copy_from_slice(&frame[14..16]);
+        }
+        let mut at = 12;
+        while at < 20 && is_there(at + 2) && is_tag(at) {
+            at += 4;
+        }
+        if !is_there(at + 2) {
+            return known;
+        }
+        known.ether_type.copy_from_slice(&frame[at..at + 2]);
+        let ip = at + 2;
+        match known.ether_type {
+            [0x08, 0x00] if is_there(ip + 20) && frame[ip] >> 4 == 4 => {
+                let header = usize::from(frame[ip] & 0xf) * 4;
+                let total = word(ip + 2);
+                if header < 20 || total < header || !is_there(ip + header) {
+                    return known;
+                }
+                known.version = 4;
+                known.tos = frame[ip + 1];
+                known.protocol = frame[ip + 9];
+                known.src_ip[..4].copy_from_slice(&frame[ip + 12..ip + 16]);
+                known.dst_ip[..4].copy_from_slice(&frame[ip + 16..ip + 20]);
+                let more_fragments = frame[ip + 6] & 0x20 != 0;
+                let offset = word(ip + 6) % 0x2000;
+                if !more_fragments && offset == 0 && total - header >= 4 {
+                    known.find_ports(frame, ip + header);
+                }
+            }
+            [0x86, 0xdd] if is_there(ip + 40) && frame[ip] >> 4 == 6 => {
+                known.version = 6;
+                known.tos = (word(ip) / 16 % 256) as u8;
+                known.protocol = frame[ip + 6];
+                known.src_ip.copy_from_slice(&frame[ip + 8..ip + 24]);
+                known.dst_ip.copy_from_slice(&frame[ip + 24..ip + 40]);
+                if word(ip + 4) >= 4 {
+                    known.find_ports(frame, ip + 40);
+                }
+            }
+            _ => {}
+        }
+        known
+    }
+
+    fn find_ports(&mut self, frame: &[u8], at: usize) {
+        if frame.len() >= at + 4 && [TCP, UDP].contains(&self.protocol) {
+            self.has_ports = true;
+            self.src_port.copy_from_slice(&frame[at..at + 2]);
+            self.dst_port.copy_from_slice(&frame[at + 2..at + 4]);
+        }
+    }
+
+    /// The hash over all there is.
+    pub fn hash(&self, key: &[u8; KEY_LEN]) -> Hash {
+        let kind = match (self.version, self.has_ports, self.protocol) {
+            (4, false, _) => HashType::Ipv4,
+            (4, true, TCP) => HashType::TcpIpv4,
+            (4, true, _) => HashType::UdpIpv4,
+            (6, false, _) => HashType::Ipv6,
+            (6, true, TCP) => HashType::TcpIpv6,
+            (6, true, _) => HashType::UdpIpv6,
+            _ => return Hash::NONE,
+        };
+        let len = if self.version == 4 { 4 } else { 16 };
+        let mut input = [&self.src_ip[..len], &self.dst_ip[..len]].concat();
+        if self.has_ports {
+            input.extend([self.src_port, self.dst_port].concat());
+        }
+        Hash {
+            value: by_the_book(key, &input),
+            kind,
+        }
+    }
 }
