@@ -3,8 +3,13 @@
 # The front door: `make help` says what there is. The module itself is described by Kbuild,
 # which the kernel's build system reads.
 
-# The kernel tree to build against; empty for the lab's.
+# The kernel tree to build against; empty for the lab's, or to install for the kernel of KVER.
 KDIR ?=
+KVER ?=
+# To install into another root, and to sign what is installed.
+INSTALL_MOD_PATH ?=
+MODULE_SIG_KEY ?=
+MODULE_SIG_CERT ?=
 # The kernel of the VM: debug for the debug kernel.
 KERNEL ?=
 # The tests to run: a part of their names.
@@ -27,20 +32,33 @@ KVM ?=
 
 storm_seed = $(if $(SEED),--env OXNIC_STORM_SEED=$(SEED))
 
+export KDIR KVER INSTALL_MOD_PATH MODULE_SIG_KEY MODULE_SIG_CERT
 export OXNIC_ACCEL OXNIC_MIRROR XDG_CACHE_HOME
 
 # The recipes share the clone, so only one at a time; the tools in them work in parallel.
 .NOTPARALLEL:
 
-.PHONY: all demo samples test test-debug fuzz storm soak selftests bench hook-cost vm check lab \
+.PHONY: all modules install uninstall demo samples test test-debug fuzz storm soak selftests bench hook-cost vm check lab \
 	clean lab-clean help
 
+ifeq ($(KDIR)$(KVER),)
 all:
-ifeq ($(KDIR),)
 	@scripts/build module
 else
-	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+all: modules
 endif
+
+# For a kernel of this machine. Its Makefile takes these from the command line only.
+compilers = $(foreach name,RUSTC BINDGEN,$(if $($(name)),$(name)=$($(name))))
+
+modules:
+	@tree=$$(scripts/kernel-tree) && $(MAKE) -C "$$tree" M=$(CURDIR) $(compilers) modules
+
+install: modules
+	@scripts/install
+
+uninstall:
+	@scripts/install --uninstall
 
 demo:
 	@scripts/build module bpf
@@ -101,10 +119,12 @@ lab-clean:
 define HELP
 oxnic: a simulated network card with an XDP driver in Rust, for a stock Linux kernel.
 
-Targets (everything but a build with KDIR runs in the lab, which is made when it is missing,
-and needs root):
+Targets (all but a build with KDIR or KVER, and the installation, run in the lab, which is made
+when it is missing, and need root):
 
   make            build the module oxnic.ko
+  make install    build it for a kernel of this machine, and install it (Documentation/install.md)
+  make uninstall  remove what make install has installed
   make demo       boot the VM, load the module and play a session with XDP programs
   make samples    build the programs of samples/, to be run in the shell of make vm
   make test       run the tests, on the host and in the VM
@@ -125,8 +145,13 @@ and needs root):
 
 Variables:
 
-  KDIR=           kernel tree to build oxnic.ko against [the lab's]; a kernel with Rust on the
-                  host itself is KDIR=/lib/modules/$$(uname -r)/build
+  KDIR=           kernel tree to build oxnic.ko against [the lab's; to install, the one of KVER]
+  KVER=           kernel to build and install for [the running one, with the tree in
+                  /lib/modules/KVER/build]
+  INSTALL_MOD_PATH=
+                  root to install into [/]
+  MODULE_SIG_KEY= MODULE_SIG_CERT=
+                  sign what make install installs with this key and certificate [not signed]
   KERNEL=         debug: make vm on the kernel of make test-debug [the stock kernel]
   TESTS=          run only the tests in the VM whose names contain this [all, and the host's]
   FUZZ=           how many times as many cases make fuzz tries as make test does [100]
