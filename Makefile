@@ -38,8 +38,8 @@ export OXNIC_ACCEL OXNIC_MIRROR XDG_CACHE_HOME
 # The recipes share the clone, so only one at a time; the tools in them work in parallel.
 .NOTPARALLEL:
 
-.PHONY: all modules install uninstall demo samples test test-debug fuzz storm soak selftests bench hook-cost vm check lab \
-	clean lab-clean help
+.PHONY: all modules install uninstall dkms dkms-remove demo samples test test-debug fuzz storm soak \
+	selftests bench hook-cost vm check lab clean lab-clean help
 
 ifeq ($(KDIR)$(KVER),)
 all:
@@ -59,6 +59,12 @@ install: modules
 
 uninstall:
 	@scripts/install --uninstall
+
+dkms:
+	@scripts/dkms
+
+dkms-remove:
+	@scripts/dkms --remove
 
 demo:
 	@scripts/build module bpf
@@ -125,6 +131,9 @@ when it is missing, and need root):
   make            build the module oxnic.ko
   make install    build it for a kernel of this machine, and install it (Documentation/install.md)
   make uninstall  remove what make install has installed
+  make dkms       hand it to DKMS, which builds it again for each new kernel
+  make dkms-remove
+                  take it back from DKMS, for all kernels
   make demo       boot the VM, load the module and play a session with XDP programs
   make samples    build the programs of samples/, to be run in the shell of make vm
   make test       run the tests, on the host and in the VM
@@ -147,7 +156,7 @@ Variables:
 
   KDIR=           kernel tree to build oxnic.ko against [the lab's; to install, the one of KVER]
   KVER=           kernel to build and install for [the running one, with the tree in
-                  /lib/modules/KVER/build]
+                  /lib/modules/KVER/build, or the one that scripts/kernel-rust has made]
   INSTALL_MOD_PATH=
                   root to install into [/]
   MODULE_SIG_KEY= MODULE_SIG_CERT=
