@@ -38,8 +38,8 @@ export OXNIC_ACCEL OXNIC_MIRROR XDG_CACHE_HOME
 # The recipes share the clone, so only one at a time; the tools in them work in parallel.
 .NOTPARALLEL:
 
-.PHONY: all modules install uninstall dkms dkms-remove demo samples test test-debug fuzz storm soak \
-	selftests bench hook-cost vm check lab clean lab-clean help
+.PHONY: all modules install uninstall dkms dkms-remove demo samples test test-debug test-install fuzz \
+	storm soak selftests bench hook-cost vm check lab clean lab-clean help
 
 ifeq ($(KDIR)$(KVER),)
 all:
@@ -91,6 +91,9 @@ test-debug:
 fuzz:
 	@scripts/fuzz $(FUZZ)
 
+test-install:
+	@scripts/test-install
+
 selftests:
 	@scripts/selftests --repeat $(REPEAT) $(SELFTESTS)
 
@@ -139,6 +142,8 @@ when it is missing, and need root):
   make test       run the tests, on the host and in the VM
   make test-debug run the tests in the VM on a kernel with KASAN, lockdep, kmemleak and more; it is
                   built first (once, about half an hour)
+  make test-install
+                  install it in the lab, and load what is installed in the VM
   make fuzz       try the simulated hardware on the host with many more random cases
   make storm      random changes under traffic, thousands of them
   make soak       millions of frames, after which memory is where it was
