@@ -29,7 +29,7 @@ esac
 
 # The lab is named after the files that decide what it contains, so that a change to one of
 # them makes a new lab, and all clones with the same files share one.
-lab_key=$(cd "$repo/scripts" && cat lab.conf lab lab-inside initrd-init | digest)
+lab_key=$(cd "$repo/scripts" && cat lab.conf lab lab-inside kernel-prepare initrd-init | digest)
 cache=${XDG_CACHE_HOME:-${HOME:?}/.cache}/oxnic
 # Used by the scripts that source this file.
 # shellcheck disable=SC2034
