@@ -13,6 +13,7 @@
 #include <linux/netlink.h>
 #include <linux/skbuff.h>
 #include <linux/timekeeping.h>
+#include <net/netdev_lock.h>
 #include <net/netlink.h>
 
 #include "helpers.h"
@@ -106,6 +107,16 @@ void oxnic_netdev_set_flags(struct net_device *dev, bool unicast_filter)
 }
 
 /*
+ * Callbacks are called under the lock of the device. When several devices are
+ * closed at once the kernel holds the locks of all, which lockdep has to know.
+ */
+void oxnic_netdev_request_lock(struct net_device *dev)
+{
+	dev->request_ops_lock = true;
+	netdev_lockdep_set_classes(dev);
+}
+
+/*
  * What the stack makes use of follows the limit up and down, unless the user
  * has lowered it.
  */
@@ -176,13 +187,7 @@ void oxnic_netif_napi_add_config(struct net_device *dev,
 				 int (*poll)(struct napi_struct *napi,
 					     int budget), int index)
 {
-	netif_napi_add_config(dev, napi, poll, index);
-}
-
-/* The memory may be freed after a grace period. */
-void oxnic_netif_napi_del(struct napi_struct *napi)
-{
-	__netif_napi_del(napi);
+	netif_napi_add_config_locked(dev, napi, poll, index);
 }
 
 /* Receive queue and NAPI have the same index. */
@@ -190,11 +195,6 @@ void oxnic_netif_queue_set_napi(struct napi_struct *napi, bool set)
 {
 	netif_queue_set_napi(napi->dev, napi->index, NETDEV_QUEUE_TYPE_RX,
 			     set ? napi : NULL);
-}
-
-void oxnic_netif_napi_set_irq(struct napi_struct *napi, int irq)
-{
-	netif_napi_set_irq(napi, irq);
 }
 
 void oxnic_napi_schedule(struct napi_struct *napi)

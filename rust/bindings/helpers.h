@@ -36,6 +36,7 @@ void oxnic_netif_tx_stop_queue(struct net_device *dev, u16 queue);
 void oxnic_netif_tx_start_queue(struct net_device *dev, u16 queue);
 bool oxnic_netif_tx_wake_queue(struct net_device *dev, u16 queue);
 void oxnic_netdev_set_flags(struct net_device *dev, bool unicast_filter);
+void oxnic_netdev_request_lock(struct net_device *dev);
 void oxnic_netif_set_max_segs(struct net_device *dev, u32 segs);
 netdev_features_t oxnic_features_check(struct sk_buff *skb,
 				       struct net_device *dev,
@@ -56,9 +57,7 @@ void oxnic_netif_napi_add_config(struct net_device *dev,
 				 struct napi_struct *napi,
 				 int (*poll)(struct napi_struct *napi,
 					     int budget), int index);
-void oxnic_netif_napi_del(struct napi_struct *napi);
 void oxnic_netif_queue_set_napi(struct napi_struct *napi, bool set);
-void oxnic_netif_napi_set_irq(struct napi_struct *napi, int irq);
 void oxnic_napi_schedule(struct napi_struct *napi);
 void oxnic_napi_gro_receive(struct napi_struct *napi, struct sk_buff *skb);
 

@@ -13,7 +13,7 @@ const MAX_USECS: u32 = 10_000;
 /// How many frames interrupt a poll before its time.
 const DEFAULT_FRAMES: u32 = 64;
 
-/// The settings of a port, each written under RTNL.
+/// The settings of a port, each written under the instance lock of its device.
 pub(super) struct Settings {
     usecs: AtomicU32,
     frames: AtomicU32,

@@ -5,7 +5,7 @@
 use super::{ntuple, params, rss, vsi::Vsi};
 use crate::{
     net::{
-        device::Device,
+        device::{Device, Locked},
         ethtool::{
             msg, Coalesce, DrvInfo, FlowRule, FlowType, InputXfrm, LinkSettings, Ops, PauseParam,
             PauseStats, RingParam, RulePlace, RxfhChange, RxfhSizes, Visitor,
@@ -55,7 +55,7 @@ impl Ops for Vsi {
         self.get_link_settings()
     }
 
-    fn set_link_settings(&self, dev: &Device, settings: LinkSettings, _rtnl: &Rtnl) -> Result {
+    fn set_link_settings(&self, dev: &Locked, settings: LinkSettings, _rtnl: &Rtnl) -> Result {
         self.change_link_settings(dev, settings)
     }
 
@@ -66,7 +66,7 @@ impl Ops for Vsi {
         }
     }
 
-    fn set_ringparam(&self, dev: &Device, rx: u32, extack: ExtAck<'_>, rtnl: &Rtnl) -> Result {
+    fn set_ringparam(&self, dev: &Locked, rx: u32, extack: ExtAck<'_>, rtnl: &Rtnl) -> Result {
         self.change_ring_size(dev, rx, extack, rtnl)
     }
 
@@ -74,7 +74,7 @@ impl Ops for Vsi {
         (self.port.rings.len() as u32, self.port.queues() as u32)
     }
 
-    fn set_combined_channels(&self, dev: &Device, count: u32, rtnl: &Rtnl) -> Result {
+    fn set_combined_channels(&self, dev: &Locked, count: u32, rtnl: &Rtnl) -> Result {
         self.change_queues(dev, count, rtnl)
     }
 
@@ -82,7 +82,7 @@ impl Ops for Vsi {
         self.get_coalesce()
     }
 
-    fn set_coalesce(&self, coalesce: Coalesce, extack: ExtAck<'_>, _rtnl: &Rtnl) -> Result {
+    fn set_coalesce(&self, coalesce: Coalesce, extack: ExtAck<'_>) -> Result {
         self.change_coalesce(coalesce, extack)
     }
 
@@ -95,14 +95,14 @@ impl Ops for Vsi {
     }
 
     /// There are no pause frames on the wire; what counts is their effect, a queue that stops.
-    fn pause_stats(&self) -> PauseStats {
+    fn pause_stats(&self, _rtnl: &Rtnl) -> PauseStats {
         PauseStats {
             tx_frames: self.port.times_paused(&self.peer.get()),
             rx_frames: self.port.times_stopped(),
         }
     }
 
-    fn set_pauseparam(&self, dev: &Device, param: PauseParam, _rtnl: &Rtnl) -> Result {
+    fn set_pauseparam(&self, dev: &Locked, param: PauseParam, _rtnl: &Rtnl) -> Result {
         if param.autoneg {
             // ethtool has no other way to be told why.
             netdev_info!(
@@ -132,28 +132,26 @@ impl Ops for Vsi {
 
     fn set_rxfh(
         &self,
-        dev: &Device,
+        dev: &Locked,
         context: u32,
         change: &RxfhChange<'_>,
         extack: ExtAck<'_>,
-        rtnl: &Rtnl,
     ) -> Result {
-        self.change_rxfh(dev, context, change, extack, rtnl)
+        self.change_rxfh(dev, context, change, extack)
     }
 
     fn add_rxfh_context(
         &self,
-        dev: &Device,
+        dev: &Locked,
         context: u32,
         change: &RxfhChange<'_>,
         extack: ExtAck<'_>,
-        rtnl: &Rtnl,
     ) -> Result {
-        self.add_context(dev, context, change, extack, rtnl)
+        self.add_context(dev, context, change, extack)
     }
 
-    fn remove_rxfh_context(&self, dev: &Device, context: u32, rtnl: &Rtnl) -> Result {
-        self.take_context(dev, context, rtnl)
+    fn remove_rxfh_context(&self, dev: &Device, context: u32) -> Result {
+        self.take_context(dev, context)
     }
 
     fn rxfh_fields(&self, context: u32, flow: FlowType) -> Result<u32> {
@@ -162,14 +160,13 @@ impl Ops for Vsi {
 
     fn set_rxfh_fields(
         &self,
-        dev: &Device,
+        dev: &Locked,
         context: u32,
         flow: FlowType,
         fields: u32,
         extack: ExtAck<'_>,
-        rtnl: &Rtnl,
     ) -> Result {
-        self.change_rxfh_fields(dev, context, flow, fields, extack, rtnl)
+        self.change_rxfh_fields(dev, context, flow, fields, extack)
     }
 
     fn max_rules(&self) -> u32 {
@@ -184,17 +181,11 @@ impl Ops for Vsi {
         self.rule_at(place)
     }
 
-    fn add_rule(
-        &self,
-        dev: &Device,
-        place: RulePlace,
-        rule: Option<FlowRule>,
-        rtnl: &Rtnl,
-    ) -> Result<u32> {
-        self.set_rule(dev, place, rule, rtnl)
+    fn add_rule(&self, dev: &Locked, place: RulePlace, rule: Option<FlowRule>) -> Result<u32> {
+        self.set_rule(dev, place, rule)
     }
 
-    fn delete_rule(&self, dev: &Device, place: u32, rtnl: &Rtnl) -> Result {
-        self.take_rule(dev, place, rtnl)
+    fn delete_rule(&self, dev: &Locked, place: u32) -> Result {
+        self.take_rule(dev, place)
     }
 }

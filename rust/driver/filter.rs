@@ -22,14 +22,14 @@ impl Port {
     /// everything is as it was then.
     pub(super) fn change_filter<R>(
         &self,
-        rtnl: &Rtnl,
+        _rtnl: &Rtnl,
         change: impl FnOnce(&mut Filter) -> R,
     ) -> Result<R> {
         let mut filter = everything()?;
         filter.clone_from(self.filter.read(&bh::disable()));
         let result = change(&mut filter);
         if *filter != *self.filter.read(&bh::disable()) {
-            self.filter.replace(filter, rtnl);
+            self.filter.replace(filter);
         }
         Ok(result)
     }

@@ -8,7 +8,6 @@ use crate::{
         bh,
         device::{feature, Device},
         ethtool::{FlowRule, RuleAction, RuleFields, RuleFlow, RulePlace},
-        rtnl::Rtnl,
     },
     netdev_info,
     nic::{
@@ -64,7 +63,6 @@ impl Vsi {
         dev: &Device,
         place: RulePlace,
         rule: Option<FlowRule>,
-        rtnl: &Rtnl,
     ) -> Result<u32> {
         let refuse = |why: &str, error| {
             netdev_info!(dev, "ntuple: {} is refused\n", why);
@@ -111,16 +109,16 @@ impl Vsi {
         if steering.needed_queues() > steering.queues() {
             return refuse("a queue that there is not", EINVAL);
         }
-        self.set_steering(dev, steering, rtnl);
+        self.set_steering(dev, steering);
         Ok(place as u32)
     }
 
-    pub(super) fn take_rule(&self, dev: &Device, place: u32, rtnl: &Rtnl) -> Result {
+    pub(super) fn take_rule(&self, dev: &Device, place: u32) -> Result {
         let mut steering = self.port.copy_steering()?;
         if !steering.set_rule(place as usize, None) {
             return Err(ENOENT);
         }
-        self.set_steering(dev, steering, rtnl);
+        self.set_steering(dev, steering);
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     net::{
         bh,
-        device::{Device, DeviceSlot},
+        device::{Device, DeviceSlot, Locked},
         rcu::{RcuArc, RcuBox},
         rtnl::Rtnl,
     },
@@ -81,15 +81,15 @@ pub(crate) enum Discard {
 pub(crate) struct Port {
     /// The receive rings, one for each queue that there can be.
     pub(crate) rings: Rings,
-    /// How many of them are in use: the first ones. Written under RTNL.
+    /// How many of them are in use: the first ones. Written under RTNL and the instance lock of the device.
     queues: AtomicU32,
-    /// Descriptors of each. Written under RTNL.
+    /// Descriptors of each. Written under both, too.
     ring_size: AtomicU32,
     /// Counters of the transmit queues.
     pub(crate) tx: KVec<TxQueueStats>,
-    /// What decides which frames are let in.
+    /// What decides which frames are let in. Changed under RTNL.
     pub(super) filter: RcuBox<Filter>,
-    /// What decides which of the rings a frame goes to.
+    /// What decides which of the rings a frame goes to. Changed under the instance lock of the device.
     pub(super) steering: RcuBox<Steering>,
     /// Whether the first ring is the answer, without a look at the registers.
     pub(super) single: AtomicBool,
@@ -145,8 +145,8 @@ impl Peer {
     }
 
     /// Joins a port whose far end is down with another.
-    pub(super) fn exchange(&self, port: Arc<Port>, rtnl: &Rtnl) {
-        self.0.replace(port, rtnl);
+    pub(super) fn exchange(&self, port: Arc<Port>, _rtnl: &Rtnl) {
+        self.0.replace(port);
     }
 }
 
@@ -240,7 +240,7 @@ impl Port {
     }
 
     /// Another number of queues is in use.
-    pub(super) fn set_queues(&self, queues: u32, _rtnl: &Rtnl) {
+    pub(super) fn set_queues(&self, queues: u32, _dev: &Locked, _rtnl: &Rtnl) {
         self.queues.store(queues, Ordering::Relaxed);
     }
 
@@ -250,7 +250,7 @@ impl Port {
     }
 
     /// Rings are of another size from now on.
-    pub(super) fn set_ring_size(&self, size: u32, _rtnl: &Rtnl) {
+    pub(super) fn set_ring_size(&self, size: u32, _dev: &Locked, _rtnl: &Rtnl) {
         self.ring_size.store(size, Ordering::Relaxed);
     }
 

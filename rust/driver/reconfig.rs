@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     net::{
-        device::{is_rss_configured, Device},
+        device::{is_rss_configured, Device, Locked},
         rtnl::{ExtAck, Rtnl},
     },
     netdev_info,
@@ -30,25 +30,24 @@ use kernel::{alloc::KVBox, prelude::*};
 impl Vsi {
     /// Rings of these numbers, of `size` descriptors, filled. Fails with `ENOMEM`; nothing is left
     /// then.
-    pub(super) fn ready_rings(
+    pub(super) fn ready_rings<'a>(
         &self,
-        dev: &Device,
+        dev: &'a Locked,
         which: Range<usize>,
         size: u32,
-        rtnl: &Rtnl,
-    ) -> Result<KVec<ReadyRing>> {
+    ) -> Result<KVec<ReadyRing<'a>>> {
         let rings = self.port.rings.get(which).ok_or(EINVAL)?;
         let mut ready = KVec::with_capacity(rings.len(), GFP_KERNEL)?;
         for ring in rings {
-            let ring = ReadyRing::new(dev, &self.port, &self.peer, ring, size, rtnl)?;
+            let ring = ReadyRing::new(dev, &self.port, &self.peer, ring, size)?;
             ready.push(ring, GFP_KERNEL)?;
         }
         Ok(ready)
     }
 
     /// What every ring has to do.
-    pub(super) fn how_rings_run(&self, dev: &Device, rtnl: &Rtnl) -> (Settings, Extras) {
-        let prog = self.xdp_prog.get(rtnl);
+    pub(super) fn how_rings_run(&self, dev: &Device) -> (Settings, Extras) {
+        let prog = self.xdp_prog.get();
         (
             Self::settings(dev.mtu(), dev.features()),
             self.extras(prog.as_deref(), dev.features()),
@@ -58,7 +57,7 @@ impl Vsi {
     /// Gives all receive rings another size.
     pub(super) fn change_ring_size(
         &self,
-        dev: &Device,
+        dev: &Locked,
         size: u32,
         extack: ExtAck<'_>,
         rtnl: &Rtnl,
@@ -71,7 +70,7 @@ impl Vsi {
         let which = if up { 0..self.port.queues() } else { 0..0 };
         let mut running = KVec::with_capacity(self.port.rings.len(), GFP_KERNEL)?;
         let ready = self
-            .ready_rings(dev, which, size, rtnl)
+            .ready_rings(dev, which, size)
             .inspect_err(|_| extack.set(fmt!("rx: no memory for rings of {size} descriptors")))?;
 
         let smaller = size < self.port.ring_size();
@@ -79,13 +78,13 @@ impl Vsi {
             self.limit_peer(size, rtnl);
         }
         // Before the rings: how many filled buffers interrupt is told by it.
-        self.port.set_ring_size(size, rtnl);
-        let how = self.how_rings_run(dev, rtnl);
+        self.port.set_ring_size(size, dev, rtnl);
+        let how = self.how_rings_run(dev);
         let mut rings = self.running.lock();
         let mut old = core::mem::replace(&mut *rings, KVec::new()).into_iter();
         for ring in ready {
             // There is room for it.
-            let _ = running.push_within_capacity(ring.run(old.next(), how, rtnl));
+            let _ = running.push_within_capacity(ring.run(old.next(), how));
         }
         *rings = running;
         drop(rings);
@@ -96,35 +95,35 @@ impl Vsi {
     }
 
     /// Uses another number of queues, which is at least 1 and at most that of the rings.
-    pub(super) fn change_queues(&self, dev: &Device, queues: u32, rtnl: &Rtnl) -> Result {
+    pub(super) fn change_queues(&self, dev: &Locked, queues: u32, rtnl: &Rtnl) -> Result {
         let old = self.port.queues();
         let (new, up) = (queues as usize, self.port.is_up());
         let steering = self.steering_for(dev, queues, rtnl)?;
         let added = if up { old.min(new)..new } else { 0..0 };
         let ready = self
-            .ready_rings(dev, added, self.port.ring_size(), rtnl)
+            .ready_rings(dev, added, self.port.ring_size())
             // ethtool has no other way to be told why.
             .inspect_err(|_| netdev_info!(dev, "channels: no memory for {} rings\n", queues))?;
 
         if new > old {
             dev.set_real_queues(queues as u16, rtnl)?;
-            self.port.set_queues(queues, rtnl);
-            let how = self.how_rings_run(dev, rtnl);
+            self.port.set_queues(queues, dev, rtnl);
+            let how = self.how_rings_run(dev);
             let mut running = self.running.lock();
             for ring in ready {
                 // There is room for all that there can be.
-                let _ = running.push_within_capacity(ring.run(None, how, rtnl));
+                let _ = running.push_within_capacity(ring.run(None, how));
             }
             drop(running);
-            self.set_steering(dev, steering, rtnl);
+            self.set_steering(dev, steering);
         } else {
-            self.set_steering(dev, steering, rtnl);
-            self.port.set_queues(queues, rtnl);
+            self.set_steering(dev, steering);
+            self.port.set_queues(queues, dev, rtnl);
             let peer = self.peer.get();
             let mut running = self.running.lock();
             while running.len() > new {
                 if let Some(ring) = running.pop() {
-                    ring.retire(&peer, rtnl);
+                    ring.retire(&peer, dev);
                 }
             }
             drop(running);

@@ -10,7 +10,7 @@ use crate::{
         bh,
         device::{self, Device},
         ethtool::{rxh, FlowType, InputXfrm, RxfhChange, RxfhSizes},
-        rtnl::{ExtAck, Rtnl},
+        rtnl::ExtAck,
     },
     nic::{
         rss::{Indirection, INDIRECTION_LEN, KEY_LEN},
@@ -68,9 +68,9 @@ impl Port {
     }
 
     /// Sets them anew, from some frame on. With the old ones a frame goes to a ring that is still there.
-    pub(super) fn exchange_steering(&self, steering: KVBox<Steering>, rtnl: &Rtnl) {
+    pub(super) fn exchange_steering(&self, steering: KVBox<Steering>) {
         let single = steering.is_single();
-        self.steering.replace(steering, rtnl);
+        self.steering.replace(steering);
         self.single.store(single, Ordering::Relaxed);
     }
 }
@@ -102,11 +102,10 @@ impl Vsi {
         number: u32,
         change: &RxfhChange<'_>,
         extack: ExtAck<'_>,
-        rtnl: &Rtnl,
     ) -> Result {
         let mut context = self.port.rss_context(number)?;
         apply(&mut context, change)?;
-        self.set_context(dev, number, &context, extack, rtnl)
+        self.set_context(dev, number, &context, extack)
     }
 
     /// A context begins with the main one's key and input, and all queues alike.
@@ -116,20 +115,19 @@ impl Vsi {
         number: u32,
         change: &RxfhChange<'_>,
         extack: ExtAck<'_>,
-        rtnl: &Rtnl,
     ) -> Result {
         let mut context = self.port.rss_context(MAIN)?;
         context.table = Indirection::new(self.port.queues() as u32);
         apply(&mut context, change)?;
-        self.set_context(dev, number, &context, extack, rtnl)
+        self.set_context(dev, number, &context, extack)
     }
 
-    pub(super) fn take_context(&self, dev: &Device, number: u32, rtnl: &Rtnl) -> Result {
+    pub(super) fn take_context(&self, dev: &Device, number: u32) -> Result {
         let mut steering = self.port.copy_steering()?;
         if !steering.set_context(number, None) {
             return Err(ENOENT);
         }
-        self.set_steering(dev, steering, rtnl);
+        self.set_steering(dev, steering);
         Ok(())
     }
 
@@ -147,7 +145,6 @@ impl Vsi {
         flow: FlowType,
         bits: u32,
         extack: ExtAck<'_>,
-        rtnl: &Rtnl,
     ) -> Result {
         let (kind, is_own) = kind(flow);
         if !is_own {
@@ -168,7 +165,7 @@ impl Vsi {
             ));
             return Err(EOPNOTSUPP);
         }
-        self.set_context(dev, number, &context, extack, rtnl)
+        self.set_context(dev, number, &context, extack)
     }
 
     fn set_context(
@@ -177,7 +174,6 @@ impl Vsi {
         number: u32,
         context: &Context,
         extack: ExtAck<'_>,
-        rtnl: &Rtnl,
     ) -> Result {
         if !context.input.is_consistent() {
             extack.set(fmt!(
@@ -195,7 +191,7 @@ impl Vsi {
             ));
             return Err(EINVAL);
         }
-        self.set_steering(dev, steering, rtnl);
+        self.set_steering(dev, steering);
         Ok(())
     }
 }

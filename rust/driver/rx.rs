@@ -12,11 +12,10 @@ use super::{
 use crate::{
     net::{
         bh, clock,
-        device::{feature, Device},
+        device::{feature, Locked},
         irq::Vector,
-        napi::{self, Instance, Interrupt, Napi, Polled},
+        napi::{self, Disabled, Instance, Interrupt, Napi, Polled},
         page_pool::{Buffer, PagePool, FRAME_ROOM, MAX_BUFFERS},
-        rtnl::Rtnl,
         skbuff::VlanTag,
         timer::{self, Expire, Timer},
         xdp::{self, ProgRef, ProgSlot, RssType, RxHints, RxQueue, Workspace},
@@ -255,22 +254,23 @@ pub(crate) struct RunningRing {
 }
 
 /// A ring that is filled and ready to run.
-pub(crate) struct ReadyRing {
-    running: RunningRing,
+pub(crate) struct ReadyRing<'a> {
+    ring: Arc<RxRing>,
+    napi: Disabled<'a, RxPoll>,
+    line: Arc<IrqLine>,
     poll: KBox<RxPoll>,
     nic: NicSide<Arc<DescRing>>,
     timer: Pin<KBox<Timer<IrqTimer>>>,
 }
 
-impl ReadyRing {
+impl<'a> ReadyRing<'a> {
     /// Makes the descriptors of `ring` of `port`, and posts a buffer for each. Fails with `ENOMEM`.
     pub(crate) fn new(
-        dev: &Device,
+        dev: &'a Locked,
         port: &Arc<Port>,
         peer: &Arc<Peer>,
         ring: &Arc<RxRing>,
         size: u32,
-        rtnl: &Rtnl,
     ) -> Result<Self> {
         let mut slots = KVVec::with_capacity(size as usize, GFP_KERNEL)?;
         for _ in 0..size {
@@ -288,14 +288,14 @@ impl ReadyRing {
         };
         let line = Arc::new(line, GFP_KERNEL)?;
 
-        let mut napi = Napi::new(dev, ring.index, line.clone(), rtnl)?;
-        napi.set_irq(&ring.vector, ring.index, rtnl)?;
+        let mut napi = Disabled::new(dev, ring.index, line.clone())?;
+        napi.set_irq(&ring.vector, ring.index)?;
         let timer = Timer::new(IrqTimer {
             line: line.clone(),
             napi: napi.instance().clone(),
         })?;
         let pool = PagePool::new(dev, &napi, ring.index, size)?;
-        let queue = RxQueue::new(dev, ring.index, pool, rtnl)?;
+        let queue = RxQueue::new(dev, ring.index, pool)?;
         let (nic, descriptors) = Ring::split(descriptors).ok_or(EINVAL)?;
         let mut poll = KBox::new(
             RxPoll {
@@ -311,16 +311,14 @@ impl ReadyRing {
             },
             GFP_KERNEL,
         )?;
-        if !napi.prepare(|setup| poll.post_all(setup))? {
+        if !napi.prepare(|setup| poll.post_all(setup)) {
             return Err(ENOMEM);
         }
         poll.descriptors.doorbell();
         Ok(Self {
-            running: RunningRing {
-                ring: ring.clone(),
-                napi,
-                line,
-            },
+            ring: ring.clone(),
+            napi,
+            line,
             poll,
             nic,
             timer,
@@ -333,15 +331,16 @@ impl ReadyRing {
         self,
         old: Option<RunningRing>,
         (settings, extras): (Settings, Extras),
-        rtnl: &Rtnl,
     ) -> RunningRing {
         let Self {
-            mut running,
+            ring,
+            napi,
+            line,
             poll,
             nic,
             timer,
         } = self;
-        let old_inlet = running.ring.connect(Some(RxInlet {
+        let old_inlet = ring.connect(Some(RxInlet {
             wire: Inlet::new(nic, settings),
             extras,
             most_waiting: poll.port.coalesce.frames(poll.size),
@@ -351,15 +350,16 @@ impl ReadyRing {
         let peer = poll.peer.clone();
         if let (Some(old), Some(mut inlet)) = (old, old_inlet) {
             old.drain(&mut inlet);
-            old.end(Some(inlet), rtnl);
+            old.end(inlet, napi.device());
         }
-        running.napi.start(poll, rtnl);
+        let napi = napi.start(poll);
         let bh = bh::disable();
         // Nothing is announced before the first poll.
-        running.line.interrupt(running.napi.instance(), &bh);
+        line.interrupt(napi.instance(), &bh);
         // Who waited for buffers finds some now.
-        peer.read(&bh).wake(running.ring.waiters.take(), &bh);
-        running
+        peer.read(&bh).wake(ring.waiters.take(), &bh);
+        drop(bh);
+        RunningRing { ring, napi, line }
     }
 }
 
@@ -369,22 +369,22 @@ const DRAIN_MS: u32 = 2000;
 
 impl RunningRing {
     /// Takes the ring down: frames in it are counted as lost, `peer`'s waiting queues go on.
-    pub(crate) fn stop(self, peer: &Port, rtnl: &Rtnl) {
+    pub(crate) fn stop(self, peer: &Port, dev: &Locked) {
         let ring = self.ring.clone();
-        let inlet = ring.connect(None);
-        self.end(inlet, rtnl);
+        if let Some(inlet) = ring.connect(None) {
+            self.end(inlet, dev);
+        }
         peer.wake(ring.waiters.take(), &bh::disable());
     }
 
     /// As [`stop`](Self::stop), for a ring that no frame is sent to any more: lets its poll have those
     /// that are in it.
-    pub(crate) fn retire(self, peer: &Port, rtnl: &Rtnl) {
+    pub(crate) fn retire(self, peer: &Port, dev: &Locked) {
         let ring = self.ring.clone();
-        let mut inlet = ring.connect(None);
-        if let Some(inlet) = &mut inlet {
-            self.drain(inlet);
+        if let Some(mut inlet) = ring.connect(None) {
+            self.drain(&mut inlet);
+            self.end(inlet, dev);
         }
-        self.end(inlet, rtnl);
         peer.wake(ring.waiters.take(), &bh::disable());
     }
 
@@ -401,9 +401,8 @@ impl RunningRing {
     }
 
     /// Ends polling a ring that is off the wire.
-    fn end(mut self, inlet: Option<RxInlet>, rtnl: &Rtnl) {
-        let poll = self.napi.stop(rtnl);
-        if let (Some(mut inlet), Some(poll)) = (inlet, poll) {
+    fn end(self, mut inlet: RxInlet, dev: &Locked) {
+        if let Some((_napi, poll)) = self.napi.stop(dev) {
             // What was put off comes too late for the poll, but it must be counted.
             inlet.wire.flush();
             KBox::into_inner(poll).end(inlet.wire.into_nic());

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     net::{
         bh,
-        device::{self, feature, Config, Device, Stats64, Xmit},
+        device::{self, feature, Config, Device, Locked, Stats64, Xmit},
         page_pool::{FRAME_ROOM, MAX_BUFFERS},
         queues::{RxQueueStats, TxQueueStats},
         rtnl::Rtnl,
@@ -136,24 +136,24 @@ impl Vsi {
 
     /// Exchanges the registers that decide which ring a frame goes to. A frame on its way meanwhile does
     /// not miss a hash that it needs.
-    pub(super) fn set_steering(&self, dev: &Device, steering: KVBox<Steering>, rtnl: &Rtnl) {
+    pub(super) fn set_steering(&self, dev: &Device, steering: KVBox<Steering>) {
         let steers = !steering.is_single();
-        let prog = self.xdp_prog.get(rtnl);
+        let prog = self.xdp_prog.get();
         let extras = Self::extras_if(steers, prog.as_deref(), dev.features());
         let set_extras = || self.port.set_inlets(|inlet| inlet.extras = extras);
         if !steers {
             set_extras();
         }
-        self.port.exchange_steering(steering, rtnl);
+        self.port.exchange_steering(steering);
         if steers {
             set_extras();
         }
     }
 
     /// Makes the receive unit do so from the next frame on.
-    fn set_settings(&self, mtu: u32, features: u64, rtnl: &Rtnl) {
+    fn set_settings(&self, mtu: u32, features: u64) {
         let settings = Self::settings(mtu, features);
-        let extras = self.extras(self.xdp_prog.get(rtnl).as_deref(), features);
+        let extras = self.extras(self.xdp_prog.get().as_deref(), features);
         self.port.set_inlets(|inlet| {
             inlet.wire.set(settings);
             inlet.extras = extras;
@@ -163,18 +163,18 @@ impl Vsi {
 
 #[vtable]
 impl device::Ops for Vsi {
-    fn open(&self, dev: &Device, rtnl: &Rtnl) -> Result {
+    fn open(&self, dev: &Locked, rtnl: &Rtnl) -> Result {
         // It was chosen when there was no port to be told.
         let own = dev.address(rtnl);
         self.port
             .change_filter(rtnl, |filter| filter.set_own(own))?;
-        let ready = self.ready_rings(dev, 0..self.port.queues(), self.port.ring_size(), rtnl)?;
+        let ready = self.ready_rings(dev, 0..self.port.queues(), self.port.ring_size())?;
         let mut running = KVec::with_capacity(self.port.rings.len(), GFP_KERNEL)?;
         // All that can fail came first, so that nothing has to be taken back.
-        let how = self.how_rings_run(dev, rtnl);
+        let how = self.how_rings_run(dev);
         for ring in ready {
             // There is room for it.
-            let _ = running.push_within_capacity(ring.run(None, how, rtnl));
+            let _ = running.push_within_capacity(ring.run(None, how));
         }
         *self.running.lock() = running;
 
@@ -183,12 +183,12 @@ impl device::Ops for Vsi {
         Ok(())
     }
 
-    fn stop(&self, dev: &Device, rtnl: &Rtnl) {
+    fn stop(&self, dev: &Locked, rtnl: &Rtnl) {
         let peer = self.peer.get();
         self.port.set_up(false, dev, &peer, rtnl);
         let running = core::mem::replace(&mut *self.running.lock(), KVec::new());
         for ring in running {
-            ring.stop(&peer, rtnl);
+            ring.stop(&peer, dev);
         }
     }
 
@@ -226,7 +226,7 @@ impl device::Ops for Vsi {
         stats.tx_errors += stats.tx_carrier_errors;
     }
 
-    fn rx_queue_stats(&self, queue: usize, _rtnl: &Rtnl) -> RxQueueStats {
+    fn rx_queue_stats(&self, queue: usize) -> RxQueueStats {
         let Some(ring) = self.port.rings.get(queue) else {
             return RxQueueStats::default();
         };
@@ -238,7 +238,7 @@ impl device::Ops for Vsi {
     }
 
     /// The frames that XDP sends from a receive ring go with the transmit queue of the same number.
-    fn tx_queue_stats(&self, queue: usize, _rtnl: &Rtnl) -> TxQueueStats {
+    fn tx_queue_stats(&self, queue: usize) -> TxQueueStats {
         let (Some(ring), Some(tx)) = (self.port.rings.get(queue), self.port.tx.get(queue)) else {
             return TxQueueStats::default();
         };
@@ -251,12 +251,12 @@ impl device::Ops for Vsi {
         }
     }
 
-    fn change_mtu(&self, dev: &Device, mtu: u32, rtnl: &Rtnl) -> Result {
-        self.set_settings(mtu, dev.features(), rtnl);
+    fn change_mtu(&self, dev: &Locked, mtu: u32, _rtnl: &Rtnl) -> Result {
+        self.set_settings(mtu, dev.features());
         Ok(())
     }
 
-    fn set_features(&self, dev: &Device, features: u64, rtnl: &Rtnl) -> Result {
+    fn set_features(&self, dev: &Locked, features: u64, rtnl: &Rtnl) -> Result {
         let steering = match features & feature::NTUPLE {
             0 => self.steering_without_rules()?,
             _ => None,
@@ -265,17 +265,17 @@ impl device::Ops for Vsi {
             filter.set_filters_vlans(features & feature::VLAN_CTAG_FILTER != 0);
         })?;
         if let Some(steering) = steering {
-            self.set_steering(dev, steering, rtnl);
+            self.set_steering(dev, steering);
         }
-        self.set_settings(dev.mtu(), features, rtnl);
+        self.set_settings(dev.mtu(), features);
         Ok(())
     }
 
-    fn set_rx_mode(&self, dev: &Device, mode: &RxMode<'_>, rtnl: &Rtnl) -> Result {
+    fn set_rx_mode(&self, dev: &Locked, mode: &RxMode<'_>, rtnl: &Rtnl) -> Result {
         self.change_rx_mode(dev, mode, rtnl)
     }
 
-    fn set_mac_address(&self, _dev: &Device, address: MacAddress, rtnl: &Rtnl) -> Result {
+    fn set_mac_address(&self, _dev: &Locked, address: MacAddress, rtnl: &Rtnl) -> Result {
         self.port
             .change_filter(rtnl, |filter| filter.set_own(address))
     }
@@ -300,7 +300,7 @@ impl device::Ops for Vsi {
         self.xmit_frames(dev, frames, flush, bh)
     }
 
-    fn bpf(&self, dev: &Device, command: Command<'_>, rtnl: &Rtnl) -> Result {
+    fn bpf(&self, dev: &Locked, command: Command<'_>, rtnl: &Rtnl) -> Result {
         self.xdp(dev, command, rtnl)
     }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     net::{
-        device::Device,
+        device::{Device, Locked},
         napi,
         rtnl::{ExtAck, Rtnl},
         skbuff::{HashType, SkBuff},
@@ -33,7 +33,7 @@ use kernel::{
 
 impl Vsi {
     /// `ndo_bpf`: a command of the XDP control path.
-    pub(super) fn xdp(&self, dev: &Device, command: Command<'_>, rtnl: &Rtnl) -> Result {
+    pub(super) fn xdp(&self, dev: &Locked, command: Command<'_>, rtnl: &Rtnl) -> Result {
         match command {
             Command::SetupProg { prog, extack } => self.xdp_setup(dev, prog, extack, rtnl),
             Command::SetupProgHw { extack } => {
@@ -53,7 +53,7 @@ impl Vsi {
     /// such, and keeps the MTU from being raised as long as it is there.
     fn xdp_setup(
         &self,
-        dev: &Device,
+        dev: &Locked,
         prog: Option<ARef<Prog>>,
         extack: ExtAck<'_>,
         rtnl: &Rtnl,

@@ -18,7 +18,8 @@ use core::{
     ffi::c_void,
     marker::PhantomData,
     mem::MaybeUninit,
-    ptr::NonNull,
+    ops::Deref,
+    ptr::{self, NonNull},
     sync::atomic::{AtomicPtr, Ordering},
 };
 use kernel::{
@@ -28,7 +29,7 @@ use kernel::{
         aref::{ARef, AlwaysRefCounted},
         rcu,
     },
-    types::Opaque,
+    types::{NotThreadSafe, Opaque},
 };
 
 /// Length of an interface name with its NUL (`IFNAMSIZ`).
@@ -176,20 +177,54 @@ impl Device {
         unsafe { bindings::oxnic_netif_set_max_segs(self.as_ptr(), segments.into()) };
     }
 
+    fn has_tx_queue(&self, queue: u16) -> bool {
+        // SAFETY: The field is set when the device is allocated and never changed.
+        u32::from(queue) < unsafe { (*self.as_ptr()).num_tx_queues }
+    }
+}
+
+/// A device whose instance lock (`netdev_lock`) is held by this thread, so that nobody else is in one of
+/// the callbacks for which the kernel takes it: see [`Ops`].
+///
+/// # Invariants
+///
+/// While a reference to this type exists, the thread that has it holds the lock of this device.
+#[repr(transparent)]
+pub(crate) struct Locked(Device, NotThreadSafe);
+
+impl Locked {
+    /// # Safety
+    ///
+    /// `ptr` must be a registered device that outlives the returned reference, and the caller must hold its
+    /// instance lock for as long.
+    pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::net_device) -> &'a Self {
+        // INVARIANT: The caller's promise.
+        // SAFETY: The caller's promise; the type is transparent.
+        unsafe { &*ptr.cast() }
+    }
+
+    /// Whether this is the same device.
+    pub(super) fn is(&self, dev: &Device) -> bool {
+        ptr::eq(self.as_ptr(), dev.as_ptr())
+    }
+
     /// Sets how many transmit queues, and receive queues, are in use
     /// (`netif_set_real_num_queues`); at most as many as the device was made with. May sleep. Fails with
     /// `ENOMEM` if they become more. If they become fewer, frames that wait in the stack for a queue that
     /// goes are dropped there.
     pub(crate) fn set_real_queues(&self, queues: u16, _rtnl: &Rtnl) -> Result {
-        // SAFETY: The device is registered, and RTNL is held.
+        // SAFETY: The device is registered, and both locks are held.
         to_result(unsafe {
             bindings::netif_set_real_num_queues(self.as_ptr(), queues.into(), queues.into())
         })
     }
+}
 
-    fn has_tx_queue(&self, queue: u16) -> bool {
-        // SAFETY: The field is set when the device is allocated and never changed.
-        u32::from(queue) < unsafe { (*self.as_ptr()).num_tx_queues }
+impl Deref for Locked {
+    type Target = Device;
+
+    fn deref(&self) -> &Device {
+        &self.0
     }
 }
 
@@ -258,14 +293,17 @@ pub(crate) enum Xmit {
 }
 
 /// The callbacks of a driver (`struct net_device_ops`). `self` is the driver's data for the device.
+///
+/// The kernel calls most of those in process context under RTNL and under the device's instance lock: they
+/// get both proofs, an [`Rtnl`] and a [`Locked`]. Where it takes only one of them there is only one.
 #[vtable]
 pub(crate) trait Ops: ethtool::Ops + Sized + Send + Sync + 'static {
     /// The interface goes up (`ndo_open`). Process context, may sleep.
-    fn open(&self, dev: &Device, rtnl: &Rtnl) -> Result;
+    fn open(&self, dev: &Locked, rtnl: &Rtnl) -> Result;
 
     /// The interface goes down (`ndo_stop`); no transmit is running any more. Process context, may
     /// sleep.
-    fn stop(&self, dev: &Device, rtnl: &Rtnl);
+    fn stop(&self, dev: &Locked, rtnl: &Rtnl);
 
     /// The device is about to be gone: whatever refers to it has to be given up, since the kernel waits
     /// for that (`ndo_uninit`). The interface is down. Process context, may sleep.
@@ -288,44 +326,45 @@ pub(crate) trait Ops: ethtool::Ops + Sized + Send + Sync + 'static {
 
     /// The user has changed the MTU to `mtu` bytes, within the device's limits
     /// (`ndo_change_mtu`). Process context, may sleep.
-    fn change_mtu(&self, _dev: &Device, _mtu: u32, _rtnl: &Rtnl) -> Result {
+    fn change_mtu(&self, _dev: &Locked, _mtu: u32, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// The user has switched features on or off: `features` are those that will be on, bits of
     /// [`feature`] (`ndo_set_features`). Process context, may sleep.
-    fn set_features(&self, _dev: &Device, _features: u64, _rtnl: &Rtnl) -> Result {
+    fn set_features(&self, _dev: &Locked, _features: u64, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// What the device is to receive has changed, or it has just gone up (`ndo_set_rx_mode_async`). A
     /// driver with this callback filters by unicast addresses too (`IFF_UNICAST_FLT`). On an error the
     /// kernel tries again later, a few times. Process context, may sleep.
-    fn set_rx_mode(&self, _dev: &Device, _mode: &RxMode<'_>, _rtnl: &Rtnl) -> Result {
+    fn set_rx_mode(&self, _dev: &Locked, _mode: &RxMode<'_>, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// The user has given the device another address, one that a device can have
     /// (`ndo_set_mac_address`); also while it is up. Process context, may sleep.
-    fn set_mac_address(&self, _dev: &Device, _address: MacAddress, _rtnl: &Rtnl) -> Result {
+    fn set_mac_address(&self, _dev: &Locked, _address: MacAddress, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// Frames of this VLAN are to be received from now on, besides those without a tag
     /// (`ndo_vlan_rx_add_vid`, for 802.1Q). Called for each VLAN when [`feature::VLAN_CTAG_FILTER`]
-    /// is switched on, and as long as it is. Process context, may sleep.
+    /// is switched on, and as long as it is. Process context, may sleep; the instance lock may be held or
+    /// not.
     fn vlan_rx_add_vid(&self, _dev: &Device, _vid: u16, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// They are not to be received any more (`ndo_vlan_rx_kill_vid`). Called for each VLAN when the
-    /// feature is switched off, too. Process context, may sleep.
+    /// feature is switched off, too. Process context, may sleep; the instance lock may be held or not.
     fn vlan_rx_kill_vid(&self, _dev: &Device, _vid: u16, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// A command of the XDP control path (`ndo_bpf`). Process context, may sleep.
-    fn bpf(&self, _dev: &Device, _command: xdp::Command<'_>, _rtnl: &Rtnl) -> Result {
+    fn bpf(&self, _dev: &Locked, _command: xdp::Command<'_>, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -344,13 +383,13 @@ pub(crate) trait Ops: ethtool::Ops + Sized + Send + Sync + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// What a receive queue has counted (`get_queue_stats_rx`).
-    fn rx_queue_stats(&self, _queue: usize, _rtnl: &Rtnl) -> RxQueueStats {
+    /// What a receive queue has counted (`get_queue_stats_rx`). Under the instance lock alone.
+    fn rx_queue_stats(&self, _queue: usize) -> RxQueueStats {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// What a transmit queue has counted (`get_queue_stats_tx`).
-    fn tx_queue_stats(&self, _queue: usize, _rtnl: &Rtnl) -> TxQueueStats {
+    /// What a transmit queue has counted (`get_queue_stats_tx`). Under the instance lock alone.
+    fn tx_queue_stats(&self, _queue: usize) -> TxQueueStats {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }
@@ -502,6 +541,7 @@ impl<T: Ops> Allocated<T> {
             unsafe {
                 bindings::oxnic_xdp_set_features(dev, config.xdp_features);
                 bindings::oxnic_netdev_set_flags(dev, T::HAS_SET_RX_MODE);
+                bindings::oxnic_netdev_request_lock(dev);
                 bindings::oxnic_eth_hw_addr_random(dev);
                 bindings::netif_carrier_off(dev);
             }
@@ -598,7 +638,7 @@ impl<T: Ops> NetdevOps<T> {
     ///
     /// Called by the kernel as `ndo_open`, for a device of `Allocated<T>`.
     unsafe extern "C" fn open(dev: *mut bindings::net_device) -> c_int {
-        // SAFETY: The kernel calls this for a registered device of ours under RTNL.
+        // SAFETY: The kernel calls this for a registered device of ours under both locks.
         let (data, dev, rtnl) = unsafe { Self::control(dev) };
         from_result(|| data.open(dev, &rtnl).map(|()| 0))
     }
@@ -607,7 +647,7 @@ impl<T: Ops> NetdevOps<T> {
     ///
     /// Called by the kernel as `ndo_stop`, for a device of `Allocated<T>`.
     unsafe extern "C" fn stop(dev: *mut bindings::net_device) -> c_int {
-        // SAFETY: The kernel calls this for a registered device of ours under RTNL.
+        // SAFETY: The kernel calls this for a registered device of ours under both locks.
         let (data, dev, rtnl) = unsafe { Self::control(dev) };
         data.stop(dev, &rtnl);
         0
@@ -619,7 +659,7 @@ impl<T: Ops> NetdevOps<T> {
     unsafe extern "C" fn uninit(dev: *mut bindings::net_device) {
         // SAFETY: The kernel calls this under RTNL for a device of ours that it unregisters, or that it
         // did not register in the end: nobody else knows that one.
-        let (data, dev, rtnl) = unsafe { Self::control(dev) };
+        let (data, dev, rtnl) = unsafe { Self::under_rtnl(dev) };
         data.uninit(dev, &rtnl);
     }
 
@@ -676,7 +716,7 @@ impl<T: Ops> NetdevOps<T> {
     ///
     /// Called by the kernel as `ndo_change_mtu`, for a device of `Allocated<T>`.
     unsafe extern "C" fn change_mtu(dev: *mut bindings::net_device, mtu: c_int) -> c_int {
-        // SAFETY: The kernel calls this for a registered device of ours under RTNL.
+        // SAFETY: The kernel calls this for a registered device of ours under both locks.
         let (data, device, rtnl) = unsafe { Self::control(dev) };
         from_result(|| {
             let mtu = u32::try_from(mtu)?;
@@ -694,7 +734,7 @@ impl<T: Ops> NetdevOps<T> {
         dev: *mut bindings::net_device,
         bpf: *mut bindings::netdev_bpf,
     ) -> c_int {
-        // SAFETY: The kernel calls this for a registered device of ours under RTNL.
+        // SAFETY: The kernel calls this for a registered device of ours under both locks.
         let (data, dev, rtnl) = unsafe { Self::control(dev) };
         from_result(|| {
             // SAFETY: The command is valid and this callback's until it returns.
@@ -709,7 +749,7 @@ impl<T: Ops> NetdevOps<T> {
         dev: *mut bindings::net_device,
         features: bindings::netdev_features_t,
     ) -> c_int {
-        // SAFETY: The kernel calls this for a registered device of ours under RTNL.
+        // SAFETY: The kernel calls this for a registered device of ours under both locks.
         let (data, dev, rtnl) = unsafe { Self::control(dev) };
         from_result(|| data.set_features(dev, features, &rtnl).map(|()| 0))
     }
@@ -722,7 +762,7 @@ impl<T: Ops> NetdevOps<T> {
         unicast: *mut bindings::netdev_hw_addr_list,
         multicast: *mut bindings::netdev_hw_addr_list,
     ) -> c_int {
-        // SAFETY: The kernel calls this for a registered device of ours under RTNL, which keeps the
+        // SAFETY: The kernel calls this for a registered device of ours under both locks, which keep the
         // flags as they are, with lists that nobody else has.
         let ((data, device, rtnl), mode) = unsafe {
             (
@@ -740,7 +780,7 @@ impl<T: Ops> NetdevOps<T> {
         dev: *mut bindings::net_device,
         address: *mut c_void,
     ) -> c_int {
-        // SAFETY: The kernel calls this for a registered device of ours under RTNL.
+        // SAFETY: The kernel calls this for a registered device of ours under both locks.
         let (data, device, rtnl) = unsafe { Self::control(dev) };
         from_result(|| {
             // SAFETY: The kernel gives a valid address of the device's type.
@@ -769,7 +809,7 @@ impl<T: Ops> NetdevOps<T> {
         vid: u16,
     ) -> c_int {
         // SAFETY: The kernel calls this for a registered device of ours under RTNL.
-        let (data, dev, rtnl) = unsafe { Self::control(dev) };
+        let (data, dev, rtnl) = unsafe { Self::under_rtnl(dev) };
         from_result(|| data.vlan_rx_add_vid(dev, vid, &rtnl).map(|()| 0))
     }
 
@@ -782,7 +822,7 @@ impl<T: Ops> NetdevOps<T> {
         vid: u16,
     ) -> c_int {
         // SAFETY: The kernel calls this for a registered device of ours under RTNL.
-        let (data, dev, rtnl) = unsafe { Self::control(dev) };
+        let (data, dev, rtnl) = unsafe { Self::under_rtnl(dev) };
         from_result(|| data.vlan_rx_kill_vid(dev, vid, &rtnl).map(|()| 0))
     }
 
@@ -817,13 +857,36 @@ impl<T: Ops> NetdevOps<T> {
         }
     }
 
-    /// What a control path callback works with.
+    /// What a callback works with that is called under both locks.
     ///
     /// # Safety
     ///
-    /// `dev` must be a registered device of ours, not freed while the results are used, and RTNL
-    /// must be held for as long.
-    pub(super) unsafe fn control<'a>(dev: *mut bindings::net_device) -> (&'a T, &'a Device, Rtnl) {
+    /// `dev` must be a registered device of ours, not freed while the results are used; RTNL and its instance
+    /// lock must be held for as long.
+    pub(super) unsafe fn control<'a>(dev: *mut bindings::net_device) -> (&'a T, &'a Locked, Rtnl) {
+        // SAFETY: The caller's promises.
+        unsafe {
+            let (data, dev) = Self::locked(dev);
+            (data, dev, Rtnl::assume_held())
+        }
+    }
+
+    /// What a callback works with that is called under the instance lock; RTNL may be held or not.
+    ///
+    /// # Safety
+    ///
+    /// As [`control`](Self::control), but for RTNL.
+    pub(super) unsafe fn locked<'a>(dev: *mut bindings::net_device) -> (&'a T, &'a Locked) {
+        // SAFETY: The caller's promises.
+        unsafe { (&private::<T>(dev).data, Locked::from_raw(dev)) }
+    }
+
+    /// What a callback works with that is called under RTNL; the instance lock may be held or not.
+    ///
+    /// # Safety
+    ///
+    /// As [`control`](Self::control), but for the instance lock.
+    unsafe fn under_rtnl<'a>(dev: *mut bindings::net_device) -> (&'a T, &'a Device, Rtnl) {
         // SAFETY: The caller's promises.
         unsafe {
             (

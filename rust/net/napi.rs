@@ -6,9 +6,8 @@
 
 use super::{
     bh,
-    device::Device,
+    device::{Device, Locked},
     irq::{Handler, Vector},
-    rtnl::Rtnl,
     skbuff::SkBuff,
     timer, //
 };
@@ -16,6 +15,7 @@ use crate::bindings;
 use core::{
     cell::{Cell, UnsafeCell},
     marker::PhantomData,
+    mem::ManuallyDrop,
     ops::Deref,
     ptr,
     sync::atomic::{AtomicBool, Ordering},
@@ -68,10 +68,10 @@ pub(crate) unsafe trait Owner {
     fn instance(&self) -> &Instance;
 }
 
-/// Control of a NAPI before it is enabled; see [`Napi::prepare`].
+/// Control of a NAPI before it is enabled; see [`Disabled::prepare`].
 pub(crate) struct Setup<'a>(&'a Instance);
 
-// SAFETY: Made only by `Napi::prepare`, in process context with the NAPI disabled and borrowed.
+// SAFETY: Made only by `Disabled::prepare`, in process context with the NAPI disabled and borrowed.
 unsafe impl Owner for Setup<'_> {
     const MAY_SLEEP: bool = true;
 
@@ -204,115 +204,170 @@ impl PinnedDrop for Instance {
     }
 }
 
-/// A NAPI of a device, with what its poll works on while it is enabled.
+/// A NAPI of a device that is not enabled. Dropping it takes it off the device (`netif_napi_del`); may sleep.
 ///
 /// # Invariants
 ///
-/// The instance has been added to `dev`. While it is enabled its `state` is a `KBox<T>` turned into a
-/// pointer, and the device's receive queue knows the NAPI.
-pub(crate) struct Napi<T: Poll> {
-    instance: Arc<Instance>,
-    // On whose list the NAPI is.
-    dev: ARef<Device>,
-    handler: Option<Handler>,
+/// The instance has been added to the device of `dev`, whose instance lock is held, and is disabled.
+pub(crate) struct Disabled<'a, T: Poll> {
+    parts: Parts,
+    dev: &'a Locked,
     _state: PhantomData<T>,
 }
 
-impl<T: Poll> Napi<T> {
+/// A NAPI of a device that is enabled, with what its poll works on. To be [stopped](Self::stop), not dropped.
+///
+/// # Invariants
+///
+/// The instance has been added to `dev` and is enabled. Its `state` is a `KBox<T>` turned into a pointer, and
+/// the device's receive queue knows the NAPI.
+pub(crate) struct Napi<T: Poll> {
+    parts: Parts,
+    // On whose list the NAPI is.
+    dev: ARef<Device>,
+    _state: PhantomData<T>,
+}
+
+/// What a NAPI consists of. Dropping it does nothing for the kernel's part.
+struct Parts {
+    instance: Arc<Instance>,
+    handler: Option<Handler>,
+}
+
+impl<'a, T: Poll> Disabled<'a, T> {
     /// Adds a NAPI for receive queue `index` to `dev`, with the settings that the user gave this
-    /// index earlier (`netif_napi_add_config`); it is disabled at first.
+    /// index earlier (`netif_napi_add_config`).
     ///
     /// Fails with `EINVAL` if the device has no such queue, and with `ENOMEM`.
-    pub(crate) fn new(
-        dev: &Device,
-        index: u16,
-        interrupt: Arc<dyn Interrupt>,
-        _rtnl: &Rtnl,
-    ) -> Result<Self> {
+    pub(crate) fn new(dev: &'a Locked, index: u16, interrupt: Arc<dyn Interrupt>) -> Result<Self> {
         // SAFETY: The field is set when the device is allocated.
         if u32::from(index) >= unsafe { (*dev.as_ptr()).num_rx_queues } {
             return Err(EINVAL);
         }
         let instance = Instance::new(interrupt)?;
-        // SAFETY: The NAPI is zeroed and stays where it is; the device is alive and RTNL held.
+        // SAFETY: The NAPI is zeroed and stays where it is; the device is alive and its lock held.
         unsafe {
             bindings::oxnic_netif_napi_add_config(
                 dev.as_ptr(),
                 instance.as_ptr(),
-                Some(Self::poll),
+                Some(Napi::<T>::poll),
                 index.into(),
             );
         }
-        // INVARIANT: Just added, and disabled as every new one.
-        Ok(Self {
+        let parts = Parts {
             instance,
-            dev: dev.into(),
             handler: None,
+        };
+        // INVARIANT: Just added, and disabled as every new one.
+        Ok(Self::from_parts(parts, dev))
+    }
+
+    fn from_parts(parts: Parts, dev: &'a Locked) -> Self {
+        Self {
+            parts,
+            dev,
             _state: PhantomData,
-        })
+        }
+    }
+
+    /// Takes the parts out, without taking the NAPI off the device.
+    fn into_parts(self) -> (Parts, &'a Locked) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: What `this` had is not used there any more.
+        (unsafe { ptr::read(&this.parts) }, this.dev)
     }
 
     /// What interrupts schedule.
     pub(crate) fn instance(&self) -> &Arc<Instance> {
-        &self.instance
+        &self.parts.instance
+    }
+
+    /// The device.
+    pub(crate) fn device(&self) -> &'a Locked {
+        self.dev
     }
 
     /// Has interrupts of `vector` schedule the NAPI, and tells the user that they do
     /// (`netif_napi_set_irq`). They are listed by the names of device and receive queue. Fails with
     /// `ENOMEM`. May sleep.
-    pub(crate) fn set_irq(&mut self, vector: &Arc<Vector>, index: u16, _rtnl: &Rtnl) -> Result {
-        let (vector, instance) = (vector.clone(), self.instance.clone());
+    pub(crate) fn set_irq(&mut self, vector: &Arc<Vector>, index: u16) -> Result {
+        let (vector, instance) = (vector.clone(), self.instance().clone());
         let irq = vector.number();
         let name = self.dev.name();
         let name = BStr::from_bytes(name.split(|&byte| byte == 0).next().unwrap_or_default());
         let handler = Handler::new(vector, instance, fmt!("{name}-rx-{index}"))?;
-        self.handler = Some(handler);
-        // SAFETY: The NAPI has been added to its device.
-        unsafe { bindings::oxnic_netif_napi_set_irq(self.instance.as_ptr(), irq as c_int) };
+        self.parts.handler = Some(handler);
+        // SAFETY: The NAPI has been added to its device, whose lock is held.
+        unsafe { bindings::netif_napi_set_irq_locked(self.instance().as_ptr(), irq as c_int) };
         Ok(())
     }
 
     /// Runs `f` before the NAPI is enabled, for what only its poll may do otherwise: fill the ring
-    /// for the first time. Fails with `EBUSY` when it is enabled.
-    pub(crate) fn prepare<R>(&mut self, f: impl FnOnce(&Setup<'_>) -> R) -> Result<R> {
-        if self.instance.is_enabled() {
-            return Err(EBUSY);
-        }
+    /// for the first time.
+    pub(crate) fn prepare<R>(&mut self, f: impl FnOnce(&Setup<'_>) -> R) -> R {
         // `self` is borrowed, so that nobody enables it meanwhile.
-        Ok(f(&Setup(&self.instance)))
+        f(&Setup(self.instance()))
     }
 
-    /// Lets polls run, on `state` (`napi_enable`). An enabled NAPI is stopped first. May sleep.
-    pub(crate) fn start(&mut self, state: KBox<T>, rtnl: &Rtnl) {
-        drop(self.stop(rtnl));
+    /// Lets polls run, on `state` (`napi_enable`).
+    pub(crate) fn start(self, state: KBox<T>) -> Napi<T> {
+        let (parts, dev) = self.into_parts();
+        let instance = &parts.instance;
         // SAFETY: The NAPI is disabled: no poll looks at the pointer.
-        unsafe { *self.instance.state.get() = KBox::into_raw(state).cast() };
-        self.instance.enabled.store(true, Ordering::Relaxed);
-        // SAFETY: The NAPI has been added and is disabled, and RTNL is held. A poll may run from
-        // here on; it finds the state.
+        unsafe { *instance.state.get() = KBox::into_raw(state).cast() };
+        instance.enabled.store(true, Ordering::Relaxed);
+        // SAFETY: The NAPI has been added to its device, whose lock is held, and is disabled. A poll
+        // may run from here on; it finds the state.
         unsafe {
-            bindings::oxnic_netif_queue_set_napi(self.instance.as_ptr(), true);
-            bindings::napi_enable(self.instance.as_ptr());
+            bindings::oxnic_netif_queue_set_napi(instance.as_ptr(), true);
+            bindings::napi_enable_locked(instance.as_ptr());
+        }
+        // INVARIANT: It is enabled now, with its state.
+        Napi {
+            parts,
+            dev: ARef::from(&**dev),
+            _state: PhantomData,
         }
     }
+}
 
-    /// Waits for a running poll to end, keeps further ones from running, and gives back what they
-    /// worked on (`napi_disable`); `None` if it was not enabled. May sleep.
-    pub(crate) fn stop(&mut self, _rtnl: &Rtnl) -> Option<KBox<T>> {
-        if !self.instance.is_enabled() {
+impl<T: Poll> Drop for Disabled<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: The NAPI was added to the device, whose lock is held, and is disabled. Who walks over
+        // it is an RCU reader, for which the instance waits before it goes.
+        unsafe { bindings::__netif_napi_del_locked(self.instance().as_ptr()) };
+    }
+}
+
+impl<T: Poll> Napi<T> {
+    /// What interrupts schedule.
+    pub(crate) fn instance(&self) -> &Arc<Instance> {
+        &self.parts.instance
+    }
+
+    /// Waits for a running poll to end, keeps further ones from running (`napi_disable`), and gives
+    /// back what they worked on. Returns [`None`] if it is not a NAPI of `dev`, and leaks it. May sleep.
+    pub(crate) fn stop(self, dev: &Locked) -> Option<(Disabled<'_, T>, KBox<T>)> {
+        if !dev.is(&self.dev) {
             return None;
         }
-        // SAFETY: The NAPI is enabled, and RTNL is held.
+        let this = ManuallyDrop::new(self);
+        // SAFETY: What `this` had is not used there any more.
+        let (parts, _dev) = unsafe { (ptr::read(&this.parts), ptr::read(&this.dev)) };
+        let instance = &parts.instance;
+        // SAFETY: The NAPI is enabled, and the lock of its device is held.
         unsafe {
-            bindings::napi_disable(self.instance.as_ptr());
-            bindings::oxnic_netif_queue_set_napi(self.instance.as_ptr(), false);
+            bindings::napi_disable_locked(instance.as_ptr());
+            bindings::oxnic_netif_queue_set_napi(instance.as_ptr(), false);
         }
-        self.instance.enabled.store(false, Ordering::Relaxed);
+        instance.enabled.store(false, Ordering::Relaxed);
         // SAFETY: `start` put the pointer there, and no poll uses it any more.
-        unsafe {
-            let state = ptr::replace(self.instance.state.get(), ptr::null_mut());
-            Some(KBox::from_raw(state.cast()))
-        }
+        let state = unsafe {
+            let state = ptr::replace(instance.state.get(), ptr::null_mut());
+            KBox::from_raw(state.cast())
+        };
+        // INVARIANT: It is disabled now.
+        Some((Disabled::from_parts(parts, dev), state))
     }
 
     /// The C callback.
@@ -359,14 +414,13 @@ impl<T: Poll> Napi<T> {
 
 impl<T: Poll> Drop for Napi<T> {
     fn drop(&mut self) {
-        if self.instance.is_enabled() {
-            // Stopping it would need RTNL, and the poll would run on without its NAPI.
-            pr_err!("a NAPI was dropped while enabled; it and its device are leaked\n");
-            core::mem::forget((self.instance.clone(), self.dev.clone()));
-            return;
-        }
-        // SAFETY: The NAPI was added to the device, which `dev` keeps alive, and is disabled. Who
-        // walks over it is an RCU reader, for which the instance waits before it goes.
-        unsafe { bindings::oxnic_netif_napi_del(self.instance.as_ptr()) };
+        // Stopping it would need the lock, and the poll would run on without its NAPI.
+        leak(&self.parts, &self.dev);
     }
+}
+
+/// Keeps a NAPI that is on the list of its device there for ever.
+fn leak(parts: &Parts, dev: &ARef<Device>) {
+    pr_err!("a NAPI was dropped without the lock of its device; both are leaked\n");
+    core::mem::forget((parts.instance.clone(), dev.clone()));
 }

@@ -7,7 +7,7 @@
 
 use super::{
     device::Device,
-    napi::{self, Instance, Napi}, //
+    napi::{self, Disabled, Instance}, //
 };
 use crate::bindings;
 use core::{
@@ -56,7 +56,7 @@ impl PagePool {
     /// Fails with `ENOMEM`.
     pub(crate) fn new<T: napi::Poll>(
         dev: &Device,
-        napi: &Napi<T>,
+        napi: &Disabled<'_, T>,
         queue: u16,
         size: u32,
     ) -> Result<Self> {

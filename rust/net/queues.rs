@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/net/netdev_queues.h`](srctree/include/net/netdev_queues.h)
 
-use super::device::{self, NetdevOps};
+use super::device::{self, private};
 use crate::bindings;
 use core::marker::PhantomData;
 use kernel::prelude::*;
@@ -79,10 +79,9 @@ impl<T: device::Ops> StatOps<T> {
         queue: c_int,
         stats: *mut bindings::netdev_queue_stats_rx,
     ) {
-        // SAFETY: The kernel calls this for a registered device of ours under RTNL, with a structure
-        // that is ours.
-        let ((data, _, rtnl), stats) = unsafe { (NetdevOps::<T>::control(dev), &mut *stats) };
-        data.rx_queue_stats(queue as usize, &rtnl).write_to(stats);
+        // SAFETY: The kernel calls this for a registered device of ours with a structure that is ours.
+        let (data, stats) = unsafe { (&private::<T>(dev).data, &mut *stats) };
+        data.rx_queue_stats(queue as usize).write_to(stats);
     }
 
     /// # Safety
@@ -94,8 +93,8 @@ impl<T: device::Ops> StatOps<T> {
         stats: *mut bindings::netdev_queue_stats_tx,
     ) {
         // SAFETY: As in `rx_queue_stats`.
-        let ((data, _, rtnl), stats) = unsafe { (NetdevOps::<T>::control(dev), &mut *stats) };
-        data.tx_queue_stats(queue as usize, &rtnl).write_to(stats);
+        let (data, stats) = unsafe { (&private::<T>(dev).data, &mut *stats) };
+        data.tx_queue_stats(queue as usize).write_to(stats);
     }
 
     /// What the kernel does not sum up itself: the queues that are not in use, whose counters go on to
@@ -109,8 +108,8 @@ impl<T: device::Ops> StatOps<T> {
         rx: *mut bindings::netdev_queue_stats_rx,
         tx: *mut bindings::netdev_queue_stats_tx,
     ) {
-        // SAFETY: The kernel calls this under RTNL for a registered device of ours, with structures
-        // that are ours.
+        // SAFETY: The kernel calls this for a registered device of ours under its lock, which keeps the numbers
+        // of queues as they are, with structures that are ours.
         unsafe {
             RxQueueStats::default().write_to(&mut *rx);
             TxQueueStats::default().write_to(&mut *tx);

@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h)
 
-use super::{bh, rtnl::Rtnl};
+use super::bh;
 use crate::bindings;
 use core::{
     ffi::c_void,
@@ -70,7 +70,7 @@ impl<P: ForeignOwnable> Rcu<P> {
 
     /// Replaces the value, waits until nobody reads the old one any more (`synchronize_net`), and drops
     /// that. May sleep; not in a read-side section.
-    pub(crate) fn replace(&self, value: P, _rtnl: &Rtnl) {
+    pub(crate) fn replace(&self, value: P) {
         let old = self.0.swap(value.into_foreign(), Ordering::AcqRel);
         // SAFETY: Process context.
         unsafe { bindings::synchronize_net() };

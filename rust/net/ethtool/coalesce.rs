@@ -5,10 +5,7 @@
 use super::EthtoolOps;
 use crate::{
     bindings,
-    net::{
-        device::{self, NetdevOps},
-        rtnl::ExtAck,
-    },
+    net::{device, rtnl::ExtAck},
 };
 use kernel::{error::from_result, prelude::*};
 
@@ -55,20 +52,14 @@ impl<T: device::Ops> EthtoolOps<T> {
         _kernel: *mut bindings::kernel_ethtool_coalesce,
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
-        // SAFETY: The kernel calls this for a device of ours under RTNL, with structures that are
-        // ours.
-        let ((data, _, rtnl), coalesce, extack) = unsafe {
-            (
-                NetdevOps::<T>::control(dev),
-                &*coalesce,
-                ExtAck::from_raw(extack),
-            )
-        };
+        // SAFETY: The kernel calls this for a device of ours, with structures that are ours.
+        let (data, coalesce, extack) =
+            unsafe { (Self::data(dev), &*coalesce, ExtAck::from_raw(extack)) };
         let coalesce = Coalesce {
             rx_usecs: coalesce.rx_coalesce_usecs,
             rx_frames: coalesce.rx_max_coalesced_frames,
             adaptive_rx: coalesce.use_adaptive_rx_coalesce != 0,
         };
-        from_result(|| data.set_coalesce(coalesce, extack, &rtnl).map(|()| 0))
+        from_result(|| data.set_coalesce(coalesce, extack).map(|()| 0))
     }
 }

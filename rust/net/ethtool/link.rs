@@ -56,7 +56,7 @@ impl<T: device::Ops> EthtoolOps<T> {
         dev: *mut bindings::net_device,
         settings: *const bindings::ethtool_link_ksettings,
     ) -> c_int {
-        // SAFETY: The kernel calls this for a device of ours under RTNL, with a structure that nobody
+        // SAFETY: The kernel calls this for a device of ours under both locks, with a structure that nobody
         // writes to.
         let ((data, dev, rtnl), settings) = unsafe { (NetdevOps::<T>::control(dev), &*settings) };
         from_result(|| {

@@ -5,7 +5,7 @@
 //! C header: [`include/linux/ethtool.h`](srctree/include/linux/ethtool.h)
 
 use super::{
-    device::{self, private, Device},
+    device::{self, private, Device, Locked},
     rtnl::{ExtAck, Rtnl},
 };
 use crate::bindings;
@@ -45,7 +45,10 @@ pub(crate) mod msg {
     pub(crate) const PKTDATA: u32 = 1 << bindings::NETIF_MSG_PKTDATA_BIT;
 }
 
-/// The callbacks of a driver (`struct ethtool_ops`), all under RTNL.
+/// The callbacks of a driver (`struct ethtool_ops`), all in process context under the device's instance lock.
+///
+/// RTNL is held, too, in those that get the proof, which may touch more than their device
+/// (`ETHTOOL_OP_NEEDS_RTNL_…`); in others it may be held or not.
 #[vtable]
 pub(crate) trait Ops {
     /// `ethtool -i`.
@@ -66,7 +69,7 @@ pub(crate) trait Ops {
     }
 
     /// `ethtool -s … speed`.
-    fn set_link_settings(&self, _dev: &Device, _settings: LinkSettings, _rtnl: &Rtnl) -> Result {
+    fn set_link_settings(&self, _dev: &Locked, _settings: LinkSettings, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -76,7 +79,7 @@ pub(crate) trait Ops {
     }
 
     /// `ethtool -G`: how many descriptors a receive ring is to have, at most [`RingParam::rx_max`].
-    fn set_ringparam(&self, _dev: &Device, _rx: u32, _extack: ExtAck<'_>, _rtnl: &Rtnl) -> Result {
+    fn set_ringparam(&self, _dev: &Locked, _rx: u32, _extack: ExtAck<'_>, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -87,7 +90,7 @@ pub(crate) trait Ops {
 
     /// `ethtool -L`: how many queues there are to be, at least 1. None that goes is in use by AF_XDP or
     /// in an indirection table that the user has set.
-    fn set_combined_channels(&self, _dev: &Device, _count: u32, _rtnl: &Rtnl) -> Result {
+    fn set_combined_channels(&self, _dev: &Locked, _count: u32, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -97,7 +100,7 @@ pub(crate) trait Ops {
     }
 
     /// `ethtool -C`.
-    fn set_coalesce(&self, _coalesce: Coalesce, _extack: ExtAck<'_>, _rtnl: &Rtnl) -> Result {
+    fn set_coalesce(&self, _coalesce: Coalesce, _extack: ExtAck<'_>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -107,12 +110,12 @@ pub(crate) trait Ops {
     }
 
     /// `ethtool -I -a`.
-    fn pause_stats(&self) -> PauseStats {
+    fn pause_stats(&self, _rtnl: &Rtnl) -> PauseStats {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// `ethtool -A`.
-    fn set_pauseparam(&self, _dev: &Device, _param: PauseParam, _rtnl: &Rtnl) -> Result {
+    fn set_pauseparam(&self, _dev: &Locked, _param: PauseParam, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -133,11 +136,10 @@ pub(crate) trait Ops {
     /// `ethtool -X`, for a context that there is. The queues are among those that there are.
     fn set_rxfh(
         &self,
-        _dev: &Device,
+        _dev: &Locked,
         _context: u32,
         _change: &RxfhChange<'_>,
         _extack: ExtAck<'_>,
-        _rtnl: &Rtnl,
     ) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -146,17 +148,17 @@ pub(crate) trait Ops {
     /// [`RXFH_CONTEXTS`](Self::RXFH_CONTEXTS). What the change does not say is the driver's choice.
     fn add_rxfh_context(
         &self,
-        _dev: &Device,
+        _dev: &Locked,
         _context: u32,
         _change: &RxfhChange<'_>,
         _extack: ExtAck<'_>,
-        _rtnl: &Rtnl,
     ) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// `ethtool -X … context N delete`. No rule uses it, unless the device is being unregistered.
-    fn remove_rxfh_context(&self, _dev: &Device, _context: u32, _rtnl: &Rtnl) -> Result {
+    /// `ethtool -X … context N delete`. No rule uses it, unless the device is being unregistered; then
+    /// RTNL is held instead of the instance lock, and no other callback comes but the last ones.
+    fn remove_rxfh_context(&self, _dev: &Device, _context: u32) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -169,12 +171,11 @@ pub(crate) trait Ops {
     /// `ethtool -N … rx-flow-hash`. Where the hash of the main context is symmetric, so are the fields.
     fn set_rxfh_fields(
         &self,
-        _dev: &Device,
+        _dev: &Locked,
         _context: u32,
         _flow: FlowType,
         _fields: u32,
         _extack: ExtAck<'_>,
-        _rtnl: &Rtnl,
     ) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -196,18 +197,12 @@ pub(crate) trait Ops {
 
     /// `ethtool -N … flow-type`: returns where the rule was put. [`None`] is a rule that cannot be said
     /// in these terms.
-    fn add_rule(
-        &self,
-        _dev: &Device,
-        _place: RulePlace,
-        _rule: Option<FlowRule>,
-        _rtnl: &Rtnl,
-    ) -> Result<u32> {
+    fn add_rule(&self, _dev: &Locked, _place: RulePlace, _rule: Option<FlowRule>) -> Result<u32> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// `ethtool -N … delete`.
-    fn delete_rule(&self, _dev: &Device, _place: u32, _rtnl: &Rtnl) -> Result {
+    fn delete_rule(&self, _dev: &Locked, _place: u32) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }
@@ -269,6 +264,7 @@ impl<T: device::Ops> EthtoolOps<T> {
         set_rxfh_fields: callback!(T::HAS_SET_RXFH_FIELDS, Self::set_rxfh_fields),
         get_rxnfc: callback!(T::HAS_RULE, Self::rxnfc),
         set_rxnfc: callback!(T::HAS_ADD_RULE, Self::set_rxnfc),
+        op_needs_rtnl: bindings::OXNIC_ETHTOOL_NEEDS_RTNL,
         // SAFETY: A null function pointer is `None`, and every other field may be zero too.
         ..unsafe { MaybeUninit::zeroed().assume_init() }
     };

@@ -411,9 +411,9 @@ impl<T: device::Ops> EthtoolOps<T> {
         dev: *mut bindings::net_device,
         rxnfc: *mut bindings::ethtool_rxnfc,
     ) -> c_int {
-        // SAFETY: The kernel calls this for a device of ours under RTNL, with a structure that is
+        // SAFETY: The kernel calls this for a device of ours under its lock, with a structure that is
         // ours.
-        let ((data, dev, rtnl), rxnfc) = unsafe { (NetdevOps::<T>::control(dev), &mut *rxnfc) };
+        let ((data, dev), rxnfc) = unsafe { (NetdevOps::<T>::locked(dev), &mut *rxnfc) };
         from_result(|| {
             match rxnfc.cmd {
                 bindings::ETHTOOL_SRXCLSRLINS => {
@@ -424,10 +424,10 @@ impl<T: device::Ops> EthtoolOps<T> {
                         place => RulePlace::At(place),
                     };
                     let rule = FlowRule::from_raw(rxnfc);
-                    rxnfc.fs.location = data.add_rule(dev, place, rule, &rtnl)?;
+                    rxnfc.fs.location = data.add_rule(dev, place, rule)?;
                 }
                 bindings::ETHTOOL_SRXCLSRLDEL => {
-                    data.delete_rule(dev, rxnfc.fs.location, &rtnl)?;
+                    data.delete_rule(dev, rxnfc.fs.location)?;
                 }
                 _ => return Err(EOPNOTSUPP),
             }

@@ -51,12 +51,13 @@ impl<T: device::Ops> EthtoolOps<T> {
         dev: *mut bindings::net_device,
         stats: *mut bindings::ethtool_pause_stats,
     ) {
-        // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
-        let (data, stats) = unsafe { (Self::data(dev), &mut *stats) };
+        // SAFETY: The kernel calls this for a device of ours under both locks, with a structure that is
+        // ours.
+        let ((data, _, rtnl), stats) = unsafe { (NetdevOps::<T>::control(dev), &mut *stats) };
         let PauseStats {
             tx_frames,
             rx_frames,
-        } = data.pause_stats();
+        } = data.pause_stats(&rtnl);
         // What is not set here stays as the kernel has set it: not available.
         // SAFETY: Both members of the union are the same three numbers, and it is initialized.
         let stats = unsafe { &mut stats.__bindgen_anon_1.stats };
@@ -71,7 +72,7 @@ impl<T: device::Ops> EthtoolOps<T> {
         dev: *mut bindings::net_device,
         param: *mut bindings::ethtool_pauseparam,
     ) -> c_int {
-        // SAFETY: The kernel calls this for a device of ours under RTNL, with a structure that is
+        // SAFETY: The kernel calls this for a device of ours under both locks, with a structure that is
         // ours.
         let ((data, dev, rtnl), param) = unsafe { (NetdevOps::<T>::control(dev), &*param) };
         let param = PauseParam {

@@ -58,7 +58,7 @@ impl<T: device::Ops> EthtoolOps<T> {
         _kernel: *mut bindings::kernel_ethtool_ringparam,
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
-        // SAFETY: The kernel calls this for a device of ours under RTNL, with structures that are
+        // SAFETY: The kernel calls this for a device of ours under both locks, with structures that are
         // ours.
         let ((data, dev, rtnl), param, extack) = unsafe {
             (

@@ -9,7 +9,7 @@ use super::EthtoolOps;
 use crate::{
     bindings,
     net::{
-        device::{self, NetdevOps},
+        device::{self, Device, NetdevOps},
         rtnl::ExtAck,
     },
 };
@@ -217,7 +217,7 @@ impl<T: device::Ops> EthtoolOps<T> {
         rxfh: *mut bindings::ethtool_rxfh_param,
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
-        // SAFETY: The kernel calls this for a device of ours under RTNL, with structures that are
+        // SAFETY: The kernel calls this for a device of ours under its lock, with structures that are
         // ours.
         unsafe { Self::change_context(dev, MAIN, &*rxfh, extack) }
     }
@@ -226,7 +226,7 @@ impl<T: device::Ops> EthtoolOps<T> {
     ///
     /// # Safety
     ///
-    /// `dev` must be a device of `Allocated<T>`, and RTNL be held; `rxfh` and `extack` must be those of a
+    /// `dev` must be a device of `Allocated<T>`, and its instance lock be held; `rxfh` and `extack` must be those of a
     /// callback of the kernel.
     unsafe fn change_context(
         dev: *mut bindings::net_device,
@@ -235,13 +235,12 @@ impl<T: device::Ops> EthtoolOps<T> {
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
         // SAFETY: The caller's promises.
-        let ((data, dev, rtnl), extack) =
-            unsafe { (NetdevOps::<T>::control(dev), ExtAck::from_raw(extack)) };
+        let ((data, dev), extack) =
+            unsafe { (NetdevOps::<T>::locked(dev), ExtAck::from_raw(extack)) };
         from_result(|| {
             // SAFETY: What is to be changed is as long as the device said.
             let change = unsafe { RxfhChange::from_raw(rxfh, data.rxfh_sizes(), extack) }?;
-            data.set_rxfh(dev, context, &change, extack, &rtnl)
-                .map(|()| 0)
+            data.set_rxfh(dev, context, &change, extack).map(|()| 0)
         })
     }
 
@@ -255,9 +254,9 @@ impl<T: device::Ops> EthtoolOps<T> {
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
         // SAFETY: As in `set_rxfh`.
-        let ((data, dev, rtnl), rxfh, extack) = unsafe {
+        let ((data, dev), rxfh, extack) = unsafe {
             (
-                NetdevOps::<T>::control(dev),
+                NetdevOps::<T>::locked(dev),
                 &*rxfh,
                 ExtAck::from_raw(extack),
             )
@@ -266,7 +265,7 @@ impl<T: device::Ops> EthtoolOps<T> {
         from_result(|| {
             // SAFETY: As in `set_rxfh`.
             let change = unsafe { RxfhChange::from_raw(rxfh, sizes, extack) }?;
-            data.add_rxfh_context(dev, rxfh.rss_context, &change, extack, &rtnl)?;
+            data.add_rxfh_context(dev, rxfh.rss_context, &change, extack)?;
             // The kernel keeps what a context is set to, and is told it.
             // SAFETY: The kernel has made the structure for a key and a table of these lengths, behind each
             // other, and it is ours.
@@ -313,9 +312,9 @@ impl<T: device::Ops> EthtoolOps<T> {
         number: u32,
         _extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
-        // SAFETY: The kernel calls this for a device of ours under RTNL.
-        let (data, dev, rtnl) = unsafe { NetdevOps::<T>::control(dev) };
-        from_result(|| data.remove_rxfh_context(dev, number, &rtnl).map(|()| 0))
+        // SAFETY: The kernel calls this for a device of ours.
+        let (data, dev) = unsafe { (Self::data(dev), Device::from_raw(dev)) };
+        from_result(|| data.remove_rxfh_context(dev, number).map(|()| 0))
     }
 
     /// # Safety
@@ -343,9 +342,9 @@ impl<T: device::Ops> EthtoolOps<T> {
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
         // SAFETY: As in `set_rxfh`.
-        let ((data, dev, rtnl), fields, extack) = unsafe {
+        let ((data, dev), fields, extack) = unsafe {
             (
-                NetdevOps::<T>::control(dev),
+                NetdevOps::<T>::locked(dev),
                 &*fields,
                 ExtAck::from_raw(extack),
             )
@@ -355,7 +354,7 @@ impl<T: device::Ops> EthtoolOps<T> {
                 extack.set(fmt!("such flows are not hashed"));
                 return Err(EOPNOTSUPP);
             };
-            data.set_rxfh_fields(dev, fields.rss_context, flow, fields.data, extack, &rtnl)
+            data.set_rxfh_fields(dev, fields.rss_context, flow, fields.data, extack)
                 .map(|()| 0)
         })
     }

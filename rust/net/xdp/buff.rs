@@ -12,7 +12,6 @@ use crate::{
         device::Device,
         napi,
         page_pool::{Allocator, Buffer, PagePool, BUFFER_SIZE, FRAME_ROOM, HEADROOM},
-        rtnl::Rtnl,
         skbuff::SkBuff,
     },
 };
@@ -38,12 +37,7 @@ unsafe impl Send for RxQueue {}
 impl RxQueue {
     /// Registers receive queue `index` of `dev` (`xdp_rxq_info_reg`) with `pool` as its memory
     /// model (`MEM_TYPE_PAGE_POOL`). Fails with `ENOMEM`. May sleep.
-    pub(crate) fn new(
-        dev: &Device,
-        index: u16,
-        pool: PagePool,
-        _rtnl: &Rtnl,
-    ) -> Result<Pin<KBox<Self>>> {
+    pub(crate) fn new(dev: &Device, index: u16, pool: PagePool) -> Result<Pin<KBox<Self>>> {
         let raw_pool = pool.as_ptr();
         let raw_dev = dev.as_ptr();
         KBox::try_pin_init(

@@ -14,8 +14,12 @@ use core::{
     sync::atomic::{AtomicPtr, Ordering},
 };
 use kernel::{
+    error::from_err_ptr,
     fmt,
-    sync::aref::{ARef, AlwaysRefCounted},
+    sync::{
+        aref::{ARef, AlwaysRefCounted},
+        rcu,
+    },
     types::Opaque,
 };
 
@@ -280,12 +284,21 @@ impl ProgSlot {
         unsafe { own(old) }
     }
 
-    /// The published program, with a reference of the caller's own. RTNL keeps it from being replaced
-    /// meanwhile.
-    pub(crate) fn get(&self, _rtnl: &Rtnl) -> Option<ARef<Prog>> {
-        let ptr = self.0.load(Ordering::Relaxed).cast::<Prog>();
-        // SAFETY: The slot has a reference to the program, which only a holder of RTNL takes out.
-        unsafe { ptr.as_ref() }.map(ARef::from)
+    /// The program that is published at some moment, with a reference of the caller's own.
+    pub(crate) fn get(&self) -> Option<ARef<Prog>> {
+        loop {
+            let _rcu = rcu::read_lock();
+            let ptr = NonNull::new(self.0.load(Ordering::Acquire))?;
+            // SAFETY: The slot had a reference when the pointer was read, inside this RCU read-side section,
+            // so the program is not freed before its end. The reference that this gives, if there are any left,
+            // is the result's.
+            let prog = unsafe { bindings::bpf_prog_inc_not_zero(ptr.as_ptr()) };
+            if let Ok(prog) = from_err_ptr(prog) {
+                // SAFETY: As above.
+                return unsafe { own(prog) };
+            }
+            // Then it has been replaced since.
+        }
     }
 
     /// The published program, lent for as long as the poll runs (`READ_ONCE`).
