@@ -22,6 +22,7 @@ module! {
     description: "Multi-queue network card simulated in memory, with native XDP",
     license: "GPL v2",
     alias: ["rtnl-link-oxnic"],
+    imports_ns: ["NETDEV_INTERNAL"],
     params: {
         pairs: i64 {
             default: 1,

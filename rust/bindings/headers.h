@@ -4,6 +4,7 @@
  * our own helpers.
  */
 #include <linux/bpf.h>
+#include <linux/debugfs.h>
 #include <linux/ethtool.h>
 #include <linux/etherdevice.h>
 #include <linux/filter.h>
@@ -15,6 +16,7 @@
 #include <linux/skbuff.h>
 #include <linux/smp.h>
 #include <net/netdev_queues.h>
+#include <net/netdev_rx_queue.h>
 #include <net/page_pool/helpers.h>
 #include <net/rtnetlink.h>
 #include <net/xdp.h>

@@ -7,10 +7,12 @@
 #include <linux/etherdevice.h>
 #include <linux/ethtool.h>
 #include <linux/filter.h>
+#include <linux/fs.h>
 #include <linux/if_vlan.h>
 #include <linux/ipv6.h>
 #include <linux/netdevice.h>
 #include <linux/netlink.h>
+#include <linux/nsproxy.h>
 #include <linux/skbuff.h>
 #include <linux/timekeeping.h>
 #include <net/netdev_lock.h>
@@ -50,6 +52,12 @@ struct net_device *oxnic_alloc_etherdev_mqs(int sizeof_priv, const char *name,
 struct net *oxnic_dev_net(const struct net_device *dev)
 {
 	return dev_net(dev);
+}
+
+/* In the network namespace of the caller. */
+struct net_device *oxnic_dev_get_by_name(const char *name)
+{
+	return dev_get_by_name(current->nsproxy->net_ns, name);
 }
 
 void oxnic_dev_hold(struct net_device *dev)
@@ -116,6 +124,16 @@ void oxnic_netdev_request_lock(struct net_device *dev)
 	netdev_lockdep_set_classes(dev);
 }
 
+void oxnic_netdev_lock(struct net_device *dev)
+{
+	netdev_lock(dev);
+}
+
+void oxnic_netdev_unlock(struct net_device *dev)
+{
+	netdev_unlock(dev);
+}
+
 /*
  * What the stack makes use of follows the limit up and down, unless the user
  * has lowered it.
@@ -146,6 +164,11 @@ netdev_features_t oxnic_features_check(struct sk_buff *skb,
 void oxnic_xdp_set_features(struct net_device *dev, xdp_features_t features)
 {
 	xdp_set_features_flag(dev, features);
+}
+
+void *oxnic_file_private_data(const struct file *file)
+{
+	return file->private_data;
 }
 
 u32 *oxnic_rxfh_context_indir(struct ethtool_rxfh_context *context)

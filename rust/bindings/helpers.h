@@ -28,6 +28,7 @@ struct net_device *oxnic_alloc_etherdev_mqs(int sizeof_priv, const char *name,
 					    unsigned int txqs,
 					    unsigned int rxqs);
 struct net *oxnic_dev_net(const struct net_device *dev);
+struct net_device *oxnic_dev_get_by_name(const char *name);
 void oxnic_dev_hold(struct net_device *dev);
 void oxnic_dev_put(struct net_device *dev);
 void oxnic_eth_hw_addr_random(struct net_device *dev);
@@ -37,11 +38,16 @@ void oxnic_netif_tx_start_queue(struct net_device *dev, u16 queue);
 bool oxnic_netif_tx_wake_queue(struct net_device *dev, u16 queue);
 void oxnic_netdev_set_flags(struct net_device *dev, bool unicast_filter);
 void oxnic_netdev_request_lock(struct net_device *dev);
+void oxnic_netdev_lock(struct net_device *dev);
+void oxnic_netdev_unlock(struct net_device *dev);
 void oxnic_netif_set_max_segs(struct net_device *dev, u32 segs);
 netdev_features_t oxnic_features_check(struct sk_buff *skb,
 				       struct net_device *dev,
 				       netdev_features_t features);
 void oxnic_xdp_set_features(struct net_device *dev, xdp_features_t features);
+
+/* debugfs */
+void *oxnic_file_private_data(const struct file *file);
 
 /* ethtool */
 u32 *oxnic_rxfh_context_indir(struct ethtool_rxfh_context *context);

@@ -11,6 +11,7 @@
 //! | [`newlink`] | making and joining ports: `ip link add … type oxnic` |
 //! | [`port`] | what a port and its peer both see |
 //! | [`reconfig`] | rings of another size, or another number of them |
+//! | [`queue_mgmt`] | one receive queue made anew while the others go on |
 //! | [`filter`] | which frames a port receives |
 //! | [`ethtool`], [`coalesce`], [`link`], [`ntuple`], [`rss`], [`stats`], [`trace`] | what a person sees and sets |
 
@@ -24,6 +25,7 @@ mod newlink;
 mod ntuple;
 mod params;
 mod port;
+mod queue_mgmt;
 mod reconfig;
 mod rss;
 mod rx;

@@ -8,6 +8,7 @@ use super::{
     vsi::{max_segments, Vsi, CONFIG},
 };
 use crate::net::{
+    debugfs::WriteFile,
     device::{Config, Device},
     rtnl::{self, ExtAck, Rtnl},
     rtnl_link::{Kind, Registration},
@@ -77,8 +78,10 @@ impl Kind for Vsi {
     }
 }
 
-/// All ports, those that users have made too.
-pub(crate) struct Ports(#[expect(dead_code, reason = "dropping it is its use")] Registration<Vsi>);
+/// All ports, those that users have made too, and what root may do with them in debugfs.
+pub(crate) struct Ports(
+    #[expect(dead_code, reason = "dropping it is its use")] WriteFile<Registration<Vsi>>,
+);
 
 impl Ports {
     /// Lets users make ports, and makes the pairs that `params` asks for. Fails with `ENOMEM`; nothing is
@@ -94,6 +97,7 @@ impl Ports {
             kind.create(Some(first), &rtnl).map(drop)
         });
         drop(rtnl);
-        made.map(|()| Self(kind))
+        made?;
+        Ok(Self(WriteFile::new(c"oxnic", c"restart_queue", kind)?))
     }
 }

@@ -14,7 +14,7 @@ use crate::{
         bh, clock,
         device::{feature, Locked},
         irq::Vector,
-        napi::{self, Disabled, Instance, Interrupt, Napi, Polled},
+        napi::{self, Disabled, Instance, Interrupt, Napi, Parked, Polled},
         page_pool::{Buffer, PagePool, FRAME_ROOM, MAX_BUFFERS},
         skbuff::VlanTag,
         timer::{self, Expire, Timer},
@@ -31,7 +31,7 @@ use crate::{
 };
 use core::{
     num::NonZeroU64,
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
 use kernel::{
     alloc::KVVec,
@@ -73,6 +73,9 @@ pub(crate) struct RxRing {
     pub(crate) wire: WireStats,
     /// The peer's transmit queues that wait for buffers.
     pub(crate) waiters: Waiters,
+    /// Whether the ring is off the wire only because it is being made anew: it counts as one without buffers
+    /// then. Written under the lock of `inlet`.
+    held: AtomicBool,
     /// The NIC's side while the port is up: whoever holds this lock is the wire.
     #[pin]
     pub(crate) inlet: bh::Lock<Option<RxInlet>>,
@@ -231,6 +234,7 @@ impl RxRing {
                 stats: RxStats::default(),
                 wire: WireStats::default(),
                 waiters: Waiters::new(),
+                held: AtomicBool::new(false),
                 inlet <- bh::Lock::new(None),
             }),
             GFP_KERNEL,
@@ -240,9 +244,24 @@ impl RxRing {
     /// Connects the ring to the wire, or with `None` takes it off, and returns what was connected:
     /// no frame gets in there any more.
     fn connect(&self, inlet: Option<RxInlet>) -> Option<RxInlet> {
+        self.exchange(inlet, false)
+    }
+
+    /// Takes the ring off the wire until it is connected again.
+    fn hold(&self) -> Option<RxInlet> {
+        self.exchange(None, true)
+    }
+
+    fn exchange(&self, inlet: Option<RxInlet>, held: bool) -> Option<RxInlet> {
         let bh = bh::disable();
-        let old = core::mem::replace(&mut *self.inlet.lock(&bh), inlet);
-        old
+        let mut place = self.inlet.lock(&bh);
+        self.held.store(held, Ordering::Relaxed);
+        core::mem::replace(&mut *place, inlet)
+    }
+
+    /// Whether the ring, which is off the wire, will be connected again. The lock of `inlet` must be held.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
     }
 }
 
@@ -253,10 +272,21 @@ pub(crate) struct RunningRing {
     line: Arc<IrqLine>,
 }
 
-/// A ring that is filled and ready to run.
+/// A ring that is ready to run: filled, or stopped.
 pub(crate) struct ReadyRing<'a> {
-    ring: Arc<RxRing>,
     napi: Disabled<'a, RxPoll>,
+    sides: Sides,
+}
+
+/// A [`ReadyRing`] that is not in anybody's hands just then.
+pub(crate) struct ParkedRing {
+    napi: Parked<RxPoll>,
+    sides: Sides,
+}
+
+/// The two sides of a ring that is not running.
+struct Sides {
+    ring: Arc<RxRing>,
     line: Arc<IrqLine>,
     poll: KBox<RxPoll>,
     nic: NicSide<Arc<DescRing>>,
@@ -312,16 +342,20 @@ impl<'a> ReadyRing<'a> {
             GFP_KERNEL,
         )?;
         if !napi.prepare(|setup| poll.post_all(setup)) {
+            // Buffers that come back before their pool goes are not waited for.
+            KBox::into_inner(poll).end(nic);
             return Err(ENOMEM);
         }
         poll.descriptors.doorbell();
         Ok(Self {
-            ring: ring.clone(),
             napi,
-            line,
-            poll,
-            nic,
-            timer,
+            sides: Sides {
+                ring: ring.clone(),
+                line,
+                poll,
+                nic,
+                timer,
+            },
         })
     }
 
@@ -332,14 +366,14 @@ impl<'a> ReadyRing<'a> {
         old: Option<RunningRing>,
         (settings, extras): (Settings, Extras),
     ) -> RunningRing {
-        let Self {
+        let Self { napi, sides } = self;
+        let Sides {
             ring,
-            napi,
             line,
             poll,
             nic,
             timer,
-        } = self;
+        } = sides;
         let old_inlet = ring.connect(Some(RxInlet {
             wire: Inlet::new(nic, settings),
             extras,
@@ -360,6 +394,29 @@ impl<'a> ReadyRing<'a> {
         peer.read(&bh).wake(ring.waiters.take(), &bh);
         drop(bh);
         RunningRing { ring, napi, line }
+    }
+
+    /// Frees the ring. What is still in it reaches nobody, and is counted.
+    pub(crate) fn end(self) {
+        let Self { napi, sides } = self;
+        KBox::into_inner(sides.poll).end(sides.nic);
+        drop(napi);
+    }
+
+    /// Keeps the ring until it is [resumed](ParkedRing::resume).
+    pub(crate) fn park(self) -> ParkedRing {
+        let Self { napi, sides } = self;
+        let napi = napi.park();
+        ParkedRing { napi, sides }
+    }
+}
+
+impl ParkedRing {
+    /// The ring, under the lock of its device again; [`None`] if it is not one of `dev`.
+    pub(crate) fn resume(self, dev: &Locked) -> Option<ReadyRing<'_>> {
+        let Self { napi, sides } = self;
+        let napi = napi.resume(dev)?;
+        Some(ReadyRing { napi, sides })
     }
 }
 
@@ -388,6 +445,14 @@ impl RunningRing {
         peer.wake(ring.waiters.take(), &bh::disable());
     }
 
+    /// Takes the ring down for a while, in which it has no buffers for its senders, and lets its poll have
+    /// the frames that are in it.
+    pub(crate) fn hold(self, dev: &Locked) -> Option<ReadyRing<'_>> {
+        let mut inlet = self.ring.hold()?;
+        self.drain(&mut inlet);
+        self.halt(inlet, dev)
+    }
+
     /// Waits until the poll has seen all frames of a ring that is off the wire.
     fn drain(&self, inlet: &mut RxInlet) {
         inlet.wire.flush();
@@ -401,12 +466,26 @@ impl RunningRing {
     }
 
     /// Ends polling a ring that is off the wire.
-    fn end(self, mut inlet: RxInlet, dev: &Locked) {
-        if let Some((_napi, poll)) = self.napi.stop(dev) {
-            // What was put off comes too late for the poll, but it must be counted.
-            inlet.wire.flush();
-            KBox::into_inner(poll).end(inlet.wire.into_nic());
+    fn end(self, inlet: RxInlet, dev: &Locked) {
+        if let Some(ring) = self.halt(inlet, dev) {
+            ring.end();
         }
+    }
+
+    /// Keeps a ring that is off the wire from being polled.
+    fn halt(self, mut inlet: RxInlet, dev: &Locked) -> Option<ReadyRing<'_>> {
+        let Self { ring, napi, line } = self;
+        let (napi, poll) = napi.stop(dev)?;
+        // What was put off comes too late for the poll, but it must be counted.
+        inlet.wire.flush();
+        let sides = Sides {
+            ring,
+            line,
+            poll,
+            nic: inlet.wire.into_nic(),
+            timer: inlet.timer,
+        };
+        Some(ReadyRing { napi, sides })
     }
 }
 

@@ -76,6 +76,20 @@ impl<'a> Trace<'a> {
         );
     }
 
+    /// A receive queue was stopped, to be made anew.
+    pub(super) fn queue_stopped(&self, queue: usize) {
+        if self.drv() {
+            netdev_info!(self.dev, "rx_ring[{queue}]: ndo_queue_stop\n");
+        }
+    }
+
+    /// It runs again, with a new ring.
+    pub(super) fn queue_started(&self, queue: usize) {
+        if self.drv() {
+            netdev_info!(self.dev, "rx_ring[{queue}]: ndo_queue_start\n");
+        }
+    }
+
     /// A program ran on a frame of this size.
     #[cold]
     pub(super) fn verdict(&self, ring: u16, prog: ProgRef<'_>, size: Size, verdict: Verdict) {

@@ -3,7 +3,7 @@
 //! Sending: `ndo_start_xmit` with flow control, the frames of XDP_TX, and `ndo_xdp_xmit`.
 
 use super::{
-    port::{Discard, Port},
+    port::Port,
     rx::{DescRing, Extras, RxInlet, RxRing, REFILL_BATCH},
     stats::TxStats,
     trace::Trace,
@@ -162,7 +162,7 @@ impl Vsi {
         let (ring, hash) = match peer.steer(&skb, bh) {
             Ok(steered) => steered,
             Err(why) => {
-                discard(peer, why, stats, skb);
+                lose(stats, skb, |frames| peer.discard(why, frames));
                 return Xmit::Done;
             }
         };
@@ -175,8 +175,7 @@ impl Vsi {
         };
         let mut inlet = ring.inlet.lock(bh);
         let Some(inlet) = &mut *inlet else {
-            stats.carrier.add(1);
-            return Xmit::Done;
+            return self.put_nowhere(&queue(), skb);
         };
         let compute = || peer.hash(&Frame::head(&skb), bh);
         // First what most frames are.
@@ -259,6 +258,25 @@ impl Vsi {
         }
     }
 
+    /// What becomes of an skb whose ring is off the wire.
+    #[cold]
+    fn put_nowhere(&self, queue: &TxQueue<'_>, skb: SkBuff) -> Xmit {
+        let TxQueue { ring, stats, .. } = *queue;
+        if !ring.is_held() {
+            stats.carrier.add(1);
+            return Xmit::Done;
+        }
+        // There are no buffers, and will be none as long as the lock is held.
+        if queue.peer.pauses(&self.port) && queue.stop(|| true) {
+            return Xmit::Busy(skb);
+        }
+        lose(stats, skb, |frames| {
+            ring.wire.no_buffer.add(frames);
+            true
+        });
+        Xmit::Done
+    }
+
     /// Stops a queue that took the last buffer, if the ports are to wait for each other.
     #[cold]
     fn stop_if_full(&self, queue: &TxQueue<'_>, inlet: &mut RxInlet) {
@@ -268,9 +286,9 @@ impl Vsi {
     }
 }
 
-/// Sends an skb whose frames the peer discards.
+/// Sends an skb whose frames are lost at the peer, who counts them unless he has no carrier.
 #[cold]
-fn discard(peer: &Port, why: Discard, stats: &TxStats, skb: SkBuff) {
+fn lose(stats: &TxStats, skb: SkBuff, count: impl FnOnce(u64) -> bool) {
     let template = skb.gso_size().map(|size| template(&skb, size));
     let (frames, bytes) = match template {
         None => (1, wire_len(&skb)),
@@ -280,7 +298,7 @@ fn discard(peer: &Port, why: Discard, stats: &TxStats, skb: SkBuff) {
             return;
         }
     };
-    if !peer.discard(why, frames as u64) {
+    if !count(frames as u64) {
         stats.carrier.add(1);
         return;
     }
@@ -643,7 +661,13 @@ impl<'a> Burst<'a> {
                 return Ok(());
             }
         };
-        let inlet = self.lock(ring).as_mut().ok_or(Unsent::NoCarrier)?;
+        let inlet = self.lock(ring).as_mut().ok_or_else(|| {
+            if ring.is_held() {
+                Unsent::NoBuffer
+            } else {
+                Unsent::NoCarrier
+            }
+        })?;
         let known = |extras: Extras| extras.of(hash, || peer.hash(&frame.head(), bh));
         let extras = &inlet.extras;
         if let Some(len) = inlet.wire.put_plain(frame, || known(*extras)) {

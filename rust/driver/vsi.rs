@@ -11,6 +11,7 @@ use crate::{
         bh,
         device::{self, feature, Config, Device, Locked, Stats64, Xmit},
         page_pool::{FRAME_ROOM, MAX_BUFFERS},
+        queue_mgmt::Table,
         queues::{RxQueueStats, TxQueueStats},
         rtnl::Rtnl,
         rx_mode::{MacAddress, RxMode},
@@ -225,6 +226,8 @@ impl device::Ops for Vsi {
         }
         stats.tx_errors += stats.tx_carrier_errors;
     }
+
+    const QUEUE_MGMT: Option<Table<Self>> = Some(Table::CALLBACKS);
 
     fn rx_queue_stats(&self, queue: usize) -> RxQueueStats {
         let Some(ring) = self.port.rings.get(queue) else {

@@ -6,7 +6,7 @@
 //! [`include/linux/etherdevice.h`](srctree/include/linux/etherdevice.h)
 
 use super::{
-    bh, ethtool,
+    bh, ethtool, queue_mgmt,
     queues::{self, RxQueueStats, TxQueueStats},
     rtnl::Rtnl,
     rx_mode::{MacAddress, RxMode},
@@ -74,6 +74,15 @@ impl Device {
 
     pub(super) fn as_ptr(&self) -> *mut bindings::net_device {
         self.0.get()
+    }
+
+    /// Takes the instance lock (`netdev_lock`). Process context, may sleep; no instance lock may be held.
+    pub(super) fn lock(&self) -> LockGuard<'_> {
+        // SAFETY: The device is alive by the type's invariants.
+        unsafe { bindings::oxnic_netdev_lock(self.as_ptr()) };
+        // SAFETY: The lock was just taken, and is given back when the guard is dropped, in this thread: it
+        // cannot be sent to another.
+        LockGuard(unsafe { Locked::from_raw(self.as_ptr()) })
     }
 
     /// The interface's name, padded with NUL. It may be changed at any time by the user.
@@ -225,6 +234,24 @@ impl Deref for Locked {
 
     fn deref(&self) -> &Device {
         &self.0
+    }
+}
+
+/// Holds the instance lock of a device until it is dropped.
+pub(super) struct LockGuard<'a>(&'a Locked);
+
+impl Deref for LockGuard<'_> {
+    type Target = Locked;
+
+    fn deref(&self) -> &Locked {
+        self.0
+    }
+}
+
+impl Drop for LockGuard<'_> {
+    fn drop(&mut self) {
+        // SAFETY: `Device::lock` took it.
+        unsafe { bindings::oxnic_netdev_unlock(self.0.as_ptr()) };
     }
 }
 
@@ -383,6 +410,9 @@ pub(crate) trait Ops: ethtool::Ops + Sized + Send + Sync + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// How receive queues are made anew, if the driver can do that: see [`queue_mgmt::Ops`].
+    const QUEUE_MGMT: Option<queue_mgmt::Table<Self>> = None;
+
     /// What a receive queue has counted (`get_queue_stats_rx`). Under the instance lock alone.
     fn rx_queue_stats(&self, _queue: usize) -> RxQueueStats {
         build_error!(VTABLE_DEFAULT_ERROR)
@@ -532,6 +562,10 @@ impl<T: Ops> Allocated<T> {
             raw.netdev_ops = &NetdevOps::<T>::TABLE;
             raw.ethtool_ops = &ethtool::EthtoolOps::<T>::TABLE;
             raw.stat_ops = &queues::StatOps::<T>::TABLE;
+            raw.queue_mgmt_ops = match T::QUEUE_MGMT {
+                Some(table) => table.as_ptr(),
+                None => ptr::null(),
+            };
             raw.xdp_metadata_ops = &xdp::METADATA_OPS;
             raw.max_mtu = config.max_mtu;
             raw.hw_features = config.features | config.more_features;

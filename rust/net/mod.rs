@@ -4,9 +4,8 @@
 //!
 //! Each C object is one type here, and the context a call needs is an argument instead of a
 //! comment: [`rtnl::Rtnl`] for what must hold the RTNL lock, [`device::Locked`] for what must hold the
-//! instance lock of a device, [`bh::Disabled`] for what must run with
-//! bottom halves off, [`napi::Context`] for what must run in a NAPI poll. Nothing here knows which
-//! driver uses it.
+//! instance lock of a device, [`bh::Disabled`] for what must run with bottom halves off,
+//! [`napi::Context`] for what must run in a NAPI poll. Nothing here knows which driver uses it.
 
 /// A C callback of a table, if the driver has a method for it.
 macro_rules! callback {
@@ -21,12 +20,14 @@ macro_rules! callback {
 
 pub(crate) mod bh;
 pub(crate) mod clock;
+pub(crate) mod debugfs;
 pub(crate) mod device;
 pub(crate) mod ethtool;
 pub(crate) mod irq;
 pub(crate) mod napi;
 pub(crate) mod page_pool;
 pub(crate) mod print;
+pub(crate) mod queue_mgmt;
 pub(crate) mod queues;
 pub(crate) mod rcu;
 pub(crate) mod rtnl;

@@ -228,6 +228,18 @@ pub(crate) struct Napi<T: Poll> {
     _state: PhantomData<T>,
 }
 
+/// A [`Disabled`] NAPI between two holders of its device's instance lock. To be [resumed](Self::resume), not
+/// dropped.
+///
+/// # Invariants
+///
+/// The instance has been added to `dev` and is disabled.
+pub(crate) struct Parked<T: Poll> {
+    parts: Parts,
+    dev: ARef<Device>,
+    _state: PhantomData<T>,
+}
+
 /// What a NAPI consists of. Dropping it does nothing for the kernel's part.
 struct Parts {
     instance: Arc<Instance>,
@@ -329,6 +341,17 @@ impl<'a, T: Poll> Disabled<'a, T> {
             _state: PhantomData,
         }
     }
+
+    /// Keeps it as it is until it is [resumed](Parked::resume).
+    pub(crate) fn park(self) -> Parked<T> {
+        let (parts, dev) = self.into_parts();
+        // INVARIANT: It stays added, and disabled.
+        Parked {
+            parts,
+            dev: ARef::from(&**dev),
+            _state: PhantomData,
+        }
+    }
 }
 
 impl<T: Poll> Drop for Disabled<'_, T> {
@@ -415,6 +438,27 @@ impl<T: Poll> Napi<T> {
 impl<T: Poll> Drop for Napi<T> {
     fn drop(&mut self) {
         // Stopping it would need the lock, and the poll would run on without its NAPI.
+        leak(&self.parts, &self.dev);
+    }
+}
+
+impl<T: Poll> Parked<T> {
+    /// The NAPI under the lock of its device again. Returns [`None`] if it is not one of `dev`, and leaks it.
+    pub(crate) fn resume(self, dev: &Locked) -> Option<Disabled<'_, T>> {
+        if !dev.is(&self.dev) {
+            return None;
+        }
+        let this = ManuallyDrop::new(self);
+        // SAFETY: What `this` had is not used there any more.
+        let (parts, _dev) = unsafe { (ptr::read(&this.parts), ptr::read(&this.dev)) };
+        // INVARIANT: It is disabled, and on the list of this device, whose lock is held.
+        Some(Disabled::from_parts(parts, dev))
+    }
+}
+
+impl<T: Poll> Drop for Parked<T> {
+    fn drop(&mut self) {
+        // Taking it off the device would need the lock.
         leak(&self.parts, &self.dev);
     }
 }

@@ -105,6 +105,12 @@ impl<T: Kind> Registration<T> {
     }
 }
 
+impl<T> Registration<T> {
+    pub(super) fn as_ptr(&self) -> *mut bindings::rtnl_link_ops {
+        self.0.get()
+    }
+}
+
 impl<T> Drop for Registration<T> {
     fn drop(&mut self) {
         // SAFETY: The operations are registered. When this returns nobody uses them or a device any more:

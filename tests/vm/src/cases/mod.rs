@@ -28,6 +28,7 @@ mod qstats;
 mod reconfig;
 mod redirect;
 mod reload;
+mod restart;
 mod rings;
 mod rss;
 mod rss_context;
@@ -94,6 +95,7 @@ pub fn all() -> Vec<Case> {
         stacked::cases(),
         rss_context::cases(),
         reconfig::cases(),
+        restart::cases(),
         tso::cases(),
         bulk::cases(),
         fault::cases(),

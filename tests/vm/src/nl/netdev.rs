@@ -19,6 +19,7 @@ const NETDEV_A_DEV_XDP_RX_METADATA_FEATURES: u16 = 5;
 const NETDEV_A_DEV_XSK_FEATURES: u16 = 6;
 const NETDEV_A_PAGE_POOL_ID: u16 = 1;
 const NETDEV_A_PAGE_POOL_IFINDEX: u16 = 2;
+const NETDEV_A_PAGE_POOL_NAPI_ID: u16 = 3;
 const NETDEV_A_PAGE_POOL_INFLIGHT: u16 = 4;
 const NETDEV_A_PAGE_POOL_DETACH_TIME: u16 = 6;
 const NETDEV_A_NAPI_IFINDEX: u16 = 1;
@@ -60,6 +61,8 @@ pub struct PagePool {
     pub id: u64,
     /// `None` once the device is gone.
     pub ifindex: Option<u64>,
+    /// The NAPI whose polls allocate from it.
+    pub napi: Option<u64>,
     pub inflight: Option<u64>,
     /// The driver has destroyed the pool, but not all of its pages have come back.
     pub detached: bool,
@@ -91,6 +94,7 @@ pub fn page_pools() -> Result<Vec<PagePool>> {
             Ok(PagePool {
                 id: value(NETDEV_A_PAGE_POOL_ID)?.unwrap_or(0),
                 ifindex: value(NETDEV_A_PAGE_POOL_IFINDEX)?,
+                napi: value(NETDEV_A_PAGE_POOL_NAPI_ID)?,
                 inflight: value(NETDEV_A_PAGE_POOL_INFLIGHT)?,
                 detached: value(NETDEV_A_PAGE_POOL_DETACH_TIME)?.is_some(),
             })

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A receive queue that is made anew while the others go on: the queue management of the kernel, and the
+//! file in debugfs by which root asks for it.
+//!
+//! The queue gets a new ring, with buffers from a new page_pool. The NAPI that polls it is a new one with the
+//! id, the settings and the interrupt of the old, as on a change of the ring's size; the program stays.
+
+use super::{
+    rx::{ParkedRing, ReadyRing},
+    trace::Trace,
+    vsi::Vsi,
+};
+use crate::net::{
+    debugfs,
+    device::Locked,
+    queue_mgmt::{self, NotRestarted},
+    rtnl_link::Registration,
+};
+use kernel::{prelude::*, str::BStr};
+
+impl queue_mgmt::Ops for Vsi {
+    type Memory = ParkedRing;
+
+    fn alloc_queue(&self, dev: &Locked, queue: usize) -> Result<ParkedRing> {
+        if !self.port.is_up() {
+            return Err(ENETDOWN);
+        }
+        let ring = self.port.rings.get(queue).ok_or(EINVAL)?;
+        let size = self.port.ring_size();
+        Ok(ReadyRing::new(dev, &self.port, &self.peer, ring, size)?.park())
+    }
+
+    fn free_queue(&self, dev: &Locked, ring: ParkedRing) {
+        if let Some(ring) = ring.resume(dev) {
+            ring.end();
+        }
+    }
+
+    fn start_queue(&self, dev: &Locked, queue: usize, ring: ParkedRing) {
+        let Some(ring) = ring.resume(dev) else { return };
+        let ring = ring.run(None, self.how_rings_run(dev));
+        // There is room for all that there can be.
+        let _ = self.running.lock().insert_within_capacity(queue, ring);
+        Trace::new(dev, &self.port).queue_started(queue);
+    }
+
+    fn stop_queue(&self, dev: &Locked, queue: usize) -> Result<ParkedRing> {
+        let ring = self.running.lock().remove(queue).map_err(|_| ENETDOWN)?;
+        let ring = ring.hold(dev).ok_or(ENETDOWN)?;
+        Trace::new(dev, &self.port).queue_stopped(queue);
+        Ok(ring.park())
+    }
+}
+
+/// The file by which root makes a queue anew.
+impl debugfs::Write for Registration<Vsi> {
+    fn write(&self, text: &[u8]) -> Result {
+        let Some((name, queue)) = parse(text) else {
+            pr_info!("restart_queue: must be a port and one of its receive queues: \"ox0 3\"\n");
+            return Err(EINVAL);
+        };
+        let Err(why) = self.restart_rx_queue(name, queue) else {
+            return Ok(());
+        };
+        let name = BStr::from_bytes(name);
+        Err(match why {
+            NotRestarted::NoDevice => {
+                pr_info!("restart_queue: there is no port {name} in this network namespace\n");
+                ENODEV
+            }
+            NotRestarted::NoQueue(queues) => {
+                pr_info!("restart_queue: {name}: no receive queue {queue}, there are {queues}\n");
+                ERANGE
+            }
+            NotRestarted::Failed(ENETDOWN) => {
+                pr_info!("restart_queue: {name}: the port is down\n");
+                ENETDOWN
+            }
+            NotRestarted::Failed(error) => {
+                pr_info!(
+                    "restart_queue: {name}: receive queue {queue} stays as it is: {error:?}\n"
+                );
+                error
+            }
+        })
+    }
+}
+
+/// What is written to the file: the name of a port, a blank, and the number of a receive queue.
+fn parse(text: &[u8]) -> Option<(&[u8], u32)> {
+    let mut words = text.trim_ascii().splitn(2, |&byte| byte == b' ');
+    let (name, queue) = (words.next()?, words.next()?);
+    let queue = core::str::from_utf8(queue).ok()?.trim().parse().ok()?;
+    Some((name, queue))
+}
