@@ -23,7 +23,7 @@ use crate::{
         rss::{self, Hash},
         tso::{self, Headers, Part, Template},
         vlan::{Protocol, Tag, TAG_LEN},
-        wire::{Checksum, Frame, Head, Malformed, Patch, Refused, MIN_LEN},
+        wire::{wire_len, Checksum, Frame, Head, Malformed, Patch, Refused},
     },
 };
 use kernel::{prelude::*, sync::Arc};
@@ -235,16 +235,9 @@ impl Vsi {
                 Ok(()) => return Ok(sent),
                 Err(Refused::Malformed | Refused::Oversize) => return Err(NotSent::Malformed),
                 Err(Refused::NoBuffer) if !queue.peer.pauses(&self.port) => {
-                    let (frames, bytes) = template.as_ref().map_or_else(
-                        || (1, skb.len().max(MIN_LEN)),
-                        |template| (template.parts().count(), template.total_len()),
-                    );
-                    ring.wire.no_buffer.add(frames as u64);
-                    return Ok(Sent {
-                        frames: frames as u64,
-                        bytes: bytes as u64,
-                        lost: 0,
-                    });
+                    let lost = on_wire(skb, template.as_ref());
+                    ring.wire.no_buffer.add(lost.frames);
+                    return Ok(lost);
                 }
                 // Another queue took the last buffer, or there never were so many.
                 Err(Refused::NoBuffer) => {
@@ -289,28 +282,34 @@ impl Vsi {
 /// Sends an skb whose frames are lost at the peer, who counts them unless he has no carrier.
 #[cold]
 fn lose(stats: &TxStats, skb: SkBuff, count: impl FnOnce(u64) -> bool) {
-    let template = skb.gso_size().map(|size| template(&skb, size));
-    let (frames, bytes) = match template {
-        None => (1, wire_len(&skb)),
-        Some(Some(template)) => (template.parts().count(), template.total_len()),
+    let template = match skb.gso_size().map(|size| template(&skb, size)) {
+        None => None,
+        Some(Some(template)) => Some(template),
         Some(None) => {
             stats.dropped.add(1);
             return;
         }
     };
-    if !count(frames as u64) {
+    let lost = on_wire(&skb, template.as_ref());
+    if !count(lost.frames) {
         stats.carrier.add(1);
         return;
     }
     skb.tx_timestamp();
-    stats.packets.add(frames as u64);
-    stats.bytes.add(bytes as u64);
+    stats.packets.add(lost.frames);
+    stats.bytes.add(lost.bytes);
     skb.consume();
 }
 
-/// How many bytes of it a frame takes on the wire.
-fn wire_len(frame: &impl Frame) -> usize {
-    (frame.len() + frame.tag().map_or(0, |_| TAG_LEN)).max(MIN_LEN)
+/// What an skb is on the wire, be it lost at the end of it: one frame, or all that it is cut into.
+fn on_wire(skb: &SkBuff, template: Option<&Template>) -> Sent {
+    let mut sent = Sent::default();
+    let mut add = |len| sent.add(wire_len(len, skb.tag()) as u64);
+    match template {
+        None => add(skb.len()),
+        Some(template) => template.lens().for_each(add),
+    }
+    sent
 }
 
 /// Puts a frame into the ring; one that is too long for the peer is lost there.
@@ -325,7 +324,7 @@ fn put_counted(
         Ok(len) => sent.add(len.into()),
         Err(Refused::Oversize) => {
             ring.wire.oversize.add(1);
-            sent.add(frame.len().max(MIN_LEN) as u64);
+            sent.add(wire_len(frame.len(), frame.tag()) as u64);
         }
         Err(refused) => return Err(refused),
     }
@@ -657,7 +656,7 @@ impl<'a> Burst<'a> {
                 if !peer.discard(why, 1) {
                     return Err(Unsent::NoCarrier);
                 }
-                sent.add(wire_len(frame) as u64);
+                sent.add(wire_len(frame.len(), frame.tag()) as u64);
                 return Ok(());
             }
         };

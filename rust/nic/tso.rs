@@ -158,9 +158,9 @@ impl Template {
         self.payload + self.segment_len.min(self.payload_len)
     }
 
-    /// Length of all segments in bytes, headers included.
-    pub fn total_len(&self) -> usize {
-        self.parts().map(|part| self.payload + part.len).sum()
+    /// Length of each segment in bytes, headers included.
+    pub fn lens(&self) -> impl Iterator<Item = usize> + '_ {
+        self.parts().map(|part| self.payload + part.len)
     }
 
     /// The headers of a segment.

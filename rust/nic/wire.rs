@@ -18,6 +18,12 @@ pub const HEADER_LEN: usize = 14;
 /// filled up with zeroes.
 pub const MIN_LEN: usize = 60;
 
+/// How many bytes a frame takes on the wire that has `len` bytes without the tag beside it.
+#[inline]
+pub fn wire_len(len: usize, tag: Option<Tag>) -> usize {
+    (len + tag.map_or(0, |_| TAG_LEN)).max(MIN_LEN)
+}
+
 /// A frame as it is handed to the wire, padding and FCS not included.
 #[expect(clippy::len_without_is_empty, reason = "no frame is empty")]
 pub trait Frame {
@@ -305,7 +311,7 @@ where
                 (Some(tag), None) => Edit::Insert(tag.bytes()),
                 (None, Some(_)) => Edit::Cut,
             },
-            wire_len: (len + tag.map_or(0, |_| TAG_LEN)).max(MIN_LEN),
+            wire_len: wire_len(len, tag),
             stripped: stripped.is_some(),
             completion: match stripped {
                 Some(tag) => known.with_vlan(tag),

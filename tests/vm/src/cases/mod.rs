@@ -17,6 +17,7 @@ mod hints;
 mod inflight;
 mod irq;
 mod link;
+mod lost;
 mod mtu;
 mod napi;
 mod newlink;
@@ -97,6 +98,7 @@ pub fn all() -> Vec<Case> {
         reconfig::cases(),
         restart::cases(),
         tso::cases(),
+        lost::cases(),
         bulk::cases(),
         fault::cases(),
         teardown::cases(),

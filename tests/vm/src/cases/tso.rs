@@ -9,7 +9,7 @@ use super::{
     traffic::{check_alive, settle, settle_after_down},
 };
 use crate::{
-    bed::{Bed, V4, V6},
+    bed::{Bed, Port, V4, V6},
     harness::Case,
     host::{ensure_eq, tracefs::Trace},
     sockopt::{DestinationOptions, QdiscBypass, VnetHdr},
@@ -398,7 +398,7 @@ fn lossy(bed: &Bed) -> Result<()> {
 
 /// One large frame, as a packet socket hands it to the stack with a `struct virtio_net_hdr`.
 #[derive(Clone)]
-struct Large {
+pub struct Large {
     v6: bool,
     /// Of the IPv4 header.
     ip_options: usize,
@@ -411,7 +411,7 @@ struct Large {
 }
 
 impl Large {
-    fn new(len: usize, mss: u16) -> Self {
+    pub fn new(len: usize, mss: u16) -> Self {
         Self {
             v6: false,
             ip_options: 0,
@@ -431,7 +431,7 @@ impl Large {
         self.len.div_ceil(self.mss.into())
     }
 
-    fn frame(&self) -> Vec<u8> {
+    pub fn frame(&self) -> Vec<u8> {
         let tcp_len = TCP + self.len;
         let mut packet;
         let addresses;
@@ -486,8 +486,9 @@ impl Large {
     }
 }
 
-fn open(bed: &Bed) -> Result<Sender> {
-    let sender = Sender::open(&bed.a)?;
+/// A socket that large frames can be sent with.
+pub fn open(port: &Port) -> Result<Sender> {
+    let sender = Sender::open(port)?;
 
     setsockopt(&sender, VnetHdr, &true)?;
     Ok(sender)
@@ -508,7 +509,7 @@ fn dropped(bed: &Bed) -> Result<()> {
     let count = large.count() as u64;
 
     bed.up()?;
-    let sender = open(bed)?;
+    let sender = open(&bed.a)?;
     for what in ["ntuple", "mac_filter"] {
         if what == "ntuple" {
             bed.b.ethtool("-N", "flow-type tcp4 action -1")?;
@@ -535,7 +536,8 @@ fn dropped(bed: &Bed) -> Result<()> {
             [0, 1, 2, 3].map(|n| new[n] - old[n]),
             [
                 count,
-                large.len as u64 + count * (ETH + 20 + TCP) as u64,
+                // The last has a byte of payload, and is filled up.
+                large.len as u64 - 1 + (count - 1) * (ETH + 20 + TCP) as u64 + ETH_ZLEN as u64,
                 count,
                 0
             ],
@@ -551,7 +553,7 @@ fn as_the_stack(bed: &Bed) -> Result<()> {
     let mut all = Vec::new();
 
     bed.up()?;
-    let sender = open(bed)?;
+    let sender = open(&bed.a)?;
     for v6 in [false, true] {
         for (len, mss) in [
             (30_001, 1000),
@@ -627,7 +629,7 @@ fn many_segments(bed: &Bed, bypass: bool) -> Result<()> {
     let trace = Trace::start(EVENT)?;
 
     bed.up()?;
-    let sender = open(bed)?;
+    let sender = open(&bed.a)?;
     if bypass {
         setsockopt(&sender, QdiscBypass, &true)?;
     }
@@ -694,7 +696,7 @@ fn lies(bed: &Bed) -> Result<()> {
     // It would put the segments together again.
     bed.b.ethtool("-K", "gro off")?;
     let tap = Tap::open(&bed.b)?;
-    let sender = open(bed)?;
+    let sender = open(&bed.a)?;
     let dropped = || bed.a.link()?.stat("tx_dropped");
     for (what, large) in cases {
         let before = dropped()?;
