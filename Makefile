@@ -14,12 +14,14 @@ MODULE_SIG_CERT ?=
 KERNEL ?=
 # The tests to run: a part of their names.
 TESTS ?=
-# The steps of the storm, and the number that decides which they are; empty for a random one, in
-# `make test` for the same each time.
+# The steps of the storm, and the number that decides which they are, and what frames from hell are; empty
+# for a random one, in `make test` for the same each time.
 STEPS ?= 10000
 SEED ?=
 # The frames of the soak.
 FRAMES ?= 10000000
+# How many times as many frames as `make test` `make hell` sends.
+HELL ?= 20
 # How many times as many cases as `make test` `make fuzz` tries.
 FUZZ ?= 100
 # The benchmarks to run: a part of their names.
@@ -30,7 +32,7 @@ REPEAT ?= 1
 # For benchmarks in packets per second, with KVM: 1.
 KVM ?=
 
-storm_seed = $(if $(SEED),--env OXNIC_STORM_SEED=$(SEED))
+seed = $(if $(SEED),--env OXNIC_SEED=$(SEED))
 
 export KDIR KVER INSTALL_MOD_PATH MODULE_SIG_KEY MODULE_SIG_CERT
 export OXNIC_ACCEL OXNIC_MIRROR XDG_CACHE_HOME
@@ -39,7 +41,7 @@ export OXNIC_ACCEL OXNIC_MIRROR XDG_CACHE_HOME
 .NOTPARALLEL:
 
 .PHONY: all modules install uninstall dkms dkms-remove demo samples test test-debug test-install fuzz \
-	storm soak selftests bench hook-cost vm check lab clean lab-clean help
+	storm hell soak selftests bench hook-cost vm check lab clean lab-clean help
 
 ifeq ($(KDIR)$(KVER),)
 all:
@@ -74,12 +76,15 @@ samples:
 	@scripts/build bpf samples
 
 test:
-	@scripts/test --env OXNIC_STORM_SEED=$(or $(SEED),3) $(TESTS)
+	@scripts/test --env OXNIC_SEED=$(or $(SEED),3) $(TESTS)
 
 # With room for what the kernel says, and without an end: the tests themselves find out if they hang.
 storm:
 	@scripts/test --timeout 0 --append log_buf_len=16M --env OXNIC_STORM_STEPS=$(STEPS) \
-		$(storm_seed) storm::steps
+		$(seed) storm::steps
+
+hell:
+	@scripts/test --timeout 0 --env OXNIC_HELL=$(HELL) $(seed) $(or $(TESTS),hell::)
 
 soak:
 	@scripts/test --timeout 0 --append log_buf_len=16M --env OXNIC_SOAK_FRAMES=$(FRAMES) \
@@ -146,6 +151,7 @@ when it is missing, and need root):
                   install it in the lab, and load what is installed in the VM
   make fuzz       try the simulated hardware on the host with many more random cases
   make storm      random changes under traffic, thousands of them
+  make hell       frames that no one sends, to programs that do anything, many of them
   make soak       millions of frames, after which memory is where it was
   make selftests  run the kernel's own driver tests, on oxnic and on veth
   make bench      measure what a packet costs, on oxnic and on veth, in instructions
@@ -172,6 +178,7 @@ Variables:
   STEPS=          how many changes the storm makes [10000]
   SEED=           which they are: the number that an earlier storm has printed [a random one;
                   in make test the same each time]
+  HELL=           how many times as many frames make hell sends as make test does [20]
   FRAMES=         how many frames the soak sends [10000000]
   SELFTESTS=      run only the files of the kernel's tests whose paths contain this [all, and
                   write Documentation/selftests.md]

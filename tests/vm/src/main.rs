@@ -21,6 +21,7 @@ mod cases;
 mod harness;
 mod host;
 mod nl;
+mod random;
 mod sockopt;
 mod stats;
 mod wire;

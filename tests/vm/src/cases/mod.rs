@@ -13,6 +13,7 @@ mod fault;
 mod filter;
 mod frags;
 mod frags_prog;
+mod hell;
 mod hints;
 mod inflight;
 mod irq;
@@ -99,6 +100,7 @@ pub fn all() -> Vec<Case> {
         restart::cases(),
         tso::cases(),
         lost::cases(),
+        hell::cases(),
         bulk::cases(),
         fault::cases(),
         teardown::cases(),

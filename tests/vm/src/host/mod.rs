@@ -19,12 +19,28 @@ pub mod tracefs;
 pub mod usage;
 pub mod watchdog;
 
-use anyhow::{bail, Result};
-use std::time::{Duration, Instant};
+use anyhow::{bail, Context, Result};
+use std::{
+    env,
+    error::Error,
+    str::FromStr,
+    time::{Duration, Instant},
+};
 
 /// How long the tests wait for what must happen. An emulated machine is slow and nothing is
 /// measured, so this only has to be longer than anything that works takes.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A number from the environment.
+pub fn setting<T: FromStr>(name: &str, default: T) -> Result<T>
+where
+    T::Err: Error + Send + Sync + 'static,
+{
+    match env::var(name) {
+        Ok(text) => text.parse().with_context(|| format!("{name}={text}")),
+        Err(_) => Ok(default),
+    }
+}
 
 /// Polls `done` until it says yes, and fails with `what` if that takes longer than [`PATIENCE`].
 pub fn wait_until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {

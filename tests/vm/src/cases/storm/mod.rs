@@ -6,14 +6,13 @@
 //! or to refuse it. Now and then, and at the end, the traffic stops and everything is [checked]
 //! (accounting::settle).
 //!
-//! `OXNIC_STORM_STEPS` and `OXNIC_STORM_SEED` in the environment say how many steps there are and which;
+//! `OXNIC_STORM_STEPS` and `OXNIC_SEED` in the environment say how many steps there are and which;
 //! `OXNIC_SOAK_FRAMES`, how many frames the soak takes.
 
 mod accounting;
 mod gate;
 mod model;
 mod program;
-mod random;
 mod soak;
 mod steps;
 mod traffic;
@@ -22,11 +21,11 @@ mod world;
 use crate::{
     bed::{NS_A, NS_B},
     harness::Case,
-    host::{clock, cmd, netns::Netns, usage::Usage},
+    host::{clock, cmd, netns::Netns, setting, usage::Usage},
 };
 use anyhow::{ensure, Context, Result};
 use gate::Gate;
-use std::{env, sync::atomic::Ordering, thread};
+use std::{sync::atomic::Ordering, thread};
 use world::World;
 
 /// Steps without a word in the environment.
@@ -45,20 +44,9 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-/// A number from the environment.
-fn setting<T: std::str::FromStr>(name: &str, default: T) -> Result<T>
-where
-    T::Err: std::error::Error + Send + Sync + 'static,
-{
-    match env::var(name) {
-        Ok(text) => text.parse().with_context(|| format!("{name}={text}")),
-        Err(_) => Ok(default),
-    }
-}
-
 fn storm() -> Result<()> {
     let steps = setting("OXNIC_STORM_STEPS", STEPS)?;
-    let seed = setting("OXNIC_STORM_SEED", clock::tai()? % 1_000_000)?;
+    let seed = setting("OXNIC_SEED", clock::tai()? % 1_000_000)?;
     let initial = Netns::initial();
 
     eprintln!("storm: {steps} steps with seed {seed}");

@@ -8,6 +8,7 @@ use crate::{
     cases::traffic::settle,
     host::{
         pktgen::Pktgen,
+        setting,
         usage::{Tolerances, Usage},
         watchdog,
     },
@@ -45,7 +46,7 @@ const RINGS: [(&str, &str); 8] = [
 pub const PARAMS: &str = "queues=4";
 
 pub fn soak(bed: &Bed) -> Result<()> {
-    let frames = super::setting("OXNIC_SOAK_FRAMES", FRAMES)?;
+    let frames = setting("OXNIC_SOAK_FRAMES", FRAMES)?;
     let programs = [
         Program::sample("xdp_drop")?,
         Program::sample("xdp_pass")?,

@@ -8,13 +8,13 @@
 use super::{
     gate::{Gate, Place, PORTS},
     program::Swirl,
-    random::Random,
 };
 use crate::{
     bed::Port,
     cases::steer,
     host::{cpus, live, netns::Netns, pktgen::Pktgen},
     nl::netdev,
+    random::Random,
     wire::{
         packet::{Sender, Tap},
         probe::{verdict, Probe},

@@ -6,12 +6,12 @@ use super::{
     gate::{Gate, Place, PORTS},
     model::Model,
     program::Programs,
-    random::Random,
     traffic::address,
 };
 use crate::{
     bed::{Bed, Port, NS_A, NS_B},
     host::{kmsg::Kmsg, module, netns::Netns, watchdog},
+    random::Random,
     wire::{probe::Probe, xsk::Xsk},
 };
 use anyhow::{ensure, Context, Result};

@@ -25,11 +25,20 @@ impl Random {
         (self.next() % u64::from(end.max(1))) as u32
     }
 
+    /// A number from `least` up to `most`.
+    pub fn between(&mut self, least: i64, most: i64) -> i64 {
+        least + (self.next() % ((most - least) as u64 + 1)) as i64
+    }
+
     pub fn flip(&mut self) -> bool {
         self.below(2) == 1
     }
 
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u32) as usize]
+    }
+
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.next() as u8).collect()
     }
 }

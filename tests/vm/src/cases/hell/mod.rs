@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Frames from hell: whatever can be sent is sent, and whatever a program can do to it is done. Every
+//! frame is accounted for, and what comes out is compared byte by byte.
+//!
+//! What is chosen at random follows from the number in `OXNIC_SEED` in the environment. `OXNIC_HELL` says
+//! how many times as many frames there are.
+
+mod frames;
+mod padding;
+mod programs;
+mod shapes;
+mod vanish;
+
+use crate::{
+    harness::Case,
+    host::{clock, setting, watchdog},
+    random::Random,
+};
+use anyhow::{Context, Result};
+
+pub fn cases() -> Vec<Case> {
+    [
+        frames::cases(),
+        padding::cases(),
+        programs::cases(),
+        shapes::cases(),
+        vanish::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Does something that chooses at random, as often as the environment says. The numbers that it follows
+/// from are said beforehand, for a machine that does not survive it, and with the error.
+fn rounds(name: &str, mut round: impl FnMut(&mut Random) -> Result<()>) -> Result<()> {
+    let seed = setting("OXNIC_SEED", clock::tai()? % 1_000_000)?;
+    let rounds: u32 = setting("OXNIC_HELL", 1)?;
+    let mut random = Random::new(seed);
+
+    eprintln!("{name}: seed {seed}");
+    for _ in 0..rounds {
+        round(&mut random)
+            .with_context(|| format!("again with: make hell HELL={rounds} SEED={seed}"))?;
+        watchdog::still_alive();
+    }
+    Ok(())
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! skbs that the stack makes of tunnels and of UDP in segments.
+
+use crate::{
+    bed::{Bed, V4, V6},
+    cases::{in_parallel, traffic::settle},
+    harness::Case,
+    host::{cmd, ensure_eq},
+    sockopt::ZeroCopy,
+    stats::check_wire,
+    wire::{
+        capture::Capture,
+        checksum::{verify, Kind},
+        stream::{data, ensure_data, read_all, tcp_pair, udp},
+    },
+};
+use anyhow::{ensure, Context, Result};
+use nix::{
+    libc,
+    sys::socket::{send, setsockopt, sockopt::UdpGsoSegment, MsgFlags},
+};
+use std::{io::Write, net::IpAddr, os::fd::AsRawFd};
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::ports("hell::udp_in_segments", "queues=1", udp_segments),
+        Case::ports("hell::tcp_in_tunnels", "queues=1", tunnels),
+    ]
+}
+
+/// The stack cuts large UDP packets that nobody told the port about, with data from its own pages and
+/// from the sender's.
+fn udp_segments(bed: &Bed) -> Result<()> {
+    const TIMES: usize = 4;
+    let mut capture = Capture::start(&bed.b)?;
+
+    bed.up_with_addresses()?;
+    let addresses = [(V4, Kind::UdpV4), (V6, Kind::UdpV6)];
+    for (([from, to], kind), size) in addresses.into_iter().flat_map(|a| [(a, 1000), (a, 1201)]) {
+        for flags in [0, libc::MSG_ZEROCOPY] {
+            let what = format!("{to}, {size} bytes, flags {flags:#x}");
+            let near = udp(&bed.a, from, 0)?;
+            let far = udp(&bed.b, to, 0)?;
+            let payload = data(size as u32, 23 * size + 7);
+
+            near.connect((to.parse::<IpAddr>()?, far.local_addr()?.port()))?;
+            setsockopt(&near, UdpGsoSegment, &(size as i32))?;
+            setsockopt(&near, ZeroCopy, &true)?;
+            for _ in 0..TIMES {
+                let flags = MsgFlags::from_bits_retain(flags);
+                ensure_eq!(
+                    send(near.as_raw_fd(), &payload, flags)?,
+                    payload.len(),
+                    "{what}: bytes sent"
+                );
+                let mut received = Vec::new();
+                while received.len() < payload.len() {
+                    let mut datagram = vec![0; 2000];
+                    let n = far.recv(&mut datagram).with_context(|| what.clone())?;
+
+                    ensure!(
+                        n == size || received.len() + n == payload.len(),
+                        "{what}: a datagram of {n} bytes"
+                    );
+                    received.extend(&datagram[..n]);
+                }
+                ensure_data(&what, &received, &payload)?;
+            }
+            let mut count = 0;
+            for frame in &capture.frames()? {
+                count += usize::from(verify(frame).with_context(|| what.clone())? == kind);
+            }
+            ensure_eq!(count, 24 * TIMES, "{what}: datagrams on the wire");
+        }
+    }
+    settle(bed).map(drop)
+}
+
+/// The port cannot cut what is in a tunnel, so the stack does.
+fn tunnels(bed: &Bed) -> Result<()> {
+    let passed = in_tunnels(bed);
+
+    // With them go the tunnels that they make by themselves in each namespace.
+    cmd::run("modprobe -r vxlan ip_gre ipip")?;
+    passed
+}
+
+fn in_tunnels(bed: &Bed) -> Result<()> {
+    const LEN: usize = 100_001;
+    /// Inside.
+    const ADDRESSES: [&str; 2] = ["10.79.0.1", "10.79.0.2"];
+
+    bed.up_with_addresses()?;
+    for kind in ["vxlan", "vxlan over IPv6", "gre", "gretap", "ipip"] {
+        for (n, port) in [&bed.a, &bed.b].into_iter().enumerate() {
+            let ends = |of: [&str; 2]| format!("local {} remote {}", of[n], of[1 - n]);
+            let tunnel = match kind {
+                "vxlan" => format!("vxlan id 7 {} dstport 4789 dev {}", ends(V4), port.name),
+                "vxlan over IPv6" => {
+                    format!("vxlan id 8 {} dstport 4790 dev {}", ends(V6), port.name)
+                }
+                kind => format!("{kind} {}", ends(V4)),
+            };
+
+            port.ns.ip(&format!("link add tunnel type {tunnel}"))?;
+            port.ns
+                .ip(&format!("addr add {}/24 dev tunnel", ADDRESSES[n]))?;
+            port.ns.ip("link set tunnel up")?;
+        }
+        let payload = data(LEN as u32, LEN);
+        let (mut near, far) = tcp_pair(&bed.a, &bed.b, ADDRESSES[1]).context(kind)?;
+        let jobs: [Box<dyn FnOnce() -> Result<()> + Send>; 2] = [
+            Box::new(|| Ok(near.write_all(&payload)?)),
+            Box::new(|| ensure_data(kind, &read_all(&far, LEN)?, &payload)),
+        ];
+        in_parallel(jobs).context(kind)?;
+        for port in [&bed.a, &bed.b] {
+            port.ns.ip("link del tunnel")?;
+        }
+    }
+    let (a, b) = bed.settled()?;
+    for port in [&a, &b] {
+        port.counters
+            .expect_rx(&port.name, &[("no_buffer", 0), ("oversize", 0)])?;
+        port.counters.expect_tx(&port.name, &[("dropped", 0)])?;
+    }
+    // The stack counts what it drops itself with the port's losses.
+    check_wire(&a, &b)?;
+    check_wire(&b, &a)
+}
