@@ -17,6 +17,7 @@ mod hell;
 mod hints;
 mod inflight;
 mod irq;
+mod limits;
 mod link;
 mod lost;
 mod mtu;
@@ -100,6 +101,7 @@ pub fn all() -> Vec<Case> {
         restart::cases(),
         tso::cases(),
         lost::cases(),
+        limits::cases(),
         hell::cases(),
         bulk::cases(),
         fault::cases(),

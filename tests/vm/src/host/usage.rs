@@ -48,11 +48,7 @@ pub struct Usage {
 impl Usage {
     /// In the initial namespace and those given.
     pub fn now(spaces: &[&Netns]) -> Result<Self> {
-        // Cached files and names are no loss. The kernel need not write to the log that they are dropped.
-        fs::write("/proc/sys/vm/drop_caches", "4")?;
-        fs::write("/proc/sys/vm/drop_caches", "3")?;
-        free_deferred_skbs()?;
-        shrink_slabs()?;
+        give_back()?;
         let memory = memory()?;
         let mut sockets = 0;
         let mut pools = 0;
@@ -112,6 +108,23 @@ impl Usage {
         ensure_eq!(self.namespaces, before.namespaces, "namespaces");
         Ok(())
     }
+}
+
+/// Bytes that nobody uses, not even to have something at hand.
+pub fn unused() -> Result<u64> {
+    give_back()?;
+    let text = fs::read_to_string("/proc/meminfo")?;
+
+    Ok(1024 * number_after(&text, "MemFree:")?)
+}
+
+/// Makes the kernel give back what it only has at hand. Cached files and names are no loss. It need not
+/// write to the log that they are dropped.
+fn give_back() -> Result<()> {
+    fs::write("/proc/sys/vm/drop_caches", "4")?;
+    fs::write("/proc/sys/vm/drop_caches", "3")?;
+    free_deferred_skbs()?;
+    shrink_slabs()
 }
 
 /// Makes every slab cache give back its empty slabs.

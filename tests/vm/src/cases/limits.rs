@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What may not be done by users without privileges, and how much memory ports take.
+
+use super::traffic::check_alive;
+use crate::{
+    bed::{Bed, Port},
+    harness::Case,
+    host::{cmd, ensure_eq, module, usage, wait_until},
+};
+use anyhow::{ensure, Context, Result};
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
+
+/// Who is in no group and owns no file.
+const NOBODY: &str = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+/// The same, as root of a user namespace.
+const ITS_ROOT: &str = "unshare --user --map-root-user";
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::ports("limits::users_change_nothing", "queues=2", users),
+        Case::ports("limits::files_are_root_s", "", files),
+        Case::bare("limits::memory_of_ports", ports),
+    ]
+}
+
+/// All that can be asked of a port, and what can be seen of it.
+fn state(port: &Port) -> Result<String> {
+    let mut text = port.ns.ip(&format!("-d link show dev {}", port.name))?;
+
+    for option in ["", "-k", "-g", "-l", "-a", "-c", "-x", "-n"] {
+        text += &port.ethtool(option, "")?;
+    }
+    Ok(text)
+}
+
+/// Whatever changes something is refused, for that reason and no other.
+fn users(bed: &Bed) -> Result<()> {
+    bed.up()?;
+    let name = &bed.a.name;
+    let before = state(&bed.a)?;
+    let commands = [
+        format!("ethtool -K {name} tso off"),
+        format!("ethtool -G {name} rx 64"),
+        format!("ethtool -L {name} combined 1"),
+        format!("ethtool -A {name} tx off"),
+        format!("ethtool -C {name} rx-usecs 1"),
+        format!("ethtool -X {name} equal 1"),
+        format!("ethtool -N {name} flow-type tcp4 action 0"),
+        format!("ethtool -N {name} rx-flow-hash tcp4 sd"),
+        format!("ethtool -s {name} msglvl 0xffff"),
+        format!("ethtool -s {name} speed 1000"),
+        format!("ip link set dev {name} down"),
+        format!("ip link set dev {name} mtu 3000"),
+        format!("ip link set dev {name} address 02:00:00:00:00:77"),
+        format!("ip link set dev {name} xdp off"),
+        format!("ip link set dev {name} promisc on"),
+        format!("ip link del {name}"),
+        format!("ip link add ox77 link {name} type oxnic"),
+        format!("bridge fdb add 02:00:00:00:00:77 dev {name} self"),
+        format!("tc qdisc add dev {name} clsact"),
+    ];
+    let refused = |who: &str, command: &str| {
+        let line = format!("{who} {command}");
+        let said = bed.a.ns.exec_refusal(&line)?;
+
+        ensure!(
+            said.contains("not permitted") || said.contains("ermission"),
+            "{line}: refused for another reason: {said}"
+        );
+        Ok::<_, anyhow::Error>(())
+    };
+
+    for command in &commands {
+        refused(NOBODY, command)?;
+        refused(&format!("{NOBODY} {ITS_ROOT}"), command)?;
+    }
+    refused(NOBODY, "rmmod oxnic")?;
+    refused(NOBODY, &format!("insmod {}", module::path()?))?;
+    // Who has a namespace of devices as well does not even see the port there.
+    let seen = cmd::run(&format!("{NOBODY} {ITS_ROOT} --net ip -br link"))?;
+    ensure!(!seen.contains("ox"), "seen from a new namespace: {seen}");
+    ensure_eq!(state(&bed.a)?, before, "the port after all of this");
+    check_alive(bed)
+}
+
+/// The files below a folder, none of which others than root can write.
+fn check_files(folder: &Path) -> Result<usize> {
+    let mut count = 0;
+
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        let about = fs::symlink_metadata(&path)?;
+
+        if about.is_dir() {
+            count += check_files(&path)?;
+        } else if about.is_file() {
+            ensure!(
+                about.mode() & 0o022 == 0 && about.uid() == 0,
+                "{} has mode {:o} and belongs to {}",
+                path.display(),
+                about.mode(),
+                about.uid()
+            );
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// The files that the kernel makes for the module, and none beside them.
+fn files(_bed: &Bed) -> Result<()> {
+    ensure!(
+        check_files(Path::new("/sys/module/oxnic"))? > 0,
+        "the module has no files"
+    );
+    for folder in ["/sys/kernel/debug/oxnic", "/proc/oxnic", "/dev/oxnic"] {
+        ensure!(!Path::new(folder).exists(), "{folder} is there");
+    }
+    Ok(())
+}
+
+/// Waits until as much memory is unused as before, but for what the rest of the machine takes.
+fn wait_unused(before: u64) -> Result<()> {
+    const NOISE: u64 = 16 << 20;
+
+    wait_until("the memory is given back", || {
+        Ok(usage::unused()? + NOISE > before)
+    })
+}
+
+/// As many ports with as many queues as there can be, all of them down.
+fn ports() -> Result<()> {
+    const PORTS: u64 = 128;
+    const MOST: u64 = 1 << 20;
+    let before = usage::unused()?;
+
+    module::load("pairs=64 queues=64 ring_size=4096")?;
+    let port = before.saturating_sub(usage::unused()?) / PORTS;
+    println!("limits::memory_of_ports: a port that is down, with 64 queues, takes {port} bytes");
+    ensure!(port < MOST, "a port that is down takes {port} bytes");
+    module::unload()?;
+    wait_unused(before)
+}
