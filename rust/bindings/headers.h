@@ -4,6 +4,7 @@
  * our own helpers.
  */
 #include <linux/bpf.h>
+#include <linux/capability.h>
 #include <linux/debugfs.h>
 #include <linux/ethtool.h>
 #include <linux/etherdevice.h>

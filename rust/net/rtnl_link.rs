@@ -253,6 +253,13 @@ impl<T: Kind> LinkOps<T> {
             )
         };
         from_result(|| {
+            // The memory of a device's rings is on nobody's account, so that root of a user namespace, who can
+            // be any user, has to ask somebody else for one.
+            // SAFETY: No preconditions.
+            if !unsafe { bindings::capable(bindings::CAP_NET_ADMIN as c_int) } {
+                extack.set(fmt!("needs CAP_NET_ADMIN in the initial user namespace"));
+                return Err(EPERM);
+            }
             let link = match attrs.u32(bindings::IFLA_LINK) {
                 // SAFETY: RTNL is held, and the device was allocated for operations of this kind.
                 Some(index) => Some(unsafe { Self::find(dev, params, index, extack, &rtnl) }?),

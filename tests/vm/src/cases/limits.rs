@@ -77,9 +77,16 @@ fn users(bed: &Bed) -> Result<()> {
     }
     refused(NOBODY, "rmmod oxnic")?;
     refused(NOBODY, &format!("insmod {}", module::path()?))?;
-    // Who has a namespace of devices as well does not even see the port there.
+    // Who has a namespace of devices as well does not even see the port there, and gets none of his own.
     let seen = cmd::run(&format!("{NOBODY} {ITS_ROOT} --net ip -br link"))?;
     ensure!(!seen.contains("ox"), "seen from a new namespace: {seen}");
+    let said = bed.a.ns.exec_refusal(&format!(
+        "{NOBODY} {ITS_ROOT} --net ip link add type oxnic"
+    ))?;
+    ensure!(
+        said.contains("needs CAP_NET_ADMIN in the initial user namespace"),
+        "a port in a new namespace: refused for another reason: {said}"
+    );
     ensure_eq!(state(&bed.a)?, before, "the port after all of this");
     check_alive(bed)
 }
@@ -108,13 +115,18 @@ fn check_files(folder: &Path) -> Result<usize> {
     Ok(count)
 }
 
-/// The files that the kernel makes for the module, and none beside them.
+/// The files that the kernel makes for the module, the one in debugfs, and none beside them.
 fn files(_bed: &Bed) -> Result<()> {
     ensure!(
         check_files(Path::new("/sys/module/oxnic"))? > 0,
         "the module has no files"
     );
-    for folder in ["/sys/kernel/debug/oxnic", "/proc/oxnic", "/dev/oxnic"] {
+    ensure_eq!(
+        check_files(Path::new("/sys/kernel/debug/oxnic"))?,
+        1,
+        "files in debugfs"
+    );
+    for folder in ["/proc/oxnic", "/dev/oxnic"] {
         ensure!(!Path::new(folder).exists(), "{folder} is there");
     }
     Ok(())
