@@ -80,9 +80,10 @@ fn users(bed: &Bed) -> Result<()> {
     // Who has a namespace of devices as well does not even see the port there, and gets none of his own.
     let seen = cmd::run(&format!("{NOBODY} {ITS_ROOT} --net ip -br link"))?;
     ensure!(!seen.contains("ox"), "seen from a new namespace: {seen}");
-    let said = bed.a.ns.exec_refusal(&format!(
-        "{NOBODY} {ITS_ROOT} --net ip link add type oxnic"
-    ))?;
+    let said = bed
+        .a
+        .ns
+        .exec_refusal(&format!("{NOBODY} {ITS_ROOT} --net ip link add type oxnic"))?;
     ensure!(
         said.contains("needs CAP_NET_ADMIN in the initial user namespace"),
         "a port in a new namespace: refused for another reason: {said}"
