@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Moves the head or the tail of a frame, or puts metadata in front of it. */
+#define PATTERN_SIZE	256
+
+#include "pattern.h"
 #include "probe.h"
 #include "targets.h"
 #include <linux/pkt_cls.h>
-
-#define PATTERN_SIZE	256
 
 struct adjust_config {
 	__s32 delta;		/* handed to the helper as it is */
@@ -17,18 +18,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct adjust_config);
 } config SEC(".maps");
-
-/* What adjust_head writes into the room it made. */
-struct bytes {
-	__u8 at[PATTERN_SIZE];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct bytes);
-} pattern SEC(".maps");
 
 /* How often the helper refused. */
 struct {

@@ -3,10 +3,11 @@
  * Does to each probe what was written for its number, sense or nonsense: moves its head and its
  * tail, makes room for metadata, and returns any verdict.
  */
-#include "probe.h"
-
 #define PATTERN_SIZE	512
 #define STEPS		4096
+
+#include "pattern.h"
+#include "probe.h"
 
 /* Values of step.act that the program itself acts on. */
 #define NO_ENTRY	0x88	/* redirect through an entry of a devmap that is empty */
@@ -41,18 +42,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct outcome);
 } outcomes SEC(".maps");
-
-/* What is written in front of a frame whose head has moved there. */
-struct bytes {
-	__u8 at[PATTERN_SIZE];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct bytes);
-} pattern SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP);

@@ -226,8 +226,8 @@ impl<T: device::Ops> EthtoolOps<T> {
     ///
     /// # Safety
     ///
-    /// `dev` must be a device of `Allocated<T>`, and its instance lock be held; `rxfh` and `extack` must be those of a
-    /// callback of the kernel.
+    /// `dev` must be a device of `Allocated<T>`, and its instance lock be held; `rxfh` and `extack` must be
+    /// those of a callback of the kernel.
     unsafe fn change_context(
         dev: *mut bindings::net_device,
         context: u32,

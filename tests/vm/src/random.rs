@@ -2,6 +2,14 @@
 
 //! Random numbers that follow from a seed (SplitMix64).
 
+use crate::host::{clock, setting};
+use anyhow::Result;
+
+/// The number that a test's random choices follow from: that of `OXNIC_SEED` in the environment, or any.
+pub fn seed() -> Result<u64> {
+    setting("OXNIC_SEED", clock::tai()? % 1_000_000)
+}
+
 /// A sequence of random numbers.
 #[derive(Clone)]
 pub struct Random(u64);

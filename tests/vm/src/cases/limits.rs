@@ -6,14 +6,15 @@ use super::traffic::check_alive;
 use crate::{
     bed::{Bed, Port},
     harness::Case,
-    host::{cmd, ensure_eq, module, usage, wait_until},
+    host::{
+        cmd::{self, AS_NOBODY},
+        ensure_eq, module, usage, wait_until,
+    },
 };
 use anyhow::{ensure, Context, Result};
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
-/// Who is in no group and owns no file.
-const NOBODY: &str = "setpriv --reuid=65534 --regid=65534 --clear-groups";
-/// The same, as root of a user namespace.
+/// Behind [`AS_NOBODY`]: as root of a user namespace.
 const ITS_ROOT: &str = "unshare --user --map-root-user";
 
 pub fn cases() -> Vec<Case> {
@@ -72,18 +73,17 @@ fn users(bed: &Bed) -> Result<()> {
     };
 
     for command in &commands {
-        refused(NOBODY, command)?;
-        refused(&format!("{NOBODY} {ITS_ROOT}"), command)?;
+        refused(AS_NOBODY, command)?;
+        refused(&format!("{AS_NOBODY} {ITS_ROOT}"), command)?;
     }
-    refused(NOBODY, "rmmod oxnic")?;
-    refused(NOBODY, &format!("insmod {}", module::path()?))?;
+    refused(AS_NOBODY, "rmmod oxnic")?;
+    refused(AS_NOBODY, &format!("insmod {}", module::path()?))?;
     // Who has a namespace of devices as well does not even see the port there, and gets none of his own.
-    let seen = cmd::run(&format!("{NOBODY} {ITS_ROOT} --net ip -br link"))?;
+    let seen = cmd::run(&format!("{AS_NOBODY} {ITS_ROOT} --net ip -br link"))?;
     ensure!(!seen.contains("ox"), "seen from a new namespace: {seen}");
-    let said = bed
-        .a
-        .ns
-        .exec_refusal(&format!("{NOBODY} {ITS_ROOT} --net ip link add type oxnic"))?;
+    let said = bed.a.ns.exec_refusal(&format!(
+        "{AS_NOBODY} {ITS_ROOT} --net ip link add type oxnic"
+    ))?;
     ensure!(
         said.contains("needs CAP_NET_ADMIN in the initial user namespace"),
         "a port in a new namespace: refused for another reason: {said}"

@@ -5,6 +5,9 @@
 use anyhow::{anyhow, bail, Context, Result};
 use std::process::{Command, Output};
 
+/// Begins a command that is run by a user who is in no group and owns no file.
+pub const AS_NOBODY: &str = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+
 /// A command's standard output, or an error that holds its standard error.
 pub fn run(line: &str) -> Result<String> {
     let out = output(line)?;

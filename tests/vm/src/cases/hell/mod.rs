@@ -14,8 +14,8 @@ mod vanish;
 
 use crate::{
     harness::Case,
-    host::{clock, setting, watchdog},
-    random::Random,
+    host::{setting, watchdog},
+    random::{self, Random},
 };
 use anyhow::{Context, Result};
 
@@ -35,7 +35,7 @@ pub fn cases() -> Vec<Case> {
 /// Does something that chooses at random, as often as the environment says. The numbers that it follows
 /// from are said beforehand, for a machine that does not survive it, and with the error.
 fn rounds(name: &str, mut round: impl FnMut(&mut Random) -> Result<()>) -> Result<()> {
-    let seed = setting("OXNIC_SEED", clock::tai()? % 1_000_000)?;
+    let seed = random::seed()?;
     let rounds: u32 = setting("OXNIC_HELL", 1)?;
     let mut random = Random::new(seed);
 

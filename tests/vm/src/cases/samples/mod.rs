@@ -12,7 +12,7 @@ mod xdp_attach;
 use crate::{
     bed::{Bed, Port},
     harness::Case,
-    host::{ensure_eq, process::Running},
+    host::{cmd, ensure_eq, process::Running},
     wire::{
         frames::{ethernet, ipv4, ipv6, transport, ARP, ICMP, IPV4, IPV6, TCP, UDP},
         packet::Sender,
@@ -59,10 +59,7 @@ fn refused(port: &Port, line: &str, reason: &str) -> Result<String> {
 
 /// As [`refused`], for a user who may do nothing.
 fn refused_to_nobody(port: &Port, line: &str) -> Result<()> {
-    let whole = format!(
-        "setpriv --reuid=65534 --regid=65534 --clear-groups {}",
-        command(line)?
-    );
+    let whole = format!("{} {}", cmd::AS_NOBODY, command(line)?);
     let running = port.ns.enter(|| Running::start(&whole))?;
 
     refused_in_words(running, line, "needs root (CAP_NET_ADMIN, CAP_BPF)").map(drop)

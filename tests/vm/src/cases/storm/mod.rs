@@ -21,7 +21,8 @@ mod world;
 use crate::{
     bed::{NS_A, NS_B},
     harness::Case,
-    host::{clock, cmd, netns::Netns, setting, usage::Usage},
+    host::{cmd, netns::Netns, setting, usage::Usage},
+    random,
 };
 use anyhow::{ensure, Context, Result};
 use gate::Gate;
@@ -46,7 +47,7 @@ pub fn cases() -> Vec<Case> {
 
 fn storm() -> Result<()> {
     let steps = setting("OXNIC_STORM_STEPS", STEPS)?;
-    let seed = setting("OXNIC_SEED", clock::tai()? % 1_000_000)?;
+    let seed = random::seed()?;
     let initial = Netns::initial();
 
     eprintln!("storm: {steps} steps with seed {seed}");
