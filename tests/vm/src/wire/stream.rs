@@ -4,6 +4,10 @@
 
 use crate::{bed::Port, host::PATIENCE};
 use anyhow::{bail, Context, Result};
+use nix::{
+    libc,
+    sys::socket::{setsockopt, sockopt},
+};
 use std::{
     io::Read,
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
@@ -55,6 +59,16 @@ pub fn tcp_pair(client: &Port, server: &Port, address: &str) -> Result<(TcpStrea
         stream.set_write_timeout(Some(PATIENCE))?;
     }
     Ok((near, far))
+}
+
+/// Has a socket, once it is closed, send nothing any more and keep no packet.
+pub fn end_at_once(stream: &TcpStream) -> Result<()> {
+    let at_once = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+
+    Ok(setsockopt(stream, sockopt::Linger, &at_once)?)
 }
 
 /// A UDP socket of a namespace that gives up waiting after a while.

@@ -12,7 +12,7 @@ use crate::{
     wire::{
         capture::Capture,
         checksum::{verify, Kind},
-        stream::{data, ensure_data, read_all, tcp_pair, udp},
+        stream::{data, end_at_once, ensure_data, read_all, tcp_pair, udp},
     },
 };
 use anyhow::{ensure, Context, Result};
@@ -110,11 +110,14 @@ fn in_tunnels(bed: &Bed) -> Result<()> {
         }
         let payload = data(LEN as u32, LEN);
         let (mut near, far) = tcp_pair(&bed.a, &bed.b, ADDRESSES[1]).context(kind)?;
+        // What they say at the end would find the tunnel gone, and be kept.
+        [&near, &far].into_iter().try_for_each(end_at_once)?;
         let jobs: [Box<dyn FnOnce() -> Result<()> + Send>; 2] = [
             Box::new(|| Ok(near.write_all(&payload)?)),
             Box::new(|| ensure_data(kind, &read_all(&far, LEN)?, &payload)),
         ];
         in_parallel(jobs).context(kind)?;
+        drop((near, far));
         for port in [&bed.a, &bed.b] {
             port.ns.ip("link del tunnel")?;
         }

@@ -18,16 +18,12 @@ use crate::{
     wire::{
         packet::{Sender, Tap},
         probe::{verdict, Probe},
-        stream::{data, ensure_data},
+        stream::{data, end_at_once, ensure_data},
         ETH,
     },
 };
 use anyhow::{ensure, Context, Result};
-use nix::{
-    errno::Errno,
-    libc,
-    sys::socket::{setsockopt, sockopt},
-};
+use nix::errno::Errno;
 use std::{
     io::{Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
@@ -278,13 +274,9 @@ fn connect(client: &Port, server: &Port) -> Result<(TcpStream, TcpStream)> {
         .ns
         .enter(|| Ok(TcpStream::connect_timeout(&address, SHORT)?))?;
     let (far, _) = listener.accept()?;
-    let at_once = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
 
     for stream in [&near, &far] {
-        setsockopt(stream, sockopt::Linger, &at_once)?;
+        end_at_once(stream)?;
         stream.set_read_timeout(Some(SHORT))?;
         stream.set_write_timeout(Some(SHORT))?;
     }
