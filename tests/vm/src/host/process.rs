@@ -9,8 +9,8 @@ use nix::{
     unistd::Pid,
 };
 use std::{
-    io::Read,
-    process::{Child, Command, ExitStatus, Stdio},
+    io::{Read, Write},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
 };
@@ -18,6 +18,7 @@ use std::{
 /// A command under way, killed when dropped.
 pub struct Running {
     child: Child,
+    keyboard: Option<ChildStdin>,
     line: String,
     said: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
@@ -28,9 +29,24 @@ impl Running {
     pub fn start(line: &str) -> Result<Self> {
         let mut words = line.split_whitespace();
         let program = words.next().ok_or_else(|| anyhow!("empty command"))?;
-        let mut child = Command::new(program)
-            .args(words)
-            .stdin(Stdio::null())
+
+        Self::spawn(line, Command::new(program).args(words).stdin(Stdio::null()))
+    }
+
+    /// Starts a command as the only one of a terminal, whose keyboard is [`Running::press`].
+    pub fn at_terminal(line: &str) -> Result<Self> {
+        let mut script = Command::new("script");
+
+        // exec: the shell in between would die of Ctrl-C too, and its status be the one returned.
+        script
+            .args(["--quiet", "--return", "--echo", "never", "--command"])
+            .args([&format!("exec {line}"), "/dev/null"])
+            .stdin(Stdio::piped());
+        Self::spawn(line, &mut script)
+    }
+
+    fn spawn(line: &str, command: &mut Command) -> Result<Self> {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -42,6 +58,7 @@ impl Running {
         ];
 
         Ok(Self {
+            keyboard: child.stdin.take(),
             child,
             line: line.to_owned(),
             said,
@@ -84,6 +101,15 @@ impl Running {
     pub fn interrupt(self) -> Result<String> {
         self.signal(Signal::SIGINT)?;
         self.finish()
+    }
+
+    /// Presses keys at its terminal, which stays open.
+    pub fn press(&mut self, keys: &str) -> Result<()> {
+        self.keyboard
+            .as_mut()
+            .ok_or_else(|| anyhow!("`{}` has no keyboard", self.line))?
+            .write_all(keys.as_bytes())
+            .with_context(|| format!("pressing keys at `{}`", self.line))
     }
 
     pub fn signal(&self, signal: Signal) -> Result<()> {

@@ -15,13 +15,7 @@ use crate::{
     },
 };
 use anyhow::{anyhow, ensure, Context, Result};
-use std::{
-    io::{Read, Write},
-    path::Path,
-    process::{Command, Stdio},
-    thread,
-    time::Instant,
-};
+use std::{io::Write, path::Path, thread, time::Instant};
 
 const PINS: &str = "/sys/fs/bpf/ddos_filter";
 const READY: &str = "Filtering what ox1 receives";
@@ -406,48 +400,26 @@ fn killed(bed: &Bed) -> Result<()> {
     wait_freed(id)
 }
 
+/// What a terminal is told to go on at its upper left corner.
+const HOME: &str = "\x1b[1;1H";
+const CTRL_C: &str = "\x03";
+
 /// On a terminal the table is drawn anew in its place, on a screen of its own.
 fn terminal(bed: &Bed) -> Result<()> {
     bed.up()?;
-    let line = format!(
-        "timeout --foreground --signal INT 5 {}",
-        command("ddos_filter run ox1 --block 10.9.0.0/16")?
-    );
-    let said = bed.b.ns.enter(|| {
-        let mut child = Command::new("script")
-            .args([
-                "--quiet",
-                "--echo",
-                "never",
-                "--command",
-                &line,
-                "/dev/null",
-            ])
-            // At its end script would end too.
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("starting script")?;
-        let _stdin = child.stdin.take();
-        let mut said = String::new();
+    let line = command("ddos_filter run ox1 --block 10.9.0.0/16")?;
+    let mut filter = bed.b.ns.enter(|| Running::at_terminal(&line))?;
 
-        child
-            .stdout
-            .take()
-            .ok_or_else(|| anyhow!("script has no output"))?
-            .read_to_string(&mut said)?;
-        child.wait()?;
-        Ok(said)
-    })?;
+    filter.wait_until("is drawn anew", |said| said.matches(HOME).count() >= 2)?;
+    filter.press(CTRL_C)?;
+    let said = filter.finish()?;
     let inside = said
         .split_once("\x1b[?1049h")
         .and_then(|(_, rest)| rest.split_once("\x1b[?1049l"))
         .ok_or_else(|| anyhow!("no screen of its own in: {said:?}"));
     let (screen, after) = inside?;
-    let drawn: Vec<_> = screen.split("\x1b[1;1H").skip(1).collect();
 
-    ensure!(drawn.len() >= 2, "it was not drawn anew: {screen:?}");
-    for table in drawn {
+    for table in screen.split(HOME).skip(1) {
         ensure!(
             table.starts_with(" ddos_filter at ox1, ")
                 && row(&table.replace("\x1b[K", ""), "10.9.0.0/16", "blocked")? == (0, 0),

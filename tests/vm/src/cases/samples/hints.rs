@@ -185,9 +185,9 @@ fn ends(bed: &Bed) -> Result<()> {
     start(&bed.b, "hints ox1 --seconds 1")?.finish()?;
     expect_program(&bed.b, None)?;
 
-    let timed = super::command("hints ox1")?;
-    let timed = format!("timeout --preserve-status --signal=TERM 4 {timed}");
-    let said = bed.b.ns.enter(|| Running::start(&timed))?.finish()?;
+    let (sample, _) = watching(bed, "")?;
+    sample.signal(Signal::SIGTERM)?;
+    let said = sample.finish()?;
     ensure!(said.contains("The program is detached"), "{said}");
     expect_program(&bed.b, None)
 }

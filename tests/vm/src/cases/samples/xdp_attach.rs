@@ -11,7 +11,7 @@ use crate::{
     nl::{attr, link::Link, number},
 };
 use anyhow::{anyhow, bail, ensure, Context, Result};
-use nix::libc;
+use nix::{libc, sys::signal::Signal};
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -292,9 +292,10 @@ fn another_program(bed: &Bed) -> Result<()> {
 
 /// However it ends, its program does not stay.
 fn cleans_up(bed: &Bed) -> Result<()> {
-    let timed = super::command("xdp_attach ox1")?;
-    let timed = format!("timeout --preserve-status --signal=TERM 3 {timed}");
-    bed.b.ns.enter(|| Running::start(&timed))?.finish()?;
+    let mut sample = start(&bed.b, "xdp_attach ox1")?;
+    attached(&mut sample)?;
+    sample.signal(Signal::SIGTERM)?;
+    sample.finish()?;
     expect_mode(&bed.b, (MODE_NONE, None))?;
 
     let said = start(&bed.b, "xdp_attach ox1 --seconds 2")?.finish()?;
