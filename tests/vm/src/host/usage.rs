@@ -122,6 +122,15 @@ pub fn unused() -> Result<u64> {
     Ok(1024 * number_after(&text, "MemFree:")?)
 }
 
+/// Bytes of the kernel's own objects: of what is in slabs and cannot be given back, too large for them, or
+/// in areas of vmalloc.
+pub fn objects() -> Result<u64> {
+    give_back()?;
+    let text = fs::read_to_string("/proc/meminfo")?;
+
+    Ok(1024 * (number_after(&text, "SUnreclaim:")? + number_after(&text, "VmallocUsed:")?))
+}
+
 /// Makes the kernel give back what it only has at hand. Cached files and names are no loss. It need not
 /// write to the log that they are dropped.
 fn give_back() -> Result<()> {

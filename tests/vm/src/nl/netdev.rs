@@ -21,6 +21,7 @@ const NETDEV_A_PAGE_POOL_ID: u16 = 1;
 const NETDEV_A_PAGE_POOL_IFINDEX: u16 = 2;
 const NETDEV_A_PAGE_POOL_NAPI_ID: u16 = 3;
 const NETDEV_A_PAGE_POOL_INFLIGHT: u16 = 4;
+const NETDEV_A_PAGE_POOL_INFLIGHT_MEM: u16 = 5;
 const NETDEV_A_PAGE_POOL_DETACH_TIME: u16 = 6;
 const NETDEV_A_NAPI_IFINDEX: u16 = 1;
 const NETDEV_A_NAPI_ID: u16 = 2;
@@ -63,7 +64,9 @@ pub struct PagePool {
     pub ifindex: Option<u64>,
     /// The NAPI whose polls allocate from it.
     pub napi: Option<u64>,
+    /// Pages that it has from the kernel, and their size in bytes.
     pub inflight: Option<u64>,
+    pub inflight_mem: Option<u64>,
     /// The driver has destroyed the pool, but not all of its pages have come back.
     pub detached: bool,
 }
@@ -96,6 +99,7 @@ pub fn page_pools() -> Result<Vec<PagePool>> {
                 ifindex: value(NETDEV_A_PAGE_POOL_IFINDEX)?,
                 napi: value(NETDEV_A_PAGE_POOL_NAPI_ID)?,
                 inflight: value(NETDEV_A_PAGE_POOL_INFLIGHT)?,
+                inflight_mem: value(NETDEV_A_PAGE_POOL_INFLIGHT_MEM)?,
                 detached: value(NETDEV_A_PAGE_POOL_DETACH_TIME)?.is_some(),
             })
         })

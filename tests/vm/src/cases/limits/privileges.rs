@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What may not be done by users without privileges, and how much memory ports take.
+//! What may not be done by users without privileges.
 
-use super::traffic::check_alive;
+use super::state;
 use crate::{
-    bed::{Bed, Port},
+    bed::Bed,
+    cases::traffic::check_alive,
     harness::Case,
     host::{
         cmd::{self, AS_NOBODY},
         ensure_eq, module,
-        usage::{self, Tolerances, Usage},
     },
 };
 use anyhow::{ensure, Context, Result};
@@ -22,18 +22,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         Case::ports("limits::users_change_nothing", "queues=2", users),
         Case::ports("limits::files_are_root_s", "", files),
-        Case::bare("limits::memory_of_ports", ports),
     ]
-}
-
-/// All that can be asked of a port, and what can be seen of it.
-fn state(port: &Port) -> Result<String> {
-    let mut text = port.ns.ip(&format!("-d link show dev {}", port.name))?;
-
-    for option in ["", "-k", "-g", "-l", "-a", "-c", "-x", "-n"] {
-        text += &port.ethtool(option, "")?;
-    }
-    Ok(text)
 }
 
 /// Whatever changes something is refused, for that reason and no other.
@@ -132,26 +121,4 @@ fn files(_bed: &Bed) -> Result<()> {
         ensure!(!Path::new(folder).exists(), "{folder} is there");
     }
     Ok(())
-}
-
-/// As many ports with as many queues as there can be, all of them down. They are made twice, since the
-/// kernel keeps some of what it makes the first time.
-fn ports() -> Result<()> {
-    const PORTS: u64 = 128;
-    const MOST: u64 = 1 << 20;
-    const PARAMS: &str = "pairs=64 queues=64 ring_size=4096";
-    const NOISE: Tolerances = Tolerances {
-        available: 16 << 10,
-        slab: 16 << 10,
-    };
-
-    module::load(PARAMS)?;
-    module::unload()?;
-    let (used, before) = (Usage::now(&[])?, usage::unused()?);
-    module::load(PARAMS)?;
-    let port = before.saturating_sub(usage::unused()?) / PORTS;
-    println!("limits::memory_of_ports: a port that is down, with 64 queues, takes {port} bytes");
-    ensure!(port < MOST, "a port that is down takes {port} bytes");
-    module::unload()?;
-    used.wait_back(&[], Some(&NOISE))
 }

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How much memory ports and rings take.
+
+use crate::{
+    bed::{Bed, Port},
+    harness::Case,
+    host::{
+        ensure_eq, module,
+        usage::{self, Tolerances, Usage},
+        wait_until,
+    },
+    nl::netdev::{self, PagePool},
+};
+use anyhow::{ensure, Result};
+
+/// Of a buffer.
+const PAGE: u64 = 4096;
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::ports(
+            "limits::buffers_of_rings",
+            "queues=64 ring_size=64",
+            buffers,
+        ),
+        Case::ports("limits::memory_of_rings", "queues=64 ring_size=64", rings),
+        Case::bare("limits::memory_of_ports", ports),
+    ]
+}
+
+/// The page pools in a port's namespace, where there are no others.
+fn pools(port: &Port) -> Result<Vec<PagePool>> {
+    port.ns.enter(netdev::page_pools)
+}
+
+/// The port has a pool for each queue, and each pool a page for each descriptor: not one more.
+fn check_buffers(port: &Port, queues: u64, size: u64) -> Result<()> {
+    let pools = pools(port)?;
+
+    ensure_eq!(pools.len() as u64, queues, "pools of {queues} queues");
+    for pool in &pools {
+        ensure_eq!(
+            (pool.ifindex, pool.inflight, pool.inflight_mem, pool.detached),
+            (
+                Some(port.ifindex.into()),
+                Some(size),
+                Some(size * PAGE),
+                false
+            ),
+            "{queues} queues of {size}: device, pages and bytes of a pool, and whether it is given up"
+        );
+    }
+    Ok(())
+}
+
+/// What the kernel counts of an idle port's pools: after it went up, after each change of the rings, down,
+/// and removed.
+fn buffers(bed: &Bed) -> Result<()> {
+    let port = &bed.a;
+
+    ensure_eq!(pools(port)?.len(), 0, "pools at first");
+    port.set("up")?;
+    check_buffers(port, 64, 64)?;
+    for (queues, sizes) in [
+        (64, &[4096, 512, 64][..]),
+        (4, &[64, 512, 4096]),
+        (1, &[4096, 512, 64]),
+        (2, &[64, 4096]),
+    ] {
+        port.ethtool("-L", &format!("combined {queues}"))?;
+        for &size in sizes {
+            port.ethtool("-G", &format!("rx {size}"))?;
+            check_buffers(port, queues, size)?;
+        }
+    }
+    for change in ["down", "up", "down"] {
+        port.set(change)?;
+        if change == "up" {
+            check_buffers(port, 2, 4096)?;
+        } else {
+            ensure_eq!(pools(port)?.len(), 0, "pools of a port that is down");
+        }
+    }
+    port.set("up")?;
+    port.ns.ip(&format!("link del {}", port.name))?;
+    ensure_eq!(pools(port)?.len(), 0, "pools of a port that is gone");
+    Ok(())
+}
+
+/// What a ring takes beside its buffers: 32 bytes for a descriptor, 8 for its place in the pool, and
+/// something that does not depend on its size. All of it is given back.
+fn rings(bed: &Bed) -> Result<()> {
+    const RINGS: u64 = 64;
+    const DESCRIPTOR: u64 = 32 + 8;
+    const SMALL: u64 = 64;
+    const LARGE: u64 = 2048;
+    /// What else a ring takes at most, with what the kernel keeps for its queues.
+    const MORE: u64 = 8 << 10;
+    /// By how much the kernel's other objects grow or shrink meanwhile.
+    const NOISE: u64 = 256 << 10;
+    let port = &bed.a;
+
+    // Queueing disciplines are made for all queues when the port goes up, and the kernel's allocators
+    // keep something at hand of whatever they have once been asked for.
+    port.set("up")?;
+    for size in [LARGE, SMALL] {
+        port.ethtool("-G", &format!("rx {size}"))?;
+    }
+    port.ethtool("-L", "combined 1")?;
+    let one = usage::objects()?;
+    port.ethtool("-L", &format!("combined {RINGS}"))?;
+    let small = usage::objects()?;
+    port.ethtool("-G", &format!("rx {LARGE}"))?;
+    let large = usage::objects()?;
+
+    let ring = small.saturating_sub(one) / (RINGS - 1);
+    let growth = large.saturating_sub(small) / RINGS;
+    println!("limits::memory_of_rings: {LARGE} descriptors take {growth} bytes more");
+    let descriptors = SMALL * DESCRIPTOR;
+    ensure!(
+        ring < descriptors + MORE,
+        "a ring of {SMALL} takes {ring} bytes beside its buffers, its descriptors {descriptors}"
+    );
+    // Small objects of the old rings may still be at hand for new ones.
+    let descriptors = (LARGE - SMALL) * DESCRIPTOR;
+    let noise = NOISE / RINGS;
+    ensure!(
+        (descriptors - noise..descriptors + MORE + noise).contains(&growth),
+        "a ring of {LARGE} takes {growth} bytes more, its descriptors {descriptors}"
+    );
+    port.ethtool("-G", &format!("rx {SMALL}"))?;
+    wait_until("the kernel has the large rings back", || {
+        Ok(usage::objects()? < small + NOISE)
+    })
+}
+
+/// As many ports with as many queues as there can be, all of them down. They are made twice, since the
+/// kernel keeps some of what it makes the first time.
+fn ports() -> Result<()> {
+    const PORTS: u64 = 128;
+    const MOST: u64 = 1 << 20;
+    const PARAMS: &str = "pairs=64 queues=64 ring_size=4096";
+    const NOISE: Tolerances = Tolerances {
+        available: 16 << 10,
+        slab: 16 << 10,
+    };
+
+    module::load(PARAMS)?;
+    module::unload()?;
+    let (used, before) = (Usage::now(&[])?, usage::unused()?);
+    module::load(PARAMS)?;
+    let port = before.saturating_sub(usage::unused()?) / PORTS;
+    println!("limits::memory_of_ports: a port that is down, with 64 queues, takes {port} bytes");
+    ensure!(port < MOST, "a port that is down takes {port} bytes");
+    module::unload()?;
+    used.wait_back(&[], Some(&NOISE))
+}

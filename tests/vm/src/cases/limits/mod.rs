@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Limits: of what users may do, of what can be set, and of how much memory it takes.
+
+mod memory;
+mod privileges;
+
+use crate::{bed::Port, harness::Case};
+use anyhow::Result;
+
+pub fn cases() -> Vec<Case> {
+    [privileges::cases(), memory::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// All that can be asked of a port, and what can be seen of it.
+fn state(port: &Port) -> Result<String> {
+    let mut text = port.ns.ip(&format!("-d link show dev {}", port.name))?;
+
+    for option in ["", "-k", "-g", "-l", "-a", "-c", "-x", "-n"] {
+        text += &port.ethtool(option, "")?;
+    }
+    Ok(text)
+}
