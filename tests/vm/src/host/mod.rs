@@ -7,6 +7,7 @@ pub mod clock;
 pub mod cmd;
 pub mod cpus;
 pub mod epoll;
+pub mod ethtool;
 pub mod fault;
 pub mod instruments;
 pub mod kmsg;

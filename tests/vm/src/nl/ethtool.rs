@@ -7,9 +7,16 @@ use crate::bed::Port;
 use anyhow::{anyhow, Result};
 use nix::libc::NLM_F_DUMP;
 
-const ETHTOOL_MSG_RINGS_SET: u8 = 16;
-const ETHTOOL_MSG_CHANNELS_SET: u8 = 18;
-const ETHTOOL_MSG_RSS_GET: u8 = 38;
+pub const ETHTOOL_MSG_LINKINFO_SET: u8 = 3;
+pub const ETHTOOL_MSG_LINKMODES_SET: u8 = 5;
+pub const ETHTOOL_MSG_LINKSTATE_GET: u8 = 6;
+pub const ETHTOOL_MSG_DEBUG_GET: u8 = 7;
+pub const ETHTOOL_MSG_FEATURES_GET: u8 = 11;
+pub const ETHTOOL_MSG_RINGS_SET: u8 = 16;
+pub const ETHTOOL_MSG_CHANNELS_SET: u8 = 18;
+pub const ETHTOOL_MSG_COALESCE_SET: u8 = 20;
+pub const ETHTOOL_MSG_PAUSE_SET: u8 = 22;
+pub const ETHTOOL_MSG_RSS_GET: u8 = 38;
 const ETHTOOL_MSG_RSS_SET: u8 = 48;
 const ETHTOOL_MSG_RSS_CREATE_ACT: u8 = 49;
 const ETHTOOL_A_HEADER_DEV_INDEX: u16 = 1;
@@ -19,10 +26,10 @@ const ETHTOOL_A_RINGS_RX: u16 = 6;
 const ETHTOOL_A_CHANNELS_COMBINED_COUNT: u16 = 9;
 const ETHTOOL_A_RSS_CONTEXT: u16 = 2;
 const ETHTOOL_A_RSS_HFUNC: u16 = 3;
-const ETHTOOL_A_RSS_INDIR: u16 = 4;
-const ETHTOOL_A_RSS_HKEY: u16 = 5;
-const ETHTOOL_A_RSS_INPUT_XFRM: u16 = 6;
-const ETHTOOL_A_RSS_FLOW_HASH: u16 = 8;
+pub const ETHTOOL_A_RSS_INDIR: u16 = 4;
+pub const ETHTOOL_A_RSS_HKEY: u16 = 5;
+pub const ETHTOOL_A_RSS_INPUT_XFRM: u16 = 6;
+pub const ETHTOOL_A_RSS_FLOW_HASH: u16 = 8;
 
 pub const ETH_RSS_HASH_XOR: u32 = 1 << 1;
 pub const RXH_XFRM_SYM_XOR: u32 = 1 << 0;
@@ -116,6 +123,33 @@ fn rss_attrs(ifindex: u32, rss: &Rss<'_>) -> Attrs {
         );
     }
     attrs
+}
+
+/// The attributes of the answers to questions about a port.
+pub fn get_each(port: &Port, commands: &[u8]) -> Result<Vec<Vec<u8>>> {
+    port.ns.enter(|| {
+        commands
+            .iter()
+            .map(|command| {
+                ask(*command, 0, header(port.ifindex))?
+                    .into_iter()
+                    .next()
+                    .ok_or_else(|| anyhow!("no answer to command {command}"))
+            })
+            .collect()
+    })
+}
+
+/// As [`get_each`], to a single question.
+pub fn get(port: &Port, command: u8) -> Result<Vec<u8>> {
+    Ok(get_each(port, &[command])?.concat())
+}
+
+/// Sets one attribute; a refusal can be downcast to [`super::Refused`].
+pub fn set(port: &Port, command: u8, kind: u16, value: &[u8]) -> Result<()> {
+    let attrs = header(port.ifindex).put(kind, value);
+
+    port.ns.enter(|| ask(command, 0, attrs)).map(drop)
 }
 
 /// Sets the size of the receive rings of a device in this thread's namespace.

@@ -2,6 +2,7 @@
 
 //! Limits: of what users may do, of what can be set, and of how much memory it takes.
 
+mod ethtool;
 mod memory;
 mod privileges;
 
@@ -9,7 +10,7 @@ use crate::{bed::Port, harness::Case};
 use anyhow::Result;
 
 pub fn cases() -> Vec<Case> {
-    [privileges::cases(), memory::cases()]
+    [privileges::cases(), memory::cases(), ethtool::cases()]
         .into_iter()
         .flatten()
         .collect()

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The ioctl that ethtool was before there was netlink, for which nobody has a safe function.
+
+#![allow(unsafe_code)]
+
+use crate::bed::Port;
+use anyhow::{ensure, Result};
+use nix::{errno::Errno, libc};
+use std::{net::UdpSocket, os::fd::AsRawFd};
+
+const SIOCETHTOOL: libc::Ioctl = 0x8946;
+
+pub const SWOL: u32 = 0x06;
+pub const SMSGLVL: u32 = 0x08;
+pub const NWAY_RST: u32 = 0x09;
+pub const SCOALESCE: u32 = 0x0f;
+pub const SRINGPARAM: u32 = 0x11;
+pub const SPAUSEPARAM: u32 = 0x13;
+pub const SFLAGS: u32 = 0x26;
+pub const SPFLAGS: u32 = 0x28;
+pub const GRXFH: u32 = 0x29;
+pub const SRXFH: u32 = 0x2a;
+pub const SRXCLSRLDEL: u32 = 0x31;
+pub const SRXCLSRLINS: u32 = 0x32;
+pub const RESET: u32 = 0x34;
+pub const SRXFHINDIR: u32 = 0x39;
+pub const SCHANNELS: u32 = 0x3d;
+pub const SEEE: u32 = 0x45;
+pub const SRSSH: u32 = 0x47;
+pub const STUNABLE: u32 = 0x49;
+pub const GLINKSETTINGS: u32 = 0x4c;
+pub const SLINKSETTINGS: u32 = 0x4d;
+pub const SFECPARAM: u32 = 0x51;
+
+/// Commands with structures of a fixed length, none of which is longer than [`Words`].
+const COMMANDS: [u32; 24] = [
+    SWOL,
+    SMSGLVL - 1,
+    SMSGLVL,
+    NWAY_RST,
+    SCOALESCE - 1,
+    SCOALESCE,
+    SRINGPARAM - 1,
+    SRINGPARAM,
+    SPAUSEPARAM - 1,
+    SPAUSEPARAM,
+    SFLAGS - 1,
+    SFLAGS,
+    SPFLAGS,
+    GRXFH,
+    SRXFH,
+    SRXCLSRLDEL,
+    SRXCLSRLINS,
+    RESET,
+    SCHANNELS - 1,
+    SCHANNELS,
+    SEEE,
+    GLINKSETTINGS,
+    SLINKSETTINGS,
+    SFECPARAM,
+];
+/// Those whose structures end with an array, which the kernel only reads.
+const WITH_ARRAY: [u32; 3] = [SRXFHINDIR, SRSSH, STUNABLE];
+
+/// A structure of the interface, the command first.
+pub type Words = [u32; 512];
+
+/// A socket in the namespace of a port.
+pub struct Ethtool {
+    socket: UdpSocket,
+    request: libc::ifreq,
+}
+
+impl Ethtool {
+    pub fn open(port: &Port) -> Result<Self> {
+        // SAFETY: All of its fields are integers and pointers, for which zero is a value.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+
+        ensure!(port.name.len() < request.ifr_name.len(), "{}", port.name);
+        for (to, from) in request.ifr_name.iter_mut().zip(port.name.bytes()) {
+            *to = from as libc::c_char;
+        }
+        Ok(Self {
+            socket: port.ns.enter(|| Ok(UdpSocket::bind("0.0.0.0:0")?))?,
+            request,
+        })
+    }
+
+    /// Hands a structure to the kernel; the inner error is its refusal.
+    pub fn call(&self, words: &mut Words) -> Result<Result<(), Errno>> {
+        let mut request = self.request;
+
+        ensure!(
+            COMMANDS.contains(&words[0]) || WITH_ARRAY.contains(&words[0]),
+            "command {:#x}",
+            words[0]
+        );
+        request.ifr_ifru.ifru_data = words.as_mut_ptr().cast();
+        // SAFETY: The kernel reads and writes the structure, which is no longer than the array. An array
+        // at the end of one is only read, and the kernel checks its length before.
+        let result =
+            unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCETHTOOL, &raw const request) };
+        Ok(Errno::result(result).map(drop))
+    }
+}
