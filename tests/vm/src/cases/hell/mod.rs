@@ -7,6 +7,7 @@
 //! how many times as many frames there are.
 
 mod frames;
+mod lists;
 mod padding;
 mod programs;
 mod shapes;
@@ -25,6 +26,7 @@ pub fn cases() -> Vec<Case> {
         padding::cases(),
         programs::cases(),
         shapes::cases(),
+        lists::cases(),
         vanish::cases(),
     ]
     .into_iter()

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! skbs that the stack makes of tunnels and of UDP in segments.
+//! skbs that the stack makes of tunnels, of UDP in segments and of the packet generator's clones.
 
 use crate::{
     bed::{Bed, V4, V6},
     cases::{in_parallel, traffic::settle},
     harness::Case,
-    host::{cmd, ensure_eq},
+    host::{cmd, ensure_eq, pktgen::Pktgen},
     sockopt::ZeroCopy,
     stats::check_wire,
     wire::{
         capture::Capture,
         checksum::{verify, Kind},
+        ensure_same,
+        packet::Tap,
         stream::{data, end_at_once, ensure_data, read_all, tcp_pair, udp},
     },
 };
@@ -26,6 +28,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         Case::ports("hell::udp_in_segments", "queues=1", udp_segments),
         Case::ports("hell::tcp_in_tunnels", "queues=1", tunnels),
+        Case::ports("hell::clones_of_the_packet_generator", "queues=1", clones),
     ]
 }
 
@@ -131,4 +134,79 @@ fn in_tunnels(bed: &Bed) -> Result<()> {
     // The stack counts what it drops itself with the port's losses.
     check_wire(&a, &b)?;
     check_wire(&b, &a)
+}
+
+/// The packet generator sends one skb many times, alone and in bursts, from one piece of memory and from
+/// several, with a checksum that is left to the port and without. None may be changed by being sent.
+fn clones(bed: &Bed) -> Result<()> {
+    /// Less than a ring, so that no burst is cut short for lack of buffers.
+    const COUNT: usize = 400;
+    /// Where the packet generator has its own header, behind that of UDP: a number, the frame's number,
+    /// and the time.
+    const HEADER: usize = 42;
+    const DATA: usize = HEADER + 16;
+    const MAGIC: [u8; 4] = 0xbe9b_e955_u32.to_be_bytes();
+
+    bed.up()?;
+    let tap = Tap::open(&bed.b)?;
+    for (size, frags, clone, burst, sums) in [
+        (60, 0, 0, 1, false),
+        (60, 0, 0, 8, true),
+        (60, 0, 100, 1, true),
+        (1000, 4, 100, 1, true),
+        (1514, 8, 50, 1, false),
+        (1514, 16, 10, 4, true),
+        (700, 3, 10, 8, false),
+    ] {
+        let what = format!(
+            "{size} bytes, frags {frags}, clone_skb {clone}, burst {burst}, checksum: {sums}"
+        );
+        let mut settings = vec![
+            format!("count {COUNT}"),
+            format!("pkt_size {size}"),
+            format!("frags {frags}"),
+            format!("clone_skb {clone}"),
+            format!("burst {burst}"),
+            "dst 10.77.0.2".to_owned(),
+            "src_min 10.77.0.1".to_owned(),
+            "dst_mac 02:00:00:00:00:fe".to_owned(),
+        ];
+        if sums {
+            settings.push("flag UDPCSUM".to_owned());
+        }
+        let settings: Vec<_> = settings.iter().map(String::as_str).collect();
+        // So often is an skb sent.
+        let times = clone.max(1) * burst;
+        let mut first = Vec::new();
+
+        let pktgen = Pktgen::load()?;
+        pktgen.add(&bed.a, 0, &settings)?;
+        pktgen.send(&bed.a.ns)?;
+        ensure_eq!(pktgen.sent(&bed.a)?, COUNT as u64, "{what}: frames sent");
+        for n in 0..COUNT {
+            let what = format!("{what}: frame {n}");
+            let frame = tap.any().context(what.clone())?;
+
+            if n % times != 0 {
+                ensure_same(&what, &frame, &first)?;
+                continue;
+            }
+            ensure_eq!(frame.len(), size, "{what}: length");
+            ensure_eq!(
+                (&frame[HEADER..HEADER + 4], &frame[HEADER + 4..HEADER + 8]),
+                (&MAGIC[..], &(n as u32 + 1).to_be_bytes()[..]),
+                "{what}: the packet generator's numbers"
+            );
+            ensure!(
+                frame[DATA..].iter().all(|byte| *byte == 0),
+                "{what}: data that is not zero"
+            );
+            if sums {
+                ensure_eq!(verify(&frame).context(what.clone())?, Kind::UdpV4, "{what}");
+            }
+            first = frame;
+        }
+        tap.silence().context(what)?;
+    }
+    settle(bed).map(drop)
 }
