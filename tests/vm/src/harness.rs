@@ -27,7 +27,6 @@ use libtest_mimic::{Failed, Trial};
 use std::{
     collections::BTreeSet,
     panic::{catch_unwind, AssertUnwindSafe},
-    path::Path,
 };
 
 /// Lines of the kernel log shown when a test fails.
@@ -47,7 +46,7 @@ pub struct Case {
     name: &'static str,
     params: &'static str,
     allowed: &'static [&'static str],
-    needs: Option<&'static str>,
+    needs: fn() -> bool,
     body: Body,
 }
 
@@ -62,7 +61,7 @@ impl Case {
             name,
             params,
             allowed: &[],
-            needs: None,
+            needs: || true,
             body: Body::Ports(body),
         }
     }
@@ -73,7 +72,7 @@ impl Case {
             name,
             params: "",
             allowed: &[],
-            needs: None,
+            needs: || true,
             body: Body::Bare(body),
         }
     }
@@ -83,12 +82,9 @@ impl Case {
         Self { allowed, ..self }
     }
 
-    /// Makes a test of what only some kernels have: one that has not this file ignores the test.
-    pub const fn needs(self, path: &'static str) -> Self {
-        Self {
-            needs: Some(path),
-            ..self
-        }
+    /// Makes a test of what only some kernels have: one that has not ignores the test.
+    pub const fn needs(self, needs: fn() -> bool) -> Self {
+        Self { needs, ..self }
     }
 
     fn run(&self) -> Result<()> {
@@ -104,7 +100,7 @@ impl Case {
 
 /// Wraps a test for the test runner.
 pub fn trial(case: Case) -> Trial {
-    let ignored = case.needs.is_some_and(|path| !Path::new(path).exists());
+    let ignored = !(case.needs)();
 
     Trial::test(case.name, move || {
         surrounded(&case).map_err(|e| Failed::from(format!("{e:#}")))

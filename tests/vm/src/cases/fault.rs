@@ -10,7 +10,7 @@ use crate::{
     harness::Case,
     host::{
         ensure_eq,
-        fault::{self, Faults, FAIL_NTH},
+        fault::{self, Faults},
         module,
         netns::Netns,
         wait_until,
@@ -37,7 +37,7 @@ pub fn cases() -> Vec<Case> {
         Case::ports("fault::traffic", SMALL, traffic),
         Case::ports("fault::no_pages", SMALL, no_pages),
     ]
-    .map(|case| case.needs(FAIL_NTH))
+    .map(|case| case.needs(fault::is_there))
     .into()
 }
 

@@ -22,6 +22,7 @@ mod link;
 mod lost;
 mod mtu;
 mod napi;
+mod netdevsim;
 mod newlink;
 mod ntuple;
 mod observe;
@@ -96,6 +97,7 @@ pub fn all() -> Vec<Case> {
         ntuple::cases(),
         filter::cases(),
         stacked::cases(),
+        netdevsim::cases(),
         rss_context::cases(),
         reconfig::cases(),
         restart::cases(),

@@ -15,7 +15,7 @@ use crate::{
     harness::Case,
     host::{
         cmd, ensure_eq,
-        fault::{Faults, FAIL_NTH},
+        fault::{self, Faults},
         kmsg::Kmsg,
         module,
         netns::Netns,
@@ -61,7 +61,7 @@ pub fn cases() -> Vec<Case> {
             "queues=2 ring_size=64",
             without_memory,
         )
-        .needs(FAIL_NTH),
+        .needs(fault::is_there),
     ]
 }
 

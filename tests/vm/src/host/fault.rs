@@ -14,8 +14,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Which allocation of a thread is to fail. A kernel without fault injection does not have it.
-pub const FAIL_NTH: &str = "/proc/thread-self/fail-nth";
+/// Which allocation of a thread is to fail.
+const FAIL_NTH: &str = "/proc/thread-self/fail-nth";
 
 /// Modules are loaded close to one another: within so many bytes.
 const NEARBY: u64 = 64 << 20;
@@ -24,6 +24,11 @@ const DEBUGFS: &str = "/sys/kernel/debug";
 /// What can fail: objects of the slab allocator, and pages.
 const KINDS: [&str; 2] = ["failslab", "fail_page_alloc"];
 const FUNCTION: &str = "fail_function";
+
+/// Whether the kernel has fault injection.
+pub fn is_there() -> bool {
+    Path::new(FAIL_NTH).exists()
+}
 
 /// Allocations below the module can be made to fail until this goes.
 pub struct Faults(());

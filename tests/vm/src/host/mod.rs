@@ -13,6 +13,7 @@ pub mod instruments;
 pub mod kmsg;
 pub mod live;
 pub mod module;
+pub mod netdevsim;
 pub mod netns;
 pub mod pktgen;
 pub mod process;
