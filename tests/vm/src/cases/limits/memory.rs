@@ -25,8 +25,12 @@ pub fn cases() -> Vec<Case> {
             buffers,
         ),
         // With what the debug kernel's instruments keep of each object there is more.
-        Case::ports("limits::memory_of_rings", "queues=64 ring_size=64", rings)
-            .needs(|| !instruments::present()),
+        Case::ports(
+            "limits::memory_of_descriptors",
+            "queues=64 ring_size=64",
+            descriptors,
+        )
+        .needs(|| !instruments::present()),
         Case::bare("limits::memory_of_ports", ports),
     ]
 }
@@ -90,46 +94,28 @@ fn buffers(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// What a ring takes beside its buffers: 32 bytes for a descriptor, 8 for its place in the pool, and
-/// something that does not depend on its size. All of it is given back.
-fn rings(bed: &Bed) -> Result<()> {
+/// What a descriptor takes beside its buffer: 32 bytes, and 8 for its place in the pool. Rings that are
+/// larger take so much more, and it is given back.
+fn descriptors(bed: &Bed) -> Result<()> {
     const RINGS: u64 = 64;
-    const DESCRIPTOR: u64 = 32 + 8;
     const SMALL: u64 = 64;
     const LARGE: u64 = 2048;
-    /// What else a ring takes at most, with what the kernel keeps for its queues.
-    const MORE: u64 = 8 << 10;
+    const TAKEN: u64 = RINGS * (LARGE - SMALL) * (32 + 8);
     /// By how much the kernel's other objects grow or shrink meanwhile.
-    const NOISE: u64 = 256 << 10;
+    const NOISE: u64 = TAKEN / 5;
     let port = &bed.a;
 
-    // Queueing disciplines are made for all queues when the port goes up, and the kernel's allocators
-    // keep something at hand of whatever they have once been asked for.
+    // The kernel's allocators keep something at hand of whatever they have once been asked for.
     port.set("up")?;
     for size in [LARGE, SMALL] {
         port.ethtool("-G", &format!("rx {size}"))?;
     }
-    port.ethtool("-L", "combined 1")?;
-    let one = usage::objects()?;
-    port.ethtool("-L", &format!("combined {RINGS}"))?;
     let small = usage::objects()?;
     port.ethtool("-G", &format!("rx {LARGE}"))?;
-    let large = usage::objects()?;
-
-    let ring = small.saturating_sub(one) / (RINGS - 1);
-    let growth = large.saturating_sub(small) / RINGS;
-    println!("limits::memory_of_rings: {LARGE} descriptors take {growth} bytes more");
-    let descriptors = SMALL * DESCRIPTOR;
+    let taken = usage::objects()?.saturating_sub(small);
     ensure!(
-        ring < descriptors + MORE,
-        "a ring of {SMALL} takes {ring} bytes beside its buffers, its descriptors {descriptors}"
-    );
-    // Small objects of the old rings may still be at hand for new ones.
-    let descriptors = (LARGE - SMALL) * DESCRIPTOR;
-    let noise = NOISE / RINGS;
-    ensure!(
-        (descriptors - noise..descriptors + MORE + noise).contains(&growth),
-        "a ring of {LARGE} takes {growth} bytes more, its descriptors {descriptors}"
+        taken.abs_diff(TAKEN) < NOISE,
+        "larger rings take {taken} bytes more, their descriptors {TAKEN}"
     );
     port.ethtool("-G", &format!("rx {SMALL}"))?;
     wait_until("the kernel has the large rings back", || {
