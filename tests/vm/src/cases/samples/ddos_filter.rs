@@ -418,8 +418,10 @@ fn terminal(bed: &Bed) -> Result<()> {
         .and_then(|(_, rest)| rest.split_once("\x1b[?1049l"))
         .ok_or_else(|| anyhow!("no screen of its own in: {said:?}"));
     let (screen, after) = inside?;
+    let drawn: Vec<_> = screen.split(HOME).skip(1).collect();
 
-    for table in screen.split(HOME).skip(1) {
+    ensure!(drawn.len() >= 2, "it was not drawn anew: {screen:?}");
+    for table in drawn {
         ensure!(
             table.starts_with(" ddos_filter at ox1, ")
                 && row(&table.replace("\x1b[K", ""), "10.9.0.0/16", "blocked")? == (0, 0),

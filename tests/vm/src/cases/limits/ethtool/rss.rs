@@ -167,35 +167,34 @@ pub fn rss(port: &Port) -> Result<()> {
     }
     let same = |transform| Some((default.clone(), own_key.clone(), transform));
     for value in [0, 1, 2, 3, 4, 0x7f, 0xff, 0x100, 0x101, 1 << 31, u32::MAX] {
+        // Toeplitz.
+        let as_function = (value == 1).then(|| same(0)).flatten();
+        let as_transform = (value <= 2).then(|| same(value)).flatten();
         let rss = Rss {
             function: Some(value),
             ..Rss::default()
         };
-        // Toeplitz.
-        by_netlink(
-            format!("function {value}"),
-            &rss,
-            (value == 1).then(|| same(0)).flatten(),
-        )?;
+        by_netlink(format!("function {value}"), &rss, as_function.clone())?;
         let rss = Rss {
             transform: Some(value),
             ..Rss::default()
         };
-        let expected = (value <= 2).then(|| same(value)).flatten();
-        by_netlink(format!("transformation {value}"), &rss, expected)?;
+        by_netlink(
+            format!("transformation {value}"),
+            &rss,
+            as_transform.clone(),
+        )?;
         if value <= 0xff {
             let head = |bits| [ioctl::SRSSH, 0, SAME_TABLE, 0, bits, 0];
-            let expected = (value == 1).then(|| same(0)).flatten();
             by_ioctl(
                 format!("function {value}"),
                 &head(value | SAME_TRANSFORM),
-                expected,
+                as_function,
             )?;
-            let expected = (value <= 2).then(|| same(value)).flatten();
             by_ioctl(
                 format!("transformation {value}"),
                 &head(value << 8),
-                expected,
+                as_transform,
             )?;
         }
     }
@@ -243,6 +242,14 @@ pub fn fields(port: &Port) -> Result<()> {
         ethtool.call(&mut words)??;
         Ok(words[2])
     };
+    let check = |flow, kind, value| {
+        ensure_eq!(
+            (by_ioctl(flow)?, by_netlink(kind)?),
+            (value, value),
+            "fields"
+        );
+        Ok(())
+    };
     let set_netlink = |kind, value| {
         let rss = Rss {
             fields: Some((kind, value)),
@@ -257,15 +264,7 @@ pub fn fields(port: &Port) -> Result<()> {
             let taken = known.is_some_and(|(_, _, all)| value & !all == 0);
             let old = known.map_or(Ok(0), |_| by_ioctl(flow))?;
             let set = |value| call(&ethtool, &[ioctl::SRXFH, flow, value, 0]);
-            let check = || {
-                let kind = known.map_or(0, |(_, kind, _)| *kind);
-                ensure_eq!(
-                    (by_ioctl(flow)?, by_netlink(kind)?),
-                    (value, value),
-                    "fields"
-                );
-                Ok(())
-            };
+            let check = || check(flow, known.map_or(0, |(_, kind, _)| *kind), value);
             let what = format!("fields {value:#x} of flow {flow:#x}, by ioctl");
             tried.attempt(&what, taken, || set(value), check, || set(old).map(drop))?;
         }
@@ -275,15 +274,7 @@ pub fn fields(port: &Port) -> Result<()> {
         let old = by_netlink(kind)?;
         for value in FIELDS.into_iter().filter(|value| *value != old) {
             let taken = known.is_some_and(|(_, _, all)| value & !all == 0);
-            let check = || {
-                let flow = known.map_or(0, |(flow, _, _)| *flow);
-                ensure_eq!(
-                    (by_ioctl(flow)?, by_netlink(kind)?),
-                    (value, value),
-                    "fields"
-                );
-                Ok(())
-            };
+            let check = || check(known.map_or(0, |(flow, _, _)| *flow), kind, value);
             let what = format!("fields {value:#x} of flow {kind}, by netlink");
             let undo = || set_netlink(kind, old).map(drop);
             tried.attempt(&what, taken, || set_netlink(kind, value), check, undo)?;
