@@ -117,7 +117,7 @@ impl Port {
     }
 
     pub fn counters(&self) -> Result<Counters> {
-        Ok(Counters::parse(&self.ethtool("-S", "")?))
+        Counters::of(self)
     }
 
     pub fn snapshot(&self) -> Result<Snapshot> {

@@ -2,22 +2,21 @@
 
 //! The counters of a port, and what must hold between those of two joined ports.
 
-use crate::{host::ensure_eq, nl::link::Link};
+use crate::{
+    bed::Port,
+    host::{ensure_eq, ethtool::Ethtool},
+    nl::link::Link,
+};
 use anyhow::{anyhow, Result};
 use std::collections::BTreeMap;
 
 /// `ethtool -S` of a port.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counters(BTreeMap<String, u64>);
 
 impl Counters {
-    pub fn parse(text: &str) -> Self {
-        Self(
-            text.lines()
-                .filter_map(|line| line.trim().split_once(": "))
-                .filter_map(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?)))
-                .collect(),
-        )
+    pub fn of(port: &Port) -> Result<Self> {
+        Ok(Self(Ethtool::open(port)?.counters()?.into_iter().collect()))
     }
 
     /// The values of a counter of each receive queue, by queue.

@@ -147,8 +147,11 @@ fn driver_info(bed: &Bed) -> Result<()> {
 fn addr_assign_type(port: &Port) -> Result<String> {
     let path = format!("/sys/class/net/{}/addr_assign_type", port.name);
 
-    // Under `ip netns exec` /sys shows the devices of the namespace.
-    Ok(port.ns.exec(&format!("cat {path}"))?.trim().to_owned())
+    Ok(port
+        .ns
+        .exec_with_sysfs(&format!("cat {path}"))?
+        .trim()
+        .to_owned())
 }
 
 fn addresses() -> Result<()> {

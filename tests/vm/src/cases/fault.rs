@@ -3,7 +3,11 @@
 //! Allocations that fail, one after the other: a change is made as a whole or not at all, and frames that
 //! find no memory are dropped and counted. Needs a kernel with fault injection.
 
-use super::traffic::{check_alive, settle_wire, wait_flowing, while_sending, Source};
+use super::{
+    newlink::exchange,
+    params::names,
+    traffic::{check_alive, settle_wire, wait_flowing, while_sending, Source},
+};
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
@@ -11,22 +15,31 @@ use crate::{
     host::{
         ensure_eq,
         fault::{self, Faults},
-        module,
-        netns::Netns,
-        wait_until,
+        kmsg::Kmsg,
+        module, wait_until,
     },
-    nl::{ethtool, link, Refused},
+    nl::{ethtool, link, Attrs, Refused},
+    wire::{
+        packet::{Sender, Tap},
+        probe::Probe,
+        Mac,
+    },
 };
-use anyhow::{anyhow, ensure, Context, Result};
-use nix::errno::Errno;
+use anyhow::{ensure, Context, Result};
+use nix::{errno::Errno, libc, net::if_::if_nameindex};
+use std::time::Duration;
 
 const SMALL: &str = "queues=2 ring_size=64";
-/// More allocations than any change needs.
-const MOST: u32 = 1000;
+/// A receive side scaling table that sends all flows to one ring.
+const TABLE: [u32; 128] = [1; 128];
+/// Whether a port still works is tried after every so many refusals.
+const CHECKED: u32 = 8;
+const IFLA_VLAN_ID: u16 = 1;
 
 pub fn cases() -> Vec<Case> {
     [
         Case::bare("fault::load", load),
+        Case::ports("fault::create", SMALL, create),
         Case::ports("fault::open", SMALL, open),
         Case::ports("fault::ring_size", SMALL, ring_size),
         Case::ports("fault::channels", SMALL, channels),
@@ -34,6 +47,9 @@ pub fn cases() -> Vec<Case> {
         Case::ports("fault::mtu", SMALL, mtu),
         Case::ports("fault::attach", SMALL, attach),
         Case::ports("fault::rules", SMALL, rules),
+        Case::ports("fault::contexts", SMALL, contexts),
+        Case::ports("fault::vlan", SMALL, vlan),
+        Case::ports("fault::filter", SMALL, filter),
         Case::ports("fault::traffic", SMALL, traffic),
         Case::ports("fault::no_pages", SMALL, no_pages),
     ]
@@ -41,37 +57,62 @@ pub fn cases() -> Vec<Case> {
     .into()
 }
 
-/// What the user sees of a port's settings.
-#[derive(Debug, PartialEq)]
-struct State {
-    up: bool,
-    mtu: u64,
-    program: Option<u32>,
-    ethtool: Vec<String>,
-}
+/// What the user sees of a port's settings but for the rules, and of the links beside it, by what it is
+/// about. There are many to be compared, and a debug kernel takes its time for each command, so it is asked
+/// for by netlink.
+#[derive(PartialEq)]
+struct State(Vec<(&'static str, String)>);
 
 impl State {
     fn of(port: &Port) -> Result<Self> {
         let link = port.link()?;
-        Ok(Self {
-            up: is_up(port)?,
-            mtu: link.mtu,
-            program: link.xdp_driver_id,
-            ethtool: ["-g", "-l", "-x", "-c", "-a", "-k", "-n"]
+        let links: Vec<_> = port.ns.enter(|| {
+            Ok(if_nameindex()?
+                .iter()
+                .map(|link| link.name().to_owned())
+                .collect())
+        })?;
+        let names = [
+            "features",
+            "rings",
+            "channels",
+            "moderation",
+            "flow control",
+        ];
+        let answers = ethtool::get_each(
+            port,
+            &[
+                ethtool::ETHTOOL_MSG_FEATURES_GET,
+                ethtool::ETHTOOL_MSG_RINGS_GET,
+                ethtool::ETHTOOL_MSG_CHANNELS_GET,
+                ethtool::ETHTOOL_MSG_COALESCE_GET,
+                ethtool::ETHTOOL_MSG_PAUSE_GET,
+            ],
+        )?;
+        let mut state = vec![
+            ("up", link.up.to_string()),
+            ("MTU", link.mtu.to_string()),
+            ("program", format!("{:?}", link.xdp_driver_id)),
+            ("links", format!("{links:?}")),
+            ("RSS", format!("{:?}", ethtool::all_rss(port)?)),
+        ];
+        state.extend(
+            names
                 .into_iter()
-                .map(|option| port.ethtool(option, ""))
-                .collect::<Result<_>>()?,
-        })
+                .zip(answers.iter().map(|answer| format!("{answer:?}"))),
+        );
+        Ok(Self(state))
     }
-}
 
-fn is_up(port: &Port) -> Result<bool> {
-    let text = port.ns.ip(&format!("-o link show dev {}", port.name))?;
-    let flags = text
-        .split(['<', '>'])
-        .nth(1)
-        .ok_or_else(|| anyhow!("no flags in {text}"))?;
-    Ok(flags.split(',').any(|flag| flag == "UP"))
+    /// What another one is different in.
+    fn differences(&self, other: &Self) -> Vec<&'static str> {
+        self.0
+            .iter()
+            .zip(&other.0)
+            .filter(|(mine, its)| mine != its)
+            .map(|((name, _), _)| *name)
+            .collect()
+    }
 }
 
 /// Makes `change` again and again; each time another of its allocations fails, until there is none left.
@@ -83,34 +124,33 @@ fn each_fails(
 ) -> Result<u32> {
     let faults = Faults::below_module()?;
     let port = &bed.b;
-    for n in 1..=MOST {
-        let before = State::of(port)?;
+    let mut before = State::of(port)?;
+    fault::one_after_the_other(|n| {
         let (outcome, failed) = port.ns.enter(|| faults.nth(n, || change(port.ifindex)))?;
         let after = State::of(port)?;
         let made = match outcome.map_err(anyhow::Error::downcast::<Refused>) {
             Ok(()) => true,
             Err(Ok(refused)) => {
-                ensure_eq!(refused.errno, Errno::ENOMEM, "allocation {n}: {refused}");
+                ensure_eq!(refused.errno, Errno::ENOMEM, "{refused}");
                 false
             }
             Err(Err(error)) => return Err(error),
         };
+        let different = after.differences(&before);
         ensure!(
-            made == (after != before),
-            "allocation {n} failed: {before:?} became {after:?}, made: {made}"
+            made != different.is_empty(),
+            "made: {made}, different: {different:?}"
         );
-        if after.up {
-            check_alive(bed).with_context(|| format!("after allocation {n} failed"))?;
+        ensure!(made || failed, "refused although memory was there");
+        if (made || n % CHECKED == 0) && port.link()?.up {
+            check_alive(bed)?;
         }
         if made {
             undo()?;
+            before = State::of(port)?;
         }
-        if !failed {
-            ensure!(made, "refused although memory was there");
-            return Ok(n - 1);
-        }
-    }
-    Err(anyhow!("more than {MOST} allocations"))
+        Ok(failed)
+    })
 }
 
 /// As [`each_fails`], for what cannot do without memory.
@@ -121,34 +161,60 @@ fn some_fail(
 ) -> Result<()> {
     let count = each_fails(bed, change, undo)?;
     ensure!(count > 0, "nothing was allocated");
-    eprintln!("    {count} allocations failed");
     check_alive(bed)
 }
 
 /// The module is loaded as a whole or not at all.
 fn load() -> Result<()> {
-    const PARAMS: &str = "pairs=2 queues=2 ring_size=64";
+    const PARAMS: &str = "pairs=1 queues=1 ring_size=64";
     module::load(PARAMS)?;
     let faults = Faults::below_module()?;
     module::unload()?;
-    for n in 1..=MOST {
+    let count = fault::one_after_the_other(|n| {
         let (outcome, failed) = faults.nth(n, || module::try_load(PARAMS))?;
         match outcome? {
             Ok(()) => module::unload()?,
             Err(errno) => {
-                ensure_eq!(errno, Errno::ENOMEM, "allocation {n}");
-                ensure!(!module::is_loaded(), "allocation {n}: the module stays");
-                let links = Netns::initial().ip("-br link")?;
-                ensure!(!links.contains("ox"), "allocation {n}: {links}");
+                ensure_eq!(errno, Errno::ENOMEM, "why it was refused");
+                ensure!(failed, "refused although memory was there");
+                ensure!(!module::is_loaded(), "the module stays");
+                ensure_eq!(names()?, Vec::<String>::new(), "ports that stay");
             }
         }
-        if !failed {
-            ensure!(n > 1, "nothing was allocated");
-            eprintln!("    {} allocations failed", n - 1);
-            return Ok(());
-        }
-    }
-    Err(anyhow!("more than {MOST} allocations"))
+        Ok(failed)
+    })?;
+    ensure!(count > 0, "nothing was allocated");
+    Ok(())
+}
+
+/// A port beside the others, alone and then at the other end of a wire.
+fn create(bed: &Bed) -> Result<()> {
+    let ns = &bed.b.ns;
+    bed.up()?;
+    let link = |name: &str, attrs: Attrs| {
+        let attrs = attrs.put(libc::IFLA_IFNAME, format!("{name}\0").as_bytes());
+        link::add(attrs, "oxnic", None)
+    };
+    some_fail(
+        bed,
+        |_| link("ox2", Attrs::default()),
+        || ns.ip("link delete ox2").map(drop),
+    )?;
+    ns.ip("link add ox2 type oxnic")?;
+    let a = Port::find(ns, "ox2")?;
+    a.receive_probes()?;
+    some_fail(
+        bed,
+        |_| link("ox3", Attrs::default().put_u32(libc::IFLA_LINK, a.ifindex)),
+        || {
+            let b = Port::find(ns, "ox3")?;
+            b.receive_probes()?;
+            let pair = Bed { a: a.clone(), b };
+            pair.up()?;
+            exchange(&pair, 10)?;
+            ns.ip("link delete ox3").map(drop)
+        },
+    )
 }
 
 fn open(bed: &Bed) -> Result<()> {
@@ -190,13 +256,17 @@ fn channels(bed: &Bed) -> Result<()> {
     )
 }
 
+fn one_ring(context: u32) -> ethtool::Rss<'static> {
+    ethtool::Rss {
+        context,
+        table: Some(&TABLE),
+        ..Default::default()
+    }
+}
+
 fn rss(bed: &Bed) -> Result<()> {
     bed.up()?;
-    let table = [1; 128];
-    let rss = ethtool::Rss {
-        table: Some(&table),
-        ..Default::default()
-    };
+    let rss = one_ring(0);
     some_fail(
         bed,
         |ifindex| ethtool::set_rss_of(ifindex, &rss),
@@ -233,18 +303,19 @@ fn rules(bed: &Bed) -> Result<()> {
     let port = &bed.b;
     let mut refused = 0;
     bed.up()?;
+    let rules = || port.ethtool("-n", "");
+    let none = rules()?;
     for n in 0..ROUNDS {
-        let before = State::of(port)?;
-        faults.while_failing(50, || {
+        let added = faults.while_failing(50, || {
             let added = port.ethtool("-N", "flow-type tcp4 dst-port 80 action 1 loc 3");
-            refused += u32::from(added.is_err());
-            let after = State::of(port)?;
-            ensure_eq!(added.is_ok(), after != before, "round {n}: {added:?}");
-            Ok(())
+            ensure_eq!(added.is_ok(), rules()? != none, "round {n}: {added:?}");
+            Ok(added.is_ok())
         })?;
         check_alive(bed)?;
-        if State::of(port)? != before {
+        if added {
             port.ethtool("-N", "delete 3")?;
+        } else {
+            refused += 1;
         }
     }
     ensure!(
@@ -252,6 +323,81 @@ fn rules(bed: &Bed) -> Result<()> {
         "{refused} of {ROUNDS} rules were refused"
     );
     Ok(())
+}
+
+fn contexts(bed: &Bed) -> Result<()> {
+    let port = &bed.b;
+    let new = || port.ethtool("-X", "context new").map(drop);
+    bed.up()?;
+    some_fail(
+        bed,
+        |ifindex| ethtool::create_rss_of(ifindex, &one_ring(0)).map(drop),
+        || port.ethtool("-X", "context 1 delete").map(drop),
+    )?;
+    new()?;
+    some_fail(
+        bed,
+        |ifindex| ethtool::set_rss_of(ifindex, &one_ring(1)),
+        || port.ethtool("-X", "context 1 equal 2").map(drop),
+    )?;
+    some_fail(bed, |ifindex| ethtool::delete_rss_of(ifindex, 1), new)
+}
+
+/// What is on top of the port has to be let in.
+fn vlan(bed: &Bed) -> Result<()> {
+    bed.b.ethtool("-K", "rx-vlan-filter on")?;
+    bed.up()?;
+    some_fail(
+        bed,
+        |ifindex| {
+            let attrs = Attrs::default()
+                .put(libc::IFLA_IFNAME, b"vlan5\0")
+                .put_u32(libc::IFLA_LINK, ifindex);
+            let id = Attrs::default().put(IFLA_VLAN_ID, &5_u16.to_ne_bytes());
+            link::add(attrs, "vlan", Some(id))
+        },
+        || bed.b.ns.ip("link delete vlan5").map(drop),
+    )
+}
+
+/// A filter that finds no memory is set later, when the kernel tries again.
+fn filter(bed: &Bed) -> Result<()> {
+    const NEW: Mac = [0x02, 0, 0, 0, 0, 0x78];
+    const PATIENCE: Duration = Duration::from_millis(100);
+    let faults = Faults::below_module()?;
+    let mut log = Kmsg::from_now()?;
+    bed.up()?;
+    let sender = Sender::open(&bed.a)?;
+    let tap = Tap::open(&bed.b)?;
+    let frame = Probe {
+        dst: NEW,
+        ..Probe::new(0, 0)
+    }
+    .frame();
+
+    faults.while_failing(100, || {
+        bed.b.receive(&NEW)?;
+        wait_until("the kernel hears that there is no memory", || {
+            let lines = log.lines()?;
+            Ok(lines
+                .iter()
+                .any(|line| line.text.contains("rx_mode install failed")))
+        })?;
+        sender.send(&frame)?;
+        settle_wire(bed)?;
+        ensure_eq!(
+            bed.b.counters()?.dropped_by("mac_filter")?,
+            1,
+            "frames to an address that the port does not know yet"
+        );
+        Ok(())
+    })?;
+    wait_until("a frame to the new address is taken", || {
+        sender.send(&frame)?;
+        Ok(tap.next(PATIENCE)?.is_some())
+    })?;
+    settle_wire(bed)?;
+    check_alive(bed)
 }
 
 /// What the rings could not get, in skbs and in buffers.

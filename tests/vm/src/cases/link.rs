@@ -53,7 +53,7 @@ fn check_sysfs(port: &Port, speed: u32) -> Result<()> {
     for (file, value) in [("speed", speed.to_string()), ("duplex", "full".to_owned())] {
         let text = port
             .ns
-            .exec(&format!("cat /sys/class/net/{}/{file}", port.name))?;
+            .exec_with_sysfs(&format!("cat /sys/class/net/{}/{file}", port.name))?;
         ensure_eq!(text.trim(), value, "{}: {file}", port.name);
     }
     Ok(())

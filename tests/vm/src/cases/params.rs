@@ -13,7 +13,7 @@ use crate::{
     },
 };
 use anyhow::{anyhow, bail, ensure, Context, Result};
-use nix::errno::Errno;
+use nix::{errno::Errno, net::if_::if_nameindex};
 use std::fs;
 
 const ZERO_TO_64: &str = "0 to 64";
@@ -195,8 +195,7 @@ pub(super) fn check_sizes(port: &Port, queues: u64, ring_size: u64) -> Result<()
     let count = |side: &str| -> Result<usize> {
         let folder = format!("/sys/class/net/{}/queues", port.name);
 
-        // sysfs shows the devices of the namespace that it was mounted in.
-        let list = port.ns.exec(&format!("ls {folder}"))?;
+        let list = port.ns.exec_with_sysfs(&format!("ls {folder}"))?;
         Ok(list.lines().filter(|name| name.starts_with(side)).count())
     };
 
@@ -312,12 +311,10 @@ fn most_queues(bed: &Bed) -> Result<()> {
 }
 
 pub(super) fn names() -> Result<Vec<String>> {
-    Ok(cmd::run("ip -br link")?
-        .lines()
-        // The name of the other end comes behind an `@`.
-        .filter_map(|line| line.split(['@', ' ']).next())
+    Ok(if_nameindex()?
+        .iter()
+        .map(|link| link.name().to_string_lossy().into_owned())
         .filter(|name| name.starts_with("ox"))
-        .map(str::to_owned)
         .collect())
 }
 

@@ -76,10 +76,9 @@ pub fn poll_in_threads(port: &Port) -> Result<()> {
 
 /// Gives polls threads of their own, or takes these away.
 pub fn set_threaded(port: &Port, threaded: bool) -> Result<()> {
-    // Under `ip netns exec` /sys shows the devices of the namespace. The line is split at blanks, so
-    // what the shell gets must not have any.
+    // The line is split at blanks, so what the shell gets must not have any.
     port.ns
-        .exec(&format!(
+        .exec_with_sysfs(&format!(
             "sh -c echo${{IFS}}{}>/sys/class/net/{}/threaded",
             u8::from(threaded),
             port.name

@@ -148,7 +148,7 @@ fn check_capacity(bed: &Bed, size: u32) -> Result<()> {
 fn queues_in_sysfs(port: &Port) -> Result<[usize; 2]> {
     let text = port
         .ns
-        .exec(&format!("ls /sys/class/net/{}/queues", port.name))?;
+        .exec_with_sysfs(&format!("ls /sys/class/net/{}/queues", port.name))?;
     let count = |prefix| {
         text.split_whitespace()
             .filter(|name| name.starts_with(prefix))

@@ -179,10 +179,14 @@ fn settle_as(
     bed: &Bed,
     check: fn(&Snapshot, &Snapshot) -> Result<()>,
 ) -> Result<(Snapshot, Snapshot)> {
-    let mut last = None;
+    let mut last: Option<(Snapshot, Snapshot)> = None;
     let outcome = wait_until("every frame sent is received or counted as lost", || {
         let (a, b) = (bed.a.snapshot()?, bed.b.snapshot()?);
-        let done = check_wire(&a, &b).and(check_wire(&b, &a)).is_ok();
+        // Frames may wait for a stopped queue, and none be on the wire at the moment.
+        let at_rest = last
+            .as_ref()
+            .is_some_and(|old| old.0.counters == a.counters && old.1.counters == b.counters);
+        let done = at_rest && check_wire(&a, &b).and(check_wire(&b, &a)).is_ok();
 
         last = Some((a, b));
         Ok(done)

@@ -48,9 +48,11 @@ impl Pins {
 
 impl Drop for Pins {
     fn drop(&mut self) {
-        // The harness sees what stays behind. The last one takes the file system along.
+        // The harness sees what stays behind. The last one takes the file system along; it would go with all
+        // that is in it.
         let _ = fs::remove_dir_all(&self.folder);
-        if umount(ROOT).is_ok() {
+        let is_last = fs::read_dir(ROOT).is_ok_and(|mut left| left.next().is_none());
+        if is_last && umount(ROOT).is_ok() {
             let _ = fs::remove_dir(ROOT);
         }
     }

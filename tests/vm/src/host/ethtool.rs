@@ -5,9 +5,9 @@
 #![allow(unsafe_code)]
 
 use crate::bed::Port;
-use anyhow::{ensure, Result};
+use anyhow::{anyhow, ensure, Context, Result};
 use nix::{errno::Errno, libc};
-use std::{net::UdpSocket, os::fd::AsRawFd};
+use std::{ffi::CStr, net::UdpSocket, os::fd::AsRawFd};
 
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
 
@@ -32,6 +32,14 @@ pub const STUNABLE: u32 = 0x49;
 pub const GLINKSETTINGS: u32 = 0x4c;
 pub const SLINKSETTINGS: u32 = 0x4d;
 pub const SFECPARAM: u32 = 0x51;
+
+const GSTRINGS: u32 = 0x1b;
+const GSTATS: u32 = 0x1d;
+const GSSET_INFO: u32 = 0x37;
+/// The set of names of the counters.
+const ETH_SS_STATS: u32 = 1;
+/// Length of a name.
+const ETH_GSTRING_LEN: usize = 32;
 
 /// Commands with structures of a fixed length, none of which is longer than [`Words`].
 const COMMANDS: [u32; 24] = [
@@ -102,5 +110,41 @@ impl Ethtool {
         let result =
             unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCETHTOOL, &raw const request) };
         Ok(Errno::result(result).map(drop))
+    }
+    /// What `ethtool -S` shows.
+    pub fn counters(&self) -> Result<Vec<(String, u64)>> {
+        // A bit for the set that is asked for, in two words, comes before the answer.
+        let info = self.fill(&[GSSET_INFO, 0, 1 << ETH_SS_STATS, 0], 4)?;
+        let count = u32::from_ne_bytes(info.try_into().map_err(|_| anyhow!("no count"))?);
+        let len = count as usize;
+        // The kernel fills in nothing if there are not as many any more.
+        let names = self.fill(&[GSTRINGS, ETH_SS_STATS, count], len * ETH_GSTRING_LEN)?;
+        let values = self.fill(&[GSTATS, count], len * 8)?;
+
+        names
+            .chunks_exact(ETH_GSTRING_LEN)
+            .zip(values.chunks_exact(8))
+            .map(|(name, value)| {
+                let name = CStr::from_bytes_until_nul(name)?.to_str()?;
+                Ok((name.to_owned(), u64::from_ne_bytes(value.try_into()?)))
+            })
+            .collect()
+    }
+
+    /// Has the kernel fill in the `len` bytes behind the head of a structure, and returns them. The head must
+    /// say how many they are.
+    fn fill(&self, head: &[u32], len: usize) -> Result<Vec<u8>> {
+        let mut bytes: Vec<u8> = head.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let start = bytes.len();
+        let mut request = self.request;
+
+        bytes.resize(start + len, 0);
+        request.ifr_ifru.ifru_data = bytes.as_mut_ptr().cast();
+        // SAFETY: The kernel reads and writes the head, and writes as many bytes behind it as that says.
+        let result =
+            unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCETHTOOL, &raw const request) };
+        Errno::result(result).with_context(|| format!("ethtool command {:#x}", head[0]))?;
+        bytes.drain(..start);
+        Ok(bytes)
     }
 }

@@ -6,7 +6,7 @@
 //! module's code on the stack of whoever allocates.
 
 use super::module;
-use anyhow::{Context, Result};
+use anyhow::{anyhow, Context, Result};
 use std::{
     fs,
     fs::OpenOptions,
@@ -19,6 +19,9 @@ const FAIL_NTH: &str = "/proc/thread-self/fail-nth";
 
 /// Modules are loaded close to one another: within so many bytes.
 const NEARBY: u64 = 64 << 20;
+
+/// More allocations than any change needs.
+const MOST: u32 = 1000;
 
 const DEBUGFS: &str = "/sys/kernel/debug";
 /// What can fail: objects of the slab allocator, and pages.
@@ -94,6 +97,18 @@ impl Drop for Faults {
             }
         }
     }
+}
+
+/// Calls `attempt` with 1, 2 and so on: which allocation is to fail in it. Ends when `attempt` says that there
+/// were not so many, and returns how many have failed.
+pub fn one_after_the_other(mut attempt: impl FnMut(u32) -> Result<bool>) -> Result<u32> {
+    for n in 1..=MOST {
+        if !attempt(n).with_context(|| format!("allocation {n}"))? {
+            eprintln!("    {} allocations failed", n - 1);
+            return Ok(n - 1);
+        }
+    }
+    Err(anyhow!("more than {MOST} allocations"))
 }
 
 /// Makes a function of the kernel return null, whoever calls it, while `work` runs. It must be one that

@@ -62,7 +62,7 @@ fn make(id: u32, ns: &str) -> Result<Port> {
 
     ns.enter(|| write("new_device", &format!("{id} 1 1")))?;
     let folder = format!("{BUS}/devices/{NAME}{id}/net");
-    let name = ns.exec(&format!("ls {folder}"))?;
+    let name = ns.exec_with_sysfs(&format!("ls {folder}"))?;
     Port::find(&ns, name.trim())
 }
 

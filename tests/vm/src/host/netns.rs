@@ -77,14 +77,22 @@ impl Netns {
         cmd::refusal(&self.ip_line(args))
     }
 
-    /// Runs any command in the namespace.
+    /// Runs any command in the namespace. Its `/sys` is that of the tests.
     pub fn exec(&self, line: &str) -> Result<String> {
-        cmd::run(&self.exec_line(line))
+        self.enter(|| cmd::run(line))
     }
 
     /// What a command says when it has to fail.
     pub fn exec_refusal(&self, line: &str) -> Result<String> {
-        cmd::refusal(&self.exec_line(line))
+        self.enter(|| cmd::refusal(line))
+    }
+
+    /// As [`Netns::exec`], where `/sys` shows the devices of the namespace.
+    pub fn exec_with_sysfs(&self, line: &str) -> Result<String> {
+        match &self.name {
+            Some(name) => cmd::run(&format!("ip netns exec {name} {line}")),
+            None => cmd::run(line),
+        }
     }
 
     /// Writes a value below `/proc/sys/net`.
@@ -99,13 +107,6 @@ impl Netns {
         match &self.name {
             Some(name) => format!("ip -n {name} {args}"),
             None => format!("ip {args}"),
-        }
-    }
-
-    fn exec_line(&self, line: &str) -> String {
-        match &self.name {
-            Some(name) => format!("ip netns exec {name} {line}"),
-            None => line.to_owned(),
         }
     }
 }

@@ -12,13 +12,18 @@ pub const ETHTOOL_MSG_LINKMODES_SET: u8 = 5;
 pub const ETHTOOL_MSG_LINKSTATE_GET: u8 = 6;
 pub const ETHTOOL_MSG_DEBUG_GET: u8 = 7;
 pub const ETHTOOL_MSG_FEATURES_GET: u8 = 11;
+pub const ETHTOOL_MSG_RINGS_GET: u8 = 15;
 pub const ETHTOOL_MSG_RINGS_SET: u8 = 16;
+pub const ETHTOOL_MSG_CHANNELS_GET: u8 = 17;
 pub const ETHTOOL_MSG_CHANNELS_SET: u8 = 18;
+pub const ETHTOOL_MSG_COALESCE_GET: u8 = 19;
 pub const ETHTOOL_MSG_COALESCE_SET: u8 = 20;
+pub const ETHTOOL_MSG_PAUSE_GET: u8 = 21;
 pub const ETHTOOL_MSG_PAUSE_SET: u8 = 22;
 pub const ETHTOOL_MSG_RSS_GET: u8 = 38;
 const ETHTOOL_MSG_RSS_SET: u8 = 48;
 const ETHTOOL_MSG_RSS_CREATE_ACT: u8 = 49;
+const ETHTOOL_MSG_RSS_DELETE_ACT: u8 = 50;
 const ETHTOOL_A_HEADER_DEV_INDEX: u16 = 1;
 /// The first attribute of every request.
 const ETHTOOL_A_HEADER: u16 = 1;
@@ -64,10 +69,12 @@ pub fn set_rss_of(ifindex: u32, rss: &Rss<'_>) -> Result<()> {
 
 /// Makes a context of it and returns its number; a refusal can be downcast to [`super::Refused`].
 pub fn create_rss(port: &Port, rss: &Rss<'_>) -> Result<u32> {
-    let attrs = rss_attrs(port.ifindex, rss);
-    let answers = port
-        .ns
-        .enter(|| ask(ETHTOOL_MSG_RSS_CREATE_ACT, 0, attrs))?;
+    port.ns.enter(|| create_rss_of(port.ifindex, rss))
+}
+
+/// As [`create_rss`], of a device in this thread's namespace.
+pub fn create_rss_of(ifindex: u32, rss: &Rss<'_>) -> Result<u32> {
+    let answers = ask(ETHTOOL_MSG_RSS_CREATE_ACT, 0, rss_attrs(ifindex, rss))?;
 
     numbers(&answers)?
         .first()
@@ -75,14 +82,24 @@ pub fn create_rss(port: &Port, rss: &Rss<'_>) -> Result<u32> {
         .ok_or_else(|| anyhow!("no answer to a new context"))
 }
 
+/// Deletes a context of a device in this thread's namespace.
+pub fn delete_rss_of(ifindex: u32, context: u32) -> Result<()> {
+    let attrs = header(ifindex).put_u32(ETHTOOL_A_RSS_CONTEXT, context);
+
+    ask(ETHTOOL_MSG_RSS_DELETE_ACT, 0, attrs).map(drop)
+}
+
 /// The numbers of all contexts, also the main one's, which is 0.
 pub fn rss_contexts(port: &Port) -> Result<Vec<u32>> {
-    let attrs = header(port.ifindex);
-    let answers = port
-        .ns
-        .enter(|| ask(ETHTOOL_MSG_RSS_GET, NLM_F_DUMP, attrs))?;
+    numbers(&all_rss(port)?)
+}
 
-    numbers(&answers)
+/// The attributes of all contexts, the main one first.
+pub fn all_rss(port: &Port) -> Result<Vec<Vec<u8>>> {
+    let attrs = header(port.ifindex);
+
+    port.ns
+        .enter(|| ask(ETHTOOL_MSG_RSS_GET, NLM_F_DUMP, attrs))
 }
 
 fn numbers(answers: &[Vec<u8>]) -> Result<Vec<u32>> {

@@ -61,6 +61,8 @@ const STATS: [&str; 25] = [
 /// What the kernel says about a link.
 #[derive(Debug)]
 pub struct Link {
+    /// `IFF_UP`: it was told to be up.
+    pub up: bool,
     pub mtu: u64,
     pub min_mtu: u64,
     pub max_mtu: u64,
@@ -94,7 +96,10 @@ impl Link {
             Ok(attr(xdp, kind).map(number).transpose()?.map(|n| n as u32))
         };
 
+        let flags = u32::try_from(number(&answer[8..12])?)?;
+
         Ok(Self {
+            up: flags & libc::IFF_UP as u32 != 0,
             mtu: value(libc::IFLA_MTU)?,
             min_mtu: value(IFLA_MIN_MTU)?,
             max_mtu: value(IFLA_MAX_MTU)?,

@@ -3,12 +3,13 @@
 //! What a port has been told so far, and so what it must show and what it must refuse.
 
 use super::program::{Attached, Choice, Mode};
+use crate::nl::ethtool::rss_contexts;
 use crate::{
     bed::{mac_text, Port},
     host::ensure_eq,
     wire::Mac,
 };
-use anyhow::{anyhow, ensure, Result};
+use anyhow::{anyhow, ensure, Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub const MIN_MTU: u32 = 68;
@@ -42,6 +43,14 @@ pub struct Moderation {
     pub frames: u32,
 }
 
+/// Where a rule sends frames.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    Drop,
+    Queue(u32),
+    Context(u32),
+}
+
 /// The settings of a port.
 pub struct Model {
     pub up: bool,
@@ -58,8 +67,10 @@ pub struct Model {
     pub equal: Option<u32>,
     pub key: Option<String>,
     pub symmetric: bool,
-    /// Queues that rules send to, by their places; `None` drops.
-    pub rules: BTreeMap<u32, Option<u32>>,
+    /// RSS contexts by their numbers: each has the queues from 0 in turn up to this number.
+    pub contexts: BTreeMap<u32, u32>,
+    /// Rules by their places.
+    pub rules: BTreeMap<u32, Target>,
     pub attached: Option<Attached>,
 }
 
@@ -84,6 +95,7 @@ impl Model {
             equal: None,
             key: None,
             symmetric: false,
+            contexts: BTreeMap::new(),
             rules: BTreeMap::new(),
             attached: None,
         }
@@ -105,6 +117,19 @@ impl Model {
         if !self.has(NTUPLE) {
             self.rules.clear();
         }
+    }
+
+    /// How many queues the user's tables and rules need.
+    pub fn queues_in_use(&self) -> Option<u32> {
+        let by_rules = self.rules.values().filter_map(|target| match target {
+            Target::Queue(queue) => Some(queue + 1),
+            Target::Drop | Target::Context(_) => None,
+        });
+
+        by_rules
+            .chain(self.equal)
+            .chain(self.contexts.values().copied())
+            .max()
     }
 
     /// What is attached in a mode.
@@ -208,17 +233,8 @@ impl Model {
 
     fn check_rss(&self, port: &Port) -> Result<()> {
         let text = port.ethtool("-x", "")?;
-        let table: Vec<u32> = text
-            .lines()
-            .skip(1)
-            .take_while(|line| !line.starts_with("RSS"))
-            .filter_map(|line| line.split_once(':'))
-            .flat_map(|(_, queues)| queues.split_whitespace().map(str::parse))
-            .collect::<Result<_, _>>()?;
-        let among = self.equal.unwrap_or(self.queues);
-        let expected: Vec<_> = (0..TABLE).map(|entry| entry % among).collect();
 
-        ensure_eq!(table, expected, "{}: indirection table", port.name);
+        check_table(port, &text, self.equal.unwrap_or(self.queues))?;
         if let Some(key) = &self.key {
             ensure!(
                 text.contains(key),
@@ -232,7 +248,15 @@ impl Model {
             "{}: symmetric",
             port.name
         );
-        Ok(())
+        let expected: Vec<_> = [0]
+            .into_iter()
+            .chain(self.contexts.keys().copied())
+            .collect();
+        ensure_eq!(rss_contexts(port)?, expected, "{}: contexts", port.name);
+        self.contexts.iter().try_for_each(|(number, queues)| {
+            let text = port.ethtool("-x", &format!("context {number}"))?;
+            check_table(port, &text, *queues).with_context(|| format!("context {number}"))
+        })
     }
 
     fn check_rules(&self, port: &Port) -> Result<()> {
@@ -246,6 +270,21 @@ impl Model {
         ensure_eq!(places, expected, "{}: places of rules", port.name);
         Ok(())
     }
+}
+
+/// Fails unless an indirection table that `ethtool -x` shows has the queues from 0 to below `among` in turn.
+fn check_table(port: &Port, text: &str, among: u32) -> Result<()> {
+    let table: Vec<u32> = text
+        .lines()
+        .skip(1)
+        .take_while(|line| !line.starts_with("RSS"))
+        .filter_map(|line| line.split_once(':'))
+        .flat_map(|(_, queues)| queues.split_whitespace().map(str::parse))
+        .collect::<Result<_, _>>()?;
+    let expected: Vec<_> = (0..TABLE).map(|entry| entry % among).collect();
+
+    ensure_eq!(table, expected, "{}: indirection table", port.name);
+    Ok(())
 }
 
 /// The value of the last line with that name: where there are a most and a present value, the latter.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     bed::{Bed, Port, NS_A, NS_B},
-    host::{kmsg::Kmsg, module, netns::Netns, watchdog},
+    host::{kmsg::Kmsg, module, netns::Netns, wait_until, watchdog},
     random::Random,
     wire::{probe::Probe, xsk::Xsk},
 };
@@ -28,6 +28,8 @@ const SHOWN: usize = 25;
 
 /// The namespaces in which ports can be, and what `ip link set netns` calls them.
 const SPACES: [&str; 3] = [NS_A, NS_B, "1"];
+/// One that does not last.
+const DOOMED: &str = "doomed";
 /// At first the inner ports are in B, the outer ones in A.
 const HOME: [usize; PORTS] = [0, 1, 1, 0];
 /// What comes in at a port can be redirected to this one, which is of the other pair.
@@ -235,7 +237,8 @@ impl<'a> World<'a> {
         self.cards.iter_mut().try_for_each(Card::is_gone)
     }
 
-    /// Deletes a pair, one end after the other, with everything attached and in use, and makes another.
+    /// Deletes a pair, one end after the other, with everything attached and in use, and makes another. The
+    /// first may go with the namespace that it is in.
     pub fn replace(&mut self, pair: usize) -> Result<()> {
         let mut ends = [2 * pair, 2 * pair + 1];
         let queues = self.some_queues();
@@ -246,9 +249,13 @@ impl<'a> World<'a> {
         for n in ends {
             let Port { ns, name, .. } = self.cards[n].port.clone();
 
-            self.log(format!("ip link del dev {name}"));
             self.gate.set_place(n, None);
-            ns.ip(&format!("link del dev {name}"))?;
+            if n == ends[0] && self.random.flip() {
+                self.delete_with_namespace(n, ends[1])?;
+            } else {
+                self.log(format!("ip link del dev {name}"));
+                ns.ip(&format!("link del dev {name}"))?;
+            }
             self.cards[n].is_gone()?;
             if n == ends[0] {
                 self.cards[ends[1]].port.wait_running(false)?;
@@ -264,6 +271,25 @@ impl<'a> World<'a> {
             self.spaces[2].exec(&line)?;
         }
         self.install(2 * pair..2 * pair + 2, queues)
+    }
+
+    /// Moves a port to a namespace of its own, where it is up again, and deletes that. The kernel deletes
+    /// the ports in it when it finds time; `peer` is not joined any more then.
+    fn delete_with_namespace(&mut self, n: usize, peer: usize) -> Result<()> {
+        let doomed = Netns::create(DOOMED)?;
+
+        self.log(format!(
+            "ip link set dev ox{n} netns {DOOMED}; ip netns del {DOOMED}"
+        ));
+        let port = self.cards[n].port.move_to(&doomed, DOOMED)?;
+        self.cards[n].sockets.clear();
+        port.set("up")?;
+        doomed.delete()?;
+        let peer = &self.cards[peer].port;
+        wait_until("the port goes with its namespace", || {
+            let text = peer.ns.ip(&format!("-o link show dev {}", peer.name))?;
+            Ok(text.contains(&format!("{}@NONE:", peer.name)))
+        })
     }
 
     /// Moves a port to another namespace.

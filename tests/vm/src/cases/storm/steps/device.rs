@@ -2,15 +2,20 @@
 
 //! The device itself.
 
-use crate::cases::{
-    pause::set_threaded,
-    storm::{
-        model::{mac, Moderation, MAX_MTU, MAX_USECS, MIN_MTU},
-        steps::ethtool::set_moderation,
-        world::World,
+use crate::{
+    cases::{
+        pause::set_threaded,
+        restart,
+        storm::{
+            model::{mac, Moderation, MAX_MTU, MAX_USECS, MIN_MTU},
+            steps::ethtool::set_moderation,
+            world::World,
+        },
     },
+    host::ensure_eq,
 };
 use anyhow::Result;
+use nix::errno::Errno;
 
 /// `ip link set mtu`.
 pub fn mtu(world: &mut World<'_>, n: usize) -> Result<()> {
@@ -94,4 +99,30 @@ pub fn threads(world: &mut World<'_>, n: usize) -> Result<()> {
     }
     world.log(format!("ox{n}: threaded: {threaded}"));
     set_threaded(&world.cards[n].port, threaded)
+}
+
+/// A receive queue is made anew, for which there is a file in debugfs.
+pub fn restart_queue(world: &mut World<'_>, n: usize) -> Result<()> {
+    let queue = world.random.below(world.cards[n].model.queues + 1);
+    let card = &world.cards[n];
+    let port = card.port.clone();
+    let expected = if queue >= card.model.queues {
+        Err(Errno::ERANGE)
+    } else if !card.model.up {
+        Err(Errno::ENETDOWN)
+    } else {
+        Ok(())
+    };
+
+    world.log(format!(
+        "restart_queue: {} {queue}: {expected:?}",
+        port.name
+    ));
+    ensure_eq!(
+        restart::write(&port.ns, &format!("{} {queue}", port.name))?,
+        expected,
+        "{}: restart of queue {queue}",
+        port.name
+    );
+    Ok(())
 }

@@ -13,19 +13,12 @@ pub fn channels(world: &mut World<'_>, n: usize) -> Result<()> {
     let card = &world.cards[n];
     let (model, max) = (&card.model, card.model.max_queues);
     let new = 1 + world.random.below(max + 1);
-    let model_uses = model
-        .rules
-        .values()
-        .flatten()
-        .map(|queue| queue + 1)
-        .chain(model.equal)
-        .max();
     let mut refusal = Vec::new();
 
     if new > max {
         refusal.push("exceeds maximum");
     } else if new != model.queues {
-        if model_uses.is_some_and(|used| used > new) {
+        if model.queues_in_use().is_some_and(|used| used > new) {
             refusal.push("requested channel counts are too low for existing");
         }
         if card.sockets.keys().any(|queue| *queue >= new) {

@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 type Step = fn(&mut World<'_>, usize) -> Result<()>;
 
 /// All kinds, and how often each is taken.
-const KINDS: [(u32, Step); 21] = [
+const KINDS: [(u32, Step); 23] = [
     (10, xdp::attach),
     (5, xdp::detach),
     (4, xdp::create_link),
@@ -31,12 +31,14 @@ const KINDS: [(u32, Step); 21] = [
     (3, steer::table),
     (2, steer::key),
     (2, steer::symmetric),
-    (4, steer::rule),
+    (5, steer::rule),
+    (4, steer::context),
     (5, device::mtu),
     (10, device::up_or_down),
     (2, device::address),
     (2, device::promiscuous),
     (2, device::threads),
+    (5, device::restart_queue),
 ];
 /// Of a thousand steps, the first so many load the module anew, those from there to the next number
 /// replace a pair, and those to the last move a port to another namespace.
