@@ -10,8 +10,15 @@ use crate::{
     wire::{Mac, NOBODY, SOURCE},
 };
 use anyhow::{anyhow, Context, Result};
-use nix::{errno::Errno, net::if_::if_nametoindex};
-use std::{os::fd::BorrowedFd, thread, time::Duration};
+use nix::{
+    errno::Errno,
+    net::if_::{if_nameindex, if_nametoindex},
+};
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    thread,
+    time::Duration,
+};
 
 pub const NS_A: &str = "oxa";
 pub const NS_B: &str = "oxb";
@@ -44,13 +51,15 @@ impl Port {
     }
 
     /// Moves a device from the initial namespace.
-    pub fn moved(name: &str, ns: &Netns, ns_name: &str) -> Result<Self> {
-        Self::find(&Netns::initial(), name)?.move_to(ns, ns_name)
+    pub fn moved(name: &str, ns: &Netns) -> Result<Self> {
+        Self::find(&Netns::initial(), name)?.move_to(ns)
     }
 
-    /// Moves the device to another namespace, for which `ip` has that name.
-    pub fn move_to(&self, ns: &Netns, ns_name: &str) -> Result<Self> {
-        self.set(&format!("netns {ns_name} txqueuelen {TX_QUEUE_LEN}"))?;
+    /// Moves the device to another namespace.
+    pub fn move_to(&self, ns: &Netns) -> Result<Self> {
+        let to = ns.file()?;
+        self.ns
+            .enter(|| link::set_netns(self.ifindex, to.as_fd(), TX_QUEUE_LEN))?;
         let port = Self::find(ns, &self.name)?;
 
         port.receive_probes()?;
@@ -77,6 +86,10 @@ impl Port {
 
     /// `ip link set dev PORT ...`
     pub fn set(&self, what: &str) -> Result<()> {
+        // Without the command, as all tests do this and it takes its time.
+        if let "up" | "down" = what {
+            return self.ns.enter(|| link::set_up(self.ifindex, what == "up"));
+        }
         self.ns
             .ip(&format!("link set dev {} {what}", self.name))
             .map(drop)
@@ -240,6 +253,15 @@ impl Port {
     }
 }
 
+/// The names of all ports in the namespace of the calling thread.
+pub fn port_names() -> Result<Vec<String>> {
+    Ok(if_nameindex()?
+        .iter()
+        .map(|link| link.name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with("ox"))
+        .collect())
+}
+
 /// Ports `ox0` in namespace A and `ox1` in namespace B, down at first.
 #[derive(Clone, Debug)]
 pub struct Bed {
@@ -256,8 +278,8 @@ impl Bed {
         let ns_b = Netns::create(NS_B)?;
 
         Ok(Self {
-            a: Port::moved("ox0", &ns_a, NS_A)?,
-            b: Port::moved("ox1", &ns_b, NS_B)?,
+            a: Port::moved("ox0", &ns_a)?,
+            b: Port::moved("ox1", &ns_b)?,
         })
     }
 

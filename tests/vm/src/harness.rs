@@ -15,11 +15,9 @@
 //! A test that leaves something behind has failed.
 
 use crate::{
-    bed::{Bed, NS_A, NS_B},
+    bed::{port_names, Bed, NS_A, NS_B},
     bpf,
-    host::{
-        cmd, cpus, instruments, kmsg::Kmsg, module, netns::Netns, wait_until, watchdog::Watchdog,
-    },
+    host::{cpus, instruments, kmsg::Kmsg, module, netns::Netns, wait_until, watchdog::Watchdog},
     nl::netdev,
 };
 use anyhow::{anyhow, bail, Context, Result};
@@ -166,7 +164,9 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 /// Removes what an aborted run may have left.
 fn clear_away() -> Result<()> {
     for ns in [NS_A, NS_B] {
-        cmd::try_run(&format!("ip netns del {ns}"));
+        if Netns::exists(ns) {
+            Netns::existing(ns).delete()?;
+        }
     }
     if module::is_loaded() {
         module::unload()?;
@@ -194,7 +194,7 @@ fn tear_down(before: &Traces) -> Result<()> {
     let mut namespaces = vec![Netns::initial()];
 
     for name in [NS_A, NS_B] {
-        if std::path::Path::new("/run/netns").join(name).exists() {
+        if Netns::exists(name) {
             namespaces.push(Netns::existing(name));
         }
     }
@@ -215,11 +215,7 @@ fn tear_down(before: &Traces) -> Result<()> {
 }
 
 fn no_ports(ns: &Netns) -> Result<()> {
-    let links = ns.ip("-br link")?;
-    let left: Vec<_> = links
-        .lines()
-        .filter(|line| line.starts_with("ox"))
-        .collect();
+    let left = ns.enter(port_names)?;
 
     if !left.is_empty() {
         bail!("devices without their module: {left:?}");

@@ -7,7 +7,7 @@ use super::{
     traffic::{check_alive, settle},
 };
 use crate::{
-    bed::{mac_text, Bed, Port, NS_A, NS_B, V4},
+    bed::{mac_text, Bed, Port, V4},
     bpf::{wait_freed, Program},
     harness::Case,
     host::{ensure_eq, module, netns::Netns, wait_until},
@@ -111,7 +111,7 @@ fn carrier_moving(bed: &Bed) -> Result<()> {
     ensure!(!bed.a.link()?.carrier, "carrier although the peer is down");
     let bed = Bed {
         a: bed.a.clone(),
-        b: Port::moved("ox1", &bed.b.ns, NS_B)?,
+        b: Port::moved("ox1", &bed.b.ns)?,
     };
     bed.up()?;
     check_carrier(&bed, "moved there and back", true, true)
@@ -240,15 +240,15 @@ fn moves(bed: &Bed) -> Result<()> {
     check_alive(bed)?;
     initial.sysctl("ipv6/conf/default/disable_ipv6", "1")?;
     let mut bed = bed.clone();
-    for (to_a, name_a, to_b, name_b) in [
-        (ns_a, NS_A, ns_a, NS_A),
-        (ns_b, NS_B, ns_a, NS_A),
-        (&initial, "1", &initial, "1"),
-        (ns_a, NS_A, ns_b, NS_B),
+    for (to_a, to_b) in [
+        (ns_a, ns_a),
+        (ns_b, ns_a),
+        (&initial, &initial),
+        (ns_a, ns_b),
     ] {
         bed = Bed {
-            a: bed.a.move_to(to_a, name_a)?,
-            b: bed.b.move_to(to_b, name_b)?,
+            a: bed.a.move_to(to_a)?,
+            b: bed.b.move_to(to_b)?,
         };
         bed.up()?;
         check_alive(&bed)?;

@@ -5,11 +5,10 @@
 
 use super::{
     newlink::exchange,
-    params::names,
     traffic::{check_alive, settle_wire, wait_flowing, while_sending, Source},
 };
 use crate::{
-    bed::{Bed, Port},
+    bed::{port_names, Bed, Port},
     bpf::Program,
     harness::Case,
     host::{
@@ -178,7 +177,7 @@ fn load() -> Result<()> {
                 ensure_eq!(errno, Errno::ENOMEM, "why it was refused");
                 ensure!(failed, "refused although memory was there");
                 ensure!(!module::is_loaded(), "the module stays");
-                ensure_eq!(names()?, Vec::<String>::new(), "ports that stay");
+                ensure_eq!(port_names()?, Vec::<String>::new(), "ports that stay");
             }
         }
         Ok(failed)

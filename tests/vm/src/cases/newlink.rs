@@ -3,12 +3,12 @@
 //! Ports that users make, join and delete: `ip link add ... type oxnic`.
 
 use super::{
-    params::{check_sizes, ip_batch, names},
+    params::{check_sizes, ip_batch},
     steer::Steer,
     traffic::{wait_flowing, while_sending, Source},
 };
 use crate::{
-    bed::{Bed, Port, NS_A, NS_B},
+    bed::{port_names, Bed, Port, NS_A, NS_B},
     bpf::{wait_freed, Program},
     harness::Case,
     host::{ensure_eq, live, module, netns::Netns, wait_until},
@@ -95,7 +95,7 @@ fn found(ns: &Netns, name: &str) -> Result<Port> {
 /// Makes namespaces for a module without ports.
 fn empty(params: &str) -> Result<(Netns, Netns)> {
     module::load(&format!("pairs=0 {params}"))?;
-    ensure_eq!(names()?, Vec::<String>::new(), "ports of no pair");
+    ensure_eq!(port_names()?, Vec::<String>::new(), "ports of no pair");
     Ok((Netns::create(NS_A)?, Netns::create(NS_B)?))
 }
 
@@ -526,9 +526,13 @@ fn many() -> Result<()> {
             format!("link add ox{second} link ox{first} type oxnic"),
         ]
     }))?;
-    ensure_eq!(names()?.len(), 128, "ports of 64 pairs");
+    ensure_eq!(port_names()?.len(), 128, "ports of 64 pairs");
     ip_batch((0..128).map(|n| format!("link del ox{n}")))?;
-    ensure_eq!(names()?, Vec::<String>::new(), "ports that were deleted");
+    ensure_eq!(
+        port_names()?,
+        Vec::<String>::new(),
+        "ports that were deleted"
+    );
     Ok(())
 }
 

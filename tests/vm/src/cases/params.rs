@@ -4,7 +4,7 @@
 
 use super::traffic::settle;
 use crate::{
-    bed::{Bed, Port, V4, V6},
+    bed::{port_names, Bed, Port, V4, V6},
     harness::Case,
     host::{cmd, ensure_eq, kmsg::Kmsg, module, netns::Netns, wait_until},
     wire::{
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 use anyhow::{anyhow, bail, ensure, Context, Result};
-use nix::{errno::Errno, net::if_::if_nameindex};
+use nix::errno::Errno;
 use std::fs;
 
 const ZERO_TO_64: &str = "0 to 64";
@@ -310,18 +310,10 @@ fn most_queues(bed: &Bed) -> Result<()> {
     check_port(bed, 64, 64)
 }
 
-pub(super) fn names() -> Result<Vec<String>> {
-    Ok(if_nameindex()?
-        .iter()
-        .map(|link| link.name().to_string_lossy().into_owned())
-        .filter(|name| name.starts_with("ox"))
-        .collect())
-}
-
 /// Rings have no memory until the port goes up, so all limits at once are no problem.
 fn most() -> Result<()> {
     module::load("pairs=64 queues=64 ring_size=4096")?;
-    let mut found = names()?;
+    let mut found = port_names()?;
     let mut expected: Vec<_> = (0..128).map(|n| format!("ox{n}")).collect();
 
     found.sort();
@@ -353,7 +345,7 @@ fn all_pairs() -> Result<()> {
 
 fn all_pairs_here(initial: &Netns) -> Result<()> {
     module::load("pairs=64 queues=2 ring_size=64")?;
-    ensure_eq!(names()?.len(), 128, "ports of 64 pairs");
+    ensure_eq!(port_names()?.len(), 128, "ports of 64 pairs");
     let ports = (0..128)
         .map(|n| Port::find(initial, &format!("ox{n}")))
         .collect::<Result<Vec<_>>>()?;

@@ -87,8 +87,8 @@ fn cycle(n: u64, ns_a: &Netns, ns_b: &Netns) -> Result<()> {
     let initial = Netns::initial();
     let bed = if thorough {
         Bed {
-            a: Port::moved("ox0", ns_a, NS_A)?,
-            b: Port::moved("ox1", ns_b, NS_B)?,
+            a: Port::moved("ox0", ns_a)?,
+            b: Port::moved("ox1", ns_b)?,
         }
     } else {
         Bed {
@@ -100,9 +100,9 @@ fn cycle(n: u64, ns_a: &Netns, ns_b: &Netns) -> Result<()> {
     for port in [&bed.a, &bed.b] {
         port.attach(&program)?;
         port.receive_probes()?;
-        port.set("up")?;
     }
     drop(program);
+    bed.up()?;
 
     let sender = Sender::open(&bed.a)?;
     (0..FRAMES).try_for_each(|seq| {

@@ -174,8 +174,8 @@ fn mirrored() -> Result<()> {
     let (ns_a, ns_b) = (Netns::create(NS_A)?, Netns::create(NS_B)?);
     let bed = |near: &str, far: &str| -> Result<Bed> {
         let bed = Bed {
-            a: Port::moved(near, &ns_a, NS_A)?,
-            b: Port::moved(far, &ns_b, NS_B)?,
+            a: Port::moved(near, &ns_a)?,
+            b: Port::moved(far, &ns_b)?,
         };
         bed.up()?;
         Ok(bed)

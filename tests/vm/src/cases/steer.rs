@@ -5,7 +5,7 @@
 
 use super::traffic::settle;
 use crate::{
-    bed::{Bed, Port, NS_A, NS_B},
+    bed::{Bed, Port},
     bpf::Program,
     host::{cpus, ensure_eq, netns::Netns},
     stats::Snapshot,
@@ -223,8 +223,8 @@ impl Chain {
 /// the far one port A.
 pub fn pair(bed: &Bed, number: usize) -> Result<Bed> {
     Ok(Bed {
-        a: Port::moved(&format!("ox{}", 2 * number), &bed.b.ns, NS_B)?,
-        b: Port::moved(&format!("ox{}", 2 * number + 1), &bed.a.ns, NS_A)?,
+        a: Port::moved(&format!("ox{}", 2 * number), &bed.b.ns)?,
+        b: Port::moved(&format!("ox{}", 2 * number + 1), &bed.a.ns)?,
     })
 }
 

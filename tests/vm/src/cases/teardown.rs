@@ -174,8 +174,8 @@ fn rmmod(bed: &Bed) -> Result<()> {
         }
         let bed = if n > 0 {
             Bed {
-                a: Port::moved("ox0", &bed.a.ns, NS_A)?,
-                b: Port::moved("ox1", &bed.b.ns, NS_B)?,
+                a: Port::moved("ox0", &bed.a.ns)?,
+                b: Port::moved("ox1", &bed.b.ns)?,
             }
         } else {
             bed.clone()
@@ -254,8 +254,8 @@ fn both_namespaces(bed: &Bed) -> Result<()> {
         ensure_eq!(port.link()?.xdp_driver_id, Some(id), "{name}");
     }
     let home = Bed {
-        a: Port::moved("ox0", &Netns::create(NS_A)?, NS_A)?,
-        b: Port::moved("ox1", &Netns::create(NS_B)?, NS_B)?,
+        a: Port::moved("ox0", &Netns::create(NS_A)?)?,
+        b: Port::moved("ox1", &Netns::create(NS_B)?)?,
     };
     home.up()?;
     check_alive(&home)?;

@@ -4,8 +4,20 @@
 
 use super::cmd;
 use anyhow::{anyhow, Context, Result};
-use nix::sched::{setns, CloneFlags};
-use std::{fs, fs::File, thread};
+use nix::{
+    errno::Errno,
+    mount::{mount, umount2, MntFlags, MsFlags},
+    sched::{setns, unshare, CloneFlags},
+};
+use std::{
+    fs,
+    fs::File,
+    path::{Path, PathBuf},
+    thread,
+};
+
+/// Where `ip netns` has the names.
+const FOLDER: &str = "/run/netns";
 
 /// A named namespace. It goes with [`Netns::delete`], not by itself: who holds a socket in it keeps
 /// it alive anyway, and the harness wants to see whether it went.
@@ -24,10 +36,15 @@ impl Netns {
     /// sends by itself there (router solicitations, duplicate address detection, multicast
     /// reports) would spoil exact counters.
     pub fn create(name: &str) -> Result<Self> {
-        cmd::run(&format!("ip netns add {name}"))?;
-        let ns = Self {
-            name: Some(name.to_owned()),
-        };
+        share_folder().context(FOLDER)?;
+        let file = path(name);
+        File::create_new(&file).with_context(|| format!("{}", file.display()))?;
+        in_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET).context("making a namespace")?;
+            let this = Path::new("/proc/thread-self/ns/net");
+            Ok(bind(this, &file)?)
+        })?;
+        let ns = Self::existing(name);
 
         ns.sysctl("ipv6/conf/all/disable_ipv6", "1")?;
         ns.sysctl("ipv6/conf/default/disable_ipv6", "1")?;
@@ -44,26 +61,39 @@ impl Netns {
     /// Removes the name; the namespace goes with its last user.
     pub fn delete(&self) -> Result<()> {
         match &self.name {
-            Some(name) => cmd::run(&format!("ip netns del {name}")).map(drop),
+            Some(name) => {
+                let file = path(name);
+                umount2(&file, MntFlags::MNT_DETACH)?;
+                Ok(fs::remove_file(file)?)
+            }
             None => Ok(()),
         }
     }
 
+    /// Whether there is one of the name.
+    pub fn exists(name: &str) -> bool {
+        path(name).exists()
+    }
+
+    /// What stands for the namespace.
+    pub fn file(&self) -> Result<File> {
+        let file = match &self.name {
+            Some(name) => path(name),
+            None => PathBuf::from("/proc/self/ns/net"),
+        };
+        File::open(&file).with_context(|| format!("{}", file.display()))
+    }
+
     /// Runs `work` in a thread inside the namespace. Sockets opened there stay in it.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        let Some(name) = &self.name else {
+        if self.name.is_none() {
             return work();
-        };
-        let file = File::open(format!("/run/netns/{name}"))?;
+        }
+        let file = self.file()?;
 
-        thread::scope(|scope| {
-            scope
-                .spawn(|| {
-                    setns(file, CloneFlags::CLONE_NEWNET).context("entering a namespace")?;
-                    work()
-                })
-                .join()
-                .map_err(|_| anyhow!("a thread in namespace {name} panicked"))?
+        in_thread(|| {
+            setns(file, CloneFlags::CLONE_NEWNET).context("entering a namespace")?;
+            work()
         })
     }
 
@@ -109,4 +139,53 @@ impl Netns {
             None => format!("ip {args}"),
         }
     }
+}
+
+fn path(name: &str) -> PathBuf {
+    Path::new(FOLDER).join(name)
+}
+
+/// Makes the folder of the names one whose mounts come and go in all mount namespaces, as `ip netns add` does:
+/// or a command's that is at work would keep a namespace that is deleted.
+fn share_folder() -> Result<()> {
+    let folder = Path::new(FOLDER);
+    let share = || {
+        mount(
+            None::<&str>,
+            folder,
+            None::<&str>,
+            MsFlags::MS_SHARED | MsFlags::MS_REC,
+            None::<&str>,
+        )
+    };
+
+    fs::create_dir_all(folder)?;
+    match share() {
+        // It is no mount yet.
+        Err(Errno::EINVAL) => {
+            bind(folder, folder)?;
+            Ok(share()?)
+        }
+        result => Ok(result?),
+    }
+}
+
+fn bind(from: &Path, to: &Path) -> nix::Result<()> {
+    mount(
+        Some(from),
+        to,
+        None::<&str>,
+        MsFlags::MS_BIND | MsFlags::MS_REC,
+        None::<&str>,
+    )
+}
+
+/// Runs `work` in a thread of its own, which can be in another namespace.
+fn in_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| {
+        scope
+            .spawn(work)
+            .join()
+            .map_err(|_| anyhow!("a thread in a namespace panicked"))?
+    })
 }

@@ -165,6 +165,17 @@ pub fn set_up(ifindex: u32, up: bool) -> Result<()> {
     set(&body)
 }
 
+/// Moves a link of the calling thread's namespace to another one, and says how many frames may wait there
+/// to be sent.
+pub fn set_netns(ifindex: u32, ns: BorrowedFd<'_>, tx_queue_len: u32) -> Result<()> {
+    set(&ifinfomsg(
+        ifindex,
+        Attrs::default()
+            .put(libc::IFLA_NET_NS_FD, &ns.as_raw_fd().to_ne_bytes())
+            .put_u32(libc::IFLA_TXQLEN, tx_queue_len),
+    ))
+}
+
 fn set(body: &[u8]) -> Result<()> {
     Socket::route()?
         .request(libc::RTM_SETLINK, 0, body)

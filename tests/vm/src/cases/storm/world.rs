@@ -281,7 +281,7 @@ impl<'a> World<'a> {
         self.log(format!(
             "ip link set dev ox{n} netns {DOOMED}; ip netns del {DOOMED}"
         ));
-        let port = self.cards[n].port.move_to(&doomed, DOOMED)?;
+        let port = self.cards[n].port.move_to(&doomed)?;
         self.cards[n].sockets.clear();
         port.set("up")?;
         doomed.delete()?;
@@ -310,7 +310,7 @@ impl<'a> World<'a> {
     fn settle_in(&mut self, n: usize, space: usize) -> Result<()> {
         let card = &mut self.cards[n];
 
-        card.port = card.port.move_to(&self.spaces[space], SPACES[space])?;
+        card.port = card.port.move_to(&self.spaces[space])?;
         card.space = space;
         if self.is_home(n) {
             let card = &self.cards[n];

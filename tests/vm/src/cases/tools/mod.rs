@@ -15,7 +15,7 @@ mod monitor;
 mod trafficgen;
 
 use crate::{
-    bed::{Bed, Port, NS_B},
+    bed::{Bed, Port},
     bpf,
     harness::Case,
     host::{cmd, netns::Netns, process::Running},
@@ -70,9 +70,9 @@ pub struct SecondPair {
 
 impl SecondPair {
     pub fn make(bed: &Bed) -> Result<Self> {
-        let near = Port::moved("ox2", &bed.b.ns, NS_B)?;
+        let near = Port::moved("ox2", &bed.b.ns)?;
         let ns = Netns::create(NS_C)?;
-        let far = Port::moved("ox3", &ns, NS_C);
+        let far = Port::moved("ox3", &ns);
 
         if far.is_err() {
             ns.delete()?;
