@@ -57,9 +57,9 @@ static __always_inline int act(struct xdp_md *ctx)
 		if (probe->mark == MARK_END)
 			return XDP_PASS;
 		probe->mark++;
-		return bpf_redirect_map(&devs, 0, 0);
+		return bpf_redirect_map(&devs, 0, XDP_DROP);
 	case XDP_REDIRECT:
-		return bpf_redirect_map(&cpus, 0, 0);
+		return bpf_redirect_map(&cpus, 0, XDP_DROP);
 	case PROBE_SOCKET:
 		return bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
 	default:
