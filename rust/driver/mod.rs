@@ -37,3 +37,14 @@ pub(crate) mod xdp;
 
 pub(crate) use newlink::Ports;
 pub(crate) use params::Params;
+
+use kernel::{
+    alloc::{flags::__GFP_NOWARN, Flags},
+    prelude::GFP_KERNEL, //
+};
+
+/// How to allocate what takes several pages. The kernel would log at length that there is no memory for it;
+/// but whoever wanted the change hears of that.
+fn quietly() -> Flags {
+    GFP_KERNEL | __GFP_NOWARN
+}

@@ -4,6 +4,7 @@
 
 use super::{
     port::{Peer, Port},
+    quietly,
     stats::{RxStats, WireStats},
     trace::Trace,
     tx::TxBatch,
@@ -302,9 +303,9 @@ impl<'a> ReadyRing<'a> {
         ring: &Arc<RxRing>,
         size: u32,
     ) -> Result<Self> {
-        let mut slots = KVVec::with_capacity(size as usize, GFP_KERNEL)?;
+        let mut slots = KVVec::with_capacity(size as usize, quietly())?;
         for _ in 0..size {
-            slots.push(Slot::new(), GFP_KERNEL)?;
+            slots.push(Slot::new(), quietly())?;
         }
         let descriptors = Arc::new(Ring::new(slots).map_err(|_| EINVAL)?, GFP_KERNEL)?;
         let line = IrqLine {

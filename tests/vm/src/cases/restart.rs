@@ -453,7 +453,7 @@ fn module_goes(bed: &Bed) -> Result<()> {
 fn without_memory(bed: &Bed) -> Result<()> {
     bed.up()?;
     let faults = Faults::below_module()?;
-    let count = fault::one_after_the_other(|n| {
+    let count = fault::one_after_the_other(1, |n| {
         let before = queues(&bed.b)?;
         let (outcome, failed) = bed
             .b

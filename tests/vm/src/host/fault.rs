@@ -5,7 +5,7 @@
 //! Only what is allocated below the module fails: by it, or by what it calls. The kernel looks for the
 //! module's code on the stack of whoever allocates.
 
-use super::module;
+use super::{module, watchdog};
 use anyhow::{anyhow, Context, Result};
 use std::{
     fs,
@@ -99,14 +99,15 @@ impl Drop for Faults {
     }
 }
 
-/// Calls `attempt` with 1, 2 and so on: which allocation is to fail in it. Ends when `attempt` says that there
-/// were not so many, and returns how many have failed.
-pub fn one_after_the_other(mut attempt: impl FnMut(u32) -> Result<bool>) -> Result<u32> {
-    for n in 1..=MOST {
+/// Calls `attempt` with 1, 1 + `step` and so on: which allocation is to fail in it. Ends when `attempt` says
+/// that there were not so many, and returns how many have failed.
+pub fn one_after_the_other(step: u32, mut attempt: impl FnMut(u32) -> Result<bool>) -> Result<u32> {
+    for (count, n) in (0..).zip((1..=MOST).step_by(step as usize)) {
         if !attempt(n).with_context(|| format!("allocation {n}"))? {
-            eprintln!("    {} allocations failed", n - 1);
-            return Ok(n - 1);
+            eprintln!("    {count} of {} allocations failed", n - 1);
+            return Ok(count);
         }
+        watchdog::still_alive();
     }
     Err(anyhow!("more than {MOST} allocations"))
 }

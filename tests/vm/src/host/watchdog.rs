@@ -57,7 +57,20 @@ fn give_up(test: &str) -> ! {
     let log = Kmsg::from_now();
     let _ = fs::write("/proc/sysrq-trigger", "w");
 
-    eprintln!("{test}: hangs for {} s; blocked tasks:", limit().as_secs());
+    eprintln!("{test}: hangs for {} s; its threads:", limit().as_secs());
+    for thread in fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let read = |file| fs::read_to_string(thread.path().join(file)).unwrap_or_default();
+
+        eprintln!("  {}", read("comm").trim());
+        for line in read("stack").lines() {
+            eprintln!("    {line}");
+        }
+    }
+    eprintln!("blocked tasks:");
     if let Ok(mut log) = log {
         for line in log.lines().unwrap_or_default() {
             eprintln!("    {}", line.text);

@@ -4,9 +4,12 @@
 
 use crate::bed::Port;
 use anyhow::{ensure, Result};
-use std::sync::{
-    atomic::{AtomicU64, Ordering},
-    Condvar, Mutex, MutexGuard, PoisonError, RwLock,
+use std::{
+    fs,
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        Condvar, Mutex, MutexGuard, PoisonError, RwLock,
+    },
 };
 
 /// Number of ports: two pairs.
@@ -66,6 +69,8 @@ impl Gate {
 
     /// Does one piece of work after the other while the gate is open, until the end or a failure.
     pub fn work(&self, who: &str, mut piece: impl FnMut() -> Result<()>) {
+        // So that it can be told who hangs.
+        let _ = fs::write("/proc/thread-self/comm", who);
         while self.begin() {
             let done = piece();
             let mut inner = self.lock();

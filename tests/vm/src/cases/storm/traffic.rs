@@ -23,7 +23,13 @@ use crate::{
     },
 };
 use anyhow::{ensure, Context, Result};
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    sys::{
+        socket::{setsockopt, sockopt},
+        time::{TimeVal, TimeValLike},
+    },
+};
 use std::{
     io::{Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
@@ -269,6 +275,13 @@ fn tcp(gate: &Gate, seed: u32) -> Result<()> {
 fn connect(client: &Port, server: &Port) -> Result<(TcpStream, TcpStream)> {
     let address = SocketAddr::new(address(1).parse::<IpAddr>()?, 0);
     let listener = server.ns.enter(|| Ok(TcpListener::bind(address)?))?;
+    // The last segment of the handshake may have gone with a port: the client takes itself for connected, and
+    // this end never hears of it.
+    setsockopt(
+        &listener,
+        sockopt::ReceiveTimeout,
+        &TimeVal::milliseconds(SHORT.as_millis() as i64),
+    )?;
     let address = listener.local_addr()?;
     let near = client
         .ns
