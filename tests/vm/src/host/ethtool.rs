@@ -97,27 +97,24 @@ impl Ethtool {
 
     /// Hands a structure to the kernel; the inner error is its refusal.
     pub fn call(&self, words: &mut Words) -> Result<Result<(), Errno>> {
-        let mut request = self.request;
-
         ensure!(
             COMMANDS.contains(&words[0]) || WITH_ARRAY.contains(&words[0]),
             "command {:#x}",
             words[0]
         );
-        request.ifr_ifru.ifru_data = words.as_mut_ptr().cast();
         // SAFETY: The kernel reads and writes the structure, which is no longer than the array. An array
         // at the end of one is only read, and the kernel checks its length before.
-        let result =
-            unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCETHTOOL, &raw const request) };
-        Ok(Errno::result(result).map(drop))
+        Ok(unsafe { self.ioctl(words.as_mut_ptr().cast()) })
     }
+
     /// What `ethtool -S` shows.
     pub fn counters(&self) -> Result<Vec<(String, u64)>> {
         // A bit for the set that is asked for, in two words, comes before the answer.
         let info = self.fill(&[GSSET_INFO, 0, 1 << ETH_SS_STATS, 0], 4)?;
         let count = u32::from_ne_bytes(info.try_into().map_err(|_| anyhow!("no count"))?);
         let len = count as usize;
-        // The kernel fills in nothing if there are not as many any more.
+        ensure!(count > 0, "there are no counters");
+        // To the kernel 0 would mean that there is room for all. It fills in nothing if there are not as many any more.
         let names = self.fill(&[GSTRINGS, ETH_SS_STATS, count], len * ETH_GSTRING_LEN)?;
         let values = self.fill(&[GSTATS, count], len * 8)?;
 
@@ -136,15 +133,25 @@ impl Ethtool {
     fn fill(&self, head: &[u32], len: usize) -> Result<Vec<u8>> {
         let mut bytes: Vec<u8> = head.iter().flat_map(|word| word.to_ne_bytes()).collect();
         let start = bytes.len();
-        let mut request = self.request;
 
         bytes.resize(start + len, 0);
-        request.ifr_ifru.ifru_data = bytes.as_mut_ptr().cast();
         // SAFETY: The kernel reads and writes the head, and writes as many bytes behind it as that says.
-        let result =
-            unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCETHTOOL, &raw const request) };
-        Errno::result(result).with_context(|| format!("ethtool command {:#x}", head[0]))?;
+        unsafe { self.ioctl(bytes.as_mut_ptr().cast()) }
+            .with_context(|| format!("ethtool command {:#x}", head[0]))?;
         bytes.drain(..start);
         Ok(bytes)
+    }
+
+    /// # Safety
+    ///
+    /// `structure` must be valid for all that its command has the kernel read and write there.
+    unsafe fn ioctl(&self, structure: *mut libc::c_char) -> Result<(), Errno> {
+        let mut request = self.request;
+
+        request.ifr_ifru.ifru_data = structure;
+        // SAFETY: The request is one, and the caller answers for the structure that it points to.
+        let result =
+            unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCETHTOOL, &raw const request) };
+        Errno::result(result).map(drop)
     }
 }
