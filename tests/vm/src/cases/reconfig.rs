@@ -11,7 +11,7 @@ use crate::{
     bed::{Bed, Port},
     bpf::Program,
     harness::Case,
-    host::ensure_eq,
+    host::{ensure_eq, wait_until},
     nl::netdev,
     wire::{packet::Sender, probe::Probe, xsk::Xsk},
 };
@@ -229,7 +229,12 @@ fn in_use(bed: &Bed) -> Result<()> {
     bed.b.ethtool("-X", "default")?;
     check_spread(bed, 4)?;
 
+    let bound = || -> Result<BTreeSet<u64>> {
+        let queues = bed.b.ns.enter(|| netdev::queues(bed.b.ifindex))?;
+        Ok(queues.iter().filter(|q| q.xsk).map(|q| q.id).collect())
+    };
     let socket = Xsk::open(&bed.b, 2, 2048, false)?;
+    ensure_eq!(bound()?, BTreeSet::from([2]), "queues with a socket");
     for what in ["combined 2", "combined 1"] {
         refused(&bed.b, "-L", what, "in use by AF_XDP")?;
         ensure_eq!(count(&bed.b)?, 4, "after the refusal of {what}");
@@ -238,6 +243,8 @@ fn in_use(bed: &Bed) -> Result<()> {
     bed.b.ethtool("-G", "rx 128")?;
     check_spread(bed, 3)?;
     drop(socket);
+    // A worker of the kernel takes it from its queue.
+    wait_until("the socket leaves its queue", || Ok(bound()?.is_empty()))?;
     bed.b.ethtool("-L", "combined 1")?;
     check_spread(bed, 1)?;
     check_alive(bed)

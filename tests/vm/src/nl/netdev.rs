@@ -35,6 +35,7 @@ const NETDEV_A_QUEUE_ID: u16 = 1;
 const NETDEV_A_QUEUE_IFINDEX: u16 = 2;
 const NETDEV_A_QUEUE_TYPE: u16 = 3;
 const NETDEV_A_QUEUE_NAPI_ID: u16 = 4;
+const NETDEV_A_QUEUE_XSK: u16 = 7;
 const NETDEV_QUEUE_TYPE_RX: u64 = 0;
 const NETDEV_A_QSTATS_IFINDEX: u16 = 1;
 const NETDEV_A_QSTATS_QUEUE_TYPE: u16 = 2;
@@ -138,6 +139,8 @@ pub struct Queue {
     pub id: u64,
     pub receives: bool,
     pub napi: Option<u64>,
+    /// An AF_XDP socket is bound to it.
+    pub xsk: bool,
 }
 
 /// The queues of a device that is up.
@@ -153,6 +156,7 @@ pub fn queues(ifindex: u32) -> Result<Vec<Queue>> {
                 id: value(NETDEV_A_QUEUE_ID)?.unwrap_or(0),
                 receives: value(NETDEV_A_QUEUE_TYPE)? == Some(NETDEV_QUEUE_TYPE_RX),
                 napi: value(NETDEV_A_QUEUE_NAPI_ID)?,
+                xsk: attr(body, NETDEV_A_QUEUE_XSK).is_some(),
             })
         })
         .collect()
