@@ -41,6 +41,14 @@ const SAID: [&str; 5] = [
 const TABLE: [u32; 128] = [1; 128];
 /// Whether a port still works is tried after every so many refusals.
 const CHECKED: u32 = 8;
+/// What the ethtool netlink family tells of a port.
+const ASKED: [(&str, u8); 5] = [
+    ("features", ethtool::ETHTOOL_MSG_FEATURES_GET),
+    ("rings", ethtool::ETHTOOL_MSG_RINGS_GET),
+    ("channels", ethtool::ETHTOOL_MSG_CHANNELS_GET),
+    ("moderation", ethtool::ETHTOOL_MSG_COALESCE_GET),
+    ("flow control", ethtool::ETHTOOL_MSG_PAUSE_GET),
+];
 const IFLA_VLAN_ID: u16 = 1;
 
 pub fn cases() -> Vec<Case> {
@@ -79,23 +87,7 @@ impl State {
                 .map(|link| link.name().to_owned())
                 .collect())
         })?;
-        let names = [
-            "features",
-            "rings",
-            "channels",
-            "moderation",
-            "flow control",
-        ];
-        let answers = ethtool::get_each(
-            port,
-            &[
-                ethtool::ETHTOOL_MSG_FEATURES_GET,
-                ethtool::ETHTOOL_MSG_RINGS_GET,
-                ethtool::ETHTOOL_MSG_CHANNELS_GET,
-                ethtool::ETHTOOL_MSG_COALESCE_GET,
-                ethtool::ETHTOOL_MSG_PAUSE_GET,
-            ],
-        )?;
+        let answers = ethtool::get_each(port, &ASKED.map(|(_, command)| command))?;
         let mut state = vec![
             ("up", link.up.to_string()),
             ("MTU", link.mtu.to_string()),
@@ -104,9 +96,10 @@ impl State {
             ("RSS", format!("{:?}", ethtool::all_rss(port)?)),
         ];
         state.extend(
-            names
-                .into_iter()
-                .zip(answers.iter().map(|answer| format!("{answer:?}"))),
+            ASKED
+                .iter()
+                .zip(answers)
+                .map(|((name, _), answer)| (*name, format!("{answer:?}"))),
         );
         Ok(Self(state))
     }
