@@ -317,6 +317,19 @@ impl Bed {
         quiet.ok_or_else(|| anyhow!("the wire is not quiet"))
     }
 
+    /// Puts a device for VLAN 5, with an address of [`V4_VLAN`], on top of each port.
+    pub fn add_vlans(&self) -> Result<()> {
+        for (port, address) in [(&self.a, V4_VLAN[0]), (&self.b, V4_VLAN[1])] {
+            port.ns.ip(&format!(
+                "link add link {} name vl5 type vlan id 5",
+                port.name
+            ))?;
+            port.ns.ip(&format!("addr add {address}/24 dev vl5"))?;
+            port.ns.ip("link set vl5 up")?;
+        }
+        Ok(())
+    }
+
     /// As [`Bed::up`], with IPv4 and IPv6 addresses on both ports and neighbours known.
     pub fn up_with_addresses(&self) -> Result<()> {
         for (port, v4, v6) in [(&self.a, V4[0], V6[0]), (&self.b, V4[1], V6[1])] {
@@ -351,6 +364,8 @@ impl Bed {
 
 /// IPv4 addresses of the ports A and B.
 pub const V4: [&str; 2] = ["10.77.0.1", "10.77.0.2"];
+/// IPv4 addresses of the VLAN devices on top of the ports A and B.
+pub const V4_VLAN: [&str; 2] = ["10.78.0.1", "10.78.0.2"];
 /// IPv6 addresses of the ports A and B.
 pub const V6: [&str; 2] = ["fd77::1", "fd77::2"];
 

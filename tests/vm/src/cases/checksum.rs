@@ -7,13 +7,13 @@ use super::{
     traffic::settle,
 };
 use crate::{
-    bed::{Bed, V4, V6},
+    bed::{Bed, V4, V4_VLAN, V6},
     harness::Case,
     host::ensure_eq,
     wire::{
         capture::Capture,
         checksum::{fold, sum, transport, verify, Kind},
-        stream::{data, ensure_data, read_all, tcp_pair, udp},
+        stream::{data, deliver, ensure_data, read_all, receive, tcp_pair, udp},
         ETH,
     },
 };
@@ -80,14 +80,7 @@ fn udp_datagrams(bed: &Bed) -> Result<()> {
         let receiver = udp(&bed.b, to, 4001)?;
 
         for len in LENS {
-            let payload = data(len as u32, len);
-            let mut found = vec![0; 2000];
-
-            sender.send_to(&payload, receiver.local_addr()?)?;
-            let n = receiver
-                .recv(&mut found)
-                .with_context(|| format!("{len} bytes"))?;
-            ensure_data("datagram", &found[..n], &payload)?;
+            deliver(&sender, &receiver, &data(len as u32, len))?;
         }
         let frames = capture.wait_for(LENS.len(), is_udp)?;
         ensure_eq!(
@@ -131,9 +124,7 @@ fn udp_zero(bed: &Bed) -> Result<()> {
         &[0xff, 0xff][..],
         "checksum field"
     );
-    let mut found = [0; 64];
-    let n = receiver.recv(&mut found)?;
-    ensure_data("datagram", &found[..n], &payload)
+    receive(&receiver, &payload)
 }
 
 /// The checksum of a datagram in several IP fragments covers all of them.
@@ -144,13 +135,8 @@ fn udp_fragments(bed: &Bed) -> Result<()> {
     for [from, to] in [V4, V6] {
         let sender = udp(&bed.a, from, 4000)?;
         let receiver = udp(&bed.b, to, 4001)?;
-        let payload = data(7, LEN);
-        let mut found = vec![0; 2 * LEN];
 
-        sender.send_to(&payload, receiver.local_addr()?)?;
-        let n = receiver.recv(&mut found).context("a fragmented datagram")?;
-        ensure_data("datagram", &found[..n], &payload)?;
-
+        deliver(&sender, &receiver, &data(7, LEN))?;
         let frames = capture.wait_for(6, |frame| matches!(verify(frame), Ok(Kind::Fragment)))?;
         ensure_eq!(frames.len(), 6, "fragments of {LEN} bytes");
         let (pseudo, body) = reassemble(&frames);
@@ -258,31 +244,17 @@ fn vlan(bed: &Bed) -> Result<()> {
     // So that the program sees the tag.
     bed.b.ethtool("-K", "rxvlan off")?;
 
-    for (port, address) in [(&bed.a, "10.78.0.1"), (&bed.b, "10.78.0.2")] {
-        port.ns.ip(&format!(
-            "link add link {} name vl5 type vlan id 5",
-            port.name
-        ))?;
-        port.ns.ip(&format!("addr add {address}/24 dev vl5"))?;
-        port.ns.ip("link set vl5 up")?;
-    }
-    let sender = udp(&bed.a, "10.78.0.1", 4000)?;
-    let receiver = udp(&bed.b, "10.78.0.2", 4001)?;
+    bed.add_vlans()?;
+    let sender = udp(&bed.a, V4_VLAN[0], 4000)?;
+    let receiver = udp(&bed.b, V4_VLAN[1], 4001)?;
 
     for (insert, len) in ["on", "off"]
         .into_iter()
         .flat_map(|insert| [1, 1000, 1472].map(|len| (insert, len)))
     {
-        let payload = data(len as u32, len);
-        let mut found = [0; 2000];
-
         bed.a.ethtool("-K", &format!("txvlan {insert}"))?;
-
-        sender.send_to(&payload, receiver.local_addr()?)?;
-        let n = receiver
-            .recv(&mut found)
-            .with_context(|| format!("{len} bytes with a tag"))?;
-        ensure_data("datagram", &found[..n], &payload)?;
+        deliver(&sender, &receiver, &data(len as u32, len))
+            .with_context(|| format!("txvlan {insert}"))?;
         let frames = capture.wait_for(1, |frame| {
             frame[12..18] == [0x81, 0, 0, 5, 8, 0] && frame[ETH + 4 + 9] == 17
         })?;
@@ -322,14 +294,8 @@ fn several_buffers(bed: &Bed) -> Result<()> {
 
             capture.frames()?;
             for len in lens {
-                let payload = data(len as u32, len);
-                let mut found = vec![0; 65536];
-
-                sender.send_to(&payload, receiver.local_addr()?)?;
-                let n = receiver
-                    .recv(&mut found)
-                    .with_context(|| format!("mtu {mtu}: {len} bytes"))?;
-                ensure_data("datagram", &found[..n], &payload)?;
+                deliver(&sender, &receiver, &data(len as u32, len))
+                    .with_context(|| format!("mtu {mtu}"))?;
             }
             let frames = capture.wait_for(lens.len(), is_udp)?;
             ensure_eq!(

@@ -291,17 +291,11 @@ fn counters(bed: &Bed) -> Result<()> {
         "rx_otherhost_dropped",
     ];
     let program = Program::load("verdict", "verdict")?;
-    let frames: Vec<_> = [
-        verdict::PASS,
-        verdict::DROP,
-        verdict::TX,
-        verdict::ABORTED,
-        verdict::BAD_REDIRECT,
-    ]
-    .into_iter()
-    .zip(0..)
-    .map(|(act, seq)| Probe::new(seq, seq).verdict(act))
-    .collect();
+    let frames: Vec<_> = verdict::EACH
+        .into_iter()
+        .zip(0..)
+        .map(|(act, seq)| Probe::new(seq, seq).verdict(act))
+        .collect();
     let count = frames.len() as u64;
     let shown = |port: &Port| -> Result<(String, Vec<u64>)> {
         let link = port.link()?;

@@ -177,17 +177,11 @@ fn drv_off(bed: &Bed) -> Result<()> {
 fn silent(bed: &Bed) -> Result<()> {
     let program = Program::load("verdict", "verdict")?;
     let mut log = Kmsg::from_now()?;
-    let frames: Vec<_> = [
-        verdict::PASS,
-        verdict::DROP,
-        verdict::TX,
-        verdict::ABORTED,
-        verdict::BAD_REDIRECT,
-    ]
-    .into_iter()
-    .zip(0..)
-    .map(|(act, seq)| Probe::new(1, seq).verdict(act))
-    .collect();
+    let frames: Vec<_> = verdict::EACH
+        .into_iter()
+        .zip(0..)
+        .map(|(act, seq)| Probe::new(1, seq).verdict(act))
+        .collect();
     let count = frames.len() as u64;
 
     ensure!(

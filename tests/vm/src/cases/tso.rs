@@ -9,7 +9,7 @@ use super::{
     traffic::{check_alive, settle, settle_after_down},
 };
 use crate::{
-    bed::{Bed, Port, V4, V6},
+    bed::{Bed, Port, V4, V4_VLAN, V6},
     harness::Case,
     host::{ensure_eq, tracefs::Trace},
     sockopt::{DestinationOptions, QdiscBypass, VnetHdr},
@@ -331,19 +331,12 @@ fn vlan(bed: &Bed) -> Result<()> {
 
     bed.up_with_addresses()?;
     bed.b.ethtool("-K", "rxvlan off")?;
-    for (port, address) in [(&bed.a, "10.78.0.1"), (&bed.b, "10.78.0.2")] {
-        port.ns.ip(&format!(
-            "link add link {} name vl5 type vlan id 5",
-            port.name
-        ))?;
-        port.ns.ip(&format!("addr add {address}/24 dev vl5"))?;
-        port.ns.ip("link set vl5 up")?;
-    }
+    bed.add_vlans()?;
     let mut capture = Capture::start(&bed.b)?;
     for insert in ["on", "off"] {
         bed.a.ethtool("-K", &format!("txvlan {insert}"))?;
         let payload = data(5, LEN);
-        let (near, far) = tcp_pair(&bed.a, &bed.b, "10.78.0.2")?;
+        let (near, far) = tcp_pair(&bed.a, &bed.b, V4_VLAN[1])?;
 
         send(&near, &far, &payload).with_context(|| format!("txvlan {insert}"))?;
         let untagged: Vec<_> = capture
@@ -359,7 +352,7 @@ fn vlan(bed: &Bed) -> Result<()> {
                 untagged
             })
             .collect();
-        check_stream(&untagged, "10.78.0.1", 1500, &payload)
+        check_stream(&untagged, V4_VLAN[0], 1500, &payload)
             .with_context(|| format!("txvlan {insert}"))?;
     }
     bed.settled().map(drop)?;

@@ -9,7 +9,7 @@ use super::{
     traffic::{settle, settle_wire},
 };
 use crate::{
-    bed::{Bed, Port},
+    bed::{Bed, Port, V4_VLAN},
     harness::Case,
     host::{ensure_eq, wait_until},
     wire::{
@@ -262,12 +262,7 @@ fn long(bed: &Bed) -> Result<()> {
 /// The stack itself, in both directions, with checksums that the ports compute behind the tag.
 fn ping(bed: &Bed) -> Result<()> {
     bed.up()?;
-    for (port, address) in [(&bed.a, "10.78.0.1"), (&bed.b, "10.78.0.2")] {
-        let vlan = device(port, "proto 802.1q")?;
-
-        vlan.wait_running(true)?;
-        port.ns.ip(&format!("addr add {address}/24 dev v5"))?;
-    }
+    bed.add_vlans()?;
     for tx in [true, false] {
         for rx in [true, false] {
             for port in [&bed.a, &bed.b] {
@@ -276,7 +271,7 @@ fn ping(bed: &Bed) -> Result<()> {
             }
             bed.a
                 .ns
-                .exec("ping -c 3 -i 0.01 -W 10 -s 1400 10.78.0.2")
+                .exec(&format!("ping -c 3 -i 0.01 -W 10 -s 1400 {}", V4_VLAN[1]))
                 .with_context(|| format!("txvlan {}, rxvlan {}", word(tx), word(rx)))?;
         }
     }

@@ -25,6 +25,9 @@ pub mod verdict {
     pub const DEVMAP: u8 = 0x85;
     pub const BAD_REDIRECT: u8 = 0x86;
     pub const DEVMAP_SECOND: u8 = 0x87;
+
+    /// One of each that a program without maps can return, and a redirect that fails.
+    pub const EACH: [u8; 5] = [PASS, DROP, TX, ABORTED, BAD_REDIRECT];
 }
 
 /// What is in a probe; the frame follows from it byte by byte.

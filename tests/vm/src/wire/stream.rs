@@ -80,6 +80,22 @@ pub fn udp(port: &Port, address: &str, number: u16) -> Result<UdpSocket> {
     Ok(socket)
 }
 
+/// Sends one datagram, which has to arrive as it was.
+pub fn deliver(from: &UdpSocket, to: &UdpSocket, payload: &[u8]) -> Result<()> {
+    let what = || format!("a datagram of {} bytes", payload.len());
+    from.send_to(payload, to.local_addr()?)
+        .with_context(|| format!("sending {}", what()))?;
+    receive(to, payload).with_context(what)
+}
+
+/// The next datagram has to be this one.
+pub fn receive(socket: &UdpSocket, payload: &[u8]) -> Result<()> {
+    let mut found = vec![0; 65536];
+    let n = socket.recv(&mut found)?;
+
+    ensure_data("datagram", &found[..n], payload)
+}
+
 /// Reads exactly `len` bytes.
 pub fn read_all(mut stream: &TcpStream, len: usize) -> Result<Vec<u8>> {
     let mut bytes = vec![0; len];

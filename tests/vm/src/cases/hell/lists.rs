@@ -13,7 +13,7 @@ use crate::{
         ensure_same,
         packet::{Sender, Tap},
         probe::Probe,
-        stream::{data, end_at_once, ensure_data, read_all, tcp_pair, udp},
+        stream::{data, end_at_once, ensure_data, read_all, receive, tcp_pair, udp},
         ETH,
     },
 };
@@ -112,11 +112,9 @@ fn datagrams(near: &Port, far: &Port) -> Result<()> {
     near.connect((ADDRESSES[1].parse::<IpAddr>()?, far.local_addr()?.port()))?;
     for len in [1473, 20_000, 65_507] {
         let payload = data(len as u32, len);
-        let mut received = vec![0; len + 1];
 
         near.send(&payload)?;
-        let n = far.recv(&mut received)?;
-        ensure_data("datagram", &received[..n], &payload)?;
+        receive(&far, &payload)?;
     }
     Ok(())
 }
