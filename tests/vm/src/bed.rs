@@ -113,6 +113,23 @@ impl Port {
             .exec_refusal(&format!("ethtool {option} {} {rest}", self.name))
     }
 
+    /// There are so many queues of either kind in sysfs. A kernel without RPS has nothing to show of
+    /// receive queues.
+    pub fn expect_queues(&self, count: usize) -> Result<()> {
+        let list = |name: &str| {
+            self.ns
+                .exec_with_sysfs(&format!("ls /sys/class/net/{name}/queues"))
+        };
+        let queues = list(&self.name)?;
+        let of = |kind: &str| queues.lines().filter(|name| name.starts_with(kind)).count();
+
+        ensure_eq!(of("tx-"), count, "{}: transmit queues in sysfs", self.name);
+        if list("lo")?.contains("rx-") {
+            ensure_eq!(of("rx-"), count, "{}: receive queues in sysfs", self.name);
+        }
+        Ok(())
+    }
+
     /// Switches a kind of message on or off.
     pub fn msglvl(&self, what: &str) -> Result<()> {
         self.ethtool("-s", &format!("msglvl {what}")).map(drop)

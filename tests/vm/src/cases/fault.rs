@@ -193,13 +193,9 @@ fn load() -> Result<()> {
 fn create(bed: &Bed) -> Result<()> {
     let ns = &bed.b.ns;
     bed.up()?;
-    let link = |name: &str, attrs: Attrs| {
-        let attrs = attrs.put(libc::IFLA_IFNAME, format!("{name}\0").as_bytes());
-        link::add(attrs, "oxnic", None)
-    };
     some_fail(
         bed,
-        |_| link("ox2", Attrs::default()),
+        |_| link::add_port("ox2", None),
         || ns.ip("link delete ox2").map(drop),
     )?;
     ns.ip("link add ox2 type oxnic")?;
@@ -207,7 +203,7 @@ fn create(bed: &Bed) -> Result<()> {
     a.receive_probes()?;
     some_fail(
         bed,
-        |_| link("ox3", Attrs::default().put_u32(libc::IFLA_LINK, a.ifindex)),
+        |_| link::add_port("ox3", Some(a.ifindex)),
         || {
             let b = Port::find(ns, "ox3")?;
             b.receive_probes()?;

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 use anyhow::{anyhow, ensure, Context, Result};
-use nix::{errno::Errno, libc};
+use nix::{errno::Errno, libc, net::if_::if_nametoindex};
 
 /// No link has this number.
 const NOBODY: u32 = 0x7fff_0000;
@@ -540,16 +540,21 @@ fn many() -> Result<()> {
 fn again_and_again() -> Result<()> {
     let (ns, _) = empty("queues=2 ring_size=64")?;
 
-    ns.ip("link add ox0 type oxnic")?;
-    ns.ip("link add ox1 link ox0 type oxnic")?;
-    for _ in 0..100 {
-        for (stays, goes) in [("ox0", "ox1"), ("ox1", "ox0")] {
-            ns.ip(&format!("link set dev {stays} up"))?;
-            ns.ip(&format!("link set dev {goes} up"))?;
-            ns.ip(&format!("link del {goes}"))?;
-            ns.ip(&format!("link add {goes} link {stays} type oxnic"))?;
+    ns.enter(|| {
+        link::add_port("ox0", None)?;
+        link::add_port("ox1", Some(if_nametoindex("ox0")?))?;
+        for _ in 0..100 {
+            for (stays, goes) in [("ox0", "ox1"), ("ox1", "ox0")] {
+                let ifindex = if_nametoindex(stays)?;
+
+                link::set_up(ifindex, true)?;
+                link::set_up(if_nametoindex(goes)?, true)?;
+                link::delete(if_nametoindex(goes)?)?;
+                link::add_port(goes, Some(ifindex))?;
+            }
         }
-    }
+        Ok(())
+    })?;
     let bed = Bed {
         a: found(&ns, "ox0")?,
         b: found(&ns, "ox1")?,

@@ -192,12 +192,6 @@ fn ethtool_value(text: &str, section: &str, name: &str) -> Result<u64> {
 pub(super) fn check_sizes(port: &Port, queues: u64, ring_size: u64) -> Result<()> {
     let channels = port.ethtool("-l", "")?;
     let rings = port.ethtool("-g", "")?;
-    let count = |side: &str| -> Result<usize> {
-        let folder = format!("/sys/class/net/{}/queues", port.name);
-
-        let list = port.ns.exec_with_sysfs(&format!("ls {folder}"))?;
-        Ok(list.lines().filter(|name| name.starts_with(side)).count())
-    };
 
     for section in ["Pre-set maximums", "Current hardware settings"] {
         ensure_eq!(
@@ -216,8 +210,7 @@ pub(super) fn check_sizes(port: &Port, queues: u64, ring_size: u64) -> Result<()
             "ethtool -g, {section}"
         );
     }
-    ensure_eq!(count("rx-")? as u64, queues, "receive queues in /sys");
-    ensure_eq!(count("tx-")? as u64, queues, "transmit queues in /sys");
+    port.expect_queues(queues as usize)?;
     ensure_eq!(
         port.counters()?.rx_each("packets")?.len() as u64,
         queues,

@@ -145,19 +145,6 @@ fn check_capacity(bed: &Bed, size: u32) -> Result<()> {
     Ok(())
 }
 
-fn queues_in_sysfs(port: &Port) -> Result<[usize; 2]> {
-    let text = port
-        .ns
-        .exec_with_sysfs(&format!("ls /sys/class/net/{}/queues", port.name))?;
-    let count = |prefix| {
-        text.split_whitespace()
-            .filter(|name| name.starts_with(prefix))
-            .count()
-    };
-
-    Ok([count("rx-"), count("tx-")])
-}
-
 /// The kernel sees as many queues as there are channels, and frames reach all of them.
 fn channels(bed: &Bed) -> Result<()> {
     ensure_eq!(shown(&bed.b, "-l", "Combined")?, (4, 4), "by default");
@@ -169,11 +156,9 @@ fn channels(bed: &Bed) -> Result<()> {
         for new in [1, 3, 2, 4, 1, 4] {
             bed.b.ethtool("-L", &format!("combined {new}"))?;
             ensure_eq!(shown(&bed.b, "-l", "Combined")?, (4, new), "channels");
-            ensure_eq!(
-                queues_in_sysfs(&bed.b)?,
-                [new as usize; 2],
-                "queues in sysfs with {new} channels"
-            );
+            bed.b
+                .expect_queues(new as usize)
+                .with_context(|| format!("with {new} channels"))?;
             if up {
                 let now: BTreeSet<_> = napis()?.into_iter().map(|napi| napi.id).collect();
                 ensure_eq!(now.len(), new as usize, "NAPIs with {new} channels");
@@ -392,7 +377,7 @@ fn without_memory(bed: &Bed) -> Result<()> {
     bed.b.ethtool("-G", "rx 4096")?;
     bed.b.ethtool_refusal("-L", "combined 64")?;
     ensure_eq!(count(&bed.b)?, 1, "channels after a refusal");
-    ensure_eq!(queues_in_sysfs(&bed.b)?, [1, 1], "queues after a refusal");
+    bed.b.expect_queues(1).context("after a refusal")?;
     check_alive(bed)?;
     bed.a.ethtool("-G", "rx 64")?;
     bed.b.ethtool("-L", "combined 64")?;

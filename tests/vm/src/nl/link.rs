@@ -198,6 +198,23 @@ pub fn add(attrs: Attrs, kind: &str, data: Option<Attrs>) -> Result<()> {
         .map(drop)
 }
 
+/// Makes a port of oxnic in the calling thread's namespace: alone, or joined with the port `peer` there.
+pub fn add_port(name: &str, peer: Option<u32>) -> Result<()> {
+    let mut attrs = Attrs::default().put(libc::IFLA_IFNAME, format!("{name}\0").as_bytes());
+
+    if let Some(ifindex) = peer {
+        attrs = attrs.put_u32(libc::IFLA_LINK, ifindex);
+    }
+    add(attrs, "oxnic", None)
+}
+
+/// Deletes a link of the calling thread's namespace.
+pub fn delete(ifindex: u32) -> Result<()> {
+    Socket::route()?
+        .request(libc::RTM_DELLINK, 0, &ifinfomsg(ifindex, Attrs::default()))
+        .map(drop)
+}
+
 fn ifinfomsg(ifindex: u32, attrs: Attrs) -> Vec<u8> {
     let mut body = vec![0; IFINFOMSG];
 
