@@ -189,13 +189,25 @@ int cpu_beyond_frags(struct xdp_md *ctx)
 	return bpf_redirect_map(&beyond, 0, 0);
 }
 
+static __always_inline int drop_after(struct xdp_md *ctx, __u32 loops)
+{
+	mark_one(ctx, 0);
+	bpf_loop(loops, idle, NULL, 0);
+	return XDP_DROP;
+}
+
 /* So slow that frames pile up in front of the processor. */
 SEC("xdp/cpumap")
 int cpu_slow(struct xdp_md *ctx)
 {
-	mark_one(ctx, 0);
-	bpf_loop(300000, idle, NULL, 0);
-	return XDP_DROP;
+	return drop_after(ctx, 300000);
+}
+
+/* The same for a kernel that needs as long as that to send a frame. */
+SEC("xdp/cpumap")
+int cpu_slower(struct xdp_md *ctx)
+{
+	return drop_after(ctx, 1500000);
 }
 
 char _license[] SEC("license") = "GPL";

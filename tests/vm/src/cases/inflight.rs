@@ -10,7 +10,7 @@ use crate::{
     bed::{Bed, Port},
     bpf::Program,
     harness::Case,
-    host::{cpus::free_deferred_skbs, ensure_eq, module, wait_until},
+    host::{cpus::free_deferred_skbs, ensure_eq, instruments, module, wait_until},
     nl::netdev::page_pools,
     stats::Snapshot,
     wire::{
@@ -208,7 +208,11 @@ fn rmmod_cpu(bed: &Bed) -> Result<()> {
     // The module waits for grace periods, each of which may take as long as a batch of eight.
     const COUNT: u32 = 1000;
     let mut steer = Steer::load()?;
-    let slow = steer.program.load_more("cpu_slow")?;
+    let slow = steer.program.load_more(if instruments::present() {
+        "cpu_slower"
+    } else {
+        "cpu_slow"
+    })?;
 
     let cpu = last_cpu()?;
     steer.cpu(cpu, Some(&slow))?;

@@ -31,7 +31,7 @@ use std::{
 
 /// How long the tests wait for what must happen. An emulated machine is slow and nothing is
 /// measured, so this only has to be longer than anything that works takes.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(100);
 
 /// A number from the environment.
 pub fn setting<T: FromStr>(name: &str, default: T) -> Result<T>
