@@ -31,7 +31,7 @@ pub fn cases() -> Vec<Case> {
             descriptors,
         )
         .needs(|| !instruments::present()),
-        Case::bare("limits::memory_of_ports", ports),
+        Case::bare("limits::memory_of_ports", ports).needs(|| !instruments::present()),
     ]
 }
 
