@@ -356,7 +356,7 @@ fn stops() -> Result<()> {
     let ports = ports()?;
 
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
-        let mut sample = start(&ports[1], "hook_cost ox0 ox1 --frames 5000 --runs 400")?;
+        let mut sample = start(&ports[1], "hook_cost ox0 ox1 --frames 5000 --runs 100")?;
 
         sample.wait_for("generic XDP: ")?;
         sample.signal(signal)?;
