@@ -316,13 +316,16 @@ void oxnic_skb_set_rx(struct sk_buff *skb, u32 hash, u32 hash_type,
 		skb->ip_summed = CHECKSUM_UNNECESSARY;
 }
 
-/* Without memory it fails, quietly and without killing anybody for it. */
+/*
+ * Without memory it fails, quietly and without killing anybody for it. Fault injection can make it
+ * fail too: it does not reach into page_pool_alloc_pages(), where the same is inlined.
+ */
 void *oxnic_page_pool_alloc(struct page_pool *pool, bool may_sleep)
 {
 	gfp_t gfp = may_sleep ? GFP_KERNEL | __GFP_RETRY_MAYFAIL : GFP_ATOMIC;
-	struct page *page = page_pool_alloc_pages(pool, gfp | __GFP_NOWARN);
+	netmem_ref netmem = page_pool_alloc_netmems(pool, gfp | __GFP_NOWARN);
 
-	return page ? page_address(page) : NULL;
+	return netmem ? page_address(netmem_to_page(netmem)) : NULL;
 }
 
 void oxnic_page_pool_put(void *va)
