@@ -189,7 +189,12 @@ fn in_source(name: &str) -> Result<bool> {
         None => (Path::new("/usr/src/linux/include"), name.to_owned()),
     };
     let found = Command::new("grep")
-        .args(["--dereference-recursive", "--quiet", "--include=*.rs", "--include=*.h"])
+        .args([
+            "--dereference-recursive",
+            "--quiet",
+            "--include=*.rs",
+            "--include=*.h",
+        ])
         .args(["--fixed-strings", "--word-regexp", "--", &what])
         .arg(folder)
         .status()
