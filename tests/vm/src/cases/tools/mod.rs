@@ -18,7 +18,7 @@ use crate::{
     bed::{Bed, Port},
     bpf,
     harness::Case,
-    host::{cmd, netns::Netns, process::Running},
+    host::{cmd, instruments, netns::Netns, process::Running},
 };
 use anyhow::{anyhow, bail, ensure, Context, Result};
 use std::{
@@ -32,7 +32,8 @@ const PINS: &str = "/sys/fs/bpf";
 pub fn cases() -> Vec<Case> {
     vec![
         Case::ports("tools::loader_dispatcher", "", loader::dispatcher),
-        Case::ports("tools::filter", "", filter::filter),
+        // Its program takes the verifier of the debug kernel minutes.
+        Case::ports("tools::filter", "", filter::filter).needs(|| !instruments::present()),
         Case::ports("tools::forward", "pairs=2", forward::forward),
         Case::ports("tools::dump", "", dump::dump),
         Case::ports("tools::bench", "pairs=2", bench::bench),
