@@ -85,6 +85,11 @@ impl Case {
         Self { needs, ..self }
     }
 
+    /// Makes a test of what the debug kernel is too slow or too large for: it ignores the test.
+    pub const fn stock_only(self) -> Self {
+        self.needs(|| !instruments::present())
+    }
+
     fn run(&self) -> Result<()> {
         match self.body {
             Body::Bare(body) => body(),

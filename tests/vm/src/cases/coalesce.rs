@@ -11,7 +11,7 @@ use crate::{
     bed::{Bed, Port},
     bpf::Program,
     harness::Case,
-    host::{ensure_eq, instruments, tracefs::Trace},
+    host::{ensure_eq, tracefs::Trace},
     wire::{
         packet::{Sender, Tap},
         probe::{verdict, Probe},
@@ -63,9 +63,8 @@ pub fn cases() -> Vec<Case> {
         Case::ports("coalesce::the_time", "queues=1", the_time),
         Case::ports("coalesce::the_time_with_xdp_tx", "queues=1", with_xdp_tx),
         // With all its instruments the debug kernel does not send so many frames in the longest time.
-        Case::ports("coalesce::enough_frames", "queues=1", enough_frames)
-            .needs(|| !instruments::present()),
-        Case::ports("coalesce::half_a_ring", SMALL, half_a_ring).needs(|| !instruments::present()),
+        Case::ports("coalesce::enough_frames", "queues=1", enough_frames).stock_only(),
+        Case::ports("coalesce::half_a_ring", SMALL, half_a_ring).stock_only(),
         Case::ports("coalesce::a_full_ring_loses_nothing", SMALL, full_ring),
         Case::ports("coalesce::no_frame_is_stuck", "pairs=2 queues=2", not_stuck),
         Case::ports("coalesce::changed_under_traffic", "queues=2", under_traffic),

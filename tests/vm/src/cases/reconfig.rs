@@ -11,7 +11,7 @@ use crate::{
     bed::{Bed, Port},
     bpf::Program,
     harness::Case,
-    host::{ensure_eq, instruments, wait_until},
+    host::{ensure_eq, wait_until},
     nl::netdev,
     wire::{packet::Sender, probe::Probe, xsk::Xsk},
 };
@@ -49,7 +49,7 @@ pub fn cases() -> Vec<Case> {
             without_memory,
         )
         // The debug kernel's VM has more memory than two ports can take.
-        .needs(|| !instruments::present()),
+        .stock_only(),
     ]
 }
 

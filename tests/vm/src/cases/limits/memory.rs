@@ -6,7 +6,7 @@ use crate::{
     bed::{Bed, Port},
     harness::Case,
     host::{
-        ensure_eq, instruments, module,
+        ensure_eq, module,
         usage::{self, Tolerances, Usage},
         wait_until,
     },
@@ -30,8 +30,8 @@ pub fn cases() -> Vec<Case> {
             "queues=64 ring_size=64",
             descriptors,
         )
-        .needs(|| !instruments::present()),
-        Case::bare("limits::memory_of_ports", ports).needs(|| !instruments::present()),
+        .stock_only(),
+        Case::bare("limits::memory_of_ports", ports).stock_only(),
     ]
 }
 

@@ -9,7 +9,7 @@ use crate::{
     bed::Port,
     bpf::Program,
     harness::Case,
-    host::{cmd, ensure_eq, instruments, module, netns::Netns, tracefs::Trace},
+    host::{cmd, ensure_eq, module, netns::Netns, tracefs::Trace},
 };
 use anyhow::{anyhow, ensure, Context, Result};
 use nix::sys::signal::Signal;
@@ -40,7 +40,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         Case::bare("samples::hook_cost_drops_where_it_says", drops),
         // It would take the debug kernel minutes.
-        Case::bare("samples::hook_cost_table_and_chart", results).needs(|| !instruments::present()),
+        Case::bare("samples::hook_cost_table_and_chart", results).stock_only(),
         Case::bare("samples::hook_cost_stops", stops),
         Case::bare("samples::hook_cost_refusals", refusals),
     ]

@@ -18,7 +18,7 @@ use crate::{
     bed::{Bed, Port},
     bpf,
     harness::Case,
-    host::{cmd, instruments, netns::Netns, process::Running},
+    host::{cmd, netns::Netns, process::Running},
 };
 use anyhow::{anyhow, bail, ensure, Context, Result};
 use std::{
@@ -33,7 +33,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         Case::ports("tools::loader_dispatcher", "", loader::dispatcher),
         // Its program takes the verifier of the debug kernel minutes.
-        Case::ports("tools::filter", "", filter::filter).needs(|| !instruments::present()),
+        Case::ports("tools::filter", "", filter::filter).stock_only(),
         Case::ports("tools::forward", "pairs=2", forward::forward),
         Case::ports("tools::dump", "", dump::dump),
         Case::ports("tools::bench", "pairs=2", bench::bench),
