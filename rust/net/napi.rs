@@ -23,7 +23,7 @@ use core::{
 use kernel::{
     prelude::*,
     str::BStr,
-    sync::{aref::ARef, Arc},
+    sync::{aref::ARef, rcu, Arc},
     types::Opaque,
 };
 
@@ -412,6 +412,9 @@ impl<T: Poll> Napi<T> {
             bh: unsafe { bh::Disabled::assume() },
             redirected: Cell::new(false),
         };
+        // Bottom halves that are off are enough for whatever is not freed before a grace period has passed.
+        // But some of what programs call looks for this lock (`bpf_fib_lookup`).
+        let _rcu = rcu::read_lock();
         let budget = u32::try_from(budget).unwrap_or(0);
         let polled = state.poll(&cx, budget);
         if cx.redirected.get() {
