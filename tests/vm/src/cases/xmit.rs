@@ -4,6 +4,7 @@
 
 use super::{
     flood,
+    irq::napi,
     pause::{poll_in_threads, slow_down},
     send_all,
     steer::{check_redirected, Chain, Steer, BY_DEVICE},
@@ -13,6 +14,7 @@ use crate::{
     bed::Bed,
     harness::Case,
     host::{cpus, ensure_eq, live, tracefs::Trace, wait_until},
+    nl::netdev::{self, NapiSettings},
     wire::{
         packet::{Sender, Tap},
         probe::{verdict, Probe},
@@ -113,17 +115,26 @@ fn way(bed: &Bed) -> Result<(Chain, Steer)> {
     Ok((chain, steer))
 }
 
-/// What comes in faster than it is polled goes out in batches as large as the kernel makes them,
+/// What has gathered in the rings goes out in batches as large as the kernel makes them,
 /// several in one poll, on all rings at once. Not a frame is lost, and each flow stays in order.
 fn batches(bed: &Bed) -> Result<()> {
+    const QUEUES: u64 = 4;
     const COUNT: u32 = 150;
     let total = u64::from(FLOWS * COUNT);
     let trace = Trace::start(EVENT)?;
-    let (chain, mut steer) = way(bed)?;
+    let (chain, _steer) = way(bed)?;
+    // After its first poll a ring is left alone for a second, in which frames gather.
+    let gather = NapiSettings {
+        threaded: true,
+        defer_hard_irqs: 1,
+        gro_flush_timeout: 1_000_000_000,
+        ..NapiSettings::default()
+    };
 
-    steer.slow(3000);
-    steer.by_device(0)?;
-    poll_in_threads(&bed.b)?;
+    for queue in 0..QUEUES {
+        let id = napi(&bed.b, queue)?.id;
+        bed.b.ns.enter(|| netdev::set_napi(id, &gather))?;
+    }
     let tap = Tap::open(&chain.second.b)?;
     flood(&bed.a, FLOWS, COUNT, |flow| Probe::new(flow, 0).len(700))?;
 
