@@ -5,10 +5,20 @@
 use super::{cmd, netns::Netns};
 use crate::bed::Port;
 use anyhow::{anyhow, Context, Result};
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 /// /proc/net would be the namespace of the process, not that of the thread.
 const ROOT: &str = "/proc/thread-self/net/pktgen";
+/// A setting that each port has already, and what is left of saying it again: the port shows it until it
+/// begins to send.
+const MARK: (&str, &str) = ("delay 0", "Result: OK: delay=0");
+/// How long its threads may take to begin what they were told to. A start may get lost.
+const BEGINS: Duration = Duration::from_secs(5);
 
 /// The module pktgen, loaded as long as this lives.
 pub struct Pktgen;
@@ -25,7 +35,7 @@ impl Pktgen {
         let thread = format!("kpktgend_{cpu}");
 
         write(&port.ns, &thread, &format!("add_device {}", port.name))?;
-        write(&port.ns, &port.name, "delay 0")?;
+        write(&port.ns, &port.name, MARK.0)?;
         settings
             .iter()
             .try_for_each(|line| write(&port.ns, &port.name, line))
@@ -39,8 +49,27 @@ impl Pktgen {
 
     /// Sends out of all ports of a namespace that were added, until each is done or another thread
     /// says stop.
+    ///
+    /// The kernel waits only for threads that have begun when it looks. One that is told to start once
+    /// more while it sends forgets the frame that it has at hand, so all of them are waited for here.
     pub fn send(&self, ns: &Netns) -> Result<()> {
-        write(ns, "pgctrl", "start")
+        let ports = || -> Result<Vec<_>> {
+            Ok(fs::read_dir(ROOT)?
+                .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+                .filter(|name| name != "pgctrl" && !name.starts_with("kpktgend_"))
+                .collect())
+        };
+        for port in ns.enter(ports)? {
+            // It may have gone.
+            let _ = write(ns, &port, MARK.0);
+        }
+        write(ns, "pgctrl", "start")?;
+        let end = Instant::now() + BEGINS;
+        while ns.enter(|| Ok(ports()?.iter().any(|port| is_to_send(port))))? && Instant::now() < end
+        {
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
     }
 
     pub fn stop(&self, ns: &Netns) -> Result<()> {
@@ -64,6 +93,15 @@ impl Drop for Pktgen {
     fn drop(&mut self) {
         cmd::try_run("rmmod pktgen");
     }
+}
+
+/// Whether a port's thread has not begun yet, or is not done. One that has gone has nothing to do.
+fn is_to_send(port: &str) -> bool {
+    fs::read_to_string(Path::new(ROOT).join(port)).is_ok_and(|said| {
+        [MARK.1, "Result: Starting"]
+            .iter()
+            .any(|it| said.contains(it))
+    })
 }
 
 fn write(ns: &Netns, file: &str, line: &str) -> Result<()> {
