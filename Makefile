@@ -91,7 +91,7 @@ soak:
 		storm::soak
 
 test-debug:
-	@scripts/test --debug $(TESTS)
+	@scripts/test --debug --env OXNIC_SEED=$(or $(SEED),3) $(TESTS)
 
 fuzz:
 	@scripts/fuzz $(FUZZ)
@@ -177,7 +177,7 @@ Variables:
   FUZZ=           how many times as many cases make fuzz tries as make test does [100]
   STEPS=          how many changes the storm makes [10000]
   SEED=           which they are: the number that an earlier storm has printed [a random one;
-                  in make test the same each time]
+                  in make test and test-debug the same each time]
   HELL=           how many times as many frames make hell sends as make test does [20]
   FRAMES=         how many frames the soak sends [10000000]
   SELFTESTS=      run only the files of the kernel's tests whose paths contain this [all, and

@@ -55,6 +55,7 @@ pub fn cases() -> Vec<Case> {
     [
         Case::bare("fault::load", load),
         Case::ports("fault::create", SMALL, create),
+        Case::ports("fault::create_peer", SMALL, create_peer),
         Case::ports("fault::open", SMALL, open),
         Case::ports("fault::ring_size", SMALL, ring_size),
         Case::ports("fault::channels", SMALL, channels),
@@ -176,7 +177,7 @@ fn load() -> Result<()> {
             match outcome? {
                 Ok(()) => module::unload()?,
                 Err(errno) => {
-                    ensure_eq!(without_name(errno), Errno::ENOMEM, "why it was refused");
+                    ensure_eq!(no_memory(errno), Errno::ENOMEM, "why it was refused");
                     ensure!(failed, "refused although memory was there");
                     ensure!(!module::is_loaded(), "the module stays");
                     ensure_eq!(port_names()?, Vec::<String>::new(), "ports that stay");
@@ -189,11 +190,12 @@ fn load() -> Result<()> {
     Ok(())
 }
 
-/// The kernel does not look whether there was memory for the name of a new device (`dev_set_name`), and
-/// calls one without a name invalid.
-fn without_name(errno: Errno) -> Errno {
+/// What the kernel calls missing memory where it registers a device: one for whose name there was none
+/// (`dev_set_name`, which nobody looks at) is invalid, and where there is none for the neighbours' settings
+/// (`neigh_sysctl_register`) it lacks buffers.
+fn no_memory(errno: Errno) -> Errno {
     match errno {
-        Errno::EINVAL => Errno::ENOMEM,
+        Errno::EINVAL | Errno::ENOBUFS => Errno::ENOMEM,
         errno => errno,
     }
 }
@@ -201,7 +203,7 @@ fn without_name(errno: Errno) -> Errno {
 fn add_port(name: &str, peer: Option<u32>) -> Result<()> {
     link::add_port(name, peer).map_err(|error| match error.downcast::<Refused>() {
         Ok(refused) => Refused {
-            errno: without_name(refused.errno),
+            errno: no_memory(refused.errno),
             ..refused
         }
         .into(),
@@ -209,15 +211,20 @@ fn add_port(name: &str, peer: Option<u32>) -> Result<()> {
     })
 }
 
-/// A port beside the others, alone and then at the other end of a wire.
+/// A port beside the others, alone.
 fn create(bed: &Bed) -> Result<()> {
-    let ns = &bed.b.ns;
     bed.up()?;
     some_fail(
         bed,
         |_| add_port("ox2", None),
-        || ns.ip("link delete ox2").map(drop),
-    )?;
+        || bed.b.ns.ip("link delete ox2").map(drop),
+    )
+}
+
+/// A port at the other end of one that is alone.
+fn create_peer(bed: &Bed) -> Result<()> {
+    let ns = &bed.b.ns;
+    bed.up()?;
     ns.ip("link add ox2 type oxnic")?;
     let a = Port::find(ns, "ox2")?;
     a.receive_probes()?;

@@ -21,7 +21,7 @@ mod world;
 use crate::{
     bed::{NS_A, NS_B},
     harness::Case,
-    host::{cmd, netns::Netns, setting, usage::Usage},
+    host::{cmd, instruments, netns::Netns, setting, usage::Usage},
     random,
 };
 use anyhow::{ensure, Context, Result};
@@ -29,8 +29,9 @@ use gate::Gate;
 use std::{fs, sync::atomic::Ordering, thread};
 use world::World;
 
-/// Steps without a word in the environment.
-const STEPS: u32 = 150;
+/// Steps without a word in the environment; fewer on the debug kernel, where they take longer.
+const STEPS: u32 = 300;
+const DEBUG_STEPS: u32 = 150;
 /// Steps between two looks at everything.
 const EVERY: u32 = 50;
 /// What pktgen has to say when a port goes, or is down.
@@ -46,7 +47,12 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn storm() -> Result<()> {
-    let steps = setting("OXNIC_STORM_STEPS", STEPS)?;
+    let usual = if instruments::present() {
+        DEBUG_STEPS
+    } else {
+        STEPS
+    };
+    let steps = setting("OXNIC_STORM_STEPS", usual)?;
     let seed = random::seed()?;
     let initial = Netns::initial();
 

@@ -41,7 +41,8 @@ pub fn cases() -> Vec<Case> {
             "tools::trafficgen",
             "ring_size=4096",
             trafficgen::trafficgen,
-        ),
+        )
+        .stock_only(),
         Case::ports("tools::monitor", "", monitor::monitor),
     ]
 }
