@@ -4,7 +4,6 @@
 
 use super::{
     flood,
-    irq::napi,
     pause::{poll_in_threads, slow_down},
     send_all,
     steer::{check_redirected, Chain, Steer, BY_DEVICE},
@@ -118,7 +117,6 @@ fn way(bed: &Bed) -> Result<(Chain, Steer)> {
 /// What has gathered in the rings goes out in batches as large as the kernel makes them,
 /// several in one poll, on all rings at once. Not a frame is lost, and each flow stays in order.
 fn batches(bed: &Bed) -> Result<()> {
-    const QUEUES: u64 = 4;
     const COUNT: u32 = 150;
     let total = u64::from(FLOWS * COUNT);
     let trace = Trace::start(EVENT)?;
@@ -131,10 +129,11 @@ fn batches(bed: &Bed) -> Result<()> {
         ..NapiSettings::default()
     };
 
-    for queue in 0..QUEUES {
-        let id = napi(&bed.b, queue)?.id;
-        bed.b.ns.enter(|| netdev::set_napi(id, &gather))?;
-    }
+    bed.b.ns.enter(|| {
+        netdev::napis(bed.b.ifindex)?
+            .iter()
+            .try_for_each(|napi| netdev::set_napi(napi.id, &gather))
+    })?;
     let tap = Tap::open(&chain.second.b)?;
     flood(&bed.a, FLOWS, COUNT, |flow| Probe::new(flow, 0).len(700))?;
 

@@ -32,7 +32,7 @@ const PINS: &str = "/sys/fs/bpf";
 pub fn cases() -> Vec<Case> {
     vec![
         Case::ports("tools::loader_dispatcher", "", loader::dispatcher),
-        // Its program takes the verifier of the debug kernel minutes.
+        // This one's program, and those of trafficgen, take the debug kernel minutes to load.
         Case::ports("tools::filter", "", filter::filter).stock_only(),
         Case::ports("tools::forward", "pairs=2", forward::forward),
         Case::ports("tools::dump", "", dump::dump),
