@@ -36,6 +36,14 @@ fn up_with_address(port: &Port, address: &str) -> Result<()> {
     port.wait_running(true)
 }
 
+/// Without an address a port has no neighbours: the kernel would ask those it has not heard of for some
+/// seconds whether they are still there.
+fn silence(port: &Port) -> Result<()> {
+    port.ns
+        .ip(&format!("addr flush dev {}", port.name))
+        .map(drop)
+}
+
 /// A namespace for a device on top of a port, removed when the test ends: the harness does not know of
 /// it.
 struct Guest(Netns);
@@ -115,7 +123,9 @@ fn macvlan(bed: &Bed) -> Result<()> {
     ensure!(program.seen()? > 0, "the program saw no frame");
     ensure!(!is_promiscuous(&bed.b)?, "B is promiscuous");
 
-    // B's neighbours are known by now, and nobody asks for others.
+    for port in [&bed.a, &near, &far] {
+        silence(port)?;
+    }
     let (near_mac, far_mac) = (near.mac()?, far.mac()?);
     one_frame(bed, "to mv1", &near_mac, true)?;
     one_frame(bed, "to mv2", &far_mac, true)?;
@@ -189,6 +199,7 @@ fn bridge(bed: &Bed) -> Result<()> {
         port.set("nomaster")?;
         ensure!(!is_promiscuous(port)?, "{} is promiscuous", port.name);
     }
+    silence(&bed.a)?;
     one_frame(bed, "to the far end", &second.far.mac()?, false)
 }
 
