@@ -17,7 +17,9 @@
 use crate::{
     bed::{port_names, Bed, NS_A, NS_B},
     bpf,
-    host::{cpus, instruments, kmsg::Kmsg, module, netns::Netns, wait_until, watchdog::Watchdog},
+    host::{
+        cpus, fault, instruments, kmsg::Kmsg, module, netns::Netns, wait_until, watchdog::Watchdog,
+    },
     nl::netdev,
 };
 use anyhow::{anyhow, bail, Context, Result};
@@ -83,6 +85,12 @@ impl Case {
     /// Makes a test of what only some kernels have: one that has not ignores the test.
     pub const fn needs(self, needs: fn() -> bool) -> Self {
         Self { needs, ..self }
+    }
+
+    /// Makes a test of allocations that fail: it may provoke what the kernel says of them, and is ignored
+    /// by a kernel without fault injection.
+    pub fn with_faults(self) -> Self {
+        self.needs(fault::is_there).allow(&fault::SAID)
     }
 
     /// Makes a test of what the debug kernel is too slow or too large for: it ignores the test.

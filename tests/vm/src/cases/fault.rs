@@ -29,14 +29,6 @@ use nix::{errno::Errno, libc, net::if_::if_nameindex};
 use std::time::Duration;
 
 const SMALL: &str = "queues=2 ring_size=64";
-/// What the kernel says of objects of its own for which there is no memory.
-const SAID: [&str; 5] = [
-    "page_pool_create_percpu() gave up",
-    "kobject: ",
-    "Failed to add kobject for irq",
-    "debugfs: out of free dentries",
-    "sysctl could not get directory",
-];
 /// A receive side scaling table that sends all flows to one ring.
 const TABLE: [u32; 128] = [1; 128];
 /// Whether a port still works is tried after every so many refusals.
@@ -69,7 +61,7 @@ pub fn cases() -> Vec<Case> {
         Case::ports("fault::traffic", SMALL, traffic),
         Case::ports("fault::no_pages", SMALL, no_pages),
     ]
-    .map(|case| case.needs(fault::is_there).allow(&SAID))
+    .map(Case::with_faults)
     .into()
 }
 

@@ -59,7 +59,7 @@ pub fn cases() -> Vec<Case> {
             "queues=2 ring_size=64",
             without_memory,
         )
-        .needs(fault::is_there),
+        .with_faults(),
     ]
 }
 

@@ -28,6 +28,15 @@ const DEBUGFS: &str = "/sys/kernel/debug";
 const KINDS: [&str; 2] = ["failslab", "fail_page_alloc"];
 const FUNCTION: &str = "fail_function";
 
+/// What the kernel says of objects of its own for which there is no memory.
+pub const SAID: [&str; 5] = [
+    "page_pool_create_percpu() gave up",
+    "kobject: ",
+    "Failed to add kobject for irq",
+    "debugfs: out of free dentries",
+    "sysctl could not get directory",
+];
+
 /// Whether the kernel has fault injection.
 pub fn is_there() -> bool {
     Path::new(FAIL_NTH).exists()
