@@ -31,6 +31,7 @@ mod rss;
 mod rx;
 mod stats;
 mod trace;
+mod tso;
 mod tx;
 mod vsi;
 pub(crate) mod xdp;
