@@ -367,10 +367,13 @@ impl RxPoll {
             }
             let mut buff = workspace.load(buffer, completion.len(), completion);
             if !completion.is(Status::END_OF_PACKET) {
-                let rest;
-                (buff, rest) = add_frags(descriptors, buff);
+                let (whole, rest) = add_frags(descriptors, buff);
                 bytes += rest;
                 self.ring.stats.multi_buffer.add(1);
+                match received.check_frags(prog.prog(), whole) {
+                    Some(whole) => buff = whole,
+                    None => continue,
+                }
             }
             prog.receive(&mut received, buff);
         }

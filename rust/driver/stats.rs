@@ -26,8 +26,8 @@ macro_rules! counters {
 }
 
 counters! {
-    /// What the poll of a receive ring counts. A frame on which a program ran is in exactly one of
-    /// the `xdp_…` counters.
+    /// What the poll of a receive ring counts. A frame that met a program is in exactly one of the
+    /// `xdp_…` counters.
     RxStats: Counter {
         /// Frames taken off the ring, those that XDP consumed too.
         packets,
@@ -53,6 +53,8 @@ counters! {
         xdp_aborted,
         /// Frames lost by a number that is no verdict.
         xdp_unknown,
+        /// Frames in more than one buffer that were lost because the program does not support such.
+        xdp_no_frags,
         /// Frames for the stack that were lost because there was no memory for an skb.
         skb_alloc_fail,
         /// Refills that were cut short because there was no memory for a buffer; no frame is lost

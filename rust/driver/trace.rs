@@ -106,6 +106,21 @@ impl<'a> Trace<'a> {
         );
     }
 
+    /// A frame of this size was dropped, since the program does not support several buffers.
+    #[cold]
+    pub(super) fn no_frags(&self, ring: u16, prog: ProgRef<'_>, size: Size) {
+        if !self.rx_status() {
+            return;
+        }
+        netdev_info!(
+            self.dev,
+            "rx_ring[{}]: READ_ONCE: {}; dropped {}: the program has no frags support\n",
+            ring,
+            program(Some(prog.id())),
+            size
+        );
+    }
+
     /// A frame of this size arrived and there is no program.
     #[cold]
     pub(super) fn no_program(&self, ring: u16, size: Size) {

@@ -211,7 +211,9 @@ impl device::Ops for Vsi {
         for ring in self.port.rings.iter() {
             stats.rx_packets += ring.stats.packets.get();
             stats.rx_bytes += ring.stats.bytes.get();
-            stats.rx_dropped += ring.stats.down.get() + ring.stats.skb_alloc_fail.get();
+            stats.rx_dropped += ring.stats.down.get()
+                + ring.stats.skb_alloc_fail.get()
+                + ring.stats.xdp_no_frags.get();
             stats.rx_missed_errors += ring.wire.no_buffer.get();
             stats.rx_length_errors += ring.wire.oversize.get();
             stats.tx_packets += ring.stats.xdp_tx.get();

@@ -50,7 +50,8 @@ impl Vsi {
     /// poll on. A ring that is down has it when it comes up.
     ///
     /// A program that cannot handle frames in several buffers is refused while the MTU allows for
-    /// such, and keeps the MTU from being raised as long as it is there.
+    /// such, and keeps the MTU from being raised as long as it is there. Frames that came before the
+    /// MTU was lowered may still be in a ring: [`Received::check_frags`] keeps them from the program.
     fn xdp_setup(
         &self,
         dev: &Locked,
@@ -177,6 +178,27 @@ impl Hook for Option<ProgRef<'_>> {
 }
 
 impl Received<'_> {
+    /// Returns a frame in several buffers, unless `prog` does not support such: it must not see one,
+    /// whatever the MTU was when the frame came. That frame is lost.
+    #[cold]
+    pub(super) fn check_frags<'w, 'q>(
+        &mut self,
+        prog: Option<ProgRef<'_>>,
+        buff: Buff<'w, 'q>,
+    ) -> Option<Buff<'w, 'q>> {
+        let prog = match prog {
+            Some(prog) if !prog.has_frags() => prog,
+            _ => return Some(buff),
+        };
+        self.ring.stats.xdp_no_frags.add(1);
+        if self.trace.frames() {
+            self.trace.frame(self.ring.index, &buff);
+            self.trace.no_frags(self.ring.index, prog, Size::of(&buff));
+        }
+        self.recycle(buff);
+        None
+    }
+
     /// Does what a program has decided about a frame.
     #[inline(always)]
     fn act(&mut self, prog: ProgRef<'_>, act: Act, buff: Buff<'_, '_>) {

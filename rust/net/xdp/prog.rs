@@ -62,13 +62,12 @@ impl Prog {
 
     /// Whether the program can run on frames in several buffers (section `xdp.frags`).
     pub(crate) fn has_frags(&self) -> bool {
-        // SAFETY: Every loaded program has it; it does not change.
-        unsafe { (*(*self.as_ptr()).aux).xdp_has_frags }
+        ProgRef::new(self).has_frags()
     }
 
     /// Whether the program was loaded for one device, and so may ask for hints.
     pub(crate) fn is_dev_bound(&self) -> bool {
-        // SAFETY: As above.
+        // SAFETY: Every loaded program has it; it does not change.
         unsafe { (*(*self.as_ptr()).aux).dev_bound }
     }
 
@@ -116,6 +115,12 @@ impl<'cx> ProgRef<'cx> {
     pub(crate) fn id(self) -> u32 {
         // SAFETY: Every loaded program has it; it is written as a word.
         unsafe { (&raw const (*(*self.as_ptr()).aux).id).read_volatile() }
+    }
+
+    /// Whether the program can run on frames in several buffers (section `xdp.frags`).
+    pub(crate) fn has_frags(self) -> bool {
+        // SAFETY: Every loaded program has it; it does not change.
+        unsafe { (*(*self.as_ptr()).aux).xdp_has_frags }
     }
 
     /// Runs the program on a frame (`bpf_prog_run_xdp`): `prog->bpf_func(xdp, prog->insnsi)`. It

@@ -138,7 +138,10 @@ impl Snapshot {
             ("rx_missed_errors", c.rx("no_buffer")?),
             ("rx_length_errors", c.rx("oversize")?),
             ("rx_errors", c.rx("oversize")?),
-            ("rx_dropped", c.rx("down")? + c.rx("skb_alloc_fail")?),
+            (
+                "rx_dropped",
+                c.rx("down")? + c.rx("skb_alloc_fail")? + c.rx("xdp_no_frags")?,
+            ),
             ("tx_carrier_errors", c.tx("carrier")?),
             ("tx_errors", c.tx("carrier")?),
         ];
@@ -154,11 +157,11 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Each frame that came out of a ring with a program has exactly one verdict. Holds if a
-    /// program was attached all the time.
+    /// Each frame that came out of a ring with a program has exactly one verdict, or did not reach
+    /// the program. Holds if a program was attached all the time.
     pub fn check_verdicts(&self) -> Result<()> {
         ensure_eq!(
-            self.verdicts()?,
+            self.verdicts()? + self.counters.rx("xdp_no_frags")?,
             self.counters.rx("packets")?,
             "{}: sum of all verdicts",
             self.name

@@ -223,7 +223,8 @@ fn link_create(port: &Port, program: &mut Program) -> Result<XdpLinkId, ProgramE
     }
 }
 
-fn linked(port: &Port, program: &mut Program) -> Result<XdpLink> {
+/// Attaches a program by a BPF link, for as long as that is there.
+pub(super) fn linked(port: &Port, program: &mut Program) -> Result<XdpLink> {
     let id = link_create(port, program)?;
 
     Ok(program.xdp()?.take_link(id)?)

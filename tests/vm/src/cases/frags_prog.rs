@@ -3,6 +3,7 @@
 //! What a program can do with a frame in several buffers, and which program may have such.
 
 use super::{
+    attach::linked,
     frags::{set_mtu, BUFFER, MTU_MAX},
     traffic::{settle, while_sending, Source},
 };
@@ -11,8 +12,11 @@ use crate::{
     bpf::{wait_freed, Program},
     harness::Case,
     host::{ensure_eq, wait_until},
-    nl::link::XDP_FLAGS_DRV_MODE,
-    stats::check_both,
+    nl::{
+        link::XDP_FLAGS_DRV_MODE,
+        netdev::{self, NapiSettings},
+    },
+    stats::{check_both, Snapshot},
     wire::{
         ensure_same,
         packet::{Sender, Tap},
@@ -50,6 +54,11 @@ pub fn cases() -> Vec<Case> {
         Case::ports("frags_prog::mtu_excludes_a_program", "", mtu_first),
         Case::ports("frags_prog::program_excludes_an_mtu", "", program_first),
         Case::ports("frags_prog::swap_at_the_usual_mtu", "queues=4", swap),
+        Case::ports(
+            "frags_prog::frames_of_a_larger_mtu",
+            "queues=1",
+            in_the_ring,
+        ),
     ]
 }
 
@@ -457,4 +466,114 @@ fn swap(bed: &Bed) -> Result<()> {
         ],
     )?;
     finish(bed)
+}
+
+/// Frames that are in the ring of B when its MTU is lowered, of those lengths.
+const HELD: [usize; 5] = [LEN, 60, BUFFER + 1, BUFFER, LEN];
+
+/// Has frames wait in the ring of B, lowers the MTU there, has `change` done, and lets the poll go on.
+fn hold_and_release(bed: &Bed, change: impl FnOnce() -> Result<()>) -> Result<Snapshot> {
+    let napi = bed.b.ns.enter(|| netdev::napis(bed.b.ifindex))?[0].id;
+    let set = |settings: &NapiSettings| bed.b.ns.enter(|| netdev::set_napi(napi, settings));
+    let sender = Sender::open(&bed.a)?;
+    let before = bed.b.counters()?.rx("packets")?;
+
+    bed.b.detach()?;
+    bed.b.set(&format!("mtu {JUMBO}"))?;
+    // The poll that the first frame leads to leaves the interrupt off: for longer than a test takes.
+    set(&NapiSettings {
+        defer_hard_irqs: 100,
+        gro_flush_timeout: 100_000_000_000,
+        ..NapiSettings::default()
+    })?;
+    sender.send(&Probe::new(1, 0).frame())?;
+    bed.b.wait_received(before + 1)?;
+    for (len, seq) in HELD.into_iter().zip(1..) {
+        sender.send(&Probe::new(1, seq).len(len).frame())?;
+    }
+    bed.b.set("mtu 1500")?;
+    change()?;
+    ensure_eq!(
+        bed.b.counters()?.rx("packets")?,
+        before + 1,
+        "frames polled too early"
+    );
+    set(&NapiSettings::default())?;
+    // The new ring comes when the old one is empty.
+    bed.b.ethtool("-G", "rx 256")?;
+    bed.b.ethtool("-G", "rx 512")?;
+    bed.b.wait_received(before + 1 + HELD.len() as u64)?;
+    bed.b.snapshot()
+}
+
+/// Frames in several buffers that came before the MTU was lowered do not reach a program that does not know
+/// such, and are counted; all others that wait in the ring are received.
+fn in_the_ring(bed: &Bed) -> Result<()> {
+    let single = HELD.iter().filter(|len| **len <= BUFFER).count();
+    let several = (HELD.len() - single) as u64;
+    let mut lost = 0;
+
+    bed.a.set(&format!("mtu {JUMBO}"))?;
+    bed.up()?;
+    let tap = Tap::open(&bed.b)?;
+    let expect = |lens: &[usize], what: &str| -> Result<()> {
+        let found: Vec<_> = tap.probes(lens.len())?.iter().map(|p| p.len).collect();
+        ensure_eq!(found, lens, "{what}: frames that the stack got");
+        tap.silence()
+    };
+    let first = Probe::new(1, 0).len;
+    let all = [&[first], &HELD[..]].concat();
+    let kept: Vec<_> = all.iter().copied().filter(|len| *len <= BUFFER).collect();
+
+    for (msglvl, what) in [
+        ("rx_status off", "a program"),
+        ("rx_status on", "with the trace"),
+    ] {
+        bed.b.msglvl(msglvl)?;
+        let plain = Program::load("count", "count_pass")?;
+        let b = hold_and_release(bed, || bed.b.attach(&plain))?;
+        lost += several;
+        ensure_eq!(
+            plain.seen()?,
+            single as u64,
+            "{what}: frames that the program saw"
+        );
+        b.counters
+            .expect_rx("ox1", &[("xdp_no_frags", lost), ("skb_alloc_fail", 0)])?;
+        ensure_eq!(b.link.stat("rx_dropped")?, lost, "{what}: rx_dropped");
+        expect(&kept, what)?;
+    }
+
+    // By a link, in place of a program that knows them.
+    let frags = Program::load("count", "count_pass_frags")?;
+    let mut plain = Program::load("count", "count_drop")?;
+    let mut link = None;
+    let verdicts = bed.b.snapshot()?.verdicts()?;
+    let b = hold_and_release(bed, || {
+        bed.b.attach(&frags)?;
+        bed.b.detach()?;
+        link = Some(linked(&bed.b, &mut plain)?);
+        Ok(())
+    })?;
+    lost += several;
+    ensure_eq!(plain.seen()?, single as u64, "frames of the link's program");
+    ensure_eq!(b.verdicts()?, verdicts + single as u64, "verdicts");
+    b.counters.expect_rx("ox1", &[("xdp_no_frags", lost)])?;
+    drop(link);
+    expect(&[first], "a link")?;
+
+    // Who knows them gets all, and so does the stack.
+    let b = hold_and_release(bed, || bed.b.attach(&frags))?;
+    ensure_eq!(
+        frags.seen()?,
+        HELD.len() as u64,
+        "frames with frags support"
+    );
+    b.counters.expect_rx("ox1", &[("xdp_no_frags", lost)])?;
+    expect(&all, "with frags support")?;
+    let b = hold_and_release(bed, || Ok(()))?;
+    b.counters.expect_rx("ox1", &[("xdp_no_frags", lost)])?;
+    expect(&all, "without a program")?;
+    let (a, b) = settle(bed)?;
+    check_both(&a, &b)
 }
