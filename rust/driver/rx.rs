@@ -193,7 +193,9 @@ struct IrqLine {
     /// Where it goes to when it fires.
     vector: Arc<Vector>,
     descriptors: Arc<DescRing>,
-    /// How far the poll that ended last had come.
+    /// How far the poll that ended last had come. Like the rest written only by who polls, and read when
+    /// the next poll may be running already. An old value is one that frames have come after which were
+    /// taken since: a poll for nothing, and none is overlooked.
     position: AtomicU32,
     /// Before which time it does not want to be interrupted, in nanoseconds; 0 if it does not mind.
     not_before: AtomicU64,
@@ -202,14 +204,14 @@ struct IrqLine {
 }
 
 impl IrqLine {
-    /// Whether there is something for a poll. If one runs, it may be what that has seen; the worst of
-    /// it is a poll for nothing.
+    /// Whether there is something for a poll. If one runs, it may be what that has seen.
     fn is_pending(&self) -> bool {
         let position = self.position.load(Ordering::Relaxed);
         self.descriptors.has_completed_since(position)
     }
 
-    /// Has `napi` scheduled, on a CPU that the interrupt may go to.
+    /// Has `napi` scheduled, on a CPU that the interrupt may go to. The interrupt may be on its way there
+    /// already.
     #[inline]
     fn interrupt(&self, napi: &Instance, bh: &bh::Disabled) {
         if !self.vector.redirect() {

@@ -16,7 +16,8 @@
 //!
 //! One of the two fences comes first in the single order of all such fences. If it is the NIC's,
 //! the poll sees the frame; if it is the poll's, the NIC sees the line armed. If both see it, the
-//! exchange decides, and the poll is scheduled once.
+//! exchange decides, and the poll is scheduled once. This holds for each of several polls that arm the
+//! line at the same time.
 //!
 //! A NIC need not fire at once. When the poll arms the line it also says before which time it does
 //! not want to be interrupted again. Whoever publishes before that time leaves the frame waiting:
@@ -131,17 +132,26 @@ impl Irq {
     /// whether something was published in the meantime. Returns `true` if so and the NIC has not
     /// fired already: the caller must then schedule the poll at once.
     ///
-    /// The poll is the only one that arms the line, and does so when it is not armed.
+    /// The line may be armed already: whoever busy polls does so without an interrupt having fired
+    /// (`busy_poll_stop`). And two polls may arm it at the same time: one that has completed but not come
+    /// here yet, and the next one. Whichever time is kept then, it is one that a poll has asked for.
     #[inline]
     #[must_use = "the poll must be scheduled"]
     pub fn rearm(&self, not_before: u64, pending: impl FnOnce() -> bool) -> bool {
         self.not_before.store(not_before, Ordering::Relaxed);
-        let state = self.state.0.load(Ordering::Relaxed);
-        // Another number than last time, so that the NIC knows that its frames were seen.
-        let armed = state.wrapping_add(2) | ARMED;
-        self.state.0.store(armed, Ordering::Release);
+        // A number that was never there, so that the NIC knows that its frames were seen. With a plain
+        // store one of two polls could bring back a number for which the NIC has a timer that has
+        // expired long ago.
+        let next = |state: u32| state.wrapping_add(2) | ARMED;
+        // Release: the time goes with it.
+        let (Ok(before) | Err(before)) =
+            self.state
+                .0
+                .fetch_update(Ordering::Release, Ordering::Relaxed, |state| {
+                    Some(next(state))
+                });
         fence(Ordering::SeqCst);
-        pending() && self.fire(armed)
+        pending() && self.fire(next(before))
     }
 
     /// Disarms the line that was found armed in this state; `true` for the one caller who does.

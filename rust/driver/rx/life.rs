@@ -221,7 +221,8 @@ impl RunningRing {
         self.halt(inlet, dev)
     }
 
-    /// Waits until the poll has seen all frames of a ring that is off the wire.
+    /// Waits until the poll has seen all frames of a ring that is off the wire. Its timer may be running
+    /// and raise the same interrupt.
     fn drain(&self, inlet: &mut RxInlet) {
         inlet.wire.flush();
         for _ in 0..DRAIN_MS {

@@ -314,3 +314,109 @@ fn sender_goes_on_when_there_are_buffers() {
         assert_eq!(next, 3, "a buffer was lost");
     });
 }
+
+/// The line of a ring whose driver's side is polled by whoever has the NAPI, as in `rust/driver/rx.rs`.
+struct PolledLine {
+    irq: Irq,
+    ring: Shared,
+    /// How far the poll that ended last had come.
+    position: AtomicU32,
+    scheduled: AtomicBool,
+    timer: AtomicBool,
+}
+
+impl PolledLine {
+    /// The interrupt is raised for one frame; before this time, 2, the poll is left alone.
+    fn raise(&self, moderation: &mut Moderation) {
+        match self.irq.raise(moderation, 1, 8, || 1) {
+            Raised::Fire => self.schedule(),
+            Raised::Timer(_) => drop(self.timer.swap(true, Ordering::AcqRel)),
+            Raised::Nothing => {}
+        }
+    }
+
+    /// A NAPI that is scheduled again is polled once more.
+    fn schedule(&self) {
+        self.scheduled.swap(true, Ordering::AcqRel);
+    }
+
+    fn is_pending(&self) -> bool {
+        self.ring
+            .has_completed_since(self.position.load(Ordering::Relaxed))
+    }
+
+    fn rearm(&self) {
+        if self.irq.rearm(2, || self.is_pending()) {
+            self.schedule();
+        }
+    }
+
+    /// The timer expires, if it was started.
+    fn expire(&self) {
+        if self.timer.swap(false, Ordering::Acquire) && self.irq.expire(|| self.is_pending()) {
+            self.schedule();
+        }
+    }
+
+    /// Polls, if that is scheduled, and arms the line.
+    fn poll(&self, driver: &mut DriverSide<Shared>, next: &mut u32) {
+        if self.scheduled.swap(false, Ordering::AcqRel) {
+            while take(driver, next) {}
+            self.position.store(driver.position(), Ordering::Relaxed);
+            self.rearm();
+        }
+    }
+}
+
+/// A poll has completed, but before it arms the line another one does, which came without an interrupt:
+/// that of somebody who busy polls. The NIC must not take the number of one of them for a line whose
+/// timer still runs.
+#[test]
+fn two_polls_arm_the_line() {
+    let mut model = loom::model::Builder::new();
+    // Enough for what may go wrong here; all interleavings take hours.
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let shared = shared();
+        let (mut nic, mut driver) = Ring::split(shared.clone()).unwrap();
+        for id in 0..2 {
+            driver.post(Box::new(id)).unwrap();
+        }
+        driver.doorbell();
+        let line = Arc::new(PolledLine {
+            irq: Irq::new(false),
+            ring: shared,
+            position: AtomicU32::new(driver.position()),
+            scheduled: AtomicBool::new(false),
+            timer: AtomicBool::new(false),
+        });
+
+        let late = thread::spawn({
+            let line = line.clone();
+            move || line.rearm()
+        });
+        let hardware = thread::spawn({
+            let line = line.clone();
+            move || {
+                let mut moderation = Moderation::default();
+                for _ in 0..2 {
+                    assert!(fill(&mut nic));
+                    nic.publish();
+                    line.raise(&mut moderation);
+                }
+            }
+        });
+
+        let mut next = 0;
+        line.rearm();
+        line.expire();
+        line.poll(&mut driver, &mut next);
+        late.join().unwrap();
+        hardware.join().unwrap();
+        for _ in 0..2 {
+            line.expire();
+            line.poll(&mut driver, &mut next);
+        }
+        assert_eq!(next, 2, "a frame was published and nobody told");
+    });
+}
