@@ -199,12 +199,6 @@ int oxnic_irq_set_effective(struct irq_data *data, const struct cpumask *mask)
 	return cpu;
 }
 
-/* Waits until the function is about to be called, if it is to be. */
-void oxnic_csd_wait(call_single_data_t *csd)
-{
-	smp_cond_load_acquire(&csd->node.u_flags, !(VAL & CSD_FLAG_LOCK));
-}
-
 void oxnic_netif_napi_add_config(struct net_device *dev,
 				 struct napi_struct *napi,
 				 int (*poll)(struct napi_struct *napi,

@@ -56,7 +56,6 @@ u8 *oxnic_rxfh_context_key(struct ethtool_rxfh_context *context);
 /* Interrupts */
 bool oxnic_irq_is_for_this_cpu(const struct irq_data *data);
 int oxnic_irq_set_effective(struct irq_data *data, const struct cpumask *mask);
-void oxnic_csd_wait(call_single_data_t *csd);
 
 /* NAPI */
 void oxnic_netif_napi_add_config(struct net_device *dev,

@@ -13,8 +13,9 @@
 //! [`include/linux/smp.h`](srctree/include/linux/smp.h)
 
 use super::napi::Instance;
-use crate::bindings;
+use crate::{bindings, nic::ipi::Claim};
 use core::{
+    hint,
     mem::MaybeUninit,
     ptr,
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
@@ -69,7 +70,7 @@ impl Drop for Number {
 /// # Invariants
 ///
 /// `data` is that of the interrupt `number`, whose chip is [`CHIP`] with this value as its data. `call` calls
-/// [`Vector::deliver`] with the number.
+/// [`Vector::deliver`] with this value, and is only used by whoever has the `claim`.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Vector {
     number: Number,
@@ -78,6 +79,7 @@ pub(crate) struct Vector {
     target: AtomicU32,
     /// Whether one ever was.
     redirected: AtomicBool,
+    claim: Claim,
     #[pin]
     call: Opaque<bindings::call_single_data_t>,
 }
@@ -108,22 +110,24 @@ impl Vector {
                 data: unsafe { bindings::irq_get_irq_data(irq) },
                 target: AtomicU32::new(0),
                 redirected: AtomicBool::new(false),
+                claim: Claim::new(),
                 call <- Opaque::ffi_init(|slot: *mut bindings::call_single_data_t| {
                     // SAFETY: The slot is ours; all zeroes is a call that is not under way.
                     unsafe {
                         ptr::write_bytes(slot, 0, 1);
                         (*slot).func = Some(Self::deliver);
-                        (*slot).info = ptr::without_provenance_mut(irq as usize);
                     }
                 }),
             }),
             GFP_KERNEL,
         )?;
-        // INVARIANT: The chip and its data, which do not move any more.
+        let this = ptr::from_ref(&*vector).cast_mut().cast();
+        // INVARIANT: The chip, and the data of chip and call, which do not move any more.
         // SAFETY: The number is allocated, nobody handles it yet; the callbacks of the chip find a
-        // value that is dropped only after the number is freed.
+        // value that is dropped only after the number is freed. Nobody else has the call yet.
         unsafe {
-            bindings::irq_set_chip_data(irq, ptr::from_ref(&*vector).cast_mut().cast());
+            (*vector.call.get()).info = this;
+            bindings::irq_set_chip_data(irq, this);
             bindings::irq_set_chip_and_handler_name(
                 irq,
                 &CHIP,
@@ -156,30 +160,48 @@ impl Vector {
         if unsafe { bindings::oxnic_irq_is_for_this_cpu(self.data) } {
             return false;
         }
-        self.interrupt_target()
+        self.interrupt_target();
+        true
     }
 
+    /// Any number of CPUs may come here at the same time: the NIC, its timer, the end of a poll, and who
+    /// restarts the queue.
     #[cold]
-    fn interrupt_target(&self) -> bool {
+    fn interrupt_target(&self) {
+        if !self.claim.try_claim() {
+            return;
+        }
         self.redirected.store(true, Ordering::Relaxed);
         let cpu = self.target.load(Ordering::Relaxed);
-        // SAFETY: The call is initialised and waited for before it goes. That it is under way already
-        // is found out by the kernel.
+        // SAFETY: The call is initialised and waited for before it goes. This thread has claimed it, so no
+        // other uses it: `smp_call_function_single_async` in kernel/smp.c asks its callers for that.
         let error =
             unsafe { bindings::smp_call_function_single_async(cpu as c_int, self.call.get()) };
-        // One that is under way has not come to the handler yet. Else the CPU went offline just now.
-        error == 0 || error == EBUSY.to_errno()
+        if error != 0 {
+            // The CPU went offline just now, and the kernel has not taken the call. Others may rely on it,
+            // also for another NAPI of this interrupt, so all that it schedules is scheduled here.
+            self.claim.release();
+            // SAFETY: May be called in any context; the number is that of this vector.
+            unsafe { bindings::generic_handle_irq_safe(self.number.0) };
+        }
     }
 
-    /// The C callback of the inter-processor interrupt. It does not look at the vector: `call` may be used
-    /// again from its beginning on.
+    /// The C callback of the inter-processor interrupt.
     ///
     /// # Safety
     ///
-    /// Called by the kernel in a hard interrupt, for the call of a `Vector`.
+    /// Called by the kernel for the call of a `Vector`, with interrupts off: in a hard interrupt, on the
+    /// way out of idle (`flush_smp_call_function_queue`), or by the sender if its CPU has become the
+    /// target meanwhile (`generic_exec_single`, all in kernel/smp.c).
     unsafe extern "C" fn deliver(info: *mut c_void) {
-        // SAFETY: This is a hard interrupt; the number is freed only after it has ended.
-        unsafe { bindings::generic_handle_irq(info.addr() as c_uint) };
+        // SAFETY: The data of the call is its `Vector`, which is not dropped before the claim is released.
+        let vector = unsafe { &*info.cast::<Self>().cast_const() };
+        let number = vector.number.0;
+        // From here on the call may be sent again, and the vector dropped.
+        vector.claim.release();
+        // SAFETY: May be called in any context. Interrupts are off, which is an RCU read-side section; the
+        // number is freed only after it.
+        unsafe { bindings::generic_handle_irq_safe(number) };
     }
 
     /// The C callback `irq_ack`.
@@ -218,15 +240,16 @@ impl Vector {
 #[pinned_drop]
 impl PinnedDrop for Vector {
     fn drop(self: Pin<&mut Self>) {
-        if self.redirected.load(Ordering::Relaxed) {
-            // SAFETY: The call is initialised, and nobody is left to start it. Once it is no longer
-            // under way the interrupt may still be running, with the number: it is an RCU
-            // read-side section.
-            unsafe {
-                bindings::oxnic_csd_wait(self.call.get());
-                bindings::synchronize_net();
-            }
+        if !self.redirected.load(Ordering::Relaxed) {
+            return;
         }
+        // No one is left to send the call, but one that was sent may be under way.
+        while self.claim.is_claimed() {
+            hint::spin_loop();
+        }
+        // Its handler may still be running, with the number: it is an RCU read-side section.
+        // SAFETY: No preconditions but process context.
+        unsafe { bindings::synchronize_net() };
     }
 }
 

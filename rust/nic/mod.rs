@@ -15,13 +15,14 @@
 //! - [`wire`]: the frame is copied into the next buffers that the receiving port has posted, and a
 //!   VLAN tag ([`vlan`]) put in or taken out;
 //! - [`ring`]: the buffer, with a completion, goes over to the receiving driver;
-//! - [`irq`]: the receiving driver is told, once per batch;
+//! - [`irq`]: the receiving driver is told, once per batch, if need be on another CPU ([`ipi`]);
 //! - [`pause`]: a sender that found no buffer is told when there are some again.
 //!
 //! Nothing here takes a lock, allocates, or writes a shared cache line per frame.
 
 pub mod counter;
 pub mod filter;
+pub mod ipi;
 pub mod irq;
 pub mod ntuple;
 pub mod pause;
