@@ -172,8 +172,7 @@ impl Instance {
         unsafe { bindings::oxnic_napi_schedule(self.napi.get()) };
     }
 
-    /// As [`schedule`](Self::schedule), in the hard interrupt of a timer. The poll runs when the
-    /// interrupt has ended.
+    /// As [`schedule`](Self::schedule), in the interrupt of a timer. The poll runs when that has ended.
     pub(crate) fn schedule_from_timer(&self, _cx: &timer::Context) {
         self.schedule_from_handler();
     }

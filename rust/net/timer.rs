@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! High-resolution timers, as the moderation of an interrupt needs them: set anew again and again by
-//! who holds a lock, and doing one short thing in a hard interrupt.
+//! who holds a lock, and doing one short thing in an interrupt.
 //!
 //! C header: [`include/linux/hrtimer.h`](srctree/include/linux/hrtimer.h)
 
@@ -11,15 +11,18 @@ use kernel::{prelude::*, types::Opaque};
 
 /// What a timer does when its time has come.
 pub(crate) trait Expire: Send + Sync {
-    /// Hard interrupt context: short, and no lock that is taken elsewhere.
+    /// Interrupt context (see [`Context`]): short, and no lock that is taken elsewhere.
     fn expired(&self, cx: &Context);
 }
 
-/// Proof that this is the hard interrupt of a timer.
+/// Proof that this is the interrupt of a timer: a hard interrupt, or with PREEMPT_RT the timer softirq.
+/// There all timers run that are not started with `HRTIMER_MODE_HARD` (`__hrtimer_setup` in
+/// kernel/time/hrtimer.c), so that their callbacks may take locks that sleep. In both the thread does not
+/// leave its CPU, and an interrupt can be raised.
 pub(crate) struct Context(());
 
 /// A timer (`struct hrtimer`) that can be started from anywhere. Dropping it waits until it does not run
-/// and keeps it from running again.
+/// and keeps it from running again; process context, since with PREEMPT_RT that may sleep.
 ///
 /// # Invariants
 ///
@@ -71,7 +74,7 @@ impl<T: Expire + 'static> Timer<T> {
     ///
     /// # Safety
     ///
-    /// Called by the kernel for a timer inside a `Timer<T>`, in hard interrupt context.
+    /// Called by the kernel for a timer inside a `Timer<T>`, in the interrupt that [`Context`] stands for.
     unsafe extern "C" fn callback(timer: *mut bindings::hrtimer) -> bindings::hrtimer_restart {
         // SAFETY: The timer is the first field of a `Self`, which waits for this callback before it
         // goes; only shared references to it exist.
