@@ -19,7 +19,7 @@ use crate::{
         device::feature,
         irq::Vector,
         napi::{self, Instance, Interrupt, Polled},
-        page_pool::{Buffer, FRAME_ROOM, MAX_BUFFERS},
+        page_pool::{Buffer, FRAME_ROOM},
         skbuff::VlanTag,
         timer::{self, Expire, Timer},
         xdp::{self, ProgRef, ProgSlot, RssType, RxHints, RxQueue, Workspace},
@@ -292,16 +292,14 @@ impl napi::Poll for RxPoll {
         let work = self.clean_rx_irq(cx, budget);
         let refilled = self.refill(cx);
         self.frames = self.frames.saturating_add(work);
-        if work == budget {
-            return Polled::Again;
-        }
-        // Without buffers for a frame none will come that could make us try again.
-        if !refilled && self.size - self.descriptors.unused() < MAX_BUFFERS as u32 {
+        let position = self.descriptors.position();
+        self.line.position.store(position, Ordering::Relaxed);
+        // Senders may wait for the buffers that are missing: then no frame comes that could make us try
+        // again.
+        if work == budget || !refilled {
             return Polled::Again;
         }
         self.moderate();
-        let position = self.descriptors.position();
-        self.line.position.store(position, Ordering::Relaxed);
         Polled::Done(work)
     }
 }

@@ -6,6 +6,7 @@
 use super::{
     newlink::exchange,
     traffic::{check_alive, settle_wire, wait_flowing, while_sending, Source},
+    tso::{self, Large},
 };
 use crate::{
     bed::{port_names, Bed, Port},
@@ -24,9 +25,13 @@ use crate::{
         Mac,
     },
 };
-use anyhow::{ensure, Context, Result};
+use anyhow::{anyhow, ensure, Context, Result};
 use nix::{errno::Errno, libc, net::if_::if_nameindex};
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
 const SMALL: &str = "queues=2 ring_size=64";
 /// A receive side scaling table that sends all flows to one ring.
@@ -60,6 +65,7 @@ pub fn cases() -> Vec<Case> {
         Case::ports("fault::filter", SMALL, filter),
         Case::ports("fault::traffic", SMALL, traffic),
         Case::ports("fault::no_pages", SMALL, no_pages),
+        Case::ports("fault::few_pages", "queues=1 ring_size=64", few_pages),
     ]
     .map(Case::with_faults)
     .into()
@@ -465,4 +471,46 @@ fn no_pages(bed: &Bed) -> Result<()> {
         |until_short| fault::while_null("page_pool_alloc_netmems", until_short),
         |[_, buffers]| buffers > 0,
     )
+}
+
+/// Hardly any pages for a while: polls end with a ring that is far from full. Neither large frames nor
+/// single ones that queue up behind them are kept back by that, during the shortage or after it.
+fn few_pages(bed: &Bed) -> Result<()> {
+    const PERCENT: u64 = 90;
+    const FRAMES: u64 = 500;
+    // As many segments as the port takes from the stack at a time.
+    let large = Large::new(28_000, 1000).frame();
+    let stop = &AtomicBool::new(false);
+
+    bed.up()?;
+    thread::scope(|scope| {
+        let sender = scope.spawn(move || {
+            let (single, socket) = (Probe::new(0, 0).frame(), Sender::open(&bed.a)?);
+            let cut = tso::open(&bed.a)?;
+            while !stop.load(Ordering::Relaxed) {
+                cut.send(&large)?;
+                socket.send(&single)?;
+            }
+            Ok(())
+        });
+        let received = |frames| {
+            let goal = bed.b.link()?.stat("rx_packets")? + frames;
+            bed.b.wait_received(goal)
+        };
+        let outcome = received(FRAMES).and_then(|()| {
+            fault::while_often_null("page_pool_alloc_netmems", PERCENT, || {
+                let [_, before] = failures(&bed.b)?;
+                received(FRAMES).context("while there are few pages")?;
+                let [_, after] = failures(&bed.b)?;
+                ensure!(after > before, "no page was missing: nothing was tested");
+                Ok(())
+            })?;
+            received(FRAMES).context("when there are pages again")
+        });
+        stop.store(true, Ordering::Relaxed);
+        let sent = sender.join().map_err(|_| anyhow!("the sender panicked"))?;
+        outcome.and(sent)
+    })?;
+    settle_wire(bed)?;
+    check_alive(bed)
 }

@@ -124,13 +124,22 @@ pub fn one_after_the_other(step: u32, mut attempt: impl FnMut(u32) -> Result<boo
 /// Makes a function of the kernel return null, whoever calls it, while `work` runs. It must be one that
 /// is marked for this (`ALLOW_ERROR_INJECTION`).
 pub fn while_null<T>(function: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    while_often_null(function, 100, work)
+}
+
+/// As [`while_null`], but only `percent` of all calls return null.
+pub fn while_often_null<T>(
+    function: &str,
+    percent: u64,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     write(&dir(FUNCTION).join("inject"), function)?;
     let outcome = (|| {
         set(FUNCTION, &format!("{function}/retval"), 0)?;
         set(FUNCTION, "verbose", 0)?;
         set(FUNCTION, "interval", 1)?;
         set(FUNCTION, "times", u64::MAX)?;
-        set(FUNCTION, "probability", 100)?;
+        set(FUNCTION, "probability", percent)?;
         work()
     })();
     set(FUNCTION, "probability", 0)?;
