@@ -16,8 +16,11 @@
 //! One of the two fences comes first in the single order of all such fences. If it is the
 //! sender's, the refill sees the sender waiting; if it is the refill's, the sender sees that there
 //! is room. If both see it, a queue that runs is woken, which does no harm.
+//!
+//! Who is woken first finds the most buffers. So it is another queue each time: the order goes on behind
+//! the one that was the first last time, and starts again at queue 0 after the last one.
 
-use super::sync::{fence, AtomicU64, Line, Ordering};
+use super::sync::{fence, AtomicU32, AtomicU64, Line, Ordering};
 
 /// How many queues can wait for one ring; their numbers are below this.
 pub const MAX_QUEUES: u32 = u64::BITS;
@@ -25,6 +28,8 @@ pub const MAX_QUEUES: u32 = u64::BITS;
 /// The sending queues that wait for buffers in one ring: a bit each.
 pub struct Waiters {
     waiting: Line<AtomicU64>,
+    /// Whose turn it is to be woken first, if it waits; else that of the next one that does.
+    turn: AtomicU32,
 }
 
 impl Waiters {
@@ -32,6 +37,7 @@ impl Waiters {
     pub fn new() -> Self {
         Self {
             waiting: Line(AtomicU64::new(0)),
+            turn: AtomicU32::new(0),
         }
     }
 
@@ -66,10 +72,16 @@ impl Waiters {
     pub fn take(&self) -> Woken {
         fence(Ordering::SeqCst);
         if self.waiting.0.load(Ordering::Relaxed) == 0 {
-            return Woken(0);
+            return Woken::none();
         }
         // Acquire: the queues were stopped before. Pairs with `wait`.
-        Woken(self.waiting.0.swap(0, Ordering::Acquire))
+        let waiting = self.waiting.0.swap(0, Ordering::Acquire);
+        // Relaxed: of two who take at once, none has to know the other's turn.
+        let woken = Woken::new(waiting, self.turn.load(Ordering::Relaxed));
+        if let Some(first) = woken.clone().next() {
+            self.turn.store((first + 1) % MAX_QUEUES, Ordering::Relaxed);
+        }
+        woken
     }
 }
 
@@ -79,21 +91,42 @@ impl Default for Waiters {
     }
 }
 
-/// The numbers of the queues that are to be woken, in ascending order.
+/// The numbers of the queues that are to be woken, in this order.
 #[derive(Clone, Debug)]
 #[must_use = "the queues must be woken"]
-pub struct Woken(u64);
+pub struct Woken {
+    /// A bit for each queue that is left, the lowest for that with the number `first`.
+    left: u64,
+    first: u32,
+}
+
+impl Woken {
+    /// Those of `waiting` in ascending order, from the number `first` on, which is below
+    /// [`MAX_QUEUES`].
+    #[inline]
+    fn new(waiting: u64, first: u32) -> Self {
+        Self {
+            left: waiting.rotate_right(first),
+            first,
+        }
+    }
+
+    #[inline]
+    const fn none() -> Self {
+        Self { left: 0, first: 0 }
+    }
+}
 
 impl Iterator for Woken {
     type Item = u32;
 
     #[inline]
     fn next(&mut self) -> Option<u32> {
-        if self.0 == 0 {
+        if self.left == 0 {
             return None;
         }
-        let queue = self.0.trailing_zeros();
-        self.0 &= self.0.wrapping_sub(1);
+        let queue = (self.first + self.left.trailing_zeros()) % MAX_QUEUES;
+        self.left &= self.left.wrapping_sub(1);
         Some(queue)
     }
 }

@@ -214,6 +214,38 @@ fn waiting_queues_are_woken_once_and_in_order() {
 }
 
 #[test]
+fn each_waiting_queue_is_the_first_in_turn() {
+    let waiters = Waiters::new();
+    let mut first = [0; 4];
+    for _ in 0..40 {
+        for queue in [0, 1, 5, 63] {
+            assert!(waiters.wait(queue, || true));
+        }
+        let woken: Vec<_> = waiters.take().collect();
+        let at = [0, 1, 5, 63].iter().position(|queue| *queue == woken[0]);
+        first[at.unwrap()] += 1;
+        let mut sorted = woken.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, [0, 1, 5, 63]);
+        // In a circle, wherever it starts.
+        assert!(woken.windows(2).filter(|pair| pair[0] > pair[1]).count() <= 1);
+    }
+    assert_eq!(first, [10; 4]);
+}
+
+#[test]
+fn a_queue_that_always_waits_does_not_keep_others_back() {
+    let waiters = Waiters::new();
+    let mut alone = 0;
+    for _ in 0..10 {
+        assert!(waiters.wait(0, || true));
+        assert!(waiters.wait(40, || true));
+        alone += u32::from(waiters.take().next() == Some(40));
+    }
+    assert_eq!(alone, 5);
+}
+
+#[test]
 fn a_queue_that_finds_room_does_not_wait() {
     let waiters = Waiters::new();
     assert!(waiters.wait(1, || true));
@@ -350,7 +382,9 @@ proptest! {
                     waiting.remove(&queue);
                 }
             }
-            prop_assert!(waiters.take().eq(waiting));
+            let woken: Vec<_> = waiters.take().collect();
+            prop_assert_eq!(woken.len(), waiting.len());
+            prop_assert_eq!(woken.into_iter().collect::<std::collections::BTreeSet<_>>(), waiting);
         }
     }
 }
