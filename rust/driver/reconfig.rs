@@ -159,7 +159,7 @@ impl Vsi {
         Ok(steering)
     }
 
-    /// The peer's large frames must find room in rings of this size.
+    /// The peer's stack makes its large frames for rings of this size.
     pub(super) fn limit_peer(&self, ring_size: u32, rtnl: &Rtnl) {
         if let Some(peer) = self.peer.device() {
             peer.set_max_segments(max_segments(ring_size), rtnl);

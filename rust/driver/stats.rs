@@ -5,7 +5,10 @@
 //! A [`Counter`] has a single writer: the ring's poll, the holder of the ring's wire lock, or the
 //! holder of the transmit queue's lock. A [`SharedCounter`] has many.
 
-use crate::nic::counter::{Counter, SharedCounter};
+use crate::nic::{
+    counter::{Counter, SharedCounter},
+    tso::Progress,
+};
 
 /// Declares counters with the names under which `ethtool -S` shows them.
 macro_rules! counters {
@@ -124,11 +127,13 @@ counters! {
     }
 }
 
-/// All counters of a transmit queue.
+/// All counters of a transmit queue, and what else there is to remember.
 #[derive(Default)]
 pub(crate) struct TxQueueStats {
     /// Frames of the stack.
     pub(crate) stack: TxStats,
+    /// The large frame among them that waits in the middle.
+    pub(crate) progress: Progress,
     /// Their waiting.
     pub(crate) wake: WakeStats,
     /// Frames of other devices.

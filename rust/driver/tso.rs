@@ -1,62 +1,104 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! TCP segmentation: a large frame of the stack goes into the peer's ring as the segments that it is cut into.
+//!
+//! If there are too few buffers for all of them, those go for which there are some, and the transmit queue
+//! stops. The stack keeps the frame (`dev_requeue_skb` in net/sched/sch_generic.c) and hands it over again
+//! when the queue is woken; then it goes on with the segment that has to come next. So a large frame needs no
+//! more buffers at a time than any other, and senders of small ones, who take each buffer as soon as it is
+//! posted, do not keep it away.
 
 use super::{
     rx::{RxInlet, RxRing},
     tx::{put_counted, Sent},
 };
 use crate::{
-    net::{page_pool::FRAME_ROOM, skbuff::SkBuff},
+    net::skbuff::SkBuff,
     nic::{
         ring::Completion,
-        tso::{self, Headers, Part, Template},
-        vlan::{Tag, TAG_LEN},
-        wire::{Checksum, Frame, Head, Malformed, Patch, Refused},
+        tso::{self, Headers, Part, Progress, Template},
+        vlan::Tag,
+        wire::{wire_len, Checksum, Frame, Head, Malformed, Patch, Refused},
     },
 };
 
-/// Cuts an skb into segments and puts all of them into the ring, or none.
-#[inline(never)]
-pub(super) fn put_segments(
-    ring: &RxRing,
-    inlet: &mut RxInlet,
-    skb: &SkBuff,
-    template: &Template,
-    known: Completion,
-    sent: &mut Sent,
-) -> Result<(), Refused> {
-    if inlet.wire.lacks(needed(template)) {
-        return Err(Refused::NoBuffer);
-    }
-    let mark = inlet.wire.mark();
-    for part in template.parts() {
-        let segment = Segment {
+/// A large frame of the stack, and how far it has come.
+pub(super) struct LargeFrame<'a> {
+    skb: &'a SkBuff,
+    template: Template,
+    /// How many of its segments have been sent.
+    done: usize,
+}
+
+impl<'a> LargeFrame<'a> {
+    /// An skb that is to be cut into segments with `size` bytes of payload each. It goes on where it had
+    /// to wait, if it is the one that `progress` is about. [`None`] if it cannot be cut.
+    pub(super) fn new(skb: &'a SkBuff, size: usize, progress: &Progress) -> Option<Self> {
+        let mut head = [0; tso::HEADERS_LEN];
+        let head = head.get_mut(..skb.len().min(tso::HEADERS_LEN))?;
+        skb.copy_part(0, head).ok()?;
+        let mut frame = Self {
             skb,
-            headers: template.headers(part),
-            part,
+            template: Template::new(head, skb.len(), size)?,
+            done: 0,
         };
-        if let Err(refused) = put_counted(ring, inlet, &segment, known, sent) {
-            inlet.wire.rewind(mark);
-            return Err(refused);
+        frame.done = progress.take(|done| frame.fingerprint(done as usize)) as usize;
+        Some(frame)
+    }
+
+    /// Puts the segments into the ring that have not been sent, or as many as there are buffers for.
+    #[inline(never)]
+    pub(super) fn put(
+        &mut self,
+        ring: &RxRing,
+        inlet: &mut RxInlet,
+        known: Completion,
+        sent: &mut Sent,
+    ) -> Result<(), Refused> {
+        for part in self.template.parts().skip(self.done) {
+            let segment = Segment {
+                skb: self.skb,
+                headers: self.template.headers(part),
+                part,
+            };
+            put_counted(ring, inlet, &segment, known, sent)?;
+            self.done += 1;
+        }
+        Ok(())
+    }
+
+    /// Notes how far the frame has come, since the stack will hand it over again.
+    pub(super) fn keep(&self, progress: &Progress) {
+        if self.done != 0 {
+            progress.keep(self.fingerprint(self.done), self.done as u32);
         }
     }
-    Ok(())
-}
 
-/// How an skb is cut into segments with `size` bytes of payload each; `None` if it cannot be.
-pub(super) fn template(skb: &SkBuff, size: usize) -> Option<Template> {
-    let mut head = [0; tso::HEADERS_LEN];
-    let head = head.get_mut(..skb.len().min(tso::HEADERS_LEN))?;
-    skb.copy_part(0, head).ok()?;
-    Template::new(head, skb.len(), size)
-}
+    /// What distinguishes the frame from any other of which `done` segments have been sent: where it is
+    /// in memory, its headers, and the payload of the last of these segments.
+    fn fingerprint(&self, done: usize) -> u64 {
+        let last = done
+            .checked_sub(1)
+            .and_then(|n| self.template.parts().nth(n));
+        let sum = last.and_then(|part| self.skb.sum(part.offset, part.len).ok());
+        self.template
+            .fingerprint([self.skb.address() as u64, sum.unwrap_or_default().into()])
+    }
 
-/// How long a single frame would be for which as many buffers are needed as for all segments, each of
-/// them with a tag.
-pub(super) fn needed(template: &Template) -> usize {
-    let buffers = (template.segment_len() + TAG_LEN).div_ceil(FRAME_ROOM);
-    template.parts().count() * buffers * FRAME_ROOM
+    /// What is left of the frame on the wire, be it lost at the end of it.
+    pub(super) fn rest(&self) -> Sent {
+        let tag = Frame::tag(self.skb);
+        let mut rest = Sent::default();
+        for len in self.template.lens().skip(self.done) {
+            rest.add(wire_len(len, tag) as u64);
+        }
+        rest
+    }
+
+    /// How long its longest segment is on the wire, in bytes.
+    pub(super) fn segment_len(&self) -> usize {
+        wire_len(self.template.segment_len(), Frame::tag(self.skb))
+    }
 }
 
 /// One of the frames that an skb is cut into.

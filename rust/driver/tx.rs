@@ -4,10 +4,10 @@
 
 use super::{
     port::Port,
-    rx::{DescRing, Extras, RxInlet, RxRing, REFILL_BATCH},
+    rx::{DescRing, Extras, RxInlet, RxRing},
     stats::TxStats,
     trace::Trace,
-    tso::{needed, put_segments, template},
+    tso::LargeFrame,
     vsi::Vsi,
 };
 use crate::{
@@ -15,15 +15,14 @@ use crate::{
         bh,
         device::{Device, Xmit},
         napi,
-        page_pool::FRAME_ROOM,
         skbuff::SkBuff,
         xdp::{self, Frames, Linear, Pages},
     },
     nic::{
         ring::{Completion, DriverSide},
         rss::{self, Hash},
-        tso::Template,
-        vlan::{Protocol, Tag, TAG_LEN},
+        tso::Progress,
+        vlan::{Protocol, Tag},
         wire::{wire_len, Checksum, Frame, Head, Malformed, Patch, Refused},
     },
 };
@@ -147,6 +146,7 @@ struct TxQueue<'a> {
     peer: &'a Port,
     ring: &'a RxRing,
     stats: &'a TxStats,
+    progress: &'a Progress,
 }
 
 impl Vsi {
@@ -158,12 +158,12 @@ impl Vsi {
             // Not reached: the stack uses only queues that are there.
             return Xmit::Done;
         };
-        let stats = &stats.stack;
+        let (stats, progress) = (&stats.stack, &stats.progress);
         let peer = &*self.peer.read(bh);
         let (ring, hash) = match peer.steer(&skb, bh) {
             Ok(steered) => steered,
             Err(why) => {
-                lose(stats, skb, |frames| peer.discard(why, frames));
+                lose(stats, progress, skb, |frames| peer.discard(why, frames));
                 return Xmit::Done;
             }
         };
@@ -173,6 +173,7 @@ impl Vsi {
             peer,
             ring,
             stats,
+            progress,
         };
         let mut inlet = ring.inlet.lock(bh);
         let Some(inlet) = &mut *inlet else {
@@ -204,7 +205,8 @@ impl Vsi {
         Xmit::Done
     }
 
-    /// Puts any skb into the ring. Some frames may be lost in front of it, which is counted there.
+    /// Puts any skb into the ring. Some frames may be lost in front of it, which is counted there. If it
+    /// does not go out as a whole, what did so is counted here.
     #[inline(never)]
     fn put(
         &self,
@@ -216,35 +218,47 @@ impl Vsi {
     ) -> Result<Sent, NotSent> {
         let compute = || queue.peer.hash(&Frame::head(skb), bh);
         let known = inlet.extras.of(hash, compute);
-        let template = match skb.gso_size() {
+        let mut large = match skb.gso_size() {
             None => None,
-            Some(size) => match template(skb, size) {
-                // The stack knows how many segments fit, but not every sender asks it; the queue
-                // would wait for ever.
-                Some(template) if needed(&template) <= queue.idle_room() => Some(template),
-                _ => return Err(NotSent::Malformed),
-            },
+            Some(size) => {
+                Some(LargeFrame::new(skb, size, queue.progress).ok_or(NotSent::Malformed)?)
+            }
         };
         let ring = queue.ring;
+        let mut sent = Sent::default();
         loop {
-            let mut sent = Sent::default();
-            let result = match &template {
+            let result = match &mut large {
                 None => put_counted(ring, inlet, skb, known, &mut sent),
-                Some(template) => put_segments(ring, inlet, skb, template, known, &mut sent),
+                Some(large) => large.put(ring, inlet, known, &mut sent),
             };
             match result {
                 Ok(()) => return Ok(sent),
-                Err(Refused::Malformed | Refused::Oversize) => return Err(NotSent::Malformed),
-                Err(Refused::NoBuffer) if !queue.peer.pauses(&self.port) => {
-                    let lost = on_wire(skb, template.as_ref());
-                    ring.wire.no_buffer.add(lost.frames);
-                    return Ok(lost);
+                Err(Refused::Malformed | Refused::Oversize) => {
+                    inlet.flush(bh);
+                    queue.count(&sent);
+                    return Err(NotSent::Malformed);
                 }
-                // Another queue took the last buffer, or there never were so many.
+                Err(Refused::NoBuffer) if !queue.peer.pauses(&self.port) => {
+                    let lost = on_wire(skb, large.as_ref());
+                    ring.wire.no_buffer.add(lost.frames);
+                    sent.add_all(&lost);
+                    return Ok(sent);
+                }
+                // Other frames took the last buffers, or there are fewer than segments.
                 Err(Refused::NoBuffer) => {
-                    // With the tag that may have to be put in: with less the loop might not end.
-                    let len = template.as_ref().map_or(skb.len() + TAG_LEN, needed);
+                    // Without frames to receive no poll would post buffers.
+                    inlet.flush(bh);
+                    // Enough for what comes next, be its tag put in or not: with less the loop might
+                    // not end, and with more there might never be so many.
+                    let len = match &large {
+                        None => wire_len(skb.len(), Frame::tag(skb)),
+                        Some(large) => large.segment_len(),
+                    };
                     if queue.stop(|| inlet.wire.lacks(len)) {
+                        if let Some(large) = &large {
+                            large.keep(queue.progress);
+                        }
+                        queue.count(&sent);
                         return Err(NotSent::Stopped);
                     }
                 }
@@ -255,8 +269,14 @@ impl Vsi {
     /// What becomes of an skb whose ring is off the wire.
     #[cold]
     fn put_nowhere(&self, queue: &TxQueue<'_>, skb: SkBuff) -> Xmit {
-        let TxQueue { ring, stats, .. } = *queue;
+        let TxQueue {
+            ring,
+            stats,
+            progress,
+            ..
+        } = *queue;
         if !ring.is_held() {
+            progress.forget();
             stats.carrier.add(1);
             return Xmit::Done;
         }
@@ -264,7 +284,7 @@ impl Vsi {
         if queue.peer.pauses(&self.port) && queue.stop(|| true) {
             return Xmit::Busy(skb);
         }
-        lose(stats, skb, |frames| {
+        lose(stats, progress, skb, |frames| {
             ring.wire.no_buffer.add(frames);
             true
         });
@@ -282,16 +302,19 @@ impl Vsi {
 
 /// Sends an skb whose frames are lost at the peer, who counts them unless he has no carrier.
 #[cold]
-fn lose(stats: &TxStats, skb: SkBuff, count: impl FnOnce(u64) -> bool) {
-    let template = match skb.gso_size().map(|size| template(&skb, size)) {
+fn lose(stats: &TxStats, progress: &Progress, skb: SkBuff, count: impl FnOnce(u64) -> bool) {
+    let large = match skb
+        .gso_size()
+        .map(|size| LargeFrame::new(&skb, size, progress))
+    {
         None => None,
-        Some(Some(template)) => Some(template),
+        Some(Some(large)) => Some(large),
         Some(None) => {
             stats.dropped.add(1);
             return;
         }
     };
-    let lost = on_wire(&skb, template.as_ref());
+    let lost = on_wire(&skb, large.as_ref());
     if !count(lost.frames) {
         stats.carrier.add(1);
         return;
@@ -302,14 +325,14 @@ fn lose(stats: &TxStats, skb: SkBuff, count: impl FnOnce(u64) -> bool) {
     skb.consume();
 }
 
-/// What an skb is on the wire, be it lost at the end of it: one frame, or all that it is cut into.
-fn on_wire(skb: &SkBuff, template: Option<&Template>) -> Sent {
-    let mut sent = Sent::default();
-    let mut add = |len| sent.add(wire_len(len, skb.tag()) as u64);
-    match template {
-        None => add(skb.len()),
-        Some(template) => template.lens().for_each(add),
+/// What an skb is on the wire, be it lost at the end of it: one frame, or all that it is cut into and
+/// that has not been sent.
+fn on_wire(skb: &SkBuff, large: Option<&LargeFrame<'_>>) -> Sent {
+    if let Some(large) = large {
+        return large.rest();
     }
+    let mut sent = Sent::default();
+    sent.add(wire_len(skb.len(), Frame::tag(skb)) as u64);
     sent
 }
 
@@ -333,10 +356,10 @@ pub(super) fn put_counted(
 }
 
 impl TxQueue<'_> {
-    /// Length of the longest frame that an idle ring has buffers for in any case, if it were a single
-    /// one: some of the descriptors may have none.
-    fn idle_room(&self) -> usize {
-        (self.peer.ring_size() - REFILL_BATCH) as usize * FRAME_ROOM
+    /// Counts what went out.
+    fn count(&self, sent: &Sent) {
+        self.stats.packets.add(sent.frames);
+        self.stats.bytes.add(sent.bytes);
     }
 
     /// Stops the queue until the peer posts buffers to its ring, which `is_full`. Returns `false` if it
@@ -377,9 +400,16 @@ pub(super) struct Sent {
 impl Sent {
     /// A frame of `len` bytes went out.
     #[inline]
-    fn add(&mut self, len: u64) {
+    pub(super) fn add(&mut self, len: u64) {
         self.frames += 1;
         self.bytes += len;
+    }
+
+    /// All that is in `other` went out, too.
+    fn add_all(&mut self, other: &Self) {
+        self.frames += other.frames;
+        self.bytes += other.bytes;
+        self.lost += other.lost;
     }
 }
 

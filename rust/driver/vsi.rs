@@ -71,9 +71,8 @@ pub(super) fn max_mtu(prog: Option<&Prog>) -> u32 {
     }
 }
 
-/// Into how many segments a frame may be cut for a peer with rings of this size: so many that they find
-/// room in an empty ring, even if some of its descriptors have no buffer just then and some segments take
-/// more than one.
+/// Into how many segments a frame may be cut for a peer with rings of this size. Larger ones would go too,
+/// in several steps; but the stack shall not fill a ring with a single frame.
 pub(super) fn max_segments(ring_size: u32) -> u16 {
     (ring_size / 2 - 4) as u16
 }
@@ -179,6 +178,10 @@ impl device::Ops for Vsi {
         }
         *self.running.lock() = running;
 
+        // The stack has dropped what the queues were in the middle of when they went down.
+        for queue in &self.port.tx {
+            queue.progress.forget();
+        }
         dev.start_all_tx_queues(rtnl);
         self.port.set_up(true, dev, &self.peer.get(), rtnl);
         Ok(())

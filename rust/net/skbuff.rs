@@ -55,6 +55,11 @@ impl SkBuff {
         self.0.as_ptr()
     }
 
+    /// Where the skb is in memory, which no other skb is at the same time.
+    pub(crate) fn address(&self) -> usize {
+        self.as_ptr() as usize
+    }
+
     /// Length of the frame in bytes, whatever pieces it is in.
     #[inline]
     pub(crate) fn len(&self) -> usize {

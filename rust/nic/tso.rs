@@ -5,7 +5,10 @@
 //! All segments have the large frame's headers, with the fields adjusted that differ from one to the
 //! next. The payload stays where it is; the wire copies it piece by piece.
 
-use super::wire::Patch;
+use super::{
+    sync::{AtomicU32, AtomicU64, Ordering},
+    wire::Patch,
+};
 
 /// Room for the longest headers that are segmented: Ethernet, the longest IPv4 header or an IPv6
 /// header, and the longest TCP header.
@@ -163,6 +166,24 @@ impl Template {
         self.parts().map(|part| self.payload + part.len)
     }
 
+    /// A number by which a frame is known again: of its headers, of its lengths, and of what else there
+    /// is to say about it. Two frames hardly ever have the same one; it is never 0.
+    pub fn fingerprint(&self, more: [u64; 2]) -> u64 {
+        let lens = [self.payload_len as u64, self.segment_len as u64];
+        let taken_out = [
+            u64::from(self.id),
+            u64::from(self.sequence),
+            u64::from(self.flags),
+        ];
+        let words = lens.into_iter().chain(taken_out).chain(more);
+        let bytes = words.flat_map(u64::to_ne_bytes).chain(self.bytes);
+        // FNV-1a.
+        let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        hash.max(1)
+    }
+
     /// The headers of a segment.
     pub fn headers(&self, part: Part) -> Headers {
         let mut bytes = self.bytes;
@@ -201,6 +222,50 @@ impl Template {
             checksum_at: self.tcp + 16,
             sum: self.tcp_sum + u64::from(sequence) + u64::from(flags) + tcp_len as u64,
         }
+    }
+}
+
+/// How far a transmit queue has come with a large frame for whose segments there were too few buffers.
+///
+/// The stack keeps such a frame and hands it over again as if nothing had been sent of it, unless it
+/// drops it meanwhile, which nobody is told. So the frame is known again by its
+/// [fingerprint](Template::fingerprint).
+///
+/// The holder of the queue's lock is the only one who has to do with it.
+#[derive(Default)]
+pub struct Progress {
+    /// The fingerprint; 0 if there is no such frame.
+    frame: AtomicU64,
+    segments: AtomicU32,
+}
+
+impl Progress {
+    /// So many segments have been sent of the frame with this fingerprint.
+    pub fn keep(&self, frame: u64, segments: u32) {
+        self.frame.store(frame, Ordering::Relaxed);
+        self.segments.store(segments, Ordering::Relaxed);
+    }
+
+    /// How many segments have been sent of a frame, whose fingerprint is computed if any frame has come
+    /// that far; it may depend on their number. That is forgotten, be it this frame or another: it is to
+    /// be kept again.
+    pub fn take(&self, frame: impl FnOnce(u32) -> u64) -> u32 {
+        let known = self.frame.load(Ordering::Relaxed);
+        if known == 0 {
+            return 0;
+        }
+        self.forget();
+        let segments = self.segments.load(Ordering::Relaxed);
+        if frame(segments) == known {
+            segments
+        } else {
+            0
+        }
+    }
+
+    /// There is no such frame any more.
+    pub fn forget(&self) {
+        self.frame.store(0, Ordering::Relaxed);
     }
 }
 

@@ -5,7 +5,7 @@
 use core::ops::Deref;
 
 use super::{
-    ring::{Completion, Mark, NicSide, Status},
+    ring::{Completion, NicSide, Status},
     rss,
     storage::Handle,
     vlan::{Protocol, Strip, Tag, TAG_LEN, TAG_OFFSET},
@@ -212,17 +212,6 @@ where
     /// Whether there are too few buffers for a frame of `len` bytes.
     pub fn lacks(&mut self, len: usize) -> bool {
         !self.nic.has(buffers_for::<H::Buffer>(len))
-    }
-
-    /// How far the NIC has come, for [`rewind`](Self::rewind).
-    pub fn mark(&self) -> Mark {
-        self.nic.mark()
-    }
-
-    /// Takes back the frames that were put since the mark, as if they had never been there, unless they
-    /// have been shown to the driver.
-    pub fn rewind(&mut self, mark: Mark) {
-        self.nic.rewind(mark);
     }
 
     /// Puts a frame into the ring and returns its length on the wire in bytes, tags and padding

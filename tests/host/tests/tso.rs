@@ -5,7 +5,7 @@
 #![cfg(not(loom))]
 
 use cases::cases;
-use oxnic::nic::tso::{Template, HEADERS_LEN};
+use oxnic::nic::tso::{Progress, Template, HEADERS_LEN};
 use proptest::{prelude::*, sample::Index};
 
 mod cases;
@@ -48,6 +48,56 @@ fn checksum(bytes: &[u8], start: u32) -> u16 {
 
 fn be16(bytes: &[u8]) -> usize {
     usize::from(u16::from_be_bytes([bytes[0], bytes[1]]))
+}
+
+fn template(frame: &[u8], segment_len: usize) -> Template {
+    Template::new(
+        &frame[..frame.len().min(HEADERS_LEN)],
+        frame.len(),
+        segment_len,
+    )
+    .expect("it is TCP")
+}
+
+#[test]
+fn a_frame_that_had_to_wait_goes_on_once() {
+    let progress = Progress::default();
+    assert_eq!(progress.take(|_| unreachable!("no frame waits")), 0);
+    progress.keep(7, 3);
+    assert_eq!(progress.take(|done| 4 + u64::from(done)), 3);
+    assert_eq!(progress.take(|_| unreachable!("it went on")), 0);
+}
+
+#[test]
+fn another_frame_starts_at_its_beginning_and_so_does_the_first_after_it() {
+    let progress = Progress::default();
+    progress.keep(7, 3);
+    assert_eq!(progress.take(|_| 8), 0);
+    assert_eq!(progress.take(|_| 7), 0);
+    progress.keep(7, 3);
+    progress.forget();
+    assert_eq!(progress.take(|_| 7), 0);
+}
+
+#[test]
+fn frames_are_known_by_all_that_they_are() {
+    let frame = large(false, 0, 3, &[1; 3000]);
+    let known = template(&frame, 1000).fingerprint([1, 2]);
+    assert_eq!(template(&frame, 1000).fingerprint([1, 2]), known);
+    // Every byte of the headers but for lengths and checksums, which follow from the rest.
+    for at in (0..14 + 20 + 32).filter(|at| ![16, 17, 24, 25, 50, 51].contains(at)) {
+        let mut other = frame.clone();
+        other[at] ^= 1 << 3;
+        let other = Template::new(&other[..HEADERS_LEN], other.len(), 1000);
+        assert!(
+            other.is_none_or(|other| other.fingerprint([1, 2]) != known),
+            "byte {at}"
+        );
+    }
+    assert_ne!(template(&frame, 1001).fingerprint([1, 2]), known);
+    assert_ne!(template(&frame[..2999], 1000).fingerprint([1, 2]), known);
+    assert_ne!(template(&frame, 1000).fingerprint([0, 2]), known);
+    assert_ne!(template(&frame, 1000).fingerprint([1, 0]), known);
 }
 
 proptest! {

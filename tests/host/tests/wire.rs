@@ -417,8 +417,7 @@ enum Step {
     Post(u32),
     /// A frame of this length is sent.
     Put(usize),
-    /// So many frames of this length are sent, all of them or none.
-    PutAll(usize, usize),
+    /// The driver is shown what was sent.
     Flush,
     /// Frames are taken, at most so many.
     Take(usize),
@@ -434,7 +433,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => (0u32..20).prop_map(Step::Post),
         8 => (0usize..1500).prop_map(Step::Put),
-        2 => (0usize..900, 0usize..6).prop_map(|(len, count)| Step::PutAll(len, count)),
         5 => Just(Step::Flush),
         6 => (0usize..10).prop_map(Step::Take),
         1 => (0usize..1700).prop_map(Step::SetMax),
@@ -518,17 +516,6 @@ impl Modelled {
         Ok(())
     }
 
-    /// As a large frame whose segments have to go out together.
-    fn put_all(&mut self, len: usize, count: usize) {
-        let mark = self.inlet.mark();
-        let (empty, filled, before) = (self.empty, self.filled, self.put.len());
-        if (0..count).any(|_| self.put(len).is_err()) {
-            self.inlet.rewind(mark);
-            self.put.truncate(before);
-            (self.empty, self.filled) = (empty, filled);
-        }
-    }
-
     fn flush(&mut self) {
         let buffers: usize = self
             .put
@@ -596,7 +583,6 @@ proptest! {
             match step {
                 Step::Post(most) => port.post(most),
                 Step::Put(len) => drop(port.put(len)),
-                Step::PutAll(len, count) => port.put_all(len, count),
                 Step::Flush => port.flush(),
                 Step::Take(most) => port.take(most),
                 Step::SetMax(max_len) => {

@@ -9,6 +9,7 @@ mod checksum;
 mod coalesce;
 mod conserve;
 mod device;
+mod fair;
 mod fault;
 mod filter;
 mod frags;
@@ -88,6 +89,7 @@ pub fn all() -> Vec<Case> {
         params::cases(),
         mtu::cases(),
         pause::cases(),
+        fair::cases(),
         coalesce::cases(),
         irq::cases(),
         napi::cases(),

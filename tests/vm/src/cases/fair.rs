@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Small and large frames from two transmit queues meet in one receive ring that is always full: each
+//! queue gets its share of the buffers, and large frames arrive as a whole, a few segments at a time.
+
+use super::{
+    pause::{poll_in_threads, slow_down},
+    traffic::{check_alive, settle_wire},
+    tso::{self, Large},
+};
+use crate::{
+    bed::{Bed, Port},
+    harness::Case,
+    host::{cpus, ensure_eq, wait_until},
+    wire::{
+        packet::{Sender, Tap},
+        probe::Probe,
+        ETH,
+    },
+};
+use anyhow::{anyhow, ensure, Result};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+/// Frames of both queues together, over which the shares are taken.
+const FRAMES: u64 = 3000;
+/// The least share of a queue is one in so many frames.
+const LEAST: u64 = 4;
+const MSS: u16 = 1000;
+/// Nearly as many as the port takes from the stack at a time: 28 for the smallest ring.
+const SEGMENTS: u32 = 27;
+/// What the ring is full of before it is looked at.
+const STOPS: u64 = 3;
+
+pub fn cases() -> Vec<Case> {
+    const TWO: &str = "queues=2 ring_size=64";
+
+    [
+        Case::ports("fair::small_and_large", TWO, |bed| {
+            shares(bed, [Kind::Small, Kind::Large])
+        }),
+        Case::ports("fair::large_and_small", TWO, |bed| {
+            shares(bed, [Kind::Large, Kind::Small])
+        }),
+        Case::ports("fair::large_and_large", TWO, |bed| {
+            shares(bed, [Kind::Large, Kind::Large])
+        }),
+    ]
+    .map(|case| case.needs(|| cpus::all().is_ok_and(|cpus| cpus.len() >= 2)))
+    .into()
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Small,
+    Large,
+}
+
+impl Kind {
+    fn open(self, port: &Port) -> Result<(Sender, Vec<u8>)> {
+        Ok(match self {
+            Self::Small => (Sender::open(port)?, Probe::new(0, 0).frame()),
+            Self::Large => {
+                let large = Large::new(SEGMENTS as usize * usize::from(MSS), MSS);
+                (tso::open(port)?, large.frame())
+            }
+        })
+    }
+}
+
+/// What a processor sends goes to the transmit queue of its number.
+fn queue_per_cpu(port: &Port, cpus: &[usize]) -> Result<()> {
+    for (queue, cpu) in cpus.iter().enumerate() {
+        // The line is split at blanks, so what the shell gets must not have any.
+        port.ns.exec_with_sysfs(&format!(
+            "sh -c echo${{IFS}}{:x}>/sys/class/net/{}/queues/tx-{queue}/xps_cpus",
+            1_u64 << cpu,
+            port.name
+        ))?;
+    }
+    Ok(())
+}
+
+fn shares(bed: &Bed, kinds: [Kind; 2]) -> Result<()> {
+    let cpus = &cpus::all()?[..2];
+    let _slow = slow_down(&bed.b)?;
+    let stop = &AtomicBool::new(false);
+
+    bed.b.ethtool("-L", "combined 1")?;
+    // It would put the segments together again.
+    bed.b.ethtool("-K", "gro off")?;
+    queue_per_cpu(&bed.a, cpus)?;
+    bed.up()?;
+    poll_in_threads(&bed.b)?;
+    let tap = Tap::open(&bed.b)?;
+    let sent = thread::scope(|scope| {
+        let senders: Vec<_> = cpus
+            .iter()
+            .zip(kinds)
+            .map(|(cpu, kind)| scope.spawn(move || send(bed, *cpu, kind, stop)))
+            .collect();
+        let sent = count(bed);
+
+        stop.store(true, Ordering::Relaxed);
+        for sender in senders {
+            sender.join().map_err(|_| anyhow!("a sender panicked"))??;
+        }
+        sent
+    })?;
+    eprintln!("    the queues have sent {sent:?} frames");
+    ensure!(
+        sent.iter().all(|n| n * LEAST >= FRAMES),
+        "of {} frames the queues have sent {sent:?}",
+        sent.iter().sum::<u64>()
+    );
+
+    let (_, b) = settle_wire(bed)?;
+    let frames: Vec<_> = (0..b.counters.rx("packets")?)
+        .map(|_| tap.any())
+        .collect::<Result<_>>()?;
+    if kinds != [Kind::Large; 2] {
+        whole(&frames)?;
+    }
+    check_alive(bed)
+}
+
+/// Sends from a processor without end.
+fn send(bed: &Bed, cpu: usize, kind: Kind, stop: &AtomicBool) -> Result<()> {
+    cpus::run_on(cpu, || {
+        let (sender, frame) = kind.open(&bed.a)?;
+        while !stop.load(Ordering::Relaxed) {
+            sender.send(&frame)?;
+        }
+        Ok(())
+    })
+}
+
+/// How many of the next [`FRAMES`] frames each queue of port A puts on the wire, once both have filled
+/// the ring.
+fn count(bed: &Bed) -> Result<Vec<u64>> {
+    let port = &bed.a;
+    wait_until("both queues find the ring full", || {
+        let stopped = port.counters()?.tx_each("stopped")?;
+        Ok(stopped.iter().all(|n| *n >= STOPS))
+    })?;
+    let before = port.counters()?.tx_each("packets")?;
+    let mut sent = Vec::new();
+    wait_until("frames are sent", || {
+        let now = port.counters()?.tx_each("packets")?;
+        sent = now
+            .iter()
+            .zip(&before)
+            .map(|(now, old)| now - old)
+            .collect();
+        Ok(sent.iter().sum::<u64>() >= FRAMES)
+    })?;
+    Ok(sent)
+}
+
+/// The segments of all large frames, which are alike and come one after the other, are there in order.
+fn whole(frames: &[Vec<u8>]) -> Result<()> {
+    const TCP: u8 = 6;
+    let sequences: Vec<_> = frames
+        .iter()
+        .filter(|frame| frame[ETH + 9] == TCP)
+        .map(|frame| {
+            let at = ETH + 20 + 4;
+            u32::from_be_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]])
+        })
+        .collect();
+
+    ensure!(!sequences.is_empty(), "no segment was received");
+    for (n, (found, segment)) in sequences.iter().zip((0..SEGMENTS).cycle()).enumerate() {
+        let first = sequences[0];
+        ensure_eq!(
+            found.wrapping_sub(first),
+            segment * u32::from(MSS),
+            "segment {n}: bytes in front of it"
+        );
+    }
+    ensure_eq!(
+        sequences.len() % SEGMENTS as usize,
+        0,
+        "segments of a frame that is not whole"
+    );
+    Ok(())
+}
