@@ -4,7 +4,12 @@
 
 use crate::pktgen::Mac;
 use anyhow::{ensure, Context, Result};
-use std::{fs, process::Command, thread::sleep, time::Duration};
+use std::{
+    fs,
+    process::Command,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 /// Runs a command, given as one line, and returns what it printed.
 pub fn run(line: &str) -> Result<String> {
@@ -57,15 +62,27 @@ pub fn mac(device: &str) -> Result<Mac> {
         .with_context(|| format!("{device} has the address {text}"))
 }
 
-/// Tries until it works; a device may take its time with frames, but not a second.
-pub fn eventually(what: impl Fn() -> Result<()>) -> Result<()> {
-    const TRIES: u32 = 100;
+/// How long something may take that is under way. Most of it is over in milliseconds, but a busy machine
+/// may not come to it for seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
 
-    for _ in 0..TRIES {
-        if what().is_ok() {
-            return Ok(());
+/// Tries until it works: what a device or the kernel does in its own time.
+pub fn until<T>(what: impl Fn() -> Result<T>) -> Result<T> {
+    within(PATIENCE, what)
+}
+
+/// As [`until`], for what may never work, as the user has asked for something else than there is.
+pub fn eventually<T>(what: impl Fn() -> Result<T>) -> Result<T> {
+    within(PATIENCE / 6, what)
+}
+
+fn within<T>(patience: Duration, what: impl Fn() -> Result<T>) -> Result<T> {
+    let end = Instant::now() + patience;
+
+    loop {
+        match what() {
+            Err(_) if Instant::now() < end => sleep(Duration::from_millis(10)),
+            result => return result,
         }
-        sleep(Duration::from_millis(10));
     }
-    what()
 }

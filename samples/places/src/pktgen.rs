@@ -6,7 +6,7 @@ use crate::{
     host,
     socket::{ADDRESS, PORT},
 };
-use anyhow::{Context, Result};
+use anyhow::{ensure, Result};
 
 /// An Ethernet address.
 pub type Mac = [u8; 6];
@@ -91,38 +91,119 @@ impl Pktgen {
 
 /// Takes all devices from a CPU's thread.
 pub fn remove_devices(cpu: u32) -> Result<()> {
-    host::write(
-        &format!("/proc/net/pktgen/kpktgend_{cpu}"),
-        "rem_device_all\n",
-    )
+    let file = format!("/proc/net/pktgen/kpktgend_{cpu}");
+    let none_left = || -> Result<bool> { Ok(devices(&host::read(&file)?).next().is_none()) };
+
+    // The write does not wait for the thread, which would also take a device that is added before it gets
+    // to its work. So it is only asked if it has something to do.
+    if !none_left()? {
+        host::write(&file, "rem_device_all\n")?;
+    }
+    host::until(|| {
+        ensure!(none_left()?, "pktgen keeps devices of CPU {cpu}");
+        Ok(())
+    })
 }
 
-/// Has all threads send; returns when all of them have.
+/// The devices in what the file of a thread says: "Running: a b \nStopped: c \nResult: NA".
+fn devices(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .filter_map(|line| {
+            line.strip_prefix("Running: ")
+                .or(line.strip_prefix("Stopped: "))
+        })
+        .flat_map(str::split_whitespace)
+}
+
+/// Has all threads send. It returns when those have sent that began at once; the others are waited for
+/// by [`sent`].
 pub fn start() -> Result<()> {
     host::write("/proc/net/pktgen/pgctrl", "start\n")
 }
 
-/// How many nanoseconds the last run took, which must have sent `count` frames out of the device
-/// that pktgen knows by `name`.
+/// How many nanoseconds the run took that was started last, which must send `count` frames out of the
+/// device that pktgen knows by `name`. The device must have been added for this run.
+///
+/// On a busy machine the thread may not have begun yet, and it stops to run before it writes its result.
 pub fn sent(name: &str, count: u32) -> Result<f64> {
-    let result = host::read(&format!("/proc/net/pktgen/{name}"))?;
-    // "Result: OK: 1234(c1200+d34) usec, 1000 (60byte,0frags)"
-    let micros: u64 = result
-        .split("Result: OK: ")
-        .nth(1)
-        .and_then(|rest| rest.split('(').next())
-        .and_then(|number| number.parse().ok())
-        .with_context(|| format!("pktgen did not finish on {name}: {result}"))?;
-    let sent: u64 = result
-        .split("pkts-sofar: ")
-        .nth(1)
-        .and_then(|rest| rest.split_whitespace().next())
-        .and_then(|number| number.parse().ok())
-        .with_context(|| format!("pktgen does not say what it sent: {result}"))?;
+    let file = format!("/proc/net/pktgen/{name}");
+    let mut last = String::new();
 
-    anyhow::ensure!(
-        sent == u64::from(count),
-        "pktgen sent {sent} frames out of {name}, not {count}"
-    );
-    Ok(micros as f64 * 1000.0)
+    loop {
+        // As long as something changes, it is at work.
+        let found = host::until(|| {
+            let text = host::read(&file)?;
+
+            ensure!(
+                text != last || finished(&text).is_some(),
+                "pktgen did not finish on {name}: {text}"
+            );
+            Ok(text)
+        })?;
+        ensure!(
+            !found.contains("Result: Error"),
+            "pktgen did not start on {name}: {found}"
+        );
+        if let Some((micros, sent)) = finished(&found) {
+            ensure!(
+                sent == u64::from(count),
+                "pktgen sent {sent} frames out of {name}, not {count}"
+            );
+            return Ok(micros as f64 * 1000.0);
+        }
+        last = found;
+    }
+}
+
+/// The microseconds and frames of a run that is over, if what pktgen says of it is complete:
+/// "Result: OK: 1234(c1200+d34) usec, 1000 (60byte,0frags)" and a line of rates, which ends with the
+/// errors. The kernel writes it over "Starting" or the answer to a setting, so a reader may find the
+/// beginning of it with a rest of those.
+fn finished(text: &str) -> Option<(u64, u64)> {
+    let (_, result) = text.split_once("Result: OK: ")?;
+    let (times, rest) = result.split_once(" usec, ")?;
+
+    rest.contains(" errors: ").then_some(())?;
+    Some((
+        times.split('(').next()?.parse().ok()?,
+        rest.split_whitespace().next()?.parse().ok()?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{devices, finished};
+
+    const DONE: &str = "Current:\n     pkts-sofar: 64  errors: 0\n     flows: 0\n\
+                        Result: OK: 321(c300+d21) usec, 64 (60byte,0frags)\n  \
+                        199376pps 95Mb/sec (95700480bps) errors: 0\n";
+
+    #[test]
+    fn a_result_is_read_when_it_is_complete() {
+        assert_eq!(finished(DONE), Some((321, 64)));
+
+        // As it is being written over "Starting", character by character.
+        let (head, result) = DONE.split_once("Result: ").unwrap_or_default();
+        let done = result.find("errors: 0").unwrap_or_default();
+        for written in 0..done {
+            let old = "Starting".get(written..).unwrap_or_default();
+            let text = format!("{head}Result: {}{old}\n", &result[..written]);
+
+            assert_eq!(finished(&text), None, "{text}");
+        }
+        for other in ["Idle", "Starting", "Error starting", "OK: burst=0"] {
+            assert_eq!(finished(&format!("{head}Result: {other}\n")), None);
+        }
+    }
+
+    #[test]
+    fn devices_of_a_thread() {
+        let list = |text| devices(text).collect::<Vec<_>>();
+
+        assert!(list("Running: \nStopped: \nResult: OK: rem_device_all\n").is_empty());
+        assert_eq!(
+            list("Running: ox0 \nStopped: ox1 ox2@1 \nResult: OK: add_device=ox2@1\n"),
+            ["ox0", "ox1", "ox2@1"]
+        );
+    }
 }
