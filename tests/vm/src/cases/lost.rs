@@ -11,7 +11,7 @@ use super::{
 use crate::{
     bed::{Bed, Port},
     harness::Case,
-    host::{ensure_eq, wait_until},
+    host::{ensure_eq, wait_until, FOR_EVER},
     nl::netdev::{self, NapiSettings},
     wire::{packet::Sender, probe::Probe, ETH, ETH_ZLEN},
 };
@@ -135,10 +135,9 @@ fn no_buffer(bed: &Bed) -> Result<()> {
 
     bed.b.ethtool("-A", "tx off rx off")?;
     up(bed)?;
-    // Longer than the test takes on the slowest machine.
     let never = NapiSettings {
         defer_hard_irqs: 100,
-        gro_flush_timeout: 100_000_000_000,
+        gro_flush_timeout: FOR_EVER,
         ..NapiSettings::default()
     };
     let id = napi(&bed.b, 0)?.id;

@@ -8,7 +8,7 @@ use crate::{
     bed::{Bed, Port, V4},
     bpf::Program,
     harness::Case,
-    host::{ensure_eq, epoll::BusyEpoll, wait_until},
+    host::{ensure_eq, epoll::BusyEpoll, wait_until, FOR_EVER},
     nl::netdev::{self, Napi, NapiSettings},
     sockopt::{BusyPoll, IncomingNapiId, PreferBusyPoll},
     wire::{packet::Sender, probe::Probe, stream, xsk::Xsk},
@@ -255,9 +255,6 @@ fn busy_poll(bed: &Bed) -> Result<()> {
     program.write("thread", 0, gettid().as_raw() as u32)?;
     pair.until_polled(&program, || Ok(()))
 }
-
-/// Longer than a test takes on the slowest machine, in nanoseconds.
-const FOR_EVER: u64 = 100_000_000_000;
 
 /// While a program handles what it got by polling, interrupts are suspended: what comes meanwhile waits
 /// until it looks again.

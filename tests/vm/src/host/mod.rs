@@ -29,9 +29,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the tests wait for what must happen. An emulated machine is slow and nothing is
-/// measured, so this only has to be longer than anything that works takes.
-pub const PATIENCE: Duration = Duration::from_secs(100);
+/// How long the tests wait for what must happen before they take it for a hang: the only limit of time that
+/// they have. It is longer than anything that works takes, with all instruments of the debug kernel on an
+/// emulated machine that is busy with other things, so no test depends on how fast a machine is.
+pub const PATIENCE: Duration = Duration::from_secs(600);
+/// What the kernel puts off for so many nanoseconds does not happen while a test runs.
+pub const FOR_EVER: u64 = 24 * 3600 * 1_000_000_000;
 
 /// A number from the environment.
 pub fn setting<T: FromStr>(name: &str, default: T) -> Result<T>
@@ -54,6 +57,7 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+    watchdog::still_alive();
     Ok(())
 }
 

@@ -17,8 +17,9 @@ const ROOT: &str = "/proc/thread-self/net/pktgen";
 /// A setting that each port has already, and what is left of saying it again: the port shows it until it
 /// begins to send.
 const MARK: (&str, &str) = ("delay 0", "Result: OK: delay=0");
-/// How long its threads may take to begin what they were told to. A start may get lost.
-const BEGINS: Duration = Duration::from_secs(5);
+/// How long its threads may take to begin what they were told to. The kernel may lose a start beside a stop,
+/// or when a port goes, so they are not waited for without end.
+const BEGINS: Duration = Duration::from_secs(60);
 
 /// The module pktgen, loaded as long as this lives.
 pub struct Pktgen;
@@ -65,8 +66,13 @@ impl Pktgen {
         }
         write(ns, "pgctrl", "start")?;
         let end = Instant::now() + BEGINS;
-        while ns.enter(|| Ok(ports()?.iter().any(|port| is_to_send(port))))? && Instant::now() < end
-        {
+        while ns.enter(|| {
+            Ok(ports()?.iter().any(|port| match Stage::of(port) {
+                Stage::Waits => Instant::now() < end,
+                Stage::Sends => true,
+                Stage::Done => false,
+            }))
+        })? {
             thread::sleep(Duration::from_millis(20));
         }
         Ok(())
@@ -95,13 +101,23 @@ impl Drop for Pktgen {
     }
 }
 
-/// Whether a port's thread has not begun yet, or is not done. One that has gone has nothing to do.
-fn is_to_send(port: &str) -> bool {
-    fs::read_to_string(Path::new(ROOT).join(port)).is_ok_and(|said| {
-        [MARK.1, "Result: Starting"]
-            .iter()
-            .any(|it| said.contains(it))
-    })
+/// What a port's thread is at.
+enum Stage {
+    /// It has not begun yet.
+    Waits,
+    Sends,
+    Done,
+}
+
+impl Stage {
+    /// A port that has gone has nothing to do.
+    fn of(port: &str) -> Self {
+        match fs::read_to_string(Path::new(ROOT).join(port)) {
+            Ok(said) if said.contains(MARK.1) => Self::Waits,
+            Ok(said) if said.contains("Result: Starting") => Self::Sends,
+            _ => Self::Done,
+        }
+    }
 }
 
 fn write(ns: &Netns, file: &str, line: &str) -> Result<()> {

@@ -2,7 +2,7 @@
 
 //! Ends a run in which a test hangs, with what the kernel knows about the blocked tasks.
 
-use crate::host::{instruments, kmsg::Kmsg};
+use crate::host::{kmsg::Kmsg, PATIENCE};
 use std::{
     fs, process,
     sync::{
@@ -13,15 +13,14 @@ use std::{
     time::Duration,
 };
 
-/// Longer than any test takes on a slow emulator.
-fn limit() -> Duration {
-    Duration::from_secs(if instruments::present() { 1200 } else { 240 })
-}
+/// For so long a test may show no sign of life: longer than it waits for anything, so that it is the one who
+/// says what it waited for.
+const LIMIT: Duration = PATIENCE.saturating_mul(2);
 
 /// How often a test has said that it is still alive.
 static SIGNS_OF_LIFE: AtomicU64 = AtomicU64::new(0);
 
-/// A test that takes long on purpose goes on: it has the time of a whole test from now on.
+/// A test goes on: something that it waited for has happened, or it is one that takes long on purpose.
 pub fn still_alive() {
     SIGNS_OF_LIFE.fetch_add(1, Ordering::Relaxed);
 }
@@ -39,7 +38,7 @@ impl Watchdog {
         thread::spawn(move || {
             let mut last = SIGNS_OF_LIFE.load(Ordering::Relaxed);
 
-            while let Err(RecvTimeoutError::Timeout) = dropped.recv_timeout(limit()) {
+            while let Err(RecvTimeoutError::Timeout) = dropped.recv_timeout(LIMIT) {
                 let now = SIGNS_OF_LIFE.load(Ordering::Relaxed);
 
                 if now == last {
@@ -57,7 +56,7 @@ fn give_up(test: &str) -> ! {
     let log = Kmsg::from_now();
     let _ = fs::write("/proc/sysrq-trigger", "w");
 
-    eprintln!("{test}: hangs for {} s; its threads:", limit().as_secs());
+    eprintln!("{test}: hangs for {} s; its threads:", LIMIT.as_secs());
     for thread in fs::read_dir("/proc/self/task")
         .into_iter()
         .flatten()
