@@ -2,10 +2,7 @@
 
 //! Receive side scaling as the user sets it: which ring a frame goes to.
 
-use super::{
-    flood,
-    traffic::{check_alive, settle_wire, wait_flowing, while_sending, Source},
-};
+use super::traffic::{check_alive, settle_wire, wait_flowing, while_sending, Source};
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
@@ -21,6 +18,7 @@ use crate::{
     wire::{packet::Sender, probe::Probe, toeplitz::Key},
 };
 use anyhow::{anyhow, bail, ensure, Context, Result};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(super) const ENTRIES: usize = 128;
 const FLOWS: u32 = 64;
@@ -431,8 +429,9 @@ fn one_ring(bed: &Bed) -> Result<()> {
 /// wrong ring.
 fn whole(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 40_000;
-    let probe = Probe::new(7, 0);
-    let frame = probe.frame();
+    const COUNT_MAX: u32 = 100 * COUNT;
+    const CHANGES: u32 = 12;
+    let frame = Probe::new(7, 0).frame();
     let at = |key: &Key| key.hash(tuple(&frame)) as usize % ENTRIES;
     let keys = [key(1), key(2)];
     let entries = [at(&keys[0]), at(&keys[1])];
@@ -446,22 +445,33 @@ fn whole(bed: &Bed) -> Result<()> {
     bed.up()?;
     bed.b.attach(&Program::load("count", "count_drop")?)?;
     set_both(&bed.b, &keys[0], &table(0))?;
-    let mut changes = 0;
+    let (sent, changes) = (AtomicU32::new(0), AtomicU32::new(0));
     std::thread::scope(|scope| {
-        let flood = scope.spawn(|| flood(&bed.a, 1, COUNT, |_| probe.clone()));
-        while !flood.is_finished() {
+        // On until the one and the other were done often enough.
+        let sender = scope.spawn(|| -> Result<()> {
+            let sender = Sender::open(&bed.a)?;
+            for _ in 0..COUNT_MAX {
+                sender.send(&frame)?;
+                let sent = sent.fetch_add(1, Ordering::Relaxed) + 1;
+                if sent >= COUNT && changes.load(Ordering::Relaxed) >= CHANGES {
+                    return Ok(());
+                }
+            }
+            bail!("not {CHANGES} changes during {COUNT_MAX} frames");
+        });
+        while !sender.is_finished() {
             for n in [1, 0] {
                 set_both(&bed.b, &keys[n], &table(n))?;
-                changes += 1;
+                changes.fetch_add(1, Ordering::Relaxed);
             }
         }
-        flood.join().map_err(|_| anyhow!("the sender panicked"))?
+        sender.join().map_err(|_| anyhow!("the sender panicked"))?
     })?;
-    bed.b.wait_received(COUNT.into())?;
-    ensure!(changes > 10, "only {changes} changes under traffic");
+    let (sent, changes) = (sent.into_inner(), changes.into_inner());
+    bed.b.wait_received(sent.into())?;
     ensure_eq!(
         bed.b.counters()?.rx_each("packets")?,
-        [0, COUNT.into()],
+        [0, sent.into()],
         "rx_queue_*_packets after {changes} changes"
     );
     settle_wire(bed).map(drop)

@@ -7,7 +7,7 @@ use crate::{
     bed::Bed,
     bpf::{wait_freed, Program},
     harness::Case,
-    host::{ensure_eq, wait_until},
+    host::ensure_eq,
     stats::check_both,
     wire::{packet::Sender, probe::Probe},
 };
@@ -60,7 +60,7 @@ fn under_traffic(bed: &Bed) -> Result<()> {
                 move || send_until(bed, n, stop, sent)
             }))
         });
-        let swapped = swap(bed, &mut fleeting, &lasting, &sent);
+        let swapped = swap(bed, &mut fleeting, &lasting);
 
         stop.store(true, Ordering::Relaxed);
         senders
@@ -126,12 +126,7 @@ fn send_until(bed: &Bed, n: u32, stop: &AtomicBool, sent: &AtomicU64) -> Result<
 
 /// Replaces the program again and again. No reference of the test's own keeps a fleeting one
 /// alive, so it must be gone once it is replaced, while the traffic goes on.
-fn swap(
-    bed: &Bed,
-    fleeting: &mut Vec<Program>,
-    lasting: &[Program; 2],
-    sent: &AtomicU64,
-) -> Result<()> {
+fn swap(bed: &Bed, fleeting: &mut Vec<Program>, lasting: &[Program; 2]) -> Result<()> {
     while let Some(program) = fleeting.pop() {
         let id = program.id;
 
@@ -139,10 +134,8 @@ fn swap(
         drop(program);
         ensure_eq!(bed.b.link()?.xdp_driver_id, Some(id), "program attached");
         // It has its share of the frames before it goes.
-        let before = sent.load(Ordering::Relaxed);
-        wait_until("the senders go on", || {
-            Ok(sent.load(Ordering::Relaxed) > before + 20)
-        })?;
+        let received = bed.b.link()?.stat("rx_packets")?;
+        bed.b.wait_received(received + 20)?;
 
         for program in lasting.iter().cycle().take(2 * ROUNDS) {
             bed.b.attach(program)?;

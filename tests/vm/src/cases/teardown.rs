@@ -18,16 +18,18 @@ use crate::{
         probe::{verdict, Probe},
     },
 };
-use anyhow::{anyhow, ensure, Context, Result};
+use anyhow::{anyhow, bail, ensure, Context, Result};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::{
     io::{Read, Write},
     net::{IpAddr, TcpListener, TcpStream},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
 };
 
 const QUEUES: &str = "queues=4 ring_size=64";
+/// How often programs and MTUs change while ports go down and up.
+const CHANGES: usize = 8;
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -55,7 +57,6 @@ fn both_ways(bed: &Bed) -> Vec<Source<'_>> {
 
 /// Every frame is accounted for whatever happens to the ports.
 fn down_and_up(bed: &Bed) -> Result<()> {
-    const TIMES: usize = 20;
     let (first, second) = (
         Program::load("count", "count_pass")?,
         Program::load("count", "count_drop")?,
@@ -66,40 +67,26 @@ fn down_and_up(bed: &Bed) -> Result<()> {
         port.msglvl("drv off")?;
     }
     bed.up()?;
-    let changes = while_sending(&both_ways(bed), |_| {
-        let stop = AtomicBool::new(false);
+    while_sending(&both_ways(bed), |_| {
+        let (stop, changes) = (AtomicBool::new(false), AtomicUsize::new(0));
 
         thread::scope(|scope| {
-            let changer = scope.spawn(|| change(bed, [&first, &second], &stop));
-            let toggled = (0..TIMES).try_for_each(|n| {
-                for port in [&bed.a, &bed.b] {
-                    port.set("down")?;
-                    port.set("up")?;
-                }
-                if n % 4 == 0 {
-                    wait_flowing(bed, 100)?;
-                }
-                Ok(())
+            let changer = scope.spawn(|| change(bed, [&first, &second], &stop, &changes));
+            let toggled = toggle(bed, || {
+                changes.load(Ordering::Relaxed) >= CHANGES || changer.is_finished()
             });
 
             stop.store(true, Ordering::Relaxed);
-            let changes = changer
+            changer
                 .join()
                 .map_err(|_| anyhow!("the changer panicked"))??;
-            toggled.map(|()| changes)
+            toggled
         })
     })?;
 
     bed.up()?;
     let (a, b) = settle_after_down(bed)?;
-    ensure!(changes > 4, "only {changes} changes meanwhile");
     for snapshot in [&a, &b] {
-        let lost = snapshot.counters.rx("down")? + snapshot.counters.tx("carrier")?;
-        ensure!(
-            lost > 0,
-            "{}: going down met no frame: nothing was tested",
-            snapshot.name
-        );
         snapshot
             .counters
             .expect_rx(&snapshot.name, &[("no_buffer", 0), ("skb_alloc_fail", 0)])?;
@@ -107,10 +94,38 @@ fn down_and_up(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
-/// Attaches, replaces and detaches programs and changes the MTU. Returns how often.
-fn change(bed: &Bed, programs: [&Program; 2], stop: &AtomicBool) -> Result<usize> {
-    let mut changes = 0;
+/// Takes both ports down and up again: often enough, and on until `enough` else was done meanwhile and
+/// each port has gone down with frames under way.
+fn toggle(bed: &Bed, enough: impl Fn() -> bool) -> Result<()> {
+    const TIMES: usize = 20;
+    const TIMES_MAX: usize = 2000;
+    let met_frames = |port: &Port| -> Result<bool> {
+        let counters = port.counters()?;
+        Ok(counters.rx("down")? + counters.tx("carrier")? > 0)
+    };
 
+    for n in 0..TIMES_MAX {
+        for port in [&bed.a, &bed.b] {
+            port.set("down")?;
+            port.set("up")?;
+        }
+        if n % 4 == 0 {
+            wait_flowing(bed, 100)?;
+        }
+        if n >= TIMES && enough() && met_frames(&bed.a)? && met_frames(&bed.b)? {
+            return Ok(());
+        }
+    }
+    bail!("{TIMES_MAX} times down and up, and nothing was tested");
+}
+
+/// Attaches, replaces and detaches programs and changes the MTU, and counts how often.
+fn change(
+    bed: &Bed,
+    programs: [&Program; 2],
+    stop: &AtomicBool,
+    changes: &AtomicUsize,
+) -> Result<()> {
     while !stop.load(Ordering::Relaxed) {
         for port in [&bed.a, &bed.b] {
             port.attach(programs[0])?;
@@ -118,10 +133,10 @@ fn change(bed: &Bed, programs: [&Program; 2], stop: &AtomicBool) -> Result<usize
             port.attach(programs[1])?;
             port.set("mtu 3000")?;
             port.detach()?;
-            changes += 1;
+            changes.fetch_add(1, Ordering::Relaxed);
         }
     }
-    Ok(changes)
+    Ok(())
 }
 
 /// What is in the ring of a port that goes down reaches nobody, and is counted.
