@@ -389,12 +389,16 @@ impl RxPoll {
     /// senders go on that waited for some. Returns `false` if there was not enough memory.
     fn refill(&mut self, cx: &napi::Context<'_>) -> bool {
         let complete = self.descriptors.unused() < REFILL_BATCH || self.post_all(cx);
+        if !complete {
+            self.ring.stats.buf_alloc_fail.add(1);
+        }
         self.descriptors.doorbell();
         self.peer.read(cx).wake(self.ring.waiters.take(), cx);
         complete
     }
 
-    /// Posts a buffer to every empty descriptor. Returns `false` if there was not enough memory.
+    /// Posts a buffer to every empty descriptor. Returns `false` if there was not enough memory. It does not
+    /// count that: before the ring runs, the counter is that of the poll of the ring before.
     fn post_all(&mut self, cx: &impl napi::Owner) -> bool {
         let Some(mut pages) = self.queue.as_mut().allocator(cx) else {
             // Not reached: the queue's pool is that of this poll.
@@ -402,7 +406,6 @@ impl RxPoll {
         };
         while self.descriptors.unused() != 0 {
             let Some(buffer) = pages.alloc() else {
-                self.ring.stats.buf_alloc_fail.add(1);
                 return false;
             };
             // There was an empty descriptor.
