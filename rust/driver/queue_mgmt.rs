@@ -7,16 +7,18 @@
 //! id, the settings and the interrupt of the old, as on a change of the ring's size; the program stays.
 
 use super::{
-    rx::{ParkedRing, ReadyRing},
+    rx::{drain, quiesce, ParkedRing, ReadyRing},
     trace::Trace,
     vsi::Vsi,
 };
 use crate::net::{
     debugfs,
     device::Locked,
+    napi::Removed,
     queue_mgmt::{self, NotRestarted},
     rtnl_link::Registration,
 };
+use core::slice;
 use kernel::{prelude::*, str::BStr};
 
 impl queue_mgmt::Ops for Vsi {
@@ -33,21 +35,24 @@ impl queue_mgmt::Ops for Vsi {
 
     fn free_queue(&self, dev: &Locked, ring: ParkedRing) {
         if let Some(ring) = ring.resume(dev) {
-            ring.end();
+            ring.end(&mut Removed::with_room(1));
         }
     }
 
     fn start_queue(&self, dev: &Locked, queue: usize, ring: ParkedRing) {
         let Some(ring) = ring.resume(dev) else { return };
-        let ring = ring.run(None, self.how_rings_run(dev));
+        let ring = ring.connect(None, self.how_rings_run(dev)).start();
         // There is room for all that there can be.
         let _ = self.running.lock().insert_within_capacity(queue, ring);
         Trace::new(dev, &self.port).queue_started(queue);
     }
 
     fn stop_queue(&self, dev: &Locked, queue: usize) -> Result<ParkedRing> {
-        let ring = self.running.lock().remove(queue).map_err(|_| ENETDOWN)?;
-        let ring = ring.hold(dev).ok_or(ENETDOWN)?;
+        let mut ring = self.running.lock().remove(queue).map_err(|_| ENETDOWN)?;
+        ring.hold();
+        drain(slice::from_mut(&mut ring));
+        quiesce(slice::from_ref(&ring));
+        let ring = ring.halt(dev).ok_or(ENETDOWN)?;
         Trace::new(dev, &self.port).queue_stopped(queue);
         Ok(ring.park())
     }

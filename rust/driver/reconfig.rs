@@ -5,11 +5,12 @@
 //!
 //! First everything is made that may not succeed, beside what is there; then comes the exchange, which
 //! cannot fail. A ring that goes is taken off the wire before its poll has the rest of its frames, and
-//! its successor is there by then, so that no frame is lost.
+//! its successor is there by then, so that no frame is lost. What has to be waited for is waited for once,
+//! for all rings.
 
 use super::{
     params::{RING_SIZES, RING_SIZES_TEXT},
-    rx::{Extras, ReadyRing},
+    rx::{drain, end_all, end_ready, quiesce, Extras, ReadyRing},
     vsi::{max_segments, Vsi},
 };
 use crate::{
@@ -39,8 +40,14 @@ impl Vsi {
         let rings = self.port.rings.get(which).ok_or(EINVAL)?;
         let mut ready = KVec::with_capacity(rings.len(), GFP_KERNEL)?;
         for ring in rings {
-            let ring = ReadyRing::new(dev, &self.port, &self.peer, ring, size)?;
-            ready.push(ring, GFP_KERNEL)?;
+            match ReadyRing::new(dev, &self.port, &self.peer, ring, size) {
+                // There is room for it.
+                Ok(ring) => drop(ready.push_within_capacity(ring)),
+                Err(error) => {
+                    end_ready(ready);
+                    return Err(error);
+                }
+            }
         }
         Ok(ready)
     }
@@ -68,7 +75,10 @@ impl Vsi {
         }
         let up = self.port.is_up();
         let which = if up { 0..self.port.queues() } else { 0..0 };
+        let count = which.len();
         let mut running = KVec::with_capacity(self.port.rings.len(), GFP_KERNEL)?;
+        let mut connected = KVec::with_capacity(count, GFP_KERNEL)?;
+        let mut halted = KVec::with_capacity(count, GFP_KERNEL)?;
         let ready = self
             .ready_rings(dev, which, size)
             .inspect_err(|_| extack.set(fmt!("rx: no memory for rings of {size} descriptors")))?;
@@ -81,13 +91,25 @@ impl Vsi {
         self.port.set_ring_size(size, dev, rtnl);
         let how = self.how_rings_run(dev);
         let mut rings = self.running.lock();
-        let mut old = core::mem::replace(&mut *rings, KVec::new()).into_iter();
-        for ring in ready {
-            // There is room for it.
-            let _ = running.push_within_capacity(ring.run(old.next(), how));
+        let mut old = core::mem::replace(&mut *rings, KVec::new());
+        // There is room in all of these lists.
+        for (index, ring) in ready.into_iter().enumerate() {
+            let ring = ring.connect(old.get_mut(index), how);
+            let _ = connected.push_within_capacity(ring);
+        }
+        drain(&mut old);
+        quiesce(&old);
+        for (ring, old) in connected.into_iter().zip(old) {
+            // One after the other, so that frames of a flow keep their order.
+            let old = old.halt(dev);
+            let _ = running.push_within_capacity(ring.start());
+            if let Some(old) = old {
+                let _ = halted.push_within_capacity(old);
+            }
         }
         *rings = running;
         drop(rings);
+        end_ready(halted);
         if !smaller {
             self.limit_peer(size, rtnl);
         }
@@ -100,19 +122,23 @@ impl Vsi {
         let (new, up) = (queues as usize, self.port.is_up());
         let steering = self.steering_for(dev, queues, rtnl)?;
         let added = if up { old.min(new)..new } else { 0..0 };
+        let mut leaving = KVec::with_capacity(old.saturating_sub(new), GFP_KERNEL)?;
         let ready = self
             .ready_rings(dev, added, self.port.ring_size())
             // ethtool has no other way to be told why.
             .inspect_err(|_| netdev_info!(dev, "channels: no memory for {} rings\n", queues))?;
 
         if new > old {
-            dev.set_real_queues(queues as u16, rtnl)?;
+            if let Err(error) = dev.set_real_queues(queues as u16, rtnl) {
+                end_ready(ready);
+                return Err(error);
+            }
             self.port.set_queues(queues, dev, rtnl);
             let how = self.how_rings_run(dev);
             let mut running = self.running.lock();
             for ring in ready {
                 // There is room for all that there can be.
-                let _ = running.push_within_capacity(ring.run(None, how));
+                let _ = running.push_within_capacity(ring.connect(None, how).start());
             }
             drop(running);
             self.set_steering(dev, steering);
@@ -122,11 +148,16 @@ impl Vsi {
             let peer = self.peer.get();
             let mut running = self.running.lock();
             while running.len() > new {
-                if let Some(ring) = running.pop() {
-                    ring.retire(&peer, dev);
+                if let Some(mut ring) = running.pop() {
+                    // No frame is sent to it any more.
+                    ring.disconnect(&peer);
+                    // There is room for it.
+                    let _ = leaving.push_within_capacity(ring);
                 }
             }
             drop(running);
+            drain(&mut leaving);
+            end_all(leaving, dev);
             // Not earlier: the stack does not expect frames of a queue that is gone. Getting fewer
             // does not fail.
             dev.set_real_queues(queues as u16, rtnl)?;

@@ -4,7 +4,7 @@
 
 mod life;
 
-pub(crate) use life::{ParkedRing, ReadyRing, RunningRing};
+pub(crate) use life::{drain, end_all, end_ready, quiesce, ParkedRing, ReadyRing, RunningRing};
 
 use super::{
     port::{Peer, Port},
@@ -201,6 +201,8 @@ struct IrqLine {
     not_before: AtomicU64,
     /// By how many nanoseconds later it may be, if that saves an interrupt.
     slack: AtomicU32,
+    /// Whether polling is about to end, so that polls do nothing any more.
+    halting: AtomicBool,
 }
 
 impl IrqLine {
@@ -286,7 +288,7 @@ pub(crate) struct RxPoll {
 
 impl napi::Poll for RxPoll {
     fn poll(&mut self, cx: &napi::Context<'_>, budget: u32) -> Polled {
-        if budget == 0 {
+        if budget == 0 || self.line.halting.load(Ordering::Relaxed) {
             return Polled::Again;
         }
         let work = self.clean_rx_irq(cx, budget);

@@ -4,7 +4,7 @@
 
 use super::{
     port::{Peer, Port, FRAME_OVERHEAD},
-    rx::{Extras, RunningRing},
+    rx::{end_all, Extras, RunningRing},
 };
 use crate::{
     net::{
@@ -168,13 +168,13 @@ impl device::Ops for Vsi {
         let own = dev.address(rtnl);
         self.port
             .change_filter(rtnl, |filter| filter.set_own(own))?;
-        let ready = self.ready_rings(dev, 0..self.port.queues(), self.port.ring_size())?;
         let mut running = KVec::with_capacity(self.port.rings.len(), GFP_KERNEL)?;
+        let ready = self.ready_rings(dev, 0..self.port.queues(), self.port.ring_size())?;
         // All that can fail came first, so that nothing has to be taken back.
         let how = self.how_rings_run(dev);
         for ring in ready {
             // There is room for it.
-            let _ = running.push_within_capacity(ring.run(None, how));
+            let _ = running.push_within_capacity(ring.connect(None, how).start());
         }
         *self.running.lock() = running;
 
@@ -190,10 +190,11 @@ impl device::Ops for Vsi {
     fn stop(&self, dev: &Locked, rtnl: &Rtnl) {
         let peer = self.peer.get();
         self.port.set_up(false, dev, &peer, rtnl);
-        let running = core::mem::replace(&mut *self.running.lock(), KVec::new());
-        for ring in running {
-            ring.stop(&peer, dev);
+        let mut rings = core::mem::replace(&mut *self.running.lock(), KVec::new());
+        for ring in &mut rings {
+            ring.disconnect(&peer);
         }
+        end_all(rings, dev);
     }
 
     /// The peer's device goes on without this one.

@@ -23,7 +23,7 @@ use core::{
 use kernel::{
     prelude::*,
     str::BStr,
-    sync::{aref::ARef, rcu, Arc},
+    sync::{aref::ARef, rcu, Arc, UniqueArc},
     types::Opaque,
 };
 
@@ -126,7 +126,8 @@ impl Deref for Context<'_> {
 }
 
 /// The shared part of a NAPI, which an interrupt or a page_pool refers to. It may outlive the
-/// [`Napi`]; scheduling it does nothing then. Dropping the last reference may sleep.
+/// [`Napi`]; scheduling it does nothing then. Dropping the last reference waits for an RCU grace period;
+/// [`Removed`] waits only once for several.
 ///
 /// # Invariants
 ///
@@ -140,6 +141,8 @@ pub(crate) struct Instance {
     napi: Opaque<bindings::napi_struct>,
     state: UnsafeCell<*mut c_void>,
     enabled: AtomicBool,
+    /// Whether a grace period has passed since only one reference was left.
+    waited: AtomicBool,
     interrupt: Arc<dyn Interrupt>,
 }
 
@@ -158,6 +161,7 @@ impl Instance {
                 }),
                 state: UnsafeCell::new(ptr::null_mut()),
                 enabled: AtomicBool::new(false),
+                waited: AtomicBool::new(false),
                 interrupt,
             }),
             GFP_KERNEL,
@@ -198,8 +202,35 @@ impl PinnedDrop for Instance {
     fn drop(self: Pin<&mut Self>) {
         // The kernel reads a NAPI by way of the device's list and of its page_pool, under RCU: both
         // have let go of it by now.
+        if !self.waited.load(Ordering::Relaxed) {
+            // SAFETY: No preconditions but process context.
+            unsafe { bindings::synchronize_net() };
+        }
+    }
+}
+
+/// NAPIs that were [taken off](Disabled::remove) their device. Dropping this frees them, after a single RCU
+/// grace period for all: with a lock held, one for each of many would be long. May sleep.
+pub(crate) struct Removed(KVec<Pin<UniqueArc<Instance>>>);
+
+impl Removed {
+    /// Room for `count` of them; without memory each is waited for on its own. May sleep.
+    pub(crate) fn with_room(count: usize) -> Self {
+        Self(KVec::with_capacity(count, GFP_KERNEL).unwrap_or_default())
+    }
+}
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        if self.0.is_empty() {
+            return;
+        }
+        // Each reference is the only one: device, page_pool and interrupt had let go of the NAPIs before.
         // SAFETY: No preconditions but process context.
         unsafe { bindings::synchronize_net() };
+        for instance in &self.0 {
+            instance.waited.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -293,11 +324,6 @@ impl<'a, T: Poll> Disabled<'a, T> {
         &self.parts.instance
     }
 
-    /// The device.
-    pub(crate) fn device(&self) -> &'a Locked {
-        self.dev
-    }
-
     /// Has interrupts of `vector` schedule the NAPI, and tells the user that they do
     /// (`netif_napi_set_irq`). They are listed by the names of device and receive queue. Fails with
     /// `ENOMEM`. May sleep.
@@ -338,6 +364,16 @@ impl<'a, T: Poll> Disabled<'a, T> {
             parts,
             dev: ARef::from(&**dev),
             _state: PhantomData,
+        }
+    }
+
+    /// Takes it off the device, to be freed with others. Whatever refers to the instance should be gone.
+    pub(crate) fn remove(self, removed: &mut Removed) {
+        let instance = self.instance().clone();
+        drop(self);
+        if let Some(instance) = Arc::into_unique_or_drop(instance) {
+            // Without room it is freed here.
+            let _ = removed.0.push_within_capacity(instance);
         }
     }
 

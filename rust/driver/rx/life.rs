@@ -12,9 +12,9 @@ use super::{
 };
 use crate::{
     net::{
-        bh,
+        bh, clock,
         device::Locked,
-        napi::{Disabled, Napi, Parked},
+        napi::{Disabled, Napi, Parked, Removed},
         page_pool::PagePool,
         timer::Timer,
         xdp::RxQueue,
@@ -25,7 +25,7 @@ use crate::{
         wire::{Inlet, Settings},
     },
 };
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use kernel::{
     alloc::KVVec,
     prelude::*,
@@ -33,17 +33,27 @@ use kernel::{
     time::{delay::fsleep, Delta},
 };
 
-/// A ring that is up.
+/// A ring that is polled: one that is up, or one that goes and has frames in it.
 pub(crate) struct RunningRing {
     ring: Arc<RxRing>,
     napi: Napi<RxPoll>,
     line: Arc<IrqLine>,
+    /// The NIC's side, once it is off the wire.
+    inlet: Option<RxInlet>,
 }
 
 /// A ring that is ready to run: filled, or stopped.
 pub(crate) struct ReadyRing<'a> {
     napi: Disabled<'a, RxPoll>,
     sides: Sides,
+}
+
+/// A ring that gets frames, and is not polled yet.
+pub(crate) struct ConnectedRing<'a> {
+    napi: Disabled<'a, RxPoll>,
+    ring: Arc<RxRing>,
+    line: Arc<IrqLine>,
+    poll: KBox<RxPoll>,
 }
 
 /// A [`ReadyRing`] that is not in anybody's hands just then.
@@ -83,6 +93,7 @@ impl<'a> ReadyRing<'a> {
             position: AtomicU32::new(0),
             not_before: AtomicU64::new(0),
             slack: AtomicU32::new(0),
+            halting: AtomicBool::new(false),
         };
         let line = Arc::new(line, GFP_KERNEL)?;
 
@@ -127,13 +138,13 @@ impl<'a> ReadyRing<'a> {
         })
     }
 
-    /// Lets frames in. If the ring is `old` made anew, no frame is lost by the change: those that come
-    /// from here on wait in the new ring until the old one is empty.
-    pub(crate) fn run(
+    /// Lets frames in, to wait for the first poll. If the ring is `old` made anew, that gets none from here
+    /// on.
+    pub(crate) fn connect(
         self,
-        old: Option<RunningRing>,
+        old: Option<&mut RunningRing>,
         (settings, extras): (Settings, Extras),
-    ) -> RunningRing {
+    ) -> ConnectedRing<'a> {
         let Self { napi, sides } = self;
         let Sides {
             ring,
@@ -142,6 +153,8 @@ impl<'a> ReadyRing<'a> {
             nic,
             timer,
         } = sides;
+        // The kernel may take a ring that it has stopped for a restart again.
+        line.halting.store(false, Ordering::Relaxed);
         let old_inlet = ring.connect(Some(RxInlet {
             wire: Inlet::new(nic, settings),
             extras,
@@ -149,26 +162,26 @@ impl<'a> ReadyRing<'a> {
             moderation: Moderation::default(),
             timer,
         }));
-        let peer = poll.peer.clone();
-        if let (Some(old), Some(mut inlet)) = (old, old_inlet) {
-            old.drain(&mut inlet);
-            old.end(inlet, napi.device());
+        if let Some(old) = old {
+            old.inlet = old_inlet;
         }
-        let napi = napi.start(poll);
-        let bh = bh::disable();
-        // Nothing is announced before the first poll.
-        line.interrupt(napi.instance(), &bh);
-        // Who waited for buffers finds some now.
-        peer.read(&bh).wake(ring.waiters.take(), &bh);
-        drop(bh);
-        RunningRing { ring, napi, line }
+        ConnectedRing {
+            napi,
+            ring,
+            line,
+            poll,
+        }
     }
 
-    /// Frees the ring. What is still in it reaches nobody, and is counted.
-    pub(crate) fn end(self) {
+    /// Frees the ring, and with `removed` its NAPI. What is still in it reaches nobody, and is counted.
+    pub(crate) fn end(self, removed: &mut Removed) {
         let Self { napi, sides } = self;
-        KBox::into_inner(sides.poll).end(sides.nic);
-        drop(napi);
+        let Sides {
+            poll, nic, timer, ..
+        } = sides;
+        KBox::into_inner(poll).end(nic);
+        drop(timer);
+        napi.remove(removed);
     }
 
     /// Keeps the ring until it is [resumed](ParkedRing::resume).
@@ -176,6 +189,32 @@ impl<'a> ReadyRing<'a> {
         let Self { napi, sides } = self;
         let napi = napi.park();
         ParkedRing { napi, sides }
+    }
+}
+
+impl ConnectedRing<'_> {
+    /// Has the ring polled.
+    pub(crate) fn start(self) -> RunningRing {
+        let Self {
+            napi,
+            ring,
+            line,
+            poll,
+        } = self;
+        let peer = poll.peer.clone();
+        let napi = napi.start(poll);
+        let bh = bh::disable();
+        // Nothing is announced before the first poll.
+        line.interrupt(napi.instance(), &bh);
+        // Who waited for buffers finds some now.
+        peer.read(&bh).wake(ring.waiters.take(), &bh);
+        drop(bh);
+        RunningRing {
+            ring,
+            napi,
+            line,
+            inlet: None,
+        }
     }
 }
 
@@ -188,62 +227,88 @@ impl ParkedRing {
     }
 }
 
-/// How long the poll of a ring that goes is waited for, in milliseconds: a thousand times longer than
-/// it takes, unless its program is very slow or there is no memory at all.
-const DRAIN_MS: u32 = 2000;
+/// How long the polls of rings that go are waited for, in nanoseconds.
+///
+/// Meanwhile RTNL is held, and nothing gets past it that changes any interface of the machine. So this is the
+/// bound for all rings of a change together. A usual program empties its ring within milliseconds; this much
+/// time is for many large and full rings on a slow or busy machine. Only a program that takes milliseconds for
+/// a frame needs more, and does not get it: to lose its frames, as any card does on such a change, is better
+/// than to stop the rest of the machine.
+const DRAIN_NS: u64 = 1_000_000_000;
+
+/// Waits until the polls of `rings`, which are off the wire, have seen all frames, of all of them at the same
+/// time. What they do not come to in time is lost when the rings [end](ReadyRing::end). A ring's timer may be
+/// running and raise the same interrupt.
+pub(crate) fn drain(rings: &mut [RunningRing]) {
+    for ring in &mut *rings {
+        if let Some(inlet) = &mut ring.inlet {
+            inlet.wire.flush();
+        }
+    }
+    let end = clock::monotonic_ns().saturating_add(DRAIN_NS);
+    loop {
+        let bh = bh::disable();
+        let mut pending = false;
+        for ring in rings.iter().filter(|ring| ring.line.is_pending()) {
+            pending = true;
+            ring.line.interrupt(ring.napi.instance(), &bh);
+        }
+        drop(bh);
+        if !pending || clock::monotonic_ns() >= end {
+            return;
+        }
+        fsleep(Delta::from_millis(1));
+    }
+}
+
+/// Keeps the polls of `rings` from beginning anything more. Each would be waited for by
+/// [`halt`](RunningRing::halt); without this, all others would be served before it comes to its end.
+pub(crate) fn quiesce(rings: &[RunningRing]) {
+    for ring in rings {
+        ring.line.halting.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Frees rings that go for good, which are off the wire: frames in them are counted as lost.
+pub(crate) fn end_all(rings: KVec<RunningRing>, dev: &Locked) {
+    quiesce(&rings);
+    let mut removed = Removed::with_room(rings.len());
+    for ring in rings {
+        if let Some(ring) = ring.halt(dev) {
+            ring.end(&mut removed);
+        }
+    }
+}
+
+/// Frees rings that do not run.
+pub(crate) fn end_ready(rings: KVec<ReadyRing<'_>>) {
+    let mut removed = Removed::with_room(rings.len());
+    for ring in rings {
+        ring.end(&mut removed);
+    }
+}
 
 impl RunningRing {
-    /// Takes the ring down: frames in it are counted as lost, `peer`'s waiting queues go on.
-    pub(crate) fn stop(self, peer: &Port, dev: &Locked) {
-        let ring = self.ring.clone();
-        if let Some(inlet) = ring.connect(None) {
-            self.end(inlet, dev);
-        }
-        peer.wake(ring.waiters.take(), &bh::disable());
+    /// Takes the ring off the wire. `peer`'s queues that wait for its buffers go on.
+    pub(crate) fn disconnect(&mut self, peer: &Port) {
+        self.inlet = self.ring.connect(None);
+        peer.wake(self.ring.waiters.take(), &bh::disable());
     }
 
-    /// As [`stop`](Self::stop), for a ring that no frame is sent to any more: lets its poll have those
-    /// that are in it.
-    pub(crate) fn retire(self, peer: &Port, dev: &Locked) {
-        let ring = self.ring.clone();
-        if let Some(mut inlet) = ring.connect(None) {
-            self.drain(&mut inlet);
-            self.end(inlet, dev);
-        }
-        peer.wake(ring.waiters.take(), &bh::disable());
-    }
-
-    /// Takes the ring down for a while, in which it has no buffers for its senders, and lets its poll have
-    /// the frames that are in it.
-    pub(crate) fn hold(self, dev: &Locked) -> Option<ReadyRing<'_>> {
-        let mut inlet = self.ring.hold()?;
-        self.drain(&mut inlet);
-        self.halt(inlet, dev)
-    }
-
-    /// Waits until the poll has seen all frames of a ring that is off the wire. Its timer may be running
-    /// and raise the same interrupt.
-    fn drain(&self, inlet: &mut RxInlet) {
-        inlet.wire.flush();
-        for _ in 0..DRAIN_MS {
-            if !self.line.is_pending() {
-                return;
-            }
-            self.line.interrupt(self.napi.instance(), &bh::disable());
-            fsleep(Delta::from_millis(1));
-        }
+    /// Takes the ring off the wire for a while, in which it has no buffers for its senders.
+    pub(crate) fn hold(&mut self) {
+        self.inlet = self.ring.hold();
     }
 
     /// Ends polling a ring that is off the wire.
-    fn end(self, inlet: RxInlet, dev: &Locked) {
-        if let Some(ring) = self.halt(inlet, dev) {
-            ring.end();
-        }
-    }
-
-    /// Keeps a ring that is off the wire from being polled.
-    fn halt(self, mut inlet: RxInlet, dev: &Locked) -> Option<ReadyRing<'_>> {
-        let Self { ring, napi, line } = self;
+    pub(crate) fn halt(self, dev: &Locked) -> Option<ReadyRing<'_>> {
+        let Self {
+            ring,
+            napi,
+            line,
+            inlet,
+        } = self;
+        let mut inlet = inlet?;
         let (napi, poll) = napi.stop(dev)?;
         // What was put off comes too late for the poll, but it must be counted.
         inlet.wire.flush();

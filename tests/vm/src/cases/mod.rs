@@ -9,6 +9,7 @@ mod checksum;
 mod coalesce;
 mod conserve;
 mod device;
+mod drain;
 mod fair;
 mod fault;
 mod filter;
@@ -102,6 +103,7 @@ pub fn all() -> Vec<Case> {
         netdevsim::cases(),
         rss_context::cases(),
         reconfig::cases(),
+        drain::cases(),
         restart::cases(),
         tso::cases(),
         lost::cases(),

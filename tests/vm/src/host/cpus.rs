@@ -34,16 +34,21 @@ pub fn run_on<T: Send>(cpu: usize, work: impl FnOnce() -> Result<T> + Send) -> R
     thread::scope(|scope| {
         scope
             .spawn(|| {
-                let mut set = CpuSet::new();
-
-                set.set(cpu)?;
-                sched_setaffinity(Pid::from_raw(0), &set)
-                    .with_context(|| format!("moving to processor {cpu}"))?;
+                keep_on(0, cpu)?;
                 work()
             })
             .join()
             .map_err(|_| anyhow!("a thread on processor {cpu} panicked"))?
     })
+}
+
+/// Keeps a thread, or with 0 the calling one, on one processor.
+pub fn keep_on(thread: u64, cpu: usize) -> Result<()> {
+    let mut set = CpuSet::new();
+
+    set.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(thread as i32), &set)
+        .with_context(|| format!("moving thread {thread} to processor {cpu}"))
 }
 
 /// What goes to the loopback device is received by the processor that sends it.

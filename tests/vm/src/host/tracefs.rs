@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result};
 use nix::mount::{mount, MsFlags};
-use std::{fs, path::Path};
+use std::{fs, io::Write, path::Path};
 
 const ROOT: &str = "/sys/kernel/tracing";
 const INSTANCE: &str = "/sys/kernel/tracing/instances/oxnic-tests";
@@ -49,6 +49,71 @@ impl Drop for Trace {
         // An instance that stays behind costs memory and harms nobody.
         let _ = fs::remove_dir(INSTANCE);
     }
+}
+
+/// The group of the probes of this file.
+const GROUP: &str = "oxnic_tests";
+const PROBES: &str = "/sys/kernel/tracing/kprobe_events";
+
+/// A function of the kernel whose calls are counted.
+pub struct Function {
+    pub name: &'static str,
+    /// Of its calls only those count: a filter on the number `arg0`, its first argument, and `comm`.
+    pub filter: &'static str,
+}
+
+/// Counts calls of functions of the kernel until dropped.
+pub struct Calls<'a> {
+    trace: Trace,
+    functions: &'a [Function],
+}
+
+impl<'a> Calls<'a> {
+    pub fn of(functions: &'a [Function]) -> Result<Self> {
+        mount_once("tracefs", ROOT, "instances")?;
+        for Function { name, .. } in functions {
+            edit_probes(&format!("p:{GROUP}/{name} {name} arg0=%di:u64"))?;
+        }
+        let calls = Self {
+            trace: Trace::start_all(&[])?,
+            functions,
+        };
+        for Function { name, filter } in functions {
+            write(&format!("events/{GROUP}/{name}/filter"), filter)?;
+            write(&format!("events/{GROUP}/{name}/enable"), "1")?;
+        }
+        Ok(calls)
+    }
+
+    /// How often each was called since the last look.
+    pub fn take(&self) -> Result<Vec<usize>> {
+        let counts = self
+            .functions
+            .iter()
+            .map(|function| Ok(self.trace.lines(function.name)?.len()))
+            .collect();
+
+        write("trace", "")?;
+        counts
+    }
+}
+
+impl Drop for Calls<'_> {
+    fn drop(&mut self) {
+        for Function { name, .. } in self.functions {
+            // A probe that stays behind is found by the next who wants it.
+            let _ = write(&format!("events/{GROUP}/{name}/enable"), "0");
+            let _ = edit_probes(&format!("-:{GROUP}/{name}"));
+        }
+    }
+}
+
+/// Adds a probe, or takes it away.
+fn edit_probes(text: &str) -> Result<()> {
+    let mut file = fs::OpenOptions::new().append(true).open(PROBES)?;
+
+    file.write_all(text.as_bytes())
+        .with_context(|| format!("kprobe_events: {text}"))
 }
 
 /// Makes the kernel print its once-only messages once more.

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a change of many rings waits for: once for all of them, not for each. Counted in what is waited for, not
+//! in time.
+
+use super::{
+    pause::poll_in_threads,
+    traffic::{check_alive, settle},
+};
+use crate::{
+    bed::Bed,
+    bpf::Program,
+    harness::Case,
+    host::{
+        cpus, ensure_eq,
+        tracefs::{Calls, Function},
+    },
+    nl::netdev,
+    wire::{packet::Sender, probe::Probe},
+};
+use anyhow::{ensure, Context, Result};
+
+/// So often at most a change looks whether rings are empty, whatever their number: each time it waits for a
+/// millisecond, and all in all for a second.
+const MOST_ROUNDS: usize = 1000;
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::ports(
+            "drain::slow_program",
+            "queues=8 ring_size=512",
+            slow_program,
+        ),
+        Case::ports(
+            "drain::many_rings",
+            "queues=64 ring_size=64",
+            many_rings, //
+        ),
+    ]
+}
+
+/// Keeps the polls of B, which are threads, on one processor: they leave the others to whoever changes B.
+fn keep_polls_together(bed: &Bed) -> Result<()> {
+    let cpu = cpus::all()?.pop().unwrap_or(0);
+
+    for napi in bed.b.ns.enter(|| netdev::napis(bed.b.ifindex))? {
+        cpus::keep_on(napi.pid.context("a NAPI has no thread")?, cpu)?;
+    }
+    Ok(())
+}
+
+/// Sends so many frames of each of 64 flows, of which every ring gets some.
+fn fill(bed: &Bed, frames: u32) -> Result<()> {
+    let sender = Sender::open(&bed.a)?;
+
+    (0..64).try_for_each(|flow| sender.send_flow(&Probe::new(flow, 0), frames))
+}
+
+/// Rings that a slow program does not empty for seconds are given up together; a program that is not as slow
+/// gets all frames.
+fn slow_program(bed: &Bed) -> Result<()> {
+    const WAITS: [Function; 1] = [Function {
+        name: "usleep_range_state",
+        // A millisecond is what a look at the rings waits; the kernel's own waits are others.
+        filter: "arg0 == 1000 && comm == \"ethtool\"",
+    }];
+    let mut program = Program::load("slow", "slow_drop")?;
+
+    bed.b.ethtool("-A", "tx off rx off")?;
+    bed.b.attach(&program)?;
+    bed.up()?;
+    poll_in_threads(&bed.b)?;
+    let waits = Calls::of(&WAITS)?;
+
+    program.write("usecs", 0, 100u32)?;
+    for (option, what) in [("-G", "rx 256"), ("-L", "combined 1"), ("-L", "combined 8")] {
+        fill(bed, 4)?;
+        bed.b.ethtool(option, what)?;
+        bed.b
+            .counters()?
+            .expect_rx("ox1", &[("down", 0), ("no_buffer", 0)])?;
+    }
+    bed.b.ethtool("-G", "rx 512")?;
+    settle(bed)?;
+
+    program.write("usecs", 0, 4000u32)?;
+    let mut lost = 0;
+    for (option, what) in [("-G", "rx 1024"), ("-L", "combined 1")] {
+        keep_polls_together(bed)?;
+        fill(bed, 128)?;
+        waits.take()?;
+        bed.b.ethtool(option, what)?;
+        let rounds = waits.take()?[0];
+        ensure!(
+            (1..=MOST_ROUNDS).contains(&rounds),
+            "ethtool {option} {what}: {rounds} looks at the rings"
+        );
+        let now = bed.b.counters()?.rx("down")?;
+        ensure!(
+            now > lost,
+            "ethtool {option} {what}: the rings were empty in time: nothing was tested"
+        );
+        lost = now;
+    }
+    program.write("usecs", 0, 0u32)?;
+    let (_, b) = settle(bed)?;
+    ensure_eq!(
+        program.seen()?,
+        b.counters.rx("packets")?,
+        "frames that the program saw"
+    );
+    b.check_verdicts()?;
+    bed.b.detach()?;
+    check_alive(bed)
+}
+
+/// How many grace periods are waited for does not depend on the number of rings.
+fn many_rings(bed: &Bed) -> Result<()> {
+    const GRACE_PERIODS: [Function; 1] = [Function {
+        name: "synchronize_net",
+        filter: "comm == \"ethtool\" || comm == \"ip\"",
+    }];
+    type Change = fn(&Bed) -> Result<()>;
+    const CHANGES: [(&str, Change); 3] = [
+        ("ethtool -G", |bed| {
+            bed.b.ethtool("-G", "rx 128")?;
+            Ok(())
+        }),
+        ("ip link set down", |bed| bed.b.set("down")),
+        ("ip link set up", |bed| bed.b.set("up")),
+    ];
+    let calls = Calls::of(&GRACE_PERIODS)?;
+    let measure = |change: Change| -> Result<usize> {
+        calls.take()?;
+        change(bed)?;
+        Ok(calls.take()?[0])
+    };
+    let fewer = |queues: u32| {
+        bed.b.ethtool("-L", "combined 64")?;
+        measure(if queues == 1 {
+            |bed| bed.b.ethtool("-L", "combined 1").map(drop)
+        } else {
+            |bed| bed.b.ethtool("-L", "combined 63").map(drop)
+        })
+    };
+
+    bed.up()?;
+    let (by_one, to_one) = (fewer(63)?, fewer(1)?);
+    ensure_eq!(to_one, by_one, "ethtool -L: 63 rings fewer, and one");
+    let with_one: Vec<_> = CHANGES
+        .iter()
+        .map(|(_, change)| measure(*change))
+        .collect::<Result<_>>()?;
+    bed.b.ethtool("-L", "combined 64")?;
+    bed.b.ethtool("-G", "rx 64")?;
+    for ((what, change), expected) in CHANGES.iter().zip(with_one) {
+        ensure_eq!(measure(*change)?, expected, "{what}: 64 rings, and one");
+    }
+    bed.a.set("up")?;
+    check_alive(bed)
+}
