@@ -97,8 +97,6 @@ pub(crate) struct Port {
     pub(crate) arrivals: ArrivalStats,
     /// Whether the interface is up; written under RTNL.
     up: AtomicBool,
-    /// The rings with frames that their poll has not been told of, a bit each.
-    unflushed: AtomicU64,
     /// Message types that are printed.
     pub(crate) msg_enable: AtomicU32,
     /// Interrupt moderation.
@@ -173,7 +171,6 @@ impl Port {
             steering,
             arrivals: ArrivalStats::default(),
             up: AtomicBool::new(false),
-            unflushed: AtomicU64::new(0),
             msg_enable: AtomicU32::new(ethtool::DEFAULT_MSG),
             coalesce: coalesce::Settings::new(),
             speed: AtomicU32::new(link::DEFAULT_SPEED),
@@ -263,30 +260,6 @@ impl Port {
     #[inline]
     pub(crate) fn is_up(&self) -> bool {
         self.up.load(Ordering::Relaxed)
-    }
-
-    /// Frames were put into `ring` that a later [`flush`](Self::flush) is to show to its poll.
-    pub(crate) fn put_off(&self, ring: &RxRing) {
-        // There are as many bits as a port can have rings.
-        let bit = 1u64.checked_shl(ring.index.into()).unwrap_or(0);
-        self.unflushed.fetch_or(bit, Ordering::Relaxed);
-    }
-
-    /// Shows the polls what was [`put off`](Self::put_off): by this CPU all of it, by others what they
-    /// have put off so far.
-    #[inline]
-    pub(crate) fn flush(&self, bh: &bh::Disabled) {
-        if self.unflushed.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let rings = self.unflushed.swap(0, Ordering::Relaxed);
-        for ring in self.rings.iter() {
-            if rings.checked_shr(ring.index.into()).unwrap_or(0) & 1 != 0 {
-                if let Some(inlet) = &mut *ring.inlet.lock(bh) {
-                    inlet.flush(bh);
-                }
-            }
-        }
     }
 
     /// Changes something about the receive unit of every ring that is up.

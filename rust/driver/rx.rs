@@ -79,7 +79,8 @@ pub(crate) struct RxRing {
     /// Whether the ring is off the wire only because it is being made anew: it counts as one without buffers
     /// then. Written under the lock of `inlet`.
     held: AtomicBool,
-    /// The NIC's side while the port is up: whoever holds this lock is the wire.
+    /// The NIC's side while the port is up: whoever holds this lock is the wire. He publishes what he put
+    /// into the ring before he gives it back, so that no frame depends on what is sent later.
     #[pin]
     pub(crate) inlet: bh::Lock<Option<RxInlet>>,
 }

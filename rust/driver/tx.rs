@@ -23,7 +23,7 @@ use crate::{
         rss::{self, Hash},
         tso::Progress,
         vlan::{Protocol, Tag},
-        wire::{wire_len, Checksum, Frame, Head, Malformed, Patch, Refused},
+        wire::{wire_len, Checksum, Frame, Head, Inlet, Malformed, Patch, Refused},
     },
 };
 use kernel::{prelude::*, sync::Arc};
@@ -197,7 +197,7 @@ impl Vsi {
         skb.tx_timestamp();
         inlet.flush(bh);
         if inlet.wire.is_full() {
-            self.stop_if_full(&queue(), inlet);
+            self.stop_if_full(&queue(), inlet, bh);
         }
         stats.packets.add(frames);
         stats.bytes.add(bytes);
@@ -246,15 +246,13 @@ impl Vsi {
                 }
                 // Other frames took the last buffers, or there are fewer than segments.
                 Err(Refused::NoBuffer) => {
-                    // Without frames to receive no poll would post buffers.
-                    inlet.flush(bh);
                     // Enough for what comes next, be its tag put in or not: with less the loop might
                     // not end, and with more there might never be so many.
                     let len = match &large {
                         None => wire_len(skb.len(), Frame::tag(skb)),
                         Some(large) => large.segment_len(),
                     };
-                    if queue.stop(|| inlet.wire.lacks(len)) {
+                    if queue.stop(inlet, |wire| wire.lacks(len), bh) {
                         if let Some(large) = &large {
                             large.keep(queue.progress);
                         }
@@ -281,7 +279,7 @@ impl Vsi {
             return Xmit::Done;
         }
         // There are no buffers, and will be none as long as the lock is held.
-        if queue.peer.pauses(&self.port) && queue.stop(|| true) {
+        if queue.peer.pauses(&self.port) && queue.wait(|| true) {
             return Xmit::Busy(skb);
         }
         lose(stats, progress, skb, |frames| {
@@ -293,9 +291,9 @@ impl Vsi {
 
     /// Stops a queue that took the last buffer, if the ports are to wait for each other.
     #[cold]
-    fn stop_if_full(&self, queue: &TxQueue<'_>, inlet: &mut RxInlet) {
+    fn stop_if_full(&self, queue: &TxQueue<'_>, inlet: &mut RxInlet, bh: &bh::Disabled) {
         if queue.peer.pauses(&self.port) {
-            queue.stop(|| inlet.wire.is_full());
+            queue.stop(inlet, Inlet::is_full, bh);
         }
     }
 }
@@ -362,9 +360,23 @@ impl TxQueue<'_> {
         self.stats.bytes.add(sent.bytes);
     }
 
-    /// Stops the queue until the peer posts buffers to its ring, which `is_full`. Returns `false` if it
-    /// has done so in the meantime: the queue runs again then.
-    fn stop(&self, is_full: impl FnOnce() -> bool) -> bool {
+    /// Publishes what is in the ring and stops the queue, until the peer posts buffers to its ring, which
+    /// `is_full`. Returns `false` if it has done so in the meantime: the queue runs again then.
+    ///
+    /// Publishing comes first: buffers are posted, and the queue woken, by the poll that takes the frames
+    /// out of the ring, and it does not run for frames that it cannot see.
+    fn stop(
+        &self,
+        inlet: &mut RxInlet,
+        is_full: impl FnOnce(&mut Inlet<Arc<DescRing>>) -> bool,
+        bh: &bh::Disabled,
+    ) -> bool {
+        inlet.flush(bh);
+        self.wait(|| is_full(&mut inlet.wire))
+    }
+
+    /// As [`stop`](Self::stop), for a ring in which nothing waits to be published.
+    fn wait(&self, is_full: impl FnOnce() -> bool) -> bool {
         self.dev.stop_tx_queue(self.index);
         if self.ring.waiters.wait(self.index.into(), is_full) {
             self.stats.stopped.add(1);
@@ -440,10 +452,7 @@ impl<'a> TxBatch<'a> {
     /// be flushed before.
     pub(super) fn send(&self, cx: &napi::Context<'_>, frame: &Pages) -> Sent {
         let mut sent = Sent::default();
-        if Burst::new(self.peer, cx, true)
-            .put(frame, &mut sent)
-            .is_err()
-        {
+        if Burst::new(self.peer, cx).put(frame, &mut sent).is_err() {
             sent.lost += 1;
         }
         sent
@@ -467,7 +476,7 @@ impl<'a> TxBatch<'a> {
         let Some(frames) = self.frames.as_mut().and_then(|all| all.get_mut(..len)) else {
             return sent;
         };
-        let mut burst = Burst::new(self.peer, cx, true);
+        let mut burst = Burst::new(self.peer, cx);
         for frame in frames.iter_mut().filter_map(Option::take) {
             if burst.put(&frame, &mut sent).is_err() {
                 sent.lost += 1;
@@ -482,11 +491,15 @@ impl<'a> TxBatch<'a> {
 impl Vsi {
     /// `ndo_xdp_xmit`: copies frames that other devices redirected to this one into the peer's
     /// rings, as long as there are buffers. With or without a program here.
+    ///
+    /// The peer's polls see them at once, `XDP_XMIT_FLUSH` or not. The kernel leaves the flag out if more
+    /// frames are to follow, but if a program on the devmap's entry drops all of those there is no further
+    /// call (`bq_xmit_all` in kernel/bpf/devmap.c), and nobody would ever tell the polls. It would not be
+    /// cheaper either: to publish a batch costs no more than to note that it has to be done.
     pub(super) fn xmit_frames(
         &self,
         dev: &Device,
         frames: &mut Frames<'_>,
-        flush: bool,
         bh: &bh::Disabled,
     ) -> Result {
         let queue = bh.cpu() as usize % self.port.queues().max(1);
@@ -494,13 +507,10 @@ impl Vsi {
         let count = frames.left();
 
         let (sent, result) = if self.port.is_up() {
-            self.put_frames(frames, flush, bh)
+            self.put_frames(frames, bh)
         } else {
             (Sent::default(), Err(ENETDOWN))
         };
-        if flush {
-            self.peer.read(bh).flush(bh);
-        }
 
         stats.xdp_xmit.add(sent.frames);
         stats.xdp_xmit_bytes.add(sent.bytes);
@@ -516,15 +526,10 @@ impl Vsi {
     }
 
     /// Takes frames one by one as long as the peer has buffers.
-    fn put_frames(
-        &self,
-        frames: &mut Frames<'_>,
-        flush: bool,
-        bh: &bh::Disabled,
-    ) -> (Sent, Result) {
+    fn put_frames(&self, frames: &mut Frames<'_>, bh: &bh::Disabled) -> (Sent, Result) {
         let mut sent = Sent::default();
         let peer = self.peer.read(bh);
-        let mut burst = Burst::new(&peer, bh, flush);
+        let mut burst = Burst::new(&peer, bh);
         while let Some(frame) = frames.peek() {
             match burst.put(frame, &mut sent) {
                 Ok(()) => {}
@@ -554,17 +559,14 @@ enum Unsent {
 struct Burst<'a> {
     peer: &'a Port,
     bh: &'a bh::Disabled,
-    /// Whether the polls are told of the frames at once, or by a later [`Port::flush`].
-    flush: bool,
     locked: Option<(&'a RxRing, bh::LockGuard<'a, Option<RxInlet>>)>,
 }
 
 impl<'a> Burst<'a> {
-    fn new(peer: &'a Port, bh: &'a bh::Disabled, flush: bool) -> Self {
+    fn new(peer: &'a Port, bh: &'a bh::Disabled) -> Self {
         Self {
             peer,
             bh,
-            flush,
             locked: None,
         }
     }
@@ -619,15 +621,12 @@ impl<'a> Burst<'a> {
         inlet
     }
 
-    /// Shows the peer what was put into the locked ring, now or later, and unlocks it.
+    /// Shows the peer what was put into the locked ring, and unlocks it.
     fn unlock(&mut self) {
-        let Some((ring, mut inlet)) = self.locked.take() else {
-            return;
-        };
-        match &mut *inlet {
-            Some(inlet) if self.flush => inlet.flush(self.bh),
-            Some(_) => self.peer.put_off(ring),
-            None => {}
+        if let Some((_, mut inlet)) = self.locked.take() {
+            if let Some(inlet) = &mut *inlet {
+                inlet.flush(self.bh);
+            }
         }
     }
 }

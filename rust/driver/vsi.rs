@@ -303,10 +303,10 @@ impl device::Ops for Vsi {
         &self,
         dev: &Device,
         frames: &mut Frames<'_>,
-        flush: bool,
+        _flush: bool,
         bh: &bh::Disabled,
     ) -> Result {
-        self.xmit_frames(dev, frames, flush, bh)
+        self.xmit_frames(dev, frames, bh)
     }
 
     fn bpf(&self, dev: &Locked, command: Command<'_>, rtnl: &Rtnl) -> Result {

@@ -396,8 +396,9 @@ pub(crate) trait Ops: ethtool::Ops + Sized + Send + Sync + 'static {
     }
 
     /// Sends frames that were redirected to this device (`ndo_xdp_xmit`): takes as many as it can
-    /// send at once, which must be seen at the other end only if `flush`. Any CPU, on several at
-    /// once, also while the interface is down.
+    /// send at once, which must be seen at the other end only if `flush` (`XDP_XMIT_FLUSH`). There
+    /// may never be a call with that, even after one without. Any CPU, on several at once, also
+    /// while the interface is down.
     ///
     /// An error counts only if no frame was taken.
     fn xdp_xmit(

@@ -518,3 +518,99 @@ fn cross_cpu_call_is_sent_by_one() {
 fn cross_cpu_call_that_cannot_be_sent_is_given_back() {
     interrupt_of_another_cpu(false);
 }
+
+/// Frames of a redirect and of the stack fill a ring; there is no room for the last one, and the stack's
+/// queue stops. The poll that takes the frames out posts buffers and wakes it. Unless the frames are
+/// published before the queue stops, it never runs.
+fn queue_stops_behind_a_batch(publishes: bool) {
+    loom::model(move || {
+        let (mut nic, mut driver) = ring();
+        for id in 0..2 {
+            driver.post(Box::new(id)).unwrap();
+        }
+        driver.doorbell();
+        let irq = Arc::new(Irq::new(true));
+        let waiters = Arc::new(Waiters::new());
+        let scheduled = Arc::new(AtomicU32::new(0));
+        let stopped = Arc::new(AtomicBool::new(false));
+
+        // Who sends holds the lock of the wire, so it is as if one thread did all of it.
+        let senders = thread::spawn({
+            let (irq, waiters) = (irq.clone(), waiters.clone());
+            let (scheduled, stopped) = (scheduled.clone(), stopped.clone());
+            move || {
+                let mut moderation = Moderation::default();
+                let mut publish = |nic: &mut NicSide<Shared>| {
+                    let new = nic.publish();
+                    if new == 0 {
+                        return;
+                    }
+                    match irq.raise(&mut moderation, new, 8, || 1) {
+                        Raised::Fire => schedule(&scheduled),
+                        Raised::Timer(_) => unreachable!("there is no moderation"),
+                        Raised::Nothing => {}
+                    }
+                };
+                let mut sent = 0;
+                // The batch.
+                while sent < 2 && fill(&mut nic) {
+                    sent += 1;
+                }
+                // The stack.
+                while sent < 3 {
+                    if fill(&mut nic) {
+                        publish(&mut nic);
+                        sent += 1;
+                        continue;
+                    }
+                    if publishes {
+                        publish(&mut nic);
+                    }
+                    stopped.store(true, Ordering::Relaxed);
+                    if waiters.wait(0, || !nic.has(1)) {
+                        break;
+                    }
+                    stopped.store(false, Ordering::Relaxed);
+                }
+                sent
+            }
+        });
+
+        let (mut next, mut posted) = (0, 2);
+        let mut poll = || {
+            while scheduled.load(Ordering::Acquire) != 0 {
+                while take(&mut driver, &mut next) {}
+                while driver.post(Box::new(posted)).is_ok() {
+                    posted += 1;
+                }
+                driver.doorbell();
+                for _ in waiters.take() {
+                    stopped.store(false, Ordering::Release);
+                }
+                scheduled.fetch_sub(1, Ordering::AcqRel);
+                if irq.rearm(0, || driver.has_completed()) {
+                    schedule(&scheduled);
+                }
+            }
+        };
+        poll();
+        let sent = senders.join().unwrap();
+        poll();
+        assert!(
+            sent == 3 || !stopped.load(Ordering::Acquire),
+            "stopped for ever"
+        );
+    });
+}
+
+#[test]
+fn queue_that_stops_behind_a_batch_is_woken() {
+    queue_stops_behind_a_batch(true);
+}
+
+/// The model finds what it is made for.
+#[test]
+#[should_panic(expected = "stopped for ever")]
+fn queue_that_publishes_nothing_is_not_woken() {
+    queue_stops_behind_a_batch(false);
+}

@@ -48,7 +48,6 @@ enum How {
 pub struct Steer {
     pub program: Program,
     frags: bool,
-    rounds: u32,
 }
 
 impl Steer {
@@ -57,7 +56,6 @@ impl Steer {
         Ok(Self {
             program: Program::load("redirect", "steer")?,
             frags: false,
-            rounds: 0,
         })
     }
 
@@ -66,23 +64,14 @@ impl Steer {
         Ok(Self {
             program: Program::load("redirect", "steer_frags")?,
             frags: true,
-            rounds: 0,
         })
     }
 
     fn set(&mut self, how: How, key: u32, flags: u64) -> Result<()> {
         let [flags_low, flags_high] = [flags as u32, (flags >> 32) as u32];
 
-        self.program.write(
-            "steering",
-            0,
-            [how as u32, key, flags_low, flags_high, self.rounds, 0],
-        )
-    }
-
-    /// Makes the program slow, from the next choice of a target on.
-    pub fn slow(&mut self, rounds: u32) {
-        self.rounds = rounds;
+        self.program
+            .write("steering", 0, [how as u32, key, flags_low, flags_high])
     }
 
     pub fn by_ifindex(&mut self, ifindex: u32) -> Result<()> {

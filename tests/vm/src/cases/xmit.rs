@@ -6,8 +6,9 @@ use super::{
     flood,
     pause::{poll_in_threads, slow_down},
     send_all,
-    steer::{check_redirected, Chain, Steer, BY_DEVICE},
+    steer::{check_redirected, Chain, Steer},
     traffic::settle,
+    tso::{self, Large},
 };
 use crate::{
     bed::Bed,
@@ -16,7 +17,7 @@ use crate::{
     nl::netdev::{self, NapiSettings},
     wire::{
         packet::{Sender, Tap},
-        probe::{verdict, Probe},
+        probe::Probe,
     },
 };
 use anyhow::{anyhow, ensure, Context, Result};
@@ -35,9 +36,19 @@ pub fn cases() -> Vec<Case> {
             batches,
         ),
         Case::ports(
-            "xmit::frames_that_wait_for_a_flush",
-            "pairs=2 queues=1",
+            "xmit::frames_without_a_flush",
+            "queues=1 ring_size=64",
             unflushed,
+        ),
+        Case::ports(
+            "xmit::frames_without_a_flush_before_the_stack",
+            "queues=1 ring_size=64",
+            unflushed_before_the_stack,
+        ),
+        Case::ports(
+            "xmit::frames_without_a_flush_before_tso",
+            "queues=1 ring_size=64",
+            unflushed_before_tso,
         ),
         Case::ports(
             "xmit::the_processor_chooses_the_queue",
@@ -170,46 +181,102 @@ fn batches(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// A full batch goes out without XDP_XMIT_FLUSH, as more is to come; but if a program on the entry
-/// drops all of the rest, the kernel never asks for the flush. The frames are not forgotten.
-fn unflushed(bed: &Bed) -> Result<()> {
-    const DROPPED: u32 = 4;
-    let (chain, mut steer) = way(bed)?;
-    let mark = steer.entry_program("device_mark")?;
-    let passed = BULK as u32;
-    let tap = Tap::open(&chain.second.b)?;
-    let probe = |seq| {
-        Probe::new(1, seq).verdict(if seq < passed || seq == passed + DROPPED {
-            verdict::PASS
-        } else {
-            verdict::DROP
-        })
-    };
+/// Has the kernel send 48 frames from port B, in batches without XDP_XMIT_FLUSH, as more are to come; but
+/// a program drops all of those, and the kernel never asks for the flush.
+struct Unflushed {
+    steer: Steer,
+    probe: Probe,
+}
 
-    steer.device(0, &chain.second.a, Some(&mark))?;
-    // So slow that all frames are there before the first poll ends.
-    steer.slow(500_000);
-    steer.by_device(0)?;
-    poll_in_threads(&bed.b)?;
-    let sender = Sender::open(&bed.a)?;
-    for seq in 0..passed + DROPPED {
-        sender.send(&probe(seq).frame())?;
+impl Unflushed {
+    const FRAMES: u32 = 48;
+
+    fn prepare(bed: &Bed) -> Result<Self> {
+        let mut steer = Steer::load()?;
+        let entry = steer.entry_program("device_48_of_64")?;
+
+        steer.device(0, &bed.b, Some(&entry))?;
+        steer.by_device(0)?;
+        Ok(Self {
+            steer,
+            probe: Probe::new(9, 0).len(1000),
+        })
     }
-    wait_until("the entry's program has seen all frames", || {
-        Ok(steer.seen()? == u64::from(passed + DROPPED))
-    })?;
-    // At the latest with the next frame, they are all there.
-    sender.send(&probe(passed + DROPPED).frame())?;
-    for found in tap.probes(passed as usize + 1)? {
-        ensure_eq!(found, probe(found.seq).marked(BY_DEVICE), "frame at ox3");
+
+    fn send(&self, bed: &Bed) -> Result<()> {
+        let frame = self.probe.frame();
+
+        bed.b
+            .ns
+            .enter(|| live::run(self.steer.program.fd()?, &frame, 64))
     }
-    let [_, ox1, ox2, _] = chain.settle()?;
-    ox1.counters
-        .expect_rx("ox1", &[("xdp_redirect", u64::from(passed + DROPPED) + 1)])?;
-    ox2.counters.expect_tx(
-        "ox2",
-        &[("xdp_xmit", u64::from(passed) + 1), ("xdp_xmit_errors", 0)],
-    )
+}
+
+/// Frames without a flush are not forgotten, even if no other frame follows.
+fn unflushed(bed: &Bed) -> Result<()> {
+    let unflushed = Unflushed::prepare(bed)?;
+    let count = u64::from(Unflushed::FRAMES);
+
+    bed.up()?;
+    let tap = Tap::open(&bed.a)?;
+    unflushed.send(bed)?;
+    for found in tap.probes(count as usize)? {
+        ensure_eq!(found, unflushed.probe, "frame at ox0");
+    }
+    tap.silence()?;
+    let (_, b) = settle(bed)?;
+    ensure_eq!(
+        unflushed.steer.seen()?,
+        64,
+        "frames the entry's program saw"
+    );
+    b.counters
+        .expect_tx("ox1", &[("xdp_xmit", count), ("xdp_xmit_errors", 0)])
+}
+
+/// What the stack sends finds a ring that is full of frames without a flush: it waits, and goes on.
+fn unflushed_before_the_stack(bed: &Bed) -> Result<()> {
+    const COUNT: u32 = 100;
+    let unflushed = Unflushed::prepare(bed)?;
+
+    bed.up()?;
+    let tap = Tap::open(&bed.a)?;
+    let sender = Sender::open(&bed.b)?;
+    for round in 0..4 {
+        // More than there are descriptors.
+        unflushed.send(bed)?;
+        unflushed.send(bed)?;
+        sender.send_flow(&Probe::new(round, 0), COUNT)?;
+        let mut next = 0;
+        while next < COUNT {
+            let probe = Probe::parse(&tap.any()?)?.context("a frame that no test sent")?;
+
+            if probe.flow == round {
+                ensure_eq!(probe.seq, next, "round {round}: next frame of the stack");
+                next += 1;
+            }
+        }
+    }
+    settle(bed).map(drop)
+}
+
+/// The same for one large frame, which needs more buffers than there are behind those frames.
+fn unflushed_before_tso(bed: &Bed) -> Result<()> {
+    const MSS: usize = 1000;
+    const SEGMENTS: usize = 28;
+    let unflushed = Unflushed::prepare(bed)?;
+
+    bed.up()?;
+    let sender = tso::open(&bed.b)?;
+    for _round in 0..4 {
+        unflushed.send(bed)?;
+        let sent = bed.b.counters()?.tx("packets")?;
+        sender.send(&Large::new(SEGMENTS * MSS, MSS as u16).frame())?;
+        wait_until("the large frame is sent", || {
+            Ok(bed.b.counters()?.tx("packets")? == sent + SEGMENTS as u64)
+        })?;
+    }
+    settle(bed).map(drop)
 }
 
 /// The poll runs where the frame was sent, so the sender's processor is the one that transmits.
