@@ -12,7 +12,7 @@
 //! own, and after it the harness looks for what the test or the module left behind: see
 //! [`harness`].
 
-// Only for what nix and aya cannot do: see `wire::xsk`, `host::clock` and `host::live`.
+// Only for what nix and aya cannot do: see `wire::xsk::raw`, `host::clock` and `host::live`.
 #![deny(unsafe_code)]
 
 mod bed;

@@ -54,6 +54,7 @@ mod verdict;
 mod vlan;
 mod xmit;
 mod xsk;
+mod xsk_tx;
 
 use crate::{
     bed::{Bed, Port},
@@ -77,6 +78,7 @@ pub fn all() -> Vec<Case> {
         redirect::cases(),
         xmit::cases(),
         xsk::cases(),
+        xsk_tx::cases(),
         frags::cases(),
         frags_prog::cases(),
         hints::cases(),

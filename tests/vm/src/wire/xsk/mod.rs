@@ -1,30 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! AF_XDP sockets that receive in copy mode. They share memory with the kernel, which needs unsafe
-//! code.
+//! AF_XDP sockets in copy mode: [`Xsk`] receives, [`tx::XskTx`] sends.
 
-#![allow(unsafe_code)]
+mod raw;
+pub mod tx;
 
 use crate::{
     bed::Port,
-    host::{ensure_eq, wait_until, PATIENCE},
+    host::{wait_until, PATIENCE},
 };
 use anyhow::{bail, ensure, Context, Result};
 use nix::{
     errno::Errno,
     libc,
     poll::{poll, PollFd, PollFlags, PollTimeout},
-    sys::{
-        mman::{mmap, mmap_anonymous, munmap, MapFlags, ProtFlags},
-        socket::{recv, MsgFlags},
-    },
+    sys::socket::{recv, MsgFlags},
 };
+use raw::{Area, Ring};
 use std::{
-    mem::{size_of, MaybeUninit},
-    num::NonZeroUsize,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
-    ptr::NonNull,
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     time::Duration,
 };
 
@@ -34,128 +28,58 @@ const BUFFERS: u32 = 512;
 const HEADROOM: usize = 256;
 const XDP_PKT_CONTD: u32 = 1;
 
-/// Memory that the kernel reads and writes at the same time.
-///
-/// # Invariants
-///
-/// `start` is that of a mapping of `len` bytes that lives as long as this.
-struct Area {
-    start: NonNull<u8>,
-    len: usize,
+/// The two words of a descriptor: `struct xdp_desc`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Desc {
+    pub addr: u64,
+    pub len: u32,
+    pub options: u32,
 }
 
-impl Area {
-    /// Memory of our own, for frames.
-    fn anonymous(len: usize) -> Result<Self> {
-        let size = NonZeroUsize::new(len).context("an empty mapping")?;
-        // SAFETY: A new mapping at an address that the kernel chooses.
-        let start = unsafe {
-            mmap_anonymous(
-                None,
-                size,
-                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
-                MapFlags::MAP_PRIVATE | MapFlags::MAP_POPULATE,
-            )
-        }?
-        .cast();
-
-        Ok(Self { start, len })
-    }
-
-    /// A ring of a socket.
-    fn ring(fd: &OwnedFd, len: usize, offset: u64) -> Result<Self> {
-        let size = NonZeroUsize::new(len).context("an empty mapping")?;
-        // SAFETY: A new mapping at an address that the kernel chooses.
-        let start = unsafe {
-            mmap(
-                None,
-                size,
-                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
-                MapFlags::MAP_SHARED | MapFlags::MAP_POPULATE,
-                fd,
-                offset as libc::off_t,
-            )
+impl From<[u64; 2]> for Desc {
+    fn from([addr, rest]: [u64; 2]) -> Self {
+        Self {
+            addr,
+            len: rest as u32,
+            options: (rest >> 32) as u32,
         }
-        .context("mapping a ring")?
-        .cast();
-
-        Ok(Self { start, len })
     }
+}
 
-    fn at<T>(&self, offset: usize) -> &T {
-        assert!(offset + size_of::<T>() <= self.len && offset % align_of::<T>() == 0);
-        // SAFETY: Inside the mapping and aligned. It is only asked for atomics, which may change.
-        unsafe { self.start.add(offset).cast().as_ref() }
+impl From<Desc> for [u64; 2] {
+    fn from(desc: Desc) -> Self {
+        [
+            desc.addr,
+            u64::from(desc.len) | (u64::from(desc.options) << 32),
+        ]
     }
+}
 
-    fn u32(&self, offset: u64) -> &AtomicU32 {
-        self.at(offset as usize)
-    }
+/// Gives a socket the rings that go with its memory. The kernel wants both.
+fn set_memory_rings(fd: &OwnedFd) -> Result<()> {
+    raw::set(fd, libc::XDP_UMEM_FILL_RING, &BUFFERS, "XDP_UMEM_FILL_RING")?;
+    raw::set(
+        fd,
+        libc::XDP_UMEM_COMPLETION_RING,
+        &BUFFERS,
+        "XDP_UMEM_COMPLETION_RING",
+    )
+}
 
-    fn u64(&self, offset: u64) -> &AtomicU64 {
-        self.at(offset as usize)
-    }
+fn offsets(fd: &OwnedFd) -> Result<libc::xdp_mmap_offsets> {
+    raw::get(fd, libc::XDP_MMAP_OFFSETS, "XDP_MMAP_OFFSETS")
+}
 
-    fn bytes(&self, offset: usize, len: usize) -> Vec<u8> {
-        let mut bytes = vec![0; len];
+/// Binds a socket. One that was closed a moment ago may still have the queue.
+fn bind(fd: &OwnedFd, port: &Port, queue: u32, sg: bool) -> Result<()> {
+    let flags = libc::XDP_COPY | libc::XDP_USE_NEED_WAKEUP | if sg { libc::XDP_USE_SG } else { 0 };
 
-        assert!(offset + len <= self.len);
-        // SAFETY: Inside the mapping; the kernel writes no buffer that it has handed out.
-        unsafe {
-            self.start
-                .add(offset)
-                .as_ptr()
-                .copy_to_nonoverlapping(bytes.as_mut_ptr(), len);
+    wait_until("an AF_XDP socket gets its queue", || {
+        match raw::bind(fd, port.ifindex, queue, flags) {
+            Err(Errno::EBUSY) => Ok(false),
+            result => result.map(|()| true).context("binding an AF_XDP socket"),
         }
-        bytes
-    }
-}
-
-impl Drop for Area {
-    fn drop(&mut self) {
-        // SAFETY: The mapping is ours and used no more.
-        let _ = unsafe { munmap(self.start.cast(), self.len) };
-    }
-}
-
-fn checked(result: libc::c_int, what: &str) -> Result<libc::c_int> {
-    Errno::result(result).with_context(|| what.to_owned())
-}
-
-fn set<T>(fd: RawFd, option: libc::c_int, value: &T, what: &str) -> Result<()> {
-    // SAFETY: The kernel reads `value`, which has the length that is given.
-    let result = unsafe {
-        libc::setsockopt(
-            fd,
-            libc::SOL_XDP,
-            option,
-            std::ptr::from_ref(value).cast(),
-            size_of::<T>() as libc::socklen_t,
-        )
-    };
-
-    checked(result, what).map(drop)
-}
-
-/// Reads an option of plain integers.
-fn get<T: Copy>(fd: RawFd, option: libc::c_int, what: &str) -> Result<T> {
-    let mut value = MaybeUninit::<T>::zeroed();
-    let mut len = size_of::<T>() as libc::socklen_t;
-    // SAFETY: The kernel writes at most `len` bytes to `value`.
-    let result = unsafe {
-        libc::getsockopt(
-            fd,
-            libc::SOL_XDP,
-            option,
-            value.as_mut_ptr().cast(),
-            &mut len,
-        )
-    };
-
-    checked(result, what)?;
-    ensure_eq!(len as usize, size_of::<T>(), "{what}: bytes");
-    // SAFETY: The kernel has written all of it, and it consists of integers.
-    Ok(unsafe { value.assume_init() })
+    })
 }
 
 /// A socket for the frames of one queue of a port.
@@ -163,10 +87,8 @@ pub struct Xsk {
     fd: OwnedFd,
     frames: Area,
     chunk: usize,
-    fill: Area,
-    fill_offsets: libc::xdp_ring_offset,
-    rx: Area,
-    rx_offsets: libc::xdp_ring_offset,
+    fill: Ring<1>,
+    rx: Ring<2>,
 }
 
 impl Xsk {
@@ -174,122 +96,32 @@ impl Xsk {
     /// need several of them.
     pub fn open(port: &Port, queue: u32, chunk: usize, sg: bool) -> Result<Self> {
         let frames = Area::anonymous(chunk * BUFFERS as usize)?;
-        let fd = port.ns.enter(|| {
-            // SAFETY: Makes a descriptor, nothing else.
-            let fd = checked(
-                unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) },
-                "opening an AF_XDP socket",
-            )?;
-            // SAFETY: It is new and ours.
-            Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-        })?;
-        let raw = fd.as_raw_fd();
-        let area = libc::xdp_umem_reg {
-            addr: frames.start.as_ptr() as u64,
-            len: frames.len as u64,
-            chunk_size: chunk as u32,
-            headroom: 0,
-            flags: 0,
-            tx_metadata_len: 0,
-        };
+        let fd = raw::socket(port)?;
 
-        set(raw, libc::XDP_UMEM_REG, &area, "XDP_UMEM_REG")?;
-        set(
-            raw,
-            libc::XDP_UMEM_FILL_RING,
-            &BUFFERS,
-            "XDP_UMEM_FILL_RING",
-        )?;
-        // Nothing is sent, but the kernel wants the ring.
-        set(
-            raw,
-            libc::XDP_UMEM_COMPLETION_RING,
-            &BUFFERS,
-            "XDP_UMEM_COMPLETION_RING",
-        )?;
-        set(raw, libc::XDP_RX_RING, &BUFFERS, "XDP_RX_RING")?;
-        let offsets: libc::xdp_mmap_offsets = get(raw, libc::XDP_MMAP_OFFSETS, "XDP_MMAP_OFFSETS")?;
-        let size =
-            |ring: &libc::xdp_ring_offset, entry| ring.desc as usize + BUFFERS as usize * entry;
+        raw::register(&fd, &frames, chunk, 0, 0)?;
+        set_memory_rings(&fd)?;
+        raw::set(&fd, libc::XDP_RX_RING, &BUFFERS, "XDP_RX_RING")?;
+        let offsets = offsets(&fd)?;
         let socket = Self {
-            fill: Area::ring(
-                &fd,
-                size(&offsets.fr, size_of::<u64>()),
-                libc::XDP_UMEM_PGOFF_FILL_RING,
-            )?,
-            fill_offsets: offsets.fr,
-            rx: Area::ring(
-                &fd,
-                size(&offsets.rx, size_of::<libc::xdp_desc>()),
-                libc::XDP_PGOFF_RX_RING as u64,
-            )?,
-            rx_offsets: offsets.rx,
+            fill: Ring::map(&fd, offsets.fr, libc::XDP_UMEM_PGOFF_FILL_RING, BUFFERS)?,
+            rx: Ring::map(&fd, offsets.rx, libc::XDP_PGOFF_RX_RING as u64, BUFFERS)?,
             fd,
             frames,
             chunk,
         };
 
-        (0..u64::from(BUFFERS)).for_each(|n| socket.give(n * chunk as u64));
-        // One that was closed a moment ago may still have the queue.
-        wait_until("an AF_XDP socket gets its queue", || {
-            match socket.bind(port.ifindex, queue, sg) {
-                Err(Errno::EBUSY) => Ok(false),
-                result => result.map(|()| true).context("binding an AF_XDP socket"),
-            }
-        })?;
+        (0..u64::from(BUFFERS)).for_each(|n| socket.fill.push([n * chunk as u64]));
+        bind(&socket.fd, port, queue, sg)?;
         Ok(socket)
-    }
-
-    fn bind(&self, ifindex: u32, queue: u32, sg: bool) -> Result<(), Errno> {
-        let address = libc::sockaddr_xdp {
-            sxdp_family: libc::AF_XDP as u16,
-            sxdp_flags: libc::XDP_COPY | if sg { libc::XDP_USE_SG } else { 0 },
-            sxdp_ifindex: ifindex,
-            sxdp_queue_id: queue,
-            sxdp_shared_umem_fd: 0,
-        };
-        // SAFETY: The kernel reads the address, which has the length that is given.
-        let result = unsafe {
-            libc::bind(
-                self.fd.as_raw_fd(),
-                (&raw const address).cast(),
-                size_of::<libc::sockaddr_xdp>() as libc::socklen_t,
-            )
-        };
-
-        Errno::result(result).map(drop)
-    }
-
-    /// Gives a buffer to the kernel. There are never more than the ring has places for.
-    fn give(&self, address: u64) {
-        let producer = self.fill.u32(self.fill_offsets.producer);
-        let at = producer.load(Ordering::Relaxed);
-        let slot = u64::from(at & (BUFFERS - 1)) * size_of::<u64>() as u64;
-
-        self.fill
-            .u64(self.fill_offsets.desc + slot)
-            .store(address, Ordering::Relaxed);
-        producer.store(at.wrapping_add(1), Ordering::Release);
     }
 
     /// Takes the next part of a frame: its bytes, and whether more of the frame follows.
     fn part(&self) -> Option<(Vec<u8>, bool)> {
-        let producer = self.rx.u32(self.rx_offsets.producer);
-        let consumer = self.rx.u32(self.rx_offsets.consumer);
-        let at = consumer.load(Ordering::Relaxed);
+        let Desc { addr, len, options } = self.rx.peek()?.into();
+        let bytes = self.frames.bytes(addr as usize, len as usize);
 
-        if producer.load(Ordering::Acquire) == at {
-            return None;
-        }
-        let slot = u64::from(at & (BUFFERS - 1)) * size_of::<libc::xdp_desc>() as u64;
-        let desc = self.rx_offsets.desc + slot;
-        let address = self.rx.u64(desc).load(Ordering::Relaxed);
-        let len = self.rx.u32(desc + 8).load(Ordering::Relaxed) as usize;
-        let options = self.rx.u32(desc + 12).load(Ordering::Relaxed);
-        let bytes = self.frames.bytes(address as usize, len);
-
-        consumer.store(at.wrapping_add(1), Ordering::Release);
-        self.give(address - address % self.chunk as u64);
+        self.rx.release();
+        self.fill.push([addr - addr % self.chunk as u64]);
         Some((bytes, options & XDP_PKT_CONTD != 0))
     }
 
@@ -352,10 +184,7 @@ impl Xsk {
 
     /// Frames that the socket could not take (`rx_dropped`).
     pub fn dropped(&self) -> Result<u64> {
-        let statistics: libc::xdp_statistics =
-            get(self.fd.as_raw_fd(), libc::XDP_STATISTICS, "XDP_STATISTICS")?;
-
-        Ok(statistics.rx_dropped)
+        Ok(raw::statistics(&self.fd)?.rx_dropped)
     }
 }
 

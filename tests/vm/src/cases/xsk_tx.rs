@@ -1,0 +1,720 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Frames that AF_XDP sockets send in copy mode: the bytes that come to the peer, what becomes of
+//! descriptors that are wrong or find no buffer, and that each buffer comes back once.
+
+use super::{
+    assorted,
+    frags::set_mtu,
+    in_parallel,
+    pause::{poll_in_threads, slow_down},
+    steer::Steer,
+    traffic::{check_alive, settle, settle_after_down, settle_wire},
+};
+use crate::{
+    bed::{Bed, Port},
+    bpf::Program,
+    harness::Case,
+    host::{
+        clock::{tai, TaiOffset},
+        ensure_eq,
+    },
+    random::{seed, Random},
+    wire::{
+        checksum, ensure_same,
+        packet::Tap,
+        probe::{verdict, Probe},
+        xsk::{
+            tx::{Options, Request, XskTx, CHECKSUM, LAUNCH_TIME, TIMESTAMP},
+            Desc, Xsk,
+        },
+        ETH, ETH_ZLEN, NOBODY, SOURCE,
+    },
+};
+use anyhow::{ensure, Context, Result};
+use nix::errno::Errno;
+
+/// Metadata with all that there is to ask for.
+const METADATA: u32 = 24;
+
+pub fn cases() -> Vec<Case> {
+    const SMALL: &str = "queues=1 ring_size=64";
+
+    vec![
+        Case::ports("xsk_tx::each_length", "queues=1", lengths),
+        Case::ports("xsk_tx::from_socket_to_socket", "queues=1", to_socket),
+        Case::ports("xsk_tx::every_queue", "queues=4", queues),
+        Case::ports("xsk_tx::multi_buffer", "queues=1", multi),
+        Case::ports("xsk_tx::checksum", "queues=1", checksums),
+        Case::ports("xsk_tx::timestamp", "queues=1", timestamps),
+        Case::ports("xsk_tx::wrong_metadata", "queues=1", wrong_metadata),
+        Case::ports("xsk_tx::invalid_descriptors", "queues=1", invalid),
+        Case::ports("xsk_tx::longer_than_the_mtu", "queues=1", too_long),
+        Case::ports("xsk_tx::no_link", "queues=1", no_link),
+        Case::ports("xsk_tx::a_full_ring_loses_nothing", SMALL, full),
+        Case::ports("xsk_tx::closed_with_frames_in_it", SMALL, closed),
+    ]
+}
+
+/// Both directions: who sends, and who receives.
+fn ways(bed: &Bed) -> [(&Port, &Port); 2] {
+    [(&bed.a, &bed.b), (&bed.b, &bed.a)]
+}
+
+/// A frame of any length and content, from its first bytes only if it is shorter than a header. Its type
+/// is one that nothing here knows.
+fn any_frame(random: &mut Random, len: usize) -> Vec<u8> {
+    let mut frame = [&NOBODY[..], &SOURCE, &[0x88, 0xb5]].concat();
+
+    frame.extend(random.bytes(len.saturating_sub(frame.len())));
+    frame.truncate(len);
+    frame
+}
+
+/// The frame as it is on the wire.
+fn padded(mut frame: Vec<u8>) -> Vec<u8> {
+    frame.resize(frame.len().max(ETH_ZLEN), 0);
+    frame
+}
+
+/// The frame with the checksum that its metadata asks for: that of all that is behind `start`, the
+/// field included, at `offset` from there.
+fn with_checksum(mut frame: Vec<u8>, start: usize, offset: usize) -> Vec<u8> {
+    let sum = match !checksum::fold(checksum::sum(&frame[start..])) {
+        0 => 0xffff,
+        sum => sum,
+    };
+
+    frame[start + offset..start + offset + 2].copy_from_slice(&sum.to_be_bytes());
+    frame
+}
+
+fn expect_frame(tap: &Tap, what: &str, expected: &[u8]) -> Result<()> {
+    let found = tap.any().with_context(|| what.to_owned())?;
+
+    ensure_same(what, &found, expected)
+}
+
+/// From a single byte to the largest that fits, padded to what the wire needs. What has no whole header is no
+/// frame: it is dropped and counted.
+fn lengths(bed: &Bed) -> Result<()> {
+    let seed = seed()?;
+    let mut random = Random::new(seed);
+    let (mut count, mut dropped) = (0, 0);
+
+    bed.up()?;
+    for (from, to) in ways(bed) {
+        let tap = Tap::open(to)?;
+
+        for chunk in [2048, 4096] {
+            let options = Options {
+                chunk,
+                ..Options::default()
+            };
+            let mut socket = XskTx::open(from, 0, options)?;
+
+            ensure!(socket.needs_wakeup(), "the kernel wants no wakeup");
+            for len in (1..=66).chain([127, 128, 255, 256, 1023, 1499, 1513, 1514]) {
+                let frame = any_frame(&mut random, len);
+                let sent = socket.queue(&frame, None)?;
+
+                // Each way of telling the kernel in turn.
+                if len % 2 == 0 {
+                    ensure!(socket.kick_by_poll()?, "no room in an empty ring");
+                }
+                ensure_eq!(socket.flush()?, [sent], "completions of {len} bytes");
+                if len < ETH {
+                    dropped += 1;
+                    continue;
+                }
+                expect_frame(
+                    &tap,
+                    &format!("{} to {}, {len} bytes, seed {seed}", from.name, to.name),
+                    &padded(frame),
+                )?;
+                count += 1;
+            }
+            ensure_eq!(socket.invalid()?, 0, "invalid descriptors");
+        }
+        tap.silence()?;
+    }
+    let (a, b) = settle_wire(bed)?;
+    for port in [a, b] {
+        port.counters.expect_tx(
+            &port.name,
+            &[("packets", count / 2), ("dropped", dropped / 2)],
+        )?;
+    }
+    Ok(())
+}
+
+/// What one socket sends comes to another one, of the port at the other end.
+fn to_socket(bed: &Bed) -> Result<()> {
+    let probes = assorted(verdict::PASS);
+
+    bed.up()?;
+    for (from, to) in ways(bed) {
+        let mut steer = Steer::load()?;
+        let receiver = Xsk::open(to, 0, 2048, false)?;
+        let mut sender = XskTx::open(from, 0, Options::default())?;
+
+        steer.by_socket()?;
+        steer.socket(0, &receiver)?;
+        to.attach(&steer.program)?;
+        for probe in &probes {
+            sender.queue(&probe.frame(), None)?;
+        }
+        sender.flush()?;
+        for probe in &probes {
+            ensure_eq!(
+                Probe::parse(&receiver.any()?)?,
+                Some(probe.clone()),
+                "frame in the socket"
+            );
+        }
+        receiver.silence()?;
+        to.detach()?;
+    }
+    settle(bed).map(drop)
+}
+
+/// A socket on each queue of both ports at once, with the stack's own frames in between.
+fn queues(bed: &Bed) -> Result<()> {
+    const QUEUES: u32 = 4;
+    const FRAMES: u32 = 400;
+    const BATCH: u32 = 50;
+
+    bed.up()?;
+    let taps = [Tap::open(&bed.b)?, Tap::open(&bed.a)?];
+    let jobs = ways(bed).into_iter().flat_map(|(port, _)| {
+        (0..QUEUES).map(move |queue| {
+            move || -> Result<()> {
+                let mut socket = XskTx::open(port, queue, Options::default())?;
+
+                for seq in 0..FRAMES {
+                    socket.queue(&Probe::new(queue, seq).frame(), None)?;
+                    if (seq + 1) % BATCH == 0 {
+                        ensure_eq!(socket.flush()?.len(), BATCH as usize, "completions");
+                    }
+                }
+                Ok(())
+            }
+        })
+    });
+    in_parallel(jobs)?;
+
+    let expected: Vec<_> = (0..QUEUES)
+        .flat_map(|flow| (0..FRAMES).map(move |seq| Probe::new(flow, seq)))
+        .collect();
+    for tap in &taps {
+        ensure!(
+            tap.probes_sorted(expected.len())? == expected,
+            "other probes than were sent"
+        );
+    }
+    let (a, b) = settle(bed)?;
+    for port in [a, b] {
+        ensure_eq!(
+            port.counters.tx_each("packets")?,
+            [u64::from(FRAMES); QUEUES as usize],
+            "{}: tx_queue_*_packets",
+            port.name
+        );
+    }
+    Ok(())
+}
+
+/// Cuts a frame into so many parts of any lengths, none of which is larger than `room`.
+fn cut<'a>(random: &mut Random, frame: &'a [u8], parts: usize, room: usize) -> Vec<&'a [u8]> {
+    let mut rest = frame;
+    let mut result = Vec::new();
+
+    for left in (0..parts).rev() {
+        // What is left must fit into what follows, a byte in each part at least.
+        let least = rest.len().saturating_sub(left * room).max(1);
+        let most = (rest.len() - left).min(room);
+        let len = random.between(least as i64, most as i64) as usize;
+        let (part, more) = rest.split_at(len);
+
+        result.push(part);
+        rest = more;
+    }
+    result
+}
+
+/// The most buffers that the kernel takes for a frame: one for the head of an skb, and its fragments.
+const PARTS_MAX: usize = 18;
+
+/// Frames in several buffers, up to the longest there are.
+fn multi(bed: &Bed) -> Result<()> {
+    let seed = seed()?;
+    let mut random = Random::new(seed);
+    let options = Options {
+        chunk: 4096,
+        sg: true,
+        metadata: METADATA,
+        ..Options::default()
+    };
+
+    for mtu in [9000, 60_000] {
+        set_mtu(bed, mtu)?;
+        bed.up()?;
+        for (from, to) in ways(bed) {
+            let tap = Tap::open(to)?;
+            let mut socket = XskTx::open(from, 0, options)?;
+            let room = socket.room();
+
+            for parts in 1..=PARTS_MAX {
+                let longest = (parts * room).min(mtu + ETH);
+
+                for len in [60.max(parts), longest / 2, longest] {
+                    let len = len.max(parts);
+                    let frame = any_frame(&mut random, len);
+                    let parts = cut(&mut random, &frame, parts, room);
+                    let what = format!("{len} bytes in {} buffers, seed {seed}", parts.len());
+
+                    socket.queue_parts(&parts, None)?;
+                    ensure_eq!(socket.flush()?.len(), parts.len(), "{what}: completions");
+                    expect_frame(&tap, &what, &frame)?;
+                }
+            }
+            ensure_eq!(socket.invalid()?, 0, "invalid descriptors");
+
+            // One buffer more is too many: all are given back, and the next frame gets through.
+            let frame = any_frame(&mut random, 1000);
+            let parts = cut(&mut random, &frame, PARTS_MAX + 1, room);
+            socket.queue_parts(&parts, None)?;
+            ensure_eq!(socket.flush()?.len(), parts.len(), "completions");
+            ensure_eq!(
+                socket.invalid()?,
+                parts.len() as u64,
+                "descriptors of a frame in too many buffers"
+            );
+            socket.queue_parts(&cut(&mut random, &frame, 3, room), None)?;
+            socket.flush()?;
+            expect_frame(&tap, "a frame after one in too many buffers", &frame)?;
+            tap.silence()?;
+        }
+    }
+    settle_wire(bed).map(drop)
+}
+
+/// The port computes the checksum that metadata asks for, wherever it is; as the kernel itself does.
+fn checksums(bed: &Bed) -> Result<()> {
+    const ROUNDS: usize = 60;
+    const MTU: usize = 9000;
+    const LONGEST: usize = MTU + ETH;
+    let seed = seed()?;
+
+    set_mtu(bed, MTU)?;
+    bed.up()?;
+    for (from, to) in ways(bed) {
+        let tap = Tap::open(to)?;
+
+        for software_checksum in [false, true] {
+            let mut random = Random::new(seed);
+            let options = Options {
+                chunk: 4096,
+                metadata: METADATA,
+                software_checksum,
+                sg: true,
+            };
+            let mut socket = XskTx::open(from, 0, options)?;
+            let room = socket.room();
+
+            for round in 0..ROUNDS {
+                // The kernel itself computes it before it has seen the second buffer.
+                let parts = if software_checksum { 1 } else { 1 + round % 3 };
+                let len = random.between(60, (parts * room).min(LONGEST) as i64) as usize;
+                let frame = any_frame(&mut random, len);
+                let parts = cut(&mut random, &frame, parts, room);
+                // Behind the addresses, as these say who gets the frame.
+                let first = parts[0].len() as i64;
+                if first < 20 {
+                    continue;
+                }
+                let start = random.between(ETH as i64, first - 2);
+                let offset = random.between(0, first - 2 - start);
+                let what = format!(
+                    "{} of {len} bytes, the first part of {first}, start {start}, offset {offset}, \
+                     by the kernel: {software_checksum}, seed {seed}",
+                    parts.len()
+                );
+
+                socket.queue_parts(
+                    &parts,
+                    Some(Request {
+                        flags: CHECKSUM,
+                        csum_start: start as u16,
+                        csum_offset: offset as u16,
+                        ..Request::default()
+                    }),
+                )?;
+                socket.flush().with_context(|| what.clone())?;
+                let expected = with_checksum(frame, start as usize, offset as usize);
+                expect_frame(&tap, &what, &expected)?;
+            }
+            // A sum of zero is written as all ones.
+            let zero = [&any_frame(&mut random, 14)[..], &[0xff; 46]].concat();
+            let request = Request {
+                flags: CHECKSUM,
+                csum_start: 14,
+                csum_offset: 6,
+                ..Request::default()
+            };
+            socket.queue(&zero, Some(request))?;
+            socket.flush()?;
+            expect_frame(&tap, "a checksum of zero", &zero)?;
+
+            // What has metadata that asks for nothing is as it was.
+            let frame = any_frame(&mut random, 100);
+            socket.queue(&frame, Some(Request::default()))?;
+            socket.flush()?;
+            expect_frame(&tap, "nothing asked for", &frame)?;
+        }
+        tap.silence()?;
+    }
+    settle_wire(bed).map(drop)
+}
+
+/// Completed frames say when they were sent, in TAI; the others keep what was there.
+fn timestamps(bed: &Bed) -> Result<()> {
+    const FRAMES: u32 = 100;
+    /// Readers that take no lock may see the clock so much apart from those that do.
+    const SLACK: u64 = 1_000_000;
+    let _apart = TaiOffset::set(37)?;
+    let options = Options {
+        metadata: METADATA,
+        ..Options::default()
+    };
+
+    bed.up()?;
+    for (from, to) in ways(bed) {
+        let tap = Tap::open(to)?;
+        let mut socket = XskTx::open(from, 0, options)?;
+        let mut last = tai()?;
+
+        for seq in 0..FRAMES {
+            let probe = Probe::new(1, seq);
+            let asks = seq % 3 != 0;
+            let request = Request {
+                flags: LAUNCH_TIME | if asks { TIMESTAMP } else { 0 },
+                csum_start: 0x55,
+                launch_time: 1,
+                ..Request::default()
+            };
+            let addr = socket.queue(&probe.frame(), Some(request))?;
+            let before = socket.timestamp(addr);
+
+            socket.flush()?;
+            let (stamp, now) = (socket.timestamp(addr), tai()?);
+            if asks {
+                ensure!(
+                    (last.saturating_sub(SLACK)..=now + SLACK).contains(&stamp),
+                    "frame {seq}: sent at {stamp}, expected {last} to {now}"
+                );
+                last = stamp;
+            } else {
+                ensure_eq!(stamp, before, "frame {seq}: metadata without a request");
+            }
+            expect_frame(&tap, &format!("frame {seq}"), &probe.frame())?;
+        }
+        tap.silence()?;
+    }
+    settle(bed).map(drop)
+}
+
+/// The kernel says no to metadata that is wrong, and keeps the descriptor until it is right.
+fn wrong_metadata(bed: &Bed) -> Result<()> {
+    let checksum = |csum_start, csum_offset| Request {
+        flags: CHECKSUM,
+        csum_start,
+        csum_offset,
+        ..Request::default()
+    };
+    let flags = |flags| Request {
+        flags,
+        ..Request::default()
+    };
+    let frame = Probe::new(1, 0).len(100).frame();
+
+    bed.up()?;
+    let tap = Tap::open(&bed.b)?;
+    for (metadata, wrong) in [
+        (METADATA, flags(1 << 3)),
+        (METADATA, flags(u64::MAX)),
+        (METADATA, checksum(99, 0)),
+        (METADATA, checksum(20, 79)),
+        (METADATA, checksum(u16::MAX, u16::MAX)),
+        // There is no room for it.
+        (16, flags(LAUNCH_TIME)),
+    ] {
+        let options = Options {
+            metadata,
+            ..Options::default()
+        };
+        let mut socket = XskTx::open(&bed.a, 0, options)?;
+        let addr = socket.queue(&frame, Some(wrong))?;
+
+        for _ in 0..3 {
+            ensure_eq!(socket.kick(), Err(Errno::EINVAL), "{wrong:?}");
+            ensure_eq!(socket.completed()?, [], "completions of {wrong:?}");
+        }
+        tap.silence()?;
+        socket.request(addr, &checksum(98, 0));
+        ensure_eq!(socket.flush()?, [addr], "completions");
+        expect_frame(&tap, "mended", &with_checksum(frame.clone(), 98, 0))?;
+        ensure_eq!(socket.invalid()?, 0, "invalid descriptors");
+    }
+    settle(bed).map(drop)
+}
+
+/// Makes a descriptor one that the kernel must not take.
+fn spoil(random: &mut Random, desc: &mut Desc, chunk: usize, metadata: u32) {
+    let umem = chunk as u64 * 512;
+
+    match random.below(6) {
+        0 => desc.len = 0,
+        1 => desc.len = chunk as u32 - metadata + 1,
+        2 => desc.len = u32::MAX - random.below(100),
+        3 => desc.options |= 1 << random.between(2, 31),
+        4 => desc.addr = umem + u64::from(metadata) + (random.next() >> 8),
+        _ => desc.addr = u64::MAX - u64::from(random.below(4096)),
+    }
+}
+
+/// Frames with an invalid descriptor among their own are counted and given back, all of them, and
+/// nothing of them is sent. The others arrive, in order.
+fn invalid(bed: &Bed) -> Result<()> {
+    const ROUNDS: usize = 40;
+    let seed = seed()?;
+    let mut random = Random::new(seed);
+    let options = Options {
+        metadata: METADATA,
+        sg: true,
+        ..Options::default()
+    };
+
+    bed.up()?;
+    for (from, to) in ways(bed) {
+        let tap = Tap::open(to)?;
+        let mut socket = XskTx::open(from, 0, options)?;
+        let mut counted = 0;
+
+        for round in 0..ROUNDS {
+            let mut good = Vec::new();
+            let mut given = 0;
+
+            for _ in 0..8 {
+                let parts = random.between(1, 4) as usize;
+                let frame = any_frame(&mut random, 200);
+                let bad = random.flip().then(|| random.below(parts as u32) as usize);
+
+                for (n, part) in cut(&mut random, &frame, parts, 200).iter().enumerate() {
+                    let mut desc = socket.write(part, None)?;
+                    let buffer = socket.buffer_of(desc.addr);
+
+                    if bad == Some(n) {
+                        spoil(&mut random, &mut desc, options.chunk, options.metadata);
+                    }
+                    desc.options |= u32::from(n + 1 < parts);
+                    socket.give(desc, Some(buffer));
+                }
+                given += parts;
+                match bad {
+                    Some(_) => counted += parts as u64,
+                    None => good.push(frame),
+                }
+            }
+            ensure_eq!(
+                socket.flush()?.len(),
+                given,
+                "round {round}, seed {seed}: completions"
+            );
+            for frame in good {
+                expect_frame(&tap, &format!("round {round}, seed {seed}"), &frame)?;
+            }
+            ensure_eq!(
+                socket.invalid()?,
+                counted,
+                "round {round}, seed {seed}: invalid descriptors"
+            );
+        }
+        tap.silence()?;
+    }
+    settle_wire(bed).map(drop)
+}
+
+/// The kernel sends by AF_XDP what it would not send by itself. The receiver keeps what a tagged frame
+/// may have, and counts the rest.
+fn too_long(bed: &Bed) -> Result<()> {
+    const KEPT: usize = 1522;
+    let seed = seed()?;
+    let mut random = Random::new(seed);
+    let options = Options {
+        chunk: 4096,
+        ..Options::default()
+    };
+    let mut lost = 0;
+
+    bed.up()?;
+    for (from, to) in ways(bed) {
+        let tap = Tap::open(to)?;
+        let mut socket = XskTx::open(from, 0, options)?;
+
+        for len in [1514, 1518, KEPT, KEPT + 1, 2000, 3000, 4096] {
+            let frame = any_frame(&mut random, len);
+            let addr = socket.queue(&frame, None)?;
+
+            ensure_eq!(socket.flush()?, [addr], "completions of {len} bytes");
+            if len <= KEPT {
+                expect_frame(&tap, &format!("{len} bytes"), &frame)?;
+            } else {
+                lost += 1;
+            }
+        }
+        tap.silence()?;
+    }
+    let (a, b) = settle_wire(bed)?;
+    for port in [a, b] {
+        port.counters
+            .expect_rx(&port.name, &[("oversize", lost / 2)])?;
+    }
+    Ok(())
+}
+
+/// Without a link the kernel drops and says so, a port that is down takes nothing, and both are over
+/// when the link is there again.
+fn no_link(bed: &Bed) -> Result<()> {
+    bed.up()?;
+    let tap = Tap::open(&bed.b)?;
+    let mut socket = XskTx::open(&bed.a, 0, Options::default())?;
+
+    bed.b.set("down")?;
+    bed.a.wait_running(false)?;
+    for seq in 0..3 {
+        let addr = socket.queue(&Probe::new(1, seq).frame(), None)?;
+
+        ensure_eq!(socket.kick(), Err(Errno::EBUSY), "without a link");
+        ensure_eq!(socket.completed()?, [addr], "completions without a link");
+    }
+    let dropped = bed.a.link()?.stat("tx_dropped")?;
+    ensure!(dropped >= 3, "tx_dropped is {dropped} without a link");
+
+    bed.a.set("down")?;
+    let addr = socket.queue(&Probe::new(1, 3).frame(), None)?;
+    ensure_eq!(socket.kick(), Err(Errno::ENETDOWN), "down");
+    ensure_eq!(socket.completed()?, [], "completions while down");
+    bed.up()?;
+    ensure_eq!(socket.flush()?, [addr], "completions of what has waited");
+    ensure_eq!(tap.probes(1)?, [Probe::new(1, 3)], "what has waited");
+    settle_after_down(bed).map(drop)
+}
+
+/// A port B whose one ring is polled slowly.
+fn slow_receiver(bed: &Bed) -> Result<(Program, Tap)> {
+    let slow = slow_down(&bed.b)?;
+
+    bed.up()?;
+    poll_in_threads(&bed.b)?;
+    Ok((slow, Tap::open(&bed.b)?))
+}
+
+/// Queues frames of flow 1 and has the kernel send them, until it says that the port's queue is stopped and
+/// the rest stays in the socket's ring. `seq` counts the frames. Returns how many came back.
+fn until_stopped(bed: &Bed, socket: &mut XskTx, seq: &mut u32) -> Result<usize> {
+    const FRAMES_MAX: u32 = 1_000_000;
+    const AHEAD: usize = 200;
+    let stopped = || bed.a.counters()?.tx("stopped");
+    let before = stopped()?;
+    let mut completed = 0;
+
+    loop {
+        ensure!(*seq < FRAMES_MAX, "the queue was not stopped");
+        while socket.outstanding() < AHEAD {
+            socket.queue(&Probe::new(1, *seq).frame(), None)?;
+            *seq += 1;
+        }
+        let said = socket.kick();
+        let found = socket.completed()?.len();
+        completed += found;
+        ensure!(
+            matches!(said, Ok(()) | Err(Errno::EAGAIN)),
+            "sending by AF_XDP: {said:?}"
+        );
+        // Without progress it is not for the number of frames that a call sends.
+        if found == 0 && stopped()? > before {
+            ensure_eq!(said, Err(Errno::EAGAIN), "a stopped queue");
+            ensure_eq!(
+                socket.outstanding(),
+                socket.pending() as usize,
+                "buffers that the kernel has, against descriptors in the ring"
+            );
+            return Ok(completed);
+        }
+    }
+}
+
+/// What finds no buffer stays with the socket, which is told to try again; nothing is lost, sent twice,
+/// out of order or completed before it was sent.
+fn full(bed: &Bed) -> Result<()> {
+    let (slow, tap) = slow_receiver(bed)?;
+    let mut socket = XskTx::open(&bed.a, 0, Options::default())?;
+    let (mut seq, mut completed) = (0, 0);
+
+    for _ in 0..5 {
+        completed += until_stopped(bed, &mut socket, &mut seq)?;
+    }
+    completed += socket.flush()?.len();
+    ensure_eq!(completed, seq as usize, "completions");
+    ensure_eq!(socket.invalid()?, 0, "invalid descriptors");
+    let expected: Vec<_> = (0..seq).map(|seq| Probe::new(1, seq)).collect();
+    ensure!(
+        tap.probes(expected.len())? == expected,
+        "frames lost, repeated or out of order"
+    );
+    ensure_eq!(slow.seen()?, seq.into(), "frames the program saw");
+    settle(bed)?;
+    check_alive(bed)
+}
+
+/// A socket goes while the queue is stopped, with descriptors in its ring, and one with half a frame taken.
+/// The queue goes on, and the next socket can have it.
+fn closed(bed: &Bed) -> Result<()> {
+    let options = Options {
+        sg: true,
+        ..Options::default()
+    };
+    let (_slow, tap) = slow_receiver(bed)?;
+    let mut socket = XskTx::open(&bed.a, 0, options)?;
+    let sent = until_stopped(bed, &mut socket, &mut 0)?;
+    drop(socket);
+
+    // Half a frame is neither sent nor given back.
+    let mut socket = XskTx::open(&bed.a, 0, options)?;
+    let mut half = socket.write(&[0; 100], None)?;
+    half.options = 1;
+    socket.give(half, None);
+    socket.kick()?;
+    ensure_eq!(
+        (socket.pending(), socket.outstanding()),
+        (0, 1),
+        "half a frame"
+    );
+    drop(socket);
+
+    let mut socket = XskTx::open(&bed.a, 0, options)?;
+    let last = Probe::new(2, 0);
+    let addr = socket.queue(&last.frame(), None)?;
+    ensure_eq!(socket.flush()?, [addr], "completions of the next socket");
+    let expected: Vec<_> = (0..sent as u32)
+        .map(|seq| Probe::new(1, seq))
+        .chain([last])
+        .collect();
+    ensure!(
+        tap.probes(expected.len())? == expected,
+        "other frames than were completed, and that of the next socket"
+    );
+    settle(bed)?;
+    check_alive(bed)
+}
