@@ -46,7 +46,7 @@ counters! {
         xdp_tx,
         /// Their bytes as sent, without the frame check sequence.
         xdp_tx_bytes,
-        /// Frames with the verdict XDP_TX that were lost: the peer was down or had no buffer.
+        /// Frames with the verdict XDP_TX that did not go out: the peer was down.
         xdp_tx_errors,
         /// Frames with the verdict XDP_REDIRECT that were taken by their target.
         xdp_redirect,
@@ -71,7 +71,8 @@ counters! {
 counters! {
     /// What the NIC counts in front of a receive ring, under its wire lock.
     WireStats: Counter {
-        /// Frames lost because no buffer was posted, with flow control off.
+        /// Frames lost because no buffer was posted: those of XDP, and the stack's with flow control
+        /// off.
         no_buffer,
         /// Frames lost because they were longer than the port takes.
         oversize,
@@ -121,8 +122,7 @@ counters! {
         xdp_xmit,
         /// Their bytes, without the frame check sequence.
         xdp_xmit_bytes,
-        /// Frames of other devices that did not get on the wire: an end was down, or there was no
-        /// buffer.
+        /// Frames of other devices that did not get on the wire: an end was down.
         xdp_xmit_errors,
     }
 }

@@ -141,7 +141,7 @@ impl<'a> Trace<'a> {
     pub(super) fn tx_failed(&self, ring: u16, lost: u64) {
         netdev_info!(
             self.dev,
-            "rx_ring[{}]: XDP_TX: {} frames lost, the peer is down or has no buffer\n",
+            "rx_ring[{}]: XDP_TX: {} frames lost, the peer is down\n",
             ring,
             lost
         );

@@ -405,7 +405,7 @@ pub(super) struct Sent {
     pub(super) frames: u64,
     /// Their bytes.
     pub(super) bytes: u64,
-    /// Frames that were lost: the peer was down or had no buffer.
+    /// Frames that did not go out: the peer was down, or they contradict themselves.
     pub(super) lost: u64,
 }
 
@@ -490,7 +490,7 @@ impl<'a> TxBatch<'a> {
 
 impl Vsi {
     /// `ndo_xdp_xmit`: copies frames that other devices redirected to this one into the peer's
-    /// rings, as long as there are buffers. With or without a program here.
+    /// rings. With or without a program here. It does not wait for buffers.
     ///
     /// The peer's polls see them at once, `XDP_XMIT_FLUSH` or not. The kernel leaves the flag out if more
     /// frames are to follow, but if a program on the devmap's entry drops all of those there is no further
@@ -525,7 +525,7 @@ impl Vsi {
         result
     }
 
-    /// Takes frames one by one as long as the peer has buffers.
+    /// Takes frames one by one as long as the peer has a carrier.
     fn put_frames(&self, frames: &mut Frames<'_>, bh: &bh::Disabled) -> (Sent, Result) {
         let mut sent = Sent::default();
         let peer = self.peer.read(bh);
@@ -534,7 +534,6 @@ impl Vsi {
             match burst.put(frame, &mut sent) {
                 Ok(()) => {}
                 Err(Unsent::Malformed) => sent.lost += 1,
-                Err(Unsent::NoBuffer) => break,
                 Err(Unsent::NoCarrier) => return (sent, Err(ENETDOWN)),
             }
             drop(frames.take());
@@ -543,19 +542,25 @@ impl Vsi {
     }
 }
 
+/// A frame for which the ring has no buffer is lost there.
+#[cold]
+fn put_missed(ring: &RxRing, frame: &impl Frame, sent: &mut Sent) {
+    ring.wire.no_buffer.add(1);
+    sent.add(wire_len(frame.len(), frame.tag()) as u64);
+}
+
 /// Why a frame did not go out.
 enum Unsent {
-    /// There are not enough buffers for it.
-    NoBuffer,
     /// The peer is down.
     NoCarrier,
     /// It contradicts itself.
     Malformed,
 }
 
-/// XDP frames on their way into the peer's rings, without waiting for buffers. The wire lock of a ring
-/// is kept from frame to frame as long as they go to the same ring; frames of one ring keep their
-/// order.
+/// XDP frames on their way into the peer's rings, without waiting for buffers: neither a program's
+/// verdict nor a redirect can be made to wait, so flow control is not for them, and a full ring does not
+/// hold up frames for others. The wire lock of a ring is kept from frame to frame as long as they go to
+/// the same ring; frames of one ring keep their order.
 struct Burst<'a> {
     peer: &'a Port,
     bh: &'a bh::Disabled,
@@ -572,7 +577,8 @@ impl<'a> Burst<'a> {
     }
 
     /// Puts a frame into the ring that the peer's RSS chooses, and adds it to `sent` if it went out. It
-    /// may be lost all the same if the peer does not take its length.
+    /// may be lost all the same, in front of the ring: if the peer does not take its length, or has no
+    /// buffer for it just then.
     #[inline]
     fn put(&mut self, frame: &impl Frame, sent: &mut Sent) -> Result<(), Unsent> {
         let peer = self.peer;
@@ -587,13 +593,13 @@ impl<'a> Burst<'a> {
                 return Ok(());
             }
         };
-        let inlet = self.lock(ring).as_mut().ok_or_else(|| {
-            if ring.is_held() {
-                Unsent::NoBuffer
-            } else {
-                Unsent::NoCarrier
+        let Some(inlet) = self.lock(ring).as_mut() else {
+            if !ring.is_held() {
+                return Err(Unsent::NoCarrier);
             }
-        })?;
+            put_missed(ring, frame, sent);
+            return Ok(());
+        };
         let known = |extras: Extras| extras.of(hash, || peer.hash(&frame.head(), bh));
         let extras = &inlet.extras;
         if let Some(len) = inlet.wire.put_plain(frame, || known(*extras)) {
@@ -602,7 +608,10 @@ impl<'a> Burst<'a> {
         }
         match put_counted(ring, inlet, frame, known(inlet.extras), sent) {
             Ok(()) => Ok(()),
-            Err(Refused::NoBuffer) => Err(Unsent::NoBuffer),
+            Err(Refused::NoBuffer) => {
+                put_missed(ring, frame, sent);
+                Ok(())
+            }
             Err(Refused::Malformed | Refused::Oversize) => Err(Unsent::Malformed),
         }
     }

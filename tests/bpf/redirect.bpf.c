@@ -175,6 +175,24 @@ int device_48_of_64(struct xdp_md *ctx)
 	return (*frames)++ % 64 < 48 ? XDP_PASS : XDP_DROP;
 }
 
+/* Every other frame goes to UDP port 10. */
+SEC("xdp/devmap")
+int device_two_ports(struct xdp_md *ctx)
+{
+	struct probe *probe = probe_of(ctx);
+	__u32 zero = 0;
+	struct udphdr *udp;
+	__u64 *frames;
+
+	frames = bpf_map_lookup_elem(&seen, &zero);
+	if (!probe || !frames)
+		return XDP_ABORTED;
+	udp = (void *)probe - sizeof(*udp);
+	if ((*frames)++ % 2)
+		udp->dest = bpf_htons(10);
+	return XDP_PASS;
+}
+
 SEC("xdp/cpumap")
 int cpu_mark(struct xdp_md *ctx)
 {

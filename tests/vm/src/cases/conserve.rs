@@ -121,6 +121,9 @@ fn mixed(bed: &Bed) -> Result<()> {
     let each = u64::from(FLOWS * PER_FLOW) / MIX.len() as u64;
 
     for (program, port, peer) in [(&program_a, &a, &b), (&program_b, &b, &a)] {
+        // XDP_TX does not wait for buffers.
+        let back = peer.counters.rx("xdp_tx")? - port.counters.rx("no_buffer")?;
+
         check_mix(program, port)?;
         port.counters.expect_rx(
             &port.name,
@@ -130,8 +133,7 @@ fn mixed(bed: &Bed) -> Result<()> {
                 ("xdp_unknown", each),
                 ("xdp_redirect", each),
                 ("xdp_redirect_errors", each),
-                ("xdp_pass", each + peer.counters.rx("xdp_tx")?),
-                ("no_buffer", 0),
+                ("xdp_pass", each + back),
                 ("oversize", 0),
                 ("down", 0),
             ],

@@ -133,11 +133,12 @@ fn programs(bed: &Bed) -> Result<()> {
     );
     ensure_eq!(at_target.seen()?, 0, "frames the target's program saw");
     for snapshot in [&ox0, &ox1, &ox2, &ox3] {
-        snapshot.counters.expect_rx(
-            &snapshot.name,
-            &[("xdp_redirect_errors", 0), ("no_buffer", 0), ("down", 0)],
-        )?;
+        snapshot
+            .counters
+            .expect_rx(&snapshot.name, &[("xdp_redirect_errors", 0), ("down", 0)])?;
     }
+    // Redirected frames, which go to the others, do not wait for buffers.
+    ox1.counters.expect_rx("ox1", &[("no_buffer", 0)])?;
     ensure!(
         ox1.counters.rx_each("packets")?.iter().all(|n| *n > 0),
         "a ring had no traffic"

@@ -184,13 +184,13 @@ fn tx(bed: &Bed) -> Result<()> {
     settled(bed, "xdp_tx", &probes)
 }
 
-/// XDP_TX does not wait for room: what finds the far ring full is lost, counted and traced.
+/// XDP_TX does not wait for room: what finds the far ring full was sent, and is lost and counted there.
 fn tx_full(bed: &Bed) -> Result<()> {
     const FLOWS: u32 = 4;
     const COUNT: u32 = 1500;
     let sent = u64::from(FLOWS * COUNT);
     let trace = Trace::start(EXCEPTION)?;
-    let program = attach_verdict(bed)?;
+    let _program = attach_verdict(bed)?;
     let mut slow = Program::load("count", "count_slow")?;
 
     slow.write("rounds", 0, 20_000u32)?;
@@ -201,24 +201,17 @@ fn tx_full(bed: &Bed) -> Result<()> {
         Probe::new(flow, 0).verdict(verdict::TX)
     })?;
     bed.b.wait_received(sent)?;
-    let b = bed.b.snapshot()?;
-    let back = b.counters.rx("xdp_tx")?;
-    let lost = b.counters.rx("xdp_tx_errors")?;
-    bed.a.wait_received(back)?;
+    let lost = bed.a.counters()?.rx("no_buffer")?;
+    bed.a.wait_received(sent - lost)?;
 
     ensure!(lost > 0, "no frame met a full ring: nothing was tested");
-    ensure_eq!(back + lost, sent, "B: xdp_tx {back} + xdp_tx_errors {lost}");
-    ensure_eq!(slow.seen()?, back, "frames that came back to A");
-    let expected = exception(&program, "TX", &bed.b);
+    ensure_eq!(slow.seen()?, sent - lost, "frames that came back to A");
     let lines = trace.lines("xdp_exception")?;
-    ensure!(
-        lines.iter().all(|line| *line == expected),
-        "expected only {expected}: {lines:?}"
-    );
-    ensure_eq!(lines.len() as u64, lost, "xdp_exception events");
+    ensure!(lines.is_empty(), "xdp_exception: {lines:?}");
 
     let (a, b) = (bed.a.snapshot()?, bed.b.snapshot()?);
-    a.counters.expect_rx("A", &[("no_buffer", 0)])?;
+    b.counters
+        .expect_rx("B", &[("xdp_tx", sent), ("xdp_tx_errors", 0)])?;
     b.check_verdicts()?;
     check_both(&a, &b)
 }
