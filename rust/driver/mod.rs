@@ -7,6 +7,7 @@
 //! | [`xdp`] | the XDP hook: `ndo_bpf`, and what becomes of a frame |
 //! | [`rx`] | a receive ring: NAPI poll and refill |
 //! | [`tx`] | sending: `ndo_start_xmit`, XDP_TX, flow control |
+//! | [`watchdog`] | `ndo_tx_timeout`: a transmit queue that was stopped for too long |
 //! | [`vsi`] | a port's device: up, down, MTU, counters |
 //! | [`newlink`] | making and joining ports: `ip link add … type oxnic` |
 //! | [`port`] | what a port and its peer both see |
@@ -34,6 +35,7 @@ mod trace;
 mod tso;
 mod tx;
 mod vsi;
+mod watchdog;
 pub(crate) mod xdp;
 
 pub(crate) use newlink::Ports;

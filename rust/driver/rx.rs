@@ -188,6 +188,19 @@ impl RxInlet {
     }
 }
 
+impl RxInlet {
+    /// Whether the poll has not come yet to frames that were published.
+    pub(super) fn is_pending(&self) -> bool {
+        self.timer.target().line.is_pending()
+    }
+
+    /// Has the ring polled, whatever the state of its interrupt is.
+    pub(super) fn interrupt(&self, bh: &bh::Disabled) {
+        let IrqTimer { line, napi } = self.timer.target();
+        line.interrupt(napi, bh);
+    }
+}
+
 /// The interrupt of a ring that is up, and what the end of a poll needs to arm it.
 struct IrqLine {
     irq: Irq,

@@ -4,7 +4,7 @@
 //!
 //! One fact per line; the format is documented in Documentation/device.md and does not change.
 
-use super::port::Port;
+use super::{port::Port, watchdog::Awaited};
 use crate::{
     net::{
         device::Device,
@@ -133,6 +133,41 @@ impl<'a> Trace<'a> {
             ring,
             program(None),
             size
+        );
+    }
+
+    /// A transmit queue has been stopped for too long, waiting for a ring of the peer.
+    #[cold]
+    pub(super) fn tx_timeout(&self, queue: u16, awaited: &Awaited) {
+        let Awaited {
+            ring,
+            level,
+            pending,
+        } = *awaited;
+        let Some(level) = level else {
+            netdev_info!(
+                self.dev,
+                "tx_queue[{queue}]: ndo_tx_timeout: rx_ring[{ring}] of the peer is off the wire\n"
+            );
+            return;
+        };
+        let poll = if pending { "due" } else { "not due" };
+        netdev_info!(
+            self.dev,
+            "tx_queue[{queue}]: ndo_tx_timeout: rx_ring[{ring}] of the peer has {} of {} buffers free, \
+             {} unpublished, its poll is {poll}; interrupted\n",
+            level.free,
+            level.size,
+            level.unpublished
+        );
+    }
+
+    /// A transmit queue that was stopped for too long waited for nothing.
+    #[cold]
+    pub(super) fn tx_timeout_woken(&self, queue: u16) {
+        netdev_info!(
+            self.dev,
+            "tx_queue[{queue}]: ndo_tx_timeout: no ring makes it wait; woken\n"
         );
     }
 

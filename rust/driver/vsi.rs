@@ -5,6 +5,7 @@
 use super::{
     port::{Peer, Port, FRAME_OVERHEAD},
     rx::{end_all, Extras, RunningRing},
+    watchdog::TX_TIMEOUT_MS,
 };
 use crate::{
     net::{
@@ -61,6 +62,7 @@ pub(super) const CONFIG: Config = Config {
     features: FEATURES,
     more_features: MORE_FEATURES,
     xdp_features: XDP_FEATURES,
+    tx_timeout_ms: TX_TIMEOUT_MS,
 };
 
 /// The largest MTU with this program.
@@ -209,6 +211,10 @@ impl device::Ops for Vsi {
     #[inline]
     fn start_xmit(&self, dev: &Device, skb: SkBuff, bh: &bh::Disabled) -> Xmit {
         self.xmit(dev, skb, bh)
+    }
+
+    fn tx_timeout(&self, dev: &Device, queue: u16, bh: &bh::Disabled) {
+        Vsi::tx_timeout(self, dev, queue, bh);
     }
 
     fn stats64(&self, stats: &mut Stats64) {

@@ -29,6 +29,7 @@ use kernel::{
         aref::{ARef, AlwaysRefCounted},
         rcu,
     },
+    time::msecs_to_jiffies,
     types::{NotThreadSafe, Opaque},
 };
 
@@ -348,6 +349,14 @@ pub(crate) trait Ops: ethtool::Ops + Sized + Send + Sync + 'static {
     /// for one skb at a time on each queue.
     fn start_xmit(&self, dev: &Device, skb: SkBuff, bh: &bh::Disabled) -> Xmit;
 
+    /// Transmit queue `queue` has been stopped for [`Config::tx_timeout_ms`] or longer, since its last skb
+    /// was taken, while there was a carrier (`ndo_tx_timeout`). The kernel has said so in its log. It
+    /// calls this for one queue at a time, again after as long. No `start_xmit` of the device runs
+    /// meanwhile. Softirq context.
+    fn tx_timeout(&self, _dev: &Device, _queue: u16, _bh: &bh::Disabled) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Adds the device's counters to `stats` (`ndo_get_stats64`). Must not sleep.
     fn stats64(&self, stats: &mut Stats64);
 
@@ -463,6 +472,9 @@ pub(crate) struct Config {
     pub(crate) more_features: u64,
     /// What the device's XDP can do, as announced in netlink ([`xdp::feature`]).
     pub(crate) xdp_features: u32,
+    /// For how long a transmit queue may be stopped before [`Ops::tx_timeout`], in milliseconds
+    /// (`watchdog_timeo`).
+    pub(crate) tx_timeout_ms: u32,
 }
 
 /// Bits of [`Config::features`] (`NETIF_F_…`).
@@ -569,6 +581,8 @@ impl<T: Ops> Allocated<T> {
             };
             raw.xdp_metadata_ops = &xdp::METADATA_OPS;
             raw.max_mtu = config.max_mtu;
+            raw.watchdog_timeo =
+                c_int::try_from(msecs_to_jiffies(config.tx_timeout_ms)).unwrap_or(0);
             raw.hw_features = config.features | config.more_features;
             raw.features = config.features;
             raw.vlan_features = config.features & feature::FOR_VLANS;
@@ -654,6 +668,7 @@ impl<T: Ops> NetdevOps<T> {
         ndo_uninit: callback!(T::HAS_UNINIT, Self::uninit),
         ndo_get_iflink: callback!(T::HAS_LINK_PEER, Self::iflink),
         ndo_start_xmit: Some(Self::start_xmit),
+        ndo_tx_timeout: callback!(T::HAS_TX_TIMEOUT, Self::tx_timeout),
         ndo_get_stats64: Some(Self::stats64),
         ndo_change_mtu: callback!(T::HAS_CHANGE_MTU, Self::change_mtu),
         ndo_set_features: callback!(T::HAS_SET_FEATURES, Self::set_features),
@@ -731,6 +746,24 @@ impl<T: Ops> NetdevOps<T> {
                 skb.into_raw();
                 bindings::netdev_tx_NETDEV_TX_BUSY
             }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `ndo_tx_timeout`, for a device of `Allocated<T>`.
+    unsafe extern "C" fn tx_timeout(dev: *mut bindings::net_device, queue: c_uint) {
+        // SAFETY: The kernel calls this for a registered device of ours in a timer (`dev_watchdog` in
+        // net/sched/sch_generic.c), so in softirq context, where bottom halves are off.
+        let (data, dev, bh) = unsafe {
+            (
+                &private::<T>(dev).data,
+                Device::from_raw(dev),
+                bh::Disabled::assume(),
+            )
+        };
+        if let Ok(queue) = u16::try_from(queue) {
+            data.tx_timeout(dev, queue, &bh);
         }
     }
 

@@ -65,6 +65,12 @@ impl Waiters {
         false
     }
 
+    /// Whether this queue waits. For the watchdog: it may be woken at this moment.
+    pub fn has(&self, queue: u32) -> bool {
+        let bit = 1u64.checked_shl(queue).unwrap_or(0);
+        self.waiting.0.load(Ordering::Relaxed) & bit != 0
+    }
+
     /// The refill has posted buffers and rung the doorbell: returns the queues to wake, each once.
     ///
     /// Once per batch: it costs a full barrier, and writes only if somebody waits.

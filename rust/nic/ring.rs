@@ -580,6 +580,15 @@ impl<H: Handle> NicSide<H> {
         self.posted.wrapping_sub(self.next_to_fill) >= count || self.available() >= count
     }
 
+    /// What is in the ring.
+    pub fn level(&mut self) -> Level {
+        Level {
+            size: self.slots.mask.wrapping_add(1),
+            free: self.available(),
+            unpublished: self.next_to_fill.wrapping_sub(self.published),
+        }
+    }
+
     /// The place of the next buffer, for [`rewind`](Self::rewind).
     #[inline]
     pub fn mark(&self) -> Mark {
@@ -607,6 +616,17 @@ impl<H: Handle> NicSide<H> {
         }
         new
     }
+}
+
+/// What is in a ring, as the NIC sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// Number of slots.
+    pub size: u32,
+    /// Posted buffers that wait to be filled.
+    pub free: u32,
+    /// Filled buffers that the driver does not see yet.
+    pub unpublished: u32,
 }
 
 /// A place in a ring; see [`NicSide::mark`].

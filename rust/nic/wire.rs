@@ -5,7 +5,7 @@
 use core::ops::Deref;
 
 use super::{
-    ring::{Completion, NicSide, Status},
+    ring::{Completion, Level, NicSide, Status},
     rss,
     storage::Handle,
     vlan::{Protocol, Strip, Tag, TAG_LEN, TAG_OFFSET},
@@ -212,6 +212,11 @@ where
     /// Whether there are too few buffers for a frame of `len` bytes.
     pub fn lacks(&mut self, len: usize) -> bool {
         !self.nic.has(buffers_for::<H::Buffer>(len))
+    }
+
+    /// What is in the ring.
+    pub fn level(&mut self) -> Level {
+        self.nic.level()
     }
 
     /// Puts a frame into the ring and returns its length on the wire in bytes, tags and padding

@@ -4,6 +4,7 @@
 
 use super::{
     flood,
+    irq::napi,
     traffic::{check_alive, settle, settle_after_down, while_sending, Source},
 };
 use crate::{
@@ -11,9 +12,10 @@ use crate::{
     bpf::Program,
     harness::Case,
     host::{ensure_eq, instruments, kmsg::Kmsg, wait_until, PATIENCE},
+    nl::netdev::{self, NapiSettings},
     stats::Snapshot,
     wire::{
-        packet::Tap,
+        packet::{Sender, Tap},
         probe::{verdict, Probe},
     },
 };
@@ -49,6 +51,7 @@ pub fn cases() -> Vec<Case> {
         Case::ports("pause::autonegotiation_is_refused", "", autoneg),
         Case::ports("pause::a_port_that_goes_down_frees_waiters", FOUR, down),
         Case::ports("pause::xdp_tx_does_not_wait", ONE, xdp_tx),
+        Case::ports("pause::watchdog", ONE, watchdog).allow(&["NETDEV WATCHDOG"]),
     ]
 }
 
@@ -466,4 +469,43 @@ fn xdp_tx(bed: &Bed) -> Result<()> {
     );
     b.check_verdicts()?;
     check_alive(bed)
+}
+
+/// A queue that was stopped for too long says so, and has the peer's ring polled, which it would wait for
+/// else: its interrupts are deferred.
+fn watchdog(bed: &Bed) -> Result<()> {
+    // More than the ring takes, and fewer than it takes when it was polled once.
+    const COUNT: u32 = 100;
+    let mut log = Kmsg::from_now()?;
+    // Longer than anybody waits.
+    let never = NapiSettings {
+        defer_hard_irqs: 100,
+        gro_flush_timeout: 1_000_000_000_000,
+        ..NapiSettings::default()
+    };
+
+    bed.up()?;
+    let id = napi(&bed.b, 0)?.id;
+    bed.b.ns.enter(|| netdev::set_napi(id, &never))?;
+    let sender = Sender::open(&bed.a)?;
+    // The first is polled at once.
+    sender.send(&Probe::new(0, 0).frame())?;
+    bed.b.wait_received(1)?;
+    sender.send_flow(&Probe::new(1, 0), COUNT)?;
+    wait_until("the queue goes on", || {
+        Ok(bed.a.counters()?.tx("packets")? == u64::from(1 + COUNT))
+    })?;
+    let a = bed.a.snapshot()?;
+    a.counters
+        .expect_tx("A", &[("stopped", 1), ("woken", 1), ("timeout", 1)])?;
+    ensure_eq!(
+        log.starting_with("oxnic ox0: tx_queue")?,
+        [
+            "oxnic ox0: tx_queue[0]: ndo_tx_timeout: rx_ring[0] of the peer has 0 of 64 buffers \
+            free, 0 unpublished, its poll is due; interrupted"
+        ],
+        "what the log says"
+    );
+    bed.b.set("down")?;
+    settle_after_down(bed).map(drop)
 }
