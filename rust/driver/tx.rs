@@ -40,11 +40,7 @@ impl Frame for SkBuff {
         if linear.len() == self.len() || rss::is_enough(linear) {
             return Head::Linear(linear);
         }
-        let mut bytes = [0; rss::HEADERS_LEN];
-        let len = bytes.len().min(self.len());
-        // If it cannot be read it cannot be sent either.
-        let _ = self.copy_part(0, bytes.get_mut(..len).unwrap_or_default());
-        Head::Copied(bytes, len)
+        copy_head(self)
     }
 
     #[inline]
@@ -87,7 +83,18 @@ impl Frame for SkBuff {
     }
 }
 
-/// Frames of XDP, whose programs may have changed anything: nothing is known about a checksum.
+/// The headers of a frame, of which too few are in its first buffer.
+#[cold]
+fn copy_head(frame: &impl Frame) -> Head<'_> {
+    let mut bytes = [0; rss::HEADERS_LEN];
+    let len = bytes.len().min(frame.len());
+    // If it cannot be read it cannot be sent either.
+    let _ = frame.copy_part(0, bytes.get_mut(..len).unwrap_or_default());
+    Head::Copied(bytes, len)
+}
+
+/// Frames of XDP, whose programs may have changed anything: nothing is known about a checksum, and
+/// `bpf_xdp_adjust_head` may have left hardly more than the Ethernet header in the first buffer.
 macro_rules! xdp_frame {
     ($frame:ty) => {
         impl Frame for $frame {
@@ -98,6 +105,9 @@ macro_rules! xdp_frame {
 
             #[inline]
             fn head(&self) -> Head<'_> {
+                if self.has_frags() && !rss::is_enough(self.data()) {
+                    return copy_head(self);
+                }
                 Head::Linear(self.data())
             }
 

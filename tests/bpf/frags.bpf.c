@@ -99,7 +99,11 @@ int adjust_head(struct xdp_md *ctx)
 	if (!conf || !out)
 		return XDP_ABORTED;
 	out->adjust = bpf_xdp_adjust_head(ctx, conf->delta);
-	return out->adjust ? XDP_DROP : conf->act;
+	if (out->adjust)
+		return XDP_DROP;
+	if (conf->act == XDP_REDIRECT)
+		return bpf_redirect(ctx->ingress_ifindex, 0);
+	return conf->act;
 }
 
 SEC("xdp.frags")

@@ -40,6 +40,7 @@ mod rss;
 mod rss_context;
 mod sample;
 mod samples;
+mod short_head;
 mod skbs;
 mod stacked;
 mod steer;
@@ -81,6 +82,7 @@ pub fn all() -> Vec<Case> {
         xsk_tx::cases(),
         frags::cases(),
         frags_prog::cases(),
+        short_head::cases(),
         hints::cases(),
         vlan::cases(),
         qstats::cases(),
