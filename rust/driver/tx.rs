@@ -141,6 +141,9 @@ xdp_frame!(Linear);
 xdp_frame!(Pages);
 xdp_frame!(xdp::Frame);
 
+/// The wire lock of a ring.
+type WireGuard<'a> = bh::LockGuard<'a, Option<RxInlet>>;
+
 /// Why an skb did not go out.
 enum NotSent {
     /// It contradicts itself.
@@ -185,9 +188,9 @@ impl Vsi {
             stats,
             progress,
         };
-        let mut inlet = ring.inlet.lock(bh);
-        let Some(inlet) = &mut *inlet else {
-            return self.put_nowhere(&queue(), skb);
+        let mut wire = ring.inlet.lock(bh);
+        let Some(inlet) = &mut *wire else {
+            return self.put_nowhere(&queue(), skb, wire);
         };
         let compute = || peer.hash(&Frame::head(&skb), bh);
         // First what most frames are.
@@ -197,6 +200,7 @@ impl Vsi {
             None => match self.put(&queue(), inlet, &skb, hash, bh) {
                 Ok(sent) => (sent.frames, sent.bytes),
                 Err(NotSent::Malformed) => {
+                    drop(wire);
                     stats.dropped.add(1);
                     return Xmit::Done;
                 }
@@ -209,6 +213,8 @@ impl Vsi {
         if inlet.wire.is_full() {
             self.stop_if_full(&queue(), inlet, bh);
         }
+        // Other senders wait for the wire; what is left to do is not their business.
+        drop(wire);
         stats.packets.add(frames);
         stats.bytes.add(bytes);
         skb.consume();
@@ -276,7 +282,7 @@ impl Vsi {
 
     /// What becomes of an skb whose ring is off the wire.
     #[cold]
-    fn put_nowhere(&self, queue: &TxQueue<'_>, skb: SkBuff) -> Xmit {
+    fn put_nowhere(&self, queue: &TxQueue<'_>, skb: SkBuff, wire: WireGuard<'_>) -> Xmit {
         let TxQueue {
             ring,
             stats,
@@ -284,6 +290,7 @@ impl Vsi {
             ..
         } = *queue;
         if !ring.is_held() {
+            drop(wire);
             progress.forget();
             stats.carrier.add(1);
             return Xmit::Done;
@@ -294,6 +301,7 @@ impl Vsi {
         }
         lose(stats, progress, skb, |frames| {
             ring.wire.no_buffer.add(frames);
+            drop(wire);
             true
         });
         Xmit::Done
@@ -574,7 +582,7 @@ enum Unsent {
 struct Burst<'a> {
     peer: &'a Port,
     bh: &'a bh::Disabled,
-    locked: Option<(&'a RxRing, bh::LockGuard<'a, Option<RxInlet>>)>,
+    locked: Option<(&'a RxRing, WireGuard<'a>)>,
 }
 
 impl<'a> Burst<'a> {

@@ -7,7 +7,7 @@ use crate::{
     bed::{Bed, Port, NS_A, NS_B, V4},
     bpf::Program,
     harness::Case,
-    host::{ensure_eq, module, netns::Netns},
+    host::{ensure_eq, module, netns::Netns, tracefs::Trace},
     sockopt::{VnetHdr, ZeroCopy},
     stats::check_both,
     wire::{
@@ -20,7 +20,7 @@ use crate::{
         ETH,
     },
 };
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 use nix::{
     libc,
     sys::{
@@ -37,6 +37,7 @@ pub fn cases() -> Vec<Case> {
         Case::ports("skbs::segmentation_of_raw_frames", "", raw_segments),
         Case::ports("skbs::taps_on_both_ports", "", taps),
         Case::bare("skbs::mirrored_to_two_ports", mirrored),
+        Case::ports("skbs::freed_without_the_wire_lock", "queues=1", freed),
     ]
 }
 
@@ -209,6 +210,50 @@ fn mirrored() -> Result<()> {
             b.name
         );
         check_both(&a, &b)?;
+    }
+    Ok(())
+}
+
+/// What an skb costs to free is nobody's business who waits for the same ring. Spin locks disable
+/// preemption: the driver frees an skb with as many locks held as it was given it with.
+fn freed(bed: &Bed) -> Result<()> {
+    const COUNT: u32 = 20;
+
+    bed.up()?;
+    let trace = Trace::start_all(&["net/net_dev_start_xmit", "skb/consume_skb"])?;
+    Sender::open(&bed.a)?.send_flow(&Probe::new(1, 0), COUNT)?;
+    bed.b.wait_received(COUNT.into())?;
+
+    let field = |line: &str, name: &str| -> Option<String> {
+        line.split_whitespace()
+            .find_map(|word| word.strip_prefix(name).map(str::to_owned))
+    };
+    let given: BTreeMap<_, _> = trace
+        .lines_with_preempt_depth("net_dev_start_xmit")?
+        .into_iter()
+        .filter(|(_, line)| line.contains(&format!("dev={} ", bed.a.name)))
+        .filter_map(|(depth, line)| Some((field(&line, "skbaddr=")?, depth)))
+        .collect();
+    // Those of the port's own, and not the receiver's of the same memory.
+    let freed: Vec<_> = trace
+        .lines_with_preempt_depth("consume_skb")?
+        .into_iter()
+        .filter(|(_, line)| line.contains("[oxnic]"))
+        .filter_map(|(depth, line)| Some((field(&line, "skbaddr=")?, depth)))
+        .collect();
+
+    ensure!(
+        given.values().all(|depth| *depth > 0),
+        "no lock of the stack's is held in ndo_start_xmit: {given:?}"
+    );
+    ensure!(
+        freed.len() >= COUNT as usize,
+        "only {} skbs were freed by the driver",
+        freed.len()
+    );
+    for (skb, depth) in freed {
+        let before = given.get(&skb).context("an skb that was not sent")?;
+        ensure_eq!(depth, *before, "preemption depth when the skb is freed");
     }
     Ok(())
 }

@@ -33,13 +33,38 @@ impl Trace {
 
     /// What was recorded so far, each line from the event's fields on.
     pub fn lines(&self, event: &str) -> Result<Vec<String>> {
+        Ok(self
+            .split_lines(event)?
+            .into_iter()
+            .map(|(_, fields)| fields)
+            .collect())
+    }
+
+    /// As [`Trace::lines`], each with how deep preemption was disabled when it was recorded: once for each
+    /// spin lock that was held.
+    pub fn lines_with_preempt_depth(&self, event: &str) -> Result<Vec<(u32, String)>> {
+        self.split_lines(event)?
+            .into_iter()
+            .map(|(head, fields)| {
+                // "TASK-PID [CPU] FLAGS TIME:"; of the flags the fourth is a hexadecimal digit, or a dot.
+                let flags = head.rsplit(' ').filter(|word| !word.is_empty()).nth(1);
+                let depth = flags
+                    .and_then(|flags| flags.chars().nth(3))
+                    .with_context(|| format!("flags in \"{head}\""))?;
+                Ok((depth.to_digit(16).unwrap_or(0), fields))
+            })
+            .collect()
+    }
+
+    /// What was recorded of an event: what comes before its name, and its fields.
+    fn split_lines(&self, event: &str) -> Result<Vec<(String, String)>> {
         let marker = format!(" {event}: ");
         let text = fs::read_to_string(format!("{INSTANCE}/trace"))?;
 
         Ok(text
             .lines()
             .filter_map(|line| line.split_once(&marker))
-            .map(|(_, fields)| fields.to_owned())
+            .map(|(head, fields)| (head.to_owned(), fields.to_owned()))
             .collect())
     }
 }
