@@ -148,15 +148,19 @@ void oxnic_netif_set_max_segs(struct net_device *dev, u32 segs)
 }
 
 /*
- * The features that the stack may use for this skb: segmentation does not look
- * for a TCP header behind IPv6 extension headers.
+ * The features that the stack may use for this skb: segmentation looks for a
+ * TCP header behind up to two VLAN tags in the frame, besides one that is still
+ * to be put in, and not behind IPv6 extension headers.
  */
 netdev_features_t oxnic_features_check(struct sk_buff *skb,
 				       struct net_device *dev,
 				       netdev_features_t features)
 {
-	if (skb_is_gso(skb) && vlan_get_protocol(skb) == htons(ETH_P_IPV6) &&
-	    ipv6_hdr(skb)->nexthdr != IPPROTO_TCP)
+	if (!skb_is_gso(skb))
+		return features;
+	if (skb_network_offset(skb) > ETH_HLEN + 2 * VLAN_HLEN ||
+	    (vlan_get_protocol(skb) == htons(ETH_P_IPV6) &&
+	     ipv6_hdr(skb)->nexthdr != IPPROTO_TCP))
 		return features & ~NETIF_F_GSO_MASK;
 	return features;
 }

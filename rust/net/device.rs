@@ -507,8 +507,9 @@ pub(crate) mod feature {
     /// Puts 802.1ad tags into frames that are sent.
     pub(crate) const VLAN_STAG_TX: u64 = bindings::OXNIC_NETIF_F_HW_VLAN_STAG_TX;
 
-    /// Those that make sense for a VLAN device on top as well.
-    pub(super) const FOR_VLANS: u64 = SG | HW_CSUM | HIGHDMA;
+    /// Those that work for frames with a VLAN tag too, beside the frame or in it (`vlan_features`): of the
+    /// others the kernel does in software what is to be sent.
+    pub(super) const FOR_VLANS: u64 = SG | HW_CSUM | TSO | HIGHDMA;
 }
 
 /// What hangs on the device: the driver's data and what the abstractions keep beside it.

@@ -7,12 +7,16 @@
 
 use super::{
     sync::{AtomicU32, AtomicU64, Ordering},
+    vlan::{Tag, TAG_LEN},
     wire::Patch,
 };
 
-/// Room for the longest headers that are segmented: Ethernet, the longest IPv4 header or an IPv6
-/// header, and the longest TCP header.
-pub const HEADERS_LEN: usize = 14 + 60 + 60;
+/// How many VLAN tags there may be in a frame.
+const MAX_TAGS: usize = 2;
+
+/// Room for the longest headers that are segmented: Ethernet, the VLAN tags, the longest IPv4 header or
+/// an IPv6 header, and the longest TCP header.
+pub const HEADERS_LEN: usize = 14 + MAX_TAGS * TAG_LEN + 60 + 60;
 
 const ETH_LEN: usize = 14;
 const ETH_P_IP: u16 = 0x0800;
@@ -38,7 +42,8 @@ pub struct Template {
     id: u16,
     sequence: u32,
     flags: u8,
-    /// Where the TCP header starts and where the payload does.
+    /// Where the IP header, the TCP header and the payload start.
+    ip: usize,
     tcp: usize,
     payload: usize,
     payload_len: usize,
@@ -74,23 +79,21 @@ impl Template {
     /// The headers of a frame of `len` bytes that starts with `head`, to be cut into segments with
     /// `segment_len` bytes of payload each. [`HEADERS_LEN`] bytes of it are enough.
     ///
-    /// [`None`] if it is not TCP right behind IPv4 or IPv6 without a tag, or contradicts itself.
+    /// [`None`] if it is not TCP right behind IPv4 or IPv6 behind up to two VLAN tags, or contradicts
+    /// itself.
     pub fn new(head: &[u8], len: usize, segment_len: usize) -> Option<Self> {
         let mut bytes = [0; HEADERS_LEN];
         let known = head.len().min(HEADERS_LEN);
         bytes.get_mut(..known)?.copy_from_slice(head.get(..known)?);
 
-        let (version, tcp) = match (be16(&bytes, 12)?, *bytes.get(ETH_LEN)?) {
-            (ETH_P_IP, first)
-                if first >> 4 == 4 && bytes.get(ETH_LEN + 9) == Some(&IPPROTO_TCP) =>
-            {
+        let ip = ETH_LEN + TAG_LEN * tags(&bytes);
+        let (version, tcp) = match (be16(&bytes, ip - 2)?, *bytes.get(ip)?) {
+            (ETH_P_IP, first) if first >> 4 == 4 && bytes.get(ip + 9) == Some(&IPPROTO_TCP) => {
                 let len = usize::from(first & 0xf) * 4;
-                (Version::V4, ETH_LEN + len.max(IPV4_MIN_LEN))
+                (Version::V4, ip + len.max(IPV4_MIN_LEN))
             }
-            (ETH_P_IPV6, first)
-                if first >> 4 == 6 && bytes.get(ETH_LEN + 6) == Some(&IPPROTO_TCP) =>
-            {
-                (Version::V6, ETH_LEN + IPV6_LEN)
+            (ETH_P_IPV6, first) if first >> 4 == 6 && bytes.get(ip + 6) == Some(&IPPROTO_TCP) => {
+                (Version::V6, ip + IPV6_LEN)
             }
             _ => return None,
         };
@@ -106,6 +109,7 @@ impl Template {
             id: 0,
             sequence: 0,
             flags: 0,
+            ip,
             tcp,
             payload,
             payload_len: len.checked_sub(payload)?,
@@ -117,20 +121,20 @@ impl Template {
 
     /// Takes out of the headers what differs from segment to segment, and adds up what is left.
     fn take_out(&mut self) -> Option<()> {
-        let Self { bytes, tcp, .. } = self;
-        let tcp = *tcp;
+        let Self { bytes, ip, tcp, .. } = self;
+        let (ip, tcp) = (*ip, *tcp);
         let addresses = match self.version {
             Version::V4 => {
-                self.id = be16(bytes, ETH_LEN + 4)?;
+                self.id = be16(bytes, ip + 4)?;
                 // The length and the id are neighbours.
-                put(bytes, ETH_LEN + 2, [0; 4]);
-                put(bytes, ETH_LEN + 10, [0; 2]);
-                self.ip_sum = sum(bytes.get(ETH_LEN..tcp)?);
-                bytes.get(ETH_LEN + 12..ETH_LEN + 20)?
+                put(bytes, ip + 2, [0; 4]);
+                put(bytes, ip + 10, [0; 2]);
+                self.ip_sum = sum(bytes.get(ip..tcp)?);
+                bytes.get(ip + 12..ip + 20)?
             }
             Version::V6 => {
-                put(bytes, ETH_LEN + 4, [0; 2]);
-                bytes.get(ETH_LEN + 8..ETH_LEN + 40)?
+                put(bytes, ip + 4, [0; 2]);
+                bytes.get(ip + 8..ip + 40)?
             }
         };
         let pseudo = sum(addresses) + u64::from(IPPROTO_TCP);
@@ -193,16 +197,16 @@ impl Template {
         // No frame is longer than its length field can say.
         match self.version {
             Version::V4 => {
-                let len = (self.tcp - ETH_LEN + tcp_len) as u16;
+                let len = (self.tcp - self.ip + tcp_len) as u16;
                 let id = self.id.wrapping_add(part.index as u16);
                 let sum = !fold(self.ip_sum + u64::from(len) + u64::from(id));
-                put(&mut bytes, ETH_LEN + 2, len.to_be_bytes());
-                put(&mut bytes, ETH_LEN + 4, id.to_be_bytes());
-                put(&mut bytes, ETH_LEN + 10, sum.to_be_bytes());
+                put(&mut bytes, self.ip + 2, len.to_be_bytes());
+                put(&mut bytes, self.ip + 4, id.to_be_bytes());
+                put(&mut bytes, self.ip + 10, sum.to_be_bytes());
             }
             Version::V6 => {
-                let len = (self.tcp - ETH_LEN - IPV6_LEN + tcp_len) as u16;
-                put(&mut bytes, ETH_LEN + 4, len.to_be_bytes());
+                let len = (self.tcp - self.ip - IPV6_LEN + tcp_len) as u16;
+                put(&mut bytes, self.ip + 4, len.to_be_bytes());
             }
         }
 
@@ -286,6 +290,12 @@ impl Headers {
             bytes: sum.to_be_bytes(),
         }
     }
+}
+
+/// How many VLAN tags there are in a frame, as far as they count.
+fn tags(frame: &[u8]) -> usize {
+    let is_tag = |&n: &usize| Tag::of(frame.get(n * TAG_LEN..).unwrap_or_default()).is_some();
+    (0..MAX_TAGS).take_while(is_tag).count()
 }
 
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {

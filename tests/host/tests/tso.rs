@@ -15,9 +15,20 @@ const PSH: u8 = 8;
 const ACK: u8 = 16;
 const CWR: u8 = 128;
 
-/// A large frame with all flags that matter, whose own lengths and checksums mean nothing.
-fn large(v6: bool, ip_options: usize, tcp_options: usize, payload: &[u8]) -> Vec<u8> {
+/// A large frame with all flags that matter, whose own lengths and checksums mean nothing. The kinds of its
+/// VLAN tags say whether they are 802.1ad.
+fn large(
+    tags: &[bool],
+    v6: bool,
+    ip_options: usize,
+    tcp_options: usize,
+    payload: &[u8],
+) -> Vec<u8> {
     let mut frame = vec![0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2];
+    for service in tags {
+        frame.extend(if *service { [0x88, 0xa8] } else { [0x81, 0x00] });
+        frame.extend([0xe0, 5]);
+    }
     if v6 {
         frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0xff, 0xff, 6, 64]);
         frame.extend(0..32);
@@ -81,7 +92,7 @@ fn another_frame_starts_at_its_beginning_and_so_does_the_first_after_it() {
 
 #[test]
 fn frames_are_known_by_all_that_they_are() {
-    let frame = large(false, 0, 3, &[1; 3000]);
+    let frame = large(&[], false, 0, 3, &[1; 3000]);
     let known = template(&frame, 1000).fingerprint([1, 2]);
     assert_eq!(template(&frame, 1000).fingerprint([1, 2]), known);
     // Every byte of the headers but for lengths and checksums, which follow from the rest.
@@ -105,6 +116,7 @@ proptest! {
 
     #[test]
     fn segments_are_right(
+        tags in prop::collection::vec(any::<bool>(), 0..=2),
         v6: bool,
         ip_options in 0usize..=10,
         tcp_options in 0usize..=10,
@@ -112,10 +124,11 @@ proptest! {
         segment_len in 1usize..2000,
     ) {
         let ip_options = if v6 { 0 } else { ip_options };
-        let frame = large(v6, ip_options, tcp_options, &payload);
+        let frame = large(&tags, v6, ip_options, tcp_options, &payload);
         let template = Template::new(&frame[..frame.len().min(HEADERS_LEN)], frame.len(), segment_len)
             .expect("it is TCP");
-        let tcp = 14 + if v6 { 40 } else { 20 + 4 * ip_options };
+        let at = 14 + 4 * tags.len();
+        let tcp = at + if v6 { 40 } else { 20 + 4 * ip_options };
         let headers_len = tcp + 20 + 4 * tcp_options;
 
         let mut received: Vec<u8> = Vec::new();
@@ -130,11 +143,12 @@ proptest! {
             prop_assert_eq!(segment.len(), headers_len);
             segment.extend(data);
 
-            let ip = &segment[14..];
+            prop_assert_eq!(&segment[..at], &frame[..at]);
+            let ip = &segment[at..];
             let (ip_len, pseudo) = if v6 {
                 (be16(&ip[4..]) + 40, &ip[8..40])
             } else {
-                prop_assert_eq!(checksum(&ip[..tcp - 14], 0), 0);
+                prop_assert_eq!(checksum(&ip[..tcp - at], 0), 0);
                 prop_assert_eq!(be16(&ip[4..]), (0xfffe + n) & 0xffff);
                 (be16(&ip[2..]), &ip[12..20])
             };
@@ -162,6 +176,7 @@ proptest! {
     #[test]
     fn anything_is_refused_or_cut(
         (v6, random) in any::<(bool, bool)>(),
+        tags in prop::collection::vec(any::<bool>(), 0..=3),
         (ip_options, tcp_options) in (0usize..=10, 0usize..=10),
         lies in prop::collection::vec((any::<Index>(), any::<u8>()), 0..4),
         random_head in prop::collection::vec(any::<u8>(), 0..200),
@@ -171,7 +186,7 @@ proptest! {
     ) {
         let ip_options = if v6 { 0 } else { ip_options };
         let payload: Vec<u8> = (0..payload_len).map(|n| n as u8).collect();
-        let mut frame = large(v6, ip_options, tcp_options, &payload);
+        let mut frame = large(&tags, v6, ip_options, tcp_options, &payload);
         if random {
             frame = random_head;
         }
@@ -195,9 +210,12 @@ proptest! {
             prop_assert!(part.len <= segment_len);
             prop_assert!(bytes.len() <= head.len());
             prop_assert!(bytes.len() + part.len <= template.segment_len());
-            let is_v4 = bytes[12..14] == [8, 0];
-            let tcp = if is_v4 { 14 + 4 * usize::from(head[14] & 0xf).max(5) } else { 54 };
-            let ip_fields = if is_v4 { vec![16, 17, 18, 19, 24, 25] } else { vec![18, 19] };
+            let is_tag = |at: usize| matches!(bytes[at..at + 2], [0x81, 0] | [0x88, 0xa8]);
+            let ip = [12, 16].into_iter().find(|at| !is_tag(*at)).unwrap_or(20) + 2;
+            let is_v4 = bytes[ip - 2..ip] == [8, 0];
+            let tcp = ip + if is_v4 { 4 * usize::from(head[ip] & 0xf).max(5) } else { 40 };
+            let ip_fields = if is_v4 { vec![2, 3, 4, 5, 10, 11] } else { vec![4, 5] };
+            let ip_fields: Vec<_> = ip_fields.into_iter().map(|field| ip + field).collect();
             let tcp_fields = [4, 5, 6, 7, 13, 16, 17].map(|field| tcp + field);
             for (at, byte) in bytes.iter().enumerate() {
                 let may_differ = ip_fields.contains(&at) || tcp_fields.contains(&at);
@@ -213,7 +231,7 @@ proptest! {
 
 #[test]
 fn what_is_not_tcp_is_refused() {
-    let frame = large(false, 0, 0, &[0; 100]);
+    let frame = large(&[], false, 0, 0, &[0; 100]);
     let refused = |frame: &[u8]| Template::new(frame, frame.len(), 10).is_none();
     assert!(!refused(&frame));
     assert!(refused(&frame[..53]), "cut off");
@@ -222,6 +240,11 @@ fn what_is_not_tcp_is_refused() {
         other[at] = value;
         assert_eq!(refused(&other), at != 26, "byte {at}");
     }
+    assert!(!refused(&large(&[true, false], false, 0, 0, &[0; 100])));
+    assert!(
+        refused(&large(&[true, false, false], false, 0, 0, &[0; 100])),
+        "three tags"
+    );
     assert!(Template::new(&frame, frame.len(), 0).is_none());
     assert!(Template::new(&frame, 20, 10).is_none());
 }

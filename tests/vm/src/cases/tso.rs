@@ -17,6 +17,7 @@ use crate::{
     wire::{
         capture::Capture,
         checksum::{fold, sum, verify, Kind},
+        frames::{tagged, CTAG, STAG},
         packet::{Sender, Tap},
         stream::{data, ensure_data, read_all, tcp_pair},
         ETH, ETH_ZLEN, NOBODY,
@@ -53,7 +54,13 @@ pub fn cases() -> Vec<Case> {
             streams(bed, &[(1500, 300_000), (9000, 300_000), (600, 100_000)])
         }),
         Case::ports("tso::many_streams", "queues=4", many_streams),
-        Case::ports("tso::vlan_device", ONE, vlan),
+        Case::ports("tso::vlan_device", ONE, |bed| {
+            vlan(bed, &[(CTAG, 5)], "txvlan")
+        }),
+        Case::ports("tso::vlan_device_on_vlan_device", ONE, |bed| {
+            vlan(bed, &[(STAG, 7), (CTAG, 5)], "tx-vlan-stag-hw-insert")
+        }),
+        Case::ports("tso::vlan_device_few_frames", ONE, vlan_few),
         Case::ports("tso::without_flow_control", SMALL, lossy),
         Case::ports("tso::as_the_stack_does_it", ONE, as_the_stack),
         Case::ports("tso::more_segments_than_the_limit", SMALL, |bed| {
@@ -325,38 +332,95 @@ fn many_streams(bed: &Bed) -> Result<()> {
     settle(bed).map(drop)
 }
 
-/// A VLAN device above the port, which puts the tag in or has it put in by the stack.
-fn vlan(bed: &Bed) -> Result<()> {
+/// Puts VLAN devices on top of each port, of which the uppermost has an address of [`V4_VLAN`]: one for each
+/// tag that their frames have, the outermost first.
+fn add_vlans(bed: &Bed, tags: &[(u16, u16)]) -> Result<()> {
+    for (port, address) in [(&bed.a, V4_VLAN[0]), (&bed.b, V4_VLAN[1])] {
+        let mut below = port.name.clone();
+
+        for (protocol, id) in tags {
+            let name = format!("vl{id}");
+            port.ns.ip(&format!(
+                "link add link {below} name {name} type vlan proto {protocol:#x} id {id}"
+            ))?;
+            port.ns.ip(&format!("link set {name} up"))?;
+            below = name;
+        }
+        port.ns.ip(&format!("addr add {address}/24 dev {below}"))?;
+    }
+    Ok(())
+}
+
+/// VLAN devices above the port, which puts the outermost tag in, or has it put in by the stack, before it
+/// cuts the frame.
+fn vlan(bed: &Bed, tags: &[(u16, u16)], insert: &str) -> Result<()> {
     const LEN: usize = 200_000;
+    let tag = tagged(&[0; 12], tags)[12..].to_vec();
+    let at = 12 + tag.len();
 
     bed.up_with_addresses()?;
     bed.b.ethtool("-K", "rxvlan off")?;
-    bed.add_vlans()?;
+    add_vlans(bed, tags)?;
     let mut capture = Capture::start(&bed.b)?;
-    for insert in ["on", "off"] {
-        bed.a.ethtool("-K", &format!("txvlan {insert}"))?;
+    for state in ["on", "off"] {
+        bed.a.ethtool("-K", &format!("{insert} {state}"))?;
         let payload = data(5, LEN);
         let (near, far) = tcp_pair(&bed.a, &bed.b, V4_VLAN[1])?;
+        let trace = Trace::start(EVENT)?;
 
-        send(&near, &far, &payload).with_context(|| format!("txvlan {insert}"))?;
+        send(&near, &far, &payload).with_context(|| format!("{insert} {state}"))?;
+        ensure!(
+            given(&trace, &bed.a.name)? > 0,
+            "{insert} {state}: the port was given no large frames"
+        );
         let untagged: Vec<_> = capture
             .frames()?
             .iter()
-            .filter(|frame| frame[12..18] == [0x81, 0, 0, 5, 8, 0])
+            .filter(|frame| frame[12..at] == tag && frame[at..at + 2] == [8, 0])
             .map(|frame| {
-                let mut untagged = [&frame[..12], &frame[16..]].concat();
+                let mut untagged = [&frame[..12], &frame[at..]].concat();
                 let len = ETH + usize::from(u16::from_be_bytes([untagged[16], untagged[17]]));
 
-                // Padding was for the frame with its tag.
+                // Padding was for the frame with its tags.
                 untagged.resize(len.max(ETH_ZLEN), 0);
                 untagged
             })
             .collect();
         check_stream(&untagged, V4_VLAN[0], 1500, &payload)
-            .with_context(|| format!("txvlan {insert}"))?;
+            .with_context(|| format!("{insert} {state}"))?;
     }
+    ensure_eq!(bed.a.counters()?.tx("dropped")?, 0, "skbs that A refused");
     bed.settled().map(drop)?;
     settle(bed).map(drop)
+}
+
+/// Much data comes to the port in few frames, be there a VLAN device or not.
+fn vlan_few(bed: &Bed) -> Result<()> {
+    const LEN: usize = 3 << 20;
+    /// Into how many frames the stack would cut it: TCP has 12 bytes of options.
+    const SINGLE: usize = LEN.div_ceil(1500 - 20 - 20 - 12);
+    let payload = data(6, LEN);
+
+    bed.up_with_addresses()?;
+    add_vlans(bed, &[(CTAG, 5)])?;
+    for to in [V4[1], V4_VLAN[1]] {
+        let (near, far) = tcp_pair(&bed.a, &bed.b, to)?;
+        let trace = Trace::start(EVENT)?;
+
+        send(&near, &far, &payload).with_context(|| to.to_owned())?;
+        let dev = format!("dev={} ", bed.a.name);
+        let frames = trace
+            .lines("net_dev_start_xmit")?
+            .iter()
+            .filter(|line| line.contains(&dev))
+            .count();
+        // How many TCP puts together depends on how fast the machine is, but it is never one alone.
+        ensure!(
+            frames * 4 < SINGLE * 3,
+            "to {to}: {frames} frames were given to the port for {SINGLE} on the wire"
+        );
+    }
+    bed.settled().map(drop)
 }
 
 /// Without flow control a full ring loses whole frames of the stack: every segment of them counts, and
