@@ -22,6 +22,7 @@ use crate::{
         rtnl::Rtnl,
     },
     nic::{
+        cache::{CacheAligned, LINE_LEN},
         filter::{Filter, NotForUs},
         rss::Hash,
         steering::Steering,
@@ -29,6 +30,7 @@ use crate::{
     },
 };
 use core::{
+    mem::offset_of,
     ops::Deref,
     sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
@@ -77,7 +79,8 @@ pub(crate) enum Discard {
     Rule,
 }
 
-/// The wire's end at a port.
+/// The wire's end at a port. What senders read for each frame, such as `rings` and `steering`, is on other
+/// cache lines than what is written while frames come.
 pub(crate) struct Port {
     /// The receive rings, one for each queue that there can be.
     pub(crate) rings: Rings,
@@ -94,7 +97,7 @@ pub(crate) struct Port {
     /// Whether the first ring is the answer, without a look at the registers.
     pub(super) single: AtomicBool,
     /// Frames that got into no ring.
-    pub(crate) arrivals: ArrivalStats,
+    pub(crate) arrivals: CacheAligned<ArrivalStats>,
     /// Whether the interface is up; written under RTNL.
     up: AtomicBool,
     /// Message types that are printed.
@@ -113,6 +116,11 @@ pub(crate) struct Port {
     /// The device while it is registered.
     pub(super) dev: DeviceSlot,
 }
+
+const _: () = {
+    assert!(offset_of!(Port, arrivals) % LINE_LEN == 0);
+    assert!(size_of::<CacheAligned<ArrivalStats>>() % LINE_LEN == 0);
+};
 
 /// What is at the far end of a port's wire: the end of the port that it is joined with, or of the one that
 /// it was joined with last, or of none. It is there in any case, and that of a port without a device is down.
@@ -169,7 +177,7 @@ impl Port {
             single: AtomicBool::new(single),
             filter,
             steering,
-            arrivals: ArrivalStats::default(),
+            arrivals: CacheAligned::default(),
             up: AtomicBool::new(false),
             msg_enable: AtomicU32::new(ethtool::DEFAULT_MSG),
             coalesce: coalesce::Settings::new(),

@@ -25,6 +25,7 @@ use crate::{
         xdp::{self, ProgRef, ProgSlot, RssType, RxHints, RxQueue, Workspace},
     },
     nic::{
+        cache::CacheAligned,
         irq::{Adaptive, Irq, Moderation, Raised},
         pause::Waiters,
         ring::{Completion, DriverSide, NicSide, Ring, Slot, Status},
@@ -70,8 +71,8 @@ pub(crate) struct RxRing {
     vector: Arc<Vector>,
     /// The program that the ring's poll runs.
     pub(crate) xdp_prog: ProgSlot,
-    /// What the poll counts.
-    pub(crate) stats: RxStats,
+    /// What the poll counts, for some verdicts frame by frame; senders are at what comes next.
+    pub(crate) stats: CacheAligned<RxStats>,
     /// What the NIC counts.
     pub(crate) wire: WireStats,
     /// The peer's transmit queues that wait for buffers.
@@ -252,7 +253,7 @@ impl RxRing {
                 index,
                 vector,
                 xdp_prog: ProgSlot::new(),
-                stats: RxStats::default(),
+                stats: CacheAligned::default(),
                 wire: WireStats::default(),
                 waiters: Waiters::new(),
                 held: AtomicBool::new(false),

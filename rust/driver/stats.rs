@@ -6,9 +6,11 @@
 //! holder of the transmit queue's lock. A [`SharedCounter`] has many.
 
 use crate::nic::{
+    cache::{CacheAligned, LINE_LEN},
     counter::{Counter, SharedCounter},
     tso::Progress,
 };
+use core::mem::offset_of;
 
 /// Declares counters with the names under which `ethtool -S` shows them.
 macro_rules! counters {
@@ -130,18 +132,27 @@ counters! {
     }
 }
 
-/// All counters of a transmit queue, and what else there is to remember.
+/// All counters of a transmit queue, and what else there is to remember. Three CPUs may be at them at once:
+/// the stack's sender, the peer's poll, and who redirects frames to the port.
 #[derive(Default)]
 pub(crate) struct TxQueueStats {
     /// Frames of the stack.
-    pub(crate) stack: TxStats,
+    pub(crate) stack: CacheAligned<TxStats>,
     /// The large frame among them that waits in the middle.
     pub(crate) progress: Progress,
     /// Their waiting.
-    pub(crate) wake: WakeStats,
+    pub(crate) wake: CacheAligned<WakeStats>,
     /// Frames of other devices.
-    pub(crate) xmit: XmitStats,
+    pub(crate) xmit: CacheAligned<XmitStats>,
 }
+
+// Each on cache lines of its own, which are not those of another queue either.
+const _: () = {
+    assert!(offset_of!(TxQueueStats, stack) % LINE_LEN == 0);
+    assert!(offset_of!(TxQueueStats, wake) % LINE_LEN == 0);
+    assert!(offset_of!(TxQueueStats, xmit) % LINE_LEN == 0);
+    assert!(align_of::<TxQueueStats>() % LINE_LEN == 0);
+};
 
 impl TxQueueStats {
     /// Every counter with its name, always in the same order.

@@ -20,6 +20,7 @@
 //!
 //! Nothing here takes a lock, allocates, or writes a shared cache line per frame.
 
+pub mod cache;
 pub mod counter;
 pub mod filter;
 pub mod ipi;

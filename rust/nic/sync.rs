@@ -12,14 +12,12 @@ pub(super) use core::{
     sync::atomic::{fence, AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
 
+pub(super) use super::cache::CacheAligned as Line;
+
 #[cfg(loom)]
 pub(super) use self::model::UnsafeCell;
 #[cfg(loom)]
 pub(super) use loom::sync::atomic::{fence, AtomicBool, AtomicU32, AtomicU64, Ordering};
-
-/// A value alone on its cache line, so that writing it does not slow down who reads its neighbour.
-#[repr(align(64))]
-pub(super) struct Line<T>(pub(super) T);
 
 #[cfg(loom)]
 mod model {
