@@ -17,16 +17,19 @@ pub(super) const DEFAULT_SPEED: u32 = 10_000;
 const MAX_SPEED: u32 = 10_000_000;
 
 impl Vsi {
+    /// Without a carrier there is no speed.
     pub(super) fn get_link_settings(&self) -> LinkSettings {
+        let link = self.port.is_up() && self.peer.get().is_up();
         LinkSettings {
-            speed: Some(self.port.speed.load(Ordering::Relaxed)),
-            full_duplex: true,
+            speed: link.then(|| self.port.speed.load(Ordering::Relaxed)),
+            full_duplex: link.then_some(true),
             autoneg: false,
         }
     }
 
-    /// A wire has one speed, at both ends. ethtool has no other way to be told why than the kernel
-    /// log.
+    /// A wire has one speed, at both ends, also if it is set while there is no carrier. What is not known
+    /// stays as it is: the kernel hands back what it was told of settings that the user did not name.
+    /// ethtool has no other way to be told why than the kernel log.
     pub(super) fn change_link_settings(&self, dev: &Device, new: LinkSettings) -> Result {
         let refuse = |why: &str, error| {
             netdev_info!(dev, "link: {} is refused\n", why);
@@ -35,7 +38,7 @@ impl Vsi {
         if new.autoneg {
             return refuse("autoneg on (the wire negotiates nothing)", EOPNOTSUPP);
         }
-        if !new.full_duplex {
+        if new.full_duplex == Some(false) {
             return refuse("half duplex", EINVAL);
         }
         match new.speed {
@@ -44,6 +47,7 @@ impl Vsi {
                 self.peer.get().speed.store(speed, Ordering::Relaxed);
                 Ok(())
             }
+            None => Ok(()),
             _ => refuse("a speed other than 1 to 10000000 Mb/s", EINVAL),
         }
     }

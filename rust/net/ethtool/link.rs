@@ -14,8 +14,8 @@ use kernel::{error::from_result, prelude::*};
 pub(crate) struct LinkSettings {
     /// In Mbit/s; [`None`] if it is not known.
     pub(crate) speed: Option<u32>,
-    /// Whether both ends may send at the same time.
-    pub(crate) full_duplex: bool,
+    /// Whether both ends may send at the same time; [`None`] if it is not known.
+    pub(crate) full_duplex: Option<bool>,
     /// Whether the ends negotiate.
     pub(crate) autoneg: bool,
 }
@@ -39,10 +39,10 @@ impl<T: device::Ops> EthtoolOps<T> {
             autoneg,
         } = data.link_settings();
         base.speed = speed.unwrap_or(SPEED_UNKNOWN);
-        base.duplex = if full_duplex {
-            bindings::DUPLEX_FULL
-        } else {
-            bindings::DUPLEX_HALF
+        base.duplex = match full_duplex {
+            Some(true) => bindings::DUPLEX_FULL,
+            Some(false) => bindings::DUPLEX_HALF,
+            None => bindings::DUPLEX_UNKNOWN,
         } as u8;
         base.autoneg = autoneg.into();
         base.port = bindings::PORT_OTHER as u8;
@@ -76,7 +76,10 @@ impl<T: device::Ops> EthtoolOps<T> {
             }
             let settings = LinkSettings {
                 speed: (base.speed != SPEED_UNKNOWN).then_some(base.speed),
-                full_duplex: u32::from(base.duplex) == bindings::DUPLEX_FULL,
+                full_duplex: match u32::from(base.duplex) {
+                    bindings::DUPLEX_UNKNOWN => None,
+                    duplex => Some(duplex == bindings::DUPLEX_FULL),
+                },
                 autoneg: base.autoneg != 0,
             };
             data.set_link_settings(dev, settings, &rtnl).map(|()| 0)

@@ -462,6 +462,13 @@ fn settings_are_new(bed: &Bed) -> Result<()> {
     }
     bed.b.ns.ip("link del ox1")?;
     let made = make_joined("ox1", NS_B, &bed.a)?;
+    // Without a link there is no speed.
+    for port in [&made, &bed.a] {
+        port.set("up")?;
+    }
+    for port in [&made, &bed.a] {
+        port.wait_running(true)?;
+    }
     for (option, theirs, ours) in [
         ("-g", "RX: 512", "RX: 256"),
         ("-a", "RX: on", "RX: off"),
