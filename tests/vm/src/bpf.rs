@@ -9,7 +9,7 @@ use crate::{
 use anyhow::{anyhow, Context, Result};
 use aya::{
     maps::{Array, Map, MapData},
-    programs::{loaded_programs, ProgramFd, ProgramInfo, Xdp},
+    programs::{loaded_programs, ProgramFd, ProgramInfo, RawTracePoint, Xdp},
     Ebpf, EbpfLoader, Pod,
 };
 use std::{
@@ -123,6 +123,25 @@ impl Program {
     /// How many frames a program of `count.bpf.c` has seen.
     pub fn seen(&self) -> Result<u64> {
         self.read("seen", 0)
+    }
+}
+
+/// As long as this exists a CPU is slow to answer inter-processor interrupts.
+pub struct SlowIpi(#[expect(dead_code, reason = "keeps the program attached")] Ebpf);
+
+impl SlowIpi {
+    pub fn on(cpu: usize) -> Result<Self> {
+        let mut object = load_object("slow_ipi")?;
+        let number = object.map_mut("cpu").context("no map cpu")?;
+
+        Array::<_, u32>::try_from(number)?.set(0, cpu as u32, 0)?;
+        let program: &mut RawTracePoint = object
+            .program_mut("slow_ipi")
+            .context("no program slow_ipi")?
+            .try_into()?;
+        program.load().context("loading slow_ipi")?;
+        program.attach("call_function_single_entry")?;
+        Ok(Self(object))
     }
 }
 

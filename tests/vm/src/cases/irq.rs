@@ -5,18 +5,19 @@
 use super::{
     pause::poll_in_threads,
     reconfig::under_traffic,
-    traffic::{check_alive, wait_flowing},
+    traffic::{check_alive, wait_flowing, while_sending, Source},
 };
 use crate::{
-    bed::{Bed, Port},
-    bpf::Program,
+    bed::{Bed, Port, V4},
+    bpf::{Program, SlowIpi},
     harness::Case,
-    host::{cpus, ensure_eq},
+    host::{cpus, ensure_eq, tracefs::Returns},
     nl::netdev::{self, Napi},
-    wire::{packet::Sender, probe::Probe},
+    sockopt::{BusyPoll, PreferBusyPoll},
+    wire::{packet::Sender, probe::Probe, stream},
 };
 use anyhow::{anyhow, bail, ensure, Context, Result};
-use nix::libc;
+use nix::{libc, sys::socket::setsockopt};
 use std::{collections::BTreeMap, fs, io::ErrorKind};
 
 /// Frames in a row.
@@ -38,6 +39,12 @@ pub fn cases() -> Vec<Case> {
         Case::ports("irq::cpu_goes_offline", "queues=1", offline),
         Case::ports("irq::threaded", "queues=1", threaded),
         Case::ports("irq::moved_under_traffic", "queues=2", moved),
+        Case::ports("irq::on_its_way_while_busy_polling", "queues=1", |bed| {
+            on_its_way(bed, busy_poll)
+        }),
+        Case::ports("irq::on_its_way_while_restarted", "queues=1", |bed| {
+            on_its_way(bed, restart)
+        }),
     ]
 }
 
@@ -363,4 +370,51 @@ fn moved(bed: &Bed) -> Result<()> {
         },
         &[0, 1, 2, 3, 4, 5, 6, 7],
     )
+}
+
+/// Whatever raises an interrupt that is on its way to another CPU, it is not sent once more before it
+/// is there: the kernel does not check that, and would queue it twice.
+fn on_its_way(bed: &Bed, raise: fn(&Bed) -> Result<()>) -> Result<()> {
+    let [first, .., last] = cpus::all()?[..] else {
+        // There is nobody to be interrupted.
+        return Ok(());
+    };
+
+    bed.up_with_addresses()?;
+    set_affinity(number(&bed.b, 0)?, &last.to_string())?;
+    let _slow = SlowIpi::on(last)?;
+    for what in [AT_ONCE, BY_TIMER] {
+        bed.b.ethtool("-C", what)?;
+        let calls = Returns::of("smp_call_function_single_async")?;
+        cpus::run_on(first, || raise(bed)).with_context(|| what.to_owned())?;
+        let values = calls.values()?;
+        let sent = values.iter().filter(|&&value| value == 0).count();
+        ensure!(sent > 0, "{what}: no other CPU was interrupted");
+        ensure_eq!(values.len(), sent, "{what}: calls that were sent");
+    }
+    check_alive(bed)
+}
+
+/// Who sends and polls does not wait for the interrupts: each frame finds the line armed.
+fn busy_poll(bed: &Bed) -> Result<()> {
+    const DATAGRAMS: u32 = 100;
+    let from = stream::udp(&bed.a, V4[0], 0)?;
+    let to = stream::udp(&bed.b, V4[1], 0)?;
+
+    setsockopt(&to, PreferBusyPoll, &true)?;
+    setsockopt(&to, BusyPoll, &1000)?;
+    (0..DATAGRAMS).try_for_each(|number| stream::deliver(&from, &to, &number.to_ne_bytes()))
+}
+
+/// A ring that goes is looked after until it is empty, whether its interrupt is on its way or not.
+fn restart(bed: &Bed) -> Result<()> {
+    while_sending(&[Source::new(&bed.a)], |_| {
+        for step in 0..16 {
+            bed.b
+                .ethtool("-G", &format!("rx {}", [256, 512][step % 2]))?;
+            let received = bed.b.link()?.stat("rx_packets")?;
+            bed.b.wait_received(received + 20)?;
+        }
+        Ok(())
+    })
 }

@@ -133,6 +133,35 @@ impl Drop for Calls<'_> {
     }
 }
 
+/// What a function of the kernel returns to the module, recorded until dropped.
+pub struct Returns(Trace);
+
+impl Returns {
+    pub fn of(function: &str) -> Result<Self> {
+        mount_once("tracefs", ROOT, "instances")?;
+        edit_probes(&format!("r:{GROUP}/returns {function} ret=$retval:s32"))?;
+        Ok(Self(Trace::start(&format!("{GROUP}/returns"))?))
+    }
+
+    /// The values so far.
+    pub fn values(&self) -> Result<Vec<i32>> {
+        self.0
+            .lines("returns")?
+            .iter()
+            .filter(|line| line.contains("[oxnic]"))
+            .filter_map(|line| line.split_once(" ret="))
+            .map(|(_, value)| value.trim().parse().with_context(|| value.to_owned()))
+            .collect()
+    }
+}
+
+impl Drop for Returns {
+    fn drop(&mut self) {
+        let _ = write(&format!("events/{GROUP}/returns/enable"), "0");
+        let _ = edit_probes(&format!("-:{GROUP}/returns"));
+    }
+}
+
 /// Adds a probe, or takes it away.
 fn edit_probes(text: &str) -> Result<()> {
     let mut file = fs::OpenOptions::new().append(true).open(PROBES)?;
