@@ -12,8 +12,11 @@
 //! [`include/linux/interrupt.h`](srctree/include/linux/interrupt.h),
 //! [`include/linux/smp.h`](srctree/include/linux/smp.h)
 
-use super::napi::Instance;
-use crate::{bindings, nic::ipi::Claim};
+use super::{
+    ipi::Claim,
+    napi::Instance, //
+};
+use crate::bindings;
 use core::{
     hint,
     mem::MaybeUninit,

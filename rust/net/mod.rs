@@ -23,6 +23,9 @@ pub(crate) mod clock;
 pub(crate) mod debugfs;
 pub(crate) mod device;
 pub(crate) mod ethtool;
+// Public for the model on the host.
+#[allow(unreachable_pub)]
+mod ipi;
 pub(crate) mod irq;
 pub(crate) mod napi;
 pub(crate) mod page_pool;

@@ -15,7 +15,7 @@
 //! - [`wire`]: the frame is copied into the next buffers that the receiving port has posted, and a
 //!   VLAN tag ([`vlan`]) put in or taken out;
 //! - [`ring`]: the buffer, with a completion, goes over to the receiving driver;
-//! - [`irq`]: the receiving driver is told, once per batch, if need be on another CPU ([`ipi`]);
+//! - [`irq`]: the receiving driver is told, once per batch, if need be on another CPU;
 //! - [`pause`]: a sender that found no buffer is told when there are some again.
 //!
 //! Nothing here takes a lock, allocates, or writes a shared cache line per frame.
@@ -23,7 +23,6 @@
 pub mod cache;
 pub mod counter;
 pub mod filter;
-pub mod ipi;
 pub mod irq;
 pub mod ntuple;
 pub mod pause;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The primitives that [`super::ring`], [`super::irq`], [`super::ipi`] and [`super::pause`] share
-//! memory with.
+//! The primitives that [`super::ring`], [`super::irq`] and [`super::pause`] share memory with.
 //!
 //! They are `core`'s, except under `cfg(loom)` on the host: there they are those of the loom
 //! model checker, which runs every interleaving and every outcome that the memory model allows.

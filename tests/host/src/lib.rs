@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The simulated hardware of the oxnic module as a library, for tests on the host.
+//! The simulated hardware of the oxnic module as a library, for tests on the host; and what else of
+//! the module is plain Rust and subtle between threads.
 
 #![no_std]
 #[cfg(not(MODULE))]
@@ -8,3 +9,6 @@ extern crate std;
 
 #[path = "../../../rust/nic/mod.rs"]
 pub mod nic;
+
+#[path = "../../../rust/net/ipi.rs"]
+pub mod ipi;

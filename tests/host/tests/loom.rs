@@ -14,8 +14,8 @@ use loom::{
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
     thread,
 };
+use oxnic::ipi::Claim;
 use oxnic::nic::{
-    ipi::Claim,
     irq::{Irq, Moderation, Raised},
     pause::Waiters,
     ring::{Completion, DriverSide, NicSide, Ring, Slot},

@@ -20,7 +20,11 @@
 //! from it, or from another sender's that did, and sees what was published. If it comes after the
 //! handler's, the sender finds the call unclaimed and sends it again.
 
-use super::sync::{AtomicBool, Ordering};
+// On the host the loom model checker stands in for the processor.
+#[cfg(not(loom))]
+use core::sync::atomic::{AtomicBool, Ordering};
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicBool, Ordering};
 
 /// The claim on a cross-CPU call.
 pub struct Claim {
