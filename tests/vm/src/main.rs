@@ -3,7 +3,8 @@
 //! Tests of the oxnic module, run as root in a virtual machine that may crash.
 //!
 //! `oxnic-tests [FILTER] [--list]` takes cargo test's arguments and reports in its form. The
-//! environment says what is tested: `OXNIC_KO` is the path of `oxnic.ko`, `OXNIC_BPF` the folder
+//! environment says what is tested: `OXNIC_KO` is the path of `oxnic.ko`, `OXNIC_BEAT` that of the
+//! example driver, `beat.ko`, `OXNIC_BPF` the folder
 //! with the compiled programs of `samples/bpf` and `tests/bpf`, `OXNIC_SAMPLES` the one with the
 //! programs of `samples`, and `OXNIC_KERNEL` is `debug` on the debug kernel. Several virtual machines can
 //! share the work: with `OXNIC_SHARE=2/3` this one runs every third test, from the second on.

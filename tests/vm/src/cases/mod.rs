@@ -4,6 +4,7 @@
 
 mod adjust;
 mod attach;
+mod beat;
 mod bulk;
 mod checksum;
 mod coalesce;
@@ -117,6 +118,7 @@ pub fn all() -> Vec<Case> {
         fault::cases(),
         teardown::cases(),
         reload::cases(),
+        beat::cases(),
         tools::cases(),
         storm::cases(),
     ]

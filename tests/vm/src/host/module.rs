@@ -39,10 +39,15 @@ pub fn load(params: &str) -> Result<()> {
     try_load(params)?.with_context(|| format!("loading the module with \"{params}\""))
 }
 
-/// Unloads the module. The kernel refuses while a process reads one of its files, so that is
-/// tried again for a while.
+/// Unloads the module.
 pub fn unload() -> Result<()> {
-    let name = CString::new(NAME)?;
+    unload_other(NAME)
+}
+
+/// Unloads any module. The kernel refuses while a process reads one of its files, so that is
+/// tried again for a while.
+pub fn unload_other(name: &str) -> Result<()> {
+    let name = CString::new(name)?;
 
     wait_until("the module can be unloaded", || {
         match delete_module(&name, DeleteModuleFlags::O_NONBLOCK) {

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The example driver of Documentation/abstractions.md, in the kernel: it sends, receives, runs a
+//! program and goes.
+
+use crate::{
+    bed::{Port, NS_A},
+    bpf::Program,
+    harness::Case,
+    host::{cmd, ensure_eq, module, netns::Netns, wait_until},
+    wire::{
+        packet::{Sender, Tap},
+        probe::Probe,
+    },
+};
+use anyhow::{Context, Result};
+
+const FRAMES: u32 = 100;
+/// What the device receives.
+const FRAME: [u8; 60] = [0; 60];
+
+pub fn cases() -> Vec<Case> {
+    vec![Case::bare("beat::example_driver_works", works)]
+}
+
+fn works() -> Result<()> {
+    let path = std::env::var("OXNIC_BEAT").context("OXNIC_BEAT names no module")?;
+
+    cmd::run(&format!("insmod {path}"))?;
+    // The harness knows of the module under test alone.
+    let outcome = receive();
+    let left = module::unload_other("beat");
+    outcome.and(left)
+}
+
+fn receive() -> Result<()> {
+    let ns = Netns::create(NS_A)?;
+
+    let refusal = ns.ip_refusal("link add numtxqueues 2 type beat")?;
+    ensure_eq!(
+        refusal.contains("there is one queue"),
+        true,
+        "two queues: {refusal}"
+    );
+    ns.ip("link add type beat")?;
+    let port = Port::find(&ns, "beat0")?;
+
+    // Twice, as what is taken down has to come up again.
+    for _ in 0..2 {
+        port.set("up")?;
+        to_the_stack(&port)?;
+        to_a_program(&port)?;
+        port.set("down")?;
+    }
+    // The second device goes with the module.
+    ns.ip("link add type beat")?;
+    ns.ip("link del beat0").map(drop)
+}
+
+fn to_the_stack(port: &Port) -> Result<()> {
+    let tap = Tap::open(port)?;
+
+    send(port)?;
+    for n in 0..FRAMES {
+        ensure_eq!(tap.any()?, FRAME, "frame {n}");
+    }
+    tap.silence()
+}
+
+fn to_a_program(port: &Port) -> Result<()> {
+    let program = Program::load("count", "count_drop")?;
+    port.attach(&program)?;
+    let tap = Tap::open(port)?;
+
+    send(port)?;
+    wait_until("the program has seen all frames", || {
+        Ok(program.read::<u64>("seen", 0)? == u64::from(FRAMES))
+    })?;
+    tap.silence()?;
+    port.detach()
+}
+
+fn send(port: &Port) -> Result<()> {
+    Sender::open(port)?.send_flow(&Probe::new(0, 0), FRAMES)
+}
