@@ -151,13 +151,14 @@ when it is missing, and need root):
                   install it in the lab, and load what is installed in the VM
   make fuzz       try the simulated hardware on the host with many more random cases
   make storm      random changes under traffic, thousands of them
-  make hell       frames that no one sends, to programs that do anything, many of them
+  make hell       fuzz the data path with malformed frames and hostile programs
   make soak       millions of frames, after which memory is where it was
   make selftests  run the kernel's own driver tests, on oxnic and on veth
   make bench      measure what a packet costs, on oxnic and on veth, in instructions
   make hook-cost  measure what a dropped frame costs at each place to drop it, in instructions
   make vm         a shell in the VM with oxnic loaded; leaving it powers off
-  make check      rustfmt, clippy, checkpatch, shellcheck and rustdoc, without a warning
+  make check      rustfmt, clippy, checkpatch, shellcheck and rustdoc, without a warning, and
+                  whether the documentation quotes, links and names what there is
   make lab        make the lab: a Debian root with the kernel, its tree, compilers and QEMU
   make clean      remove what was built from this clone
   make lab-clean  remove all labs from the cache
@@ -178,7 +179,7 @@ Variables:
   STEPS=          how many changes the storm makes [10000]
   SEED=           which they are: the number that an earlier storm has printed [a random one;
                   in make test and test-debug the same each time]
-  HELL=           how many times as many frames make hell sends as make test does [20]
+  HELL=           multiplier for the number of frames of make hell, against make test [20]
   FRAMES=         how many frames the soak sends [10000000]
   SELFTESTS=      run only the files of the kernel's tests whose paths contain this [all, and
                   write Documentation/selftests.md]

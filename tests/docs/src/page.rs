@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What there is to check in a page.
+
+use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
+use std::{collections::BTreeSet, path::PathBuf};
+
+/// A fenced block of code.
+pub struct Block {
+    /// The line of its fence.
+    pub line: usize,
+    /// The word behind the fence.
+    pub language: String,
+    /// The comment right before it, without its signs.
+    pub comment: Option<String>,
+    pub text: String,
+}
+
+pub struct Link {
+    pub line: usize,
+    pub target: String,
+}
+
+/// Text in backticks.
+pub struct Span {
+    pub line: usize,
+    pub text: String,
+}
+
+pub struct Page {
+    /// In the clone.
+    pub path: PathBuf,
+    pub blocks: Vec<Block>,
+    /// Of images too.
+    pub links: Vec<Link>,
+    /// But for those in tables that a command makes, between `<!-- make ... -->` and `<!-- end -->`.
+    pub spans: Vec<Span>,
+    /// What a link can have after its `#`.
+    pub anchors: BTreeSet<String>,
+}
+
+impl Page {
+    pub fn parse(path: PathBuf, text: &str) -> Self {
+        let mut page = Self {
+            path,
+            blocks: Vec::new(),
+            links: Vec::new(),
+            spans: Vec::new(),
+            anchors: BTreeSet::new(),
+        };
+        let mut comment = None;
+        let mut heading = None;
+        let mut in_block = false;
+        let mut measured = false;
+
+        for (event, range) in Parser::new_ext(text, Options::ENABLE_TABLES).into_offset_iter() {
+            let line = 1 + text[..range.start].matches('\n').count();
+
+            // A comment is about what follows it at once.
+            if !matches!(
+                event,
+                Event::Html(_)
+                    | Event::Start(Tag::HtmlBlock | Tag::CodeBlock(_))
+                    | Event::End(TagEnd::HtmlBlock)
+            ) {
+                comment = None;
+            }
+            match event {
+                Event::Html(html) => {
+                    comment = html
+                        .trim()
+                        .strip_prefix("<!--")
+                        .and_then(|rest| rest.strip_suffix("-->"))
+                        .map(|inner| inner.trim().to_owned());
+                    match comment.as_deref() {
+                        Some("end") => measured = false,
+                        Some(name) if name.starts_with("make ") => measured = true,
+                        _ => (),
+                    }
+                }
+                Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(language))) => {
+                    in_block = true;
+                    page.blocks.push(Block {
+                        line,
+                        language: language.into_string(),
+                        comment: comment.take(),
+                        text: String::new(),
+                    });
+                }
+                Event::End(TagEnd::CodeBlock) => in_block = false,
+                Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
+                Event::End(TagEnd::Heading(_)) => {
+                    page.add_anchor(&heading.take().unwrap_or_default());
+                }
+                Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
+                    page.links.push(Link {
+                        line,
+                        target: dest_url.into_string(),
+                    })
+                }
+                Event::Text(text) => {
+                    if let (true, Some(block)) = (in_block, page.blocks.last_mut()) {
+                        block.text += &text;
+                    } else if let Some(heading) = &mut heading {
+                        *heading += &text;
+                    }
+                }
+                Event::Code(text) => {
+                    if let Some(heading) = &mut heading {
+                        *heading += &text;
+                    }
+                    if !measured {
+                        page.spans.push(Span {
+                            line,
+                            text: text.into_string(),
+                        });
+                    }
+                }
+                _ => (),
+            }
+        }
+        page
+    }
+
+    /// GitHub makes an anchor of a heading: small letters, digits, `_` and `-`, and a number if
+    /// the same heading was there before.
+    fn add_anchor(&mut self, heading: &str) {
+        let plain: String = heading
+            .trim()
+            .to_lowercase()
+            .chars()
+            .filter_map(|c| match c {
+                ' ' => Some('-'),
+                '-' | '_' => Some(c),
+                _ => c.is_alphanumeric().then_some(c),
+            })
+            .collect();
+        let mut anchor = plain.clone();
+
+        for number in 1.. {
+            if self.anchors.insert(anchor) {
+                break;
+            }
+            anchor = format!("{plain}-{number}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Page;
+
+    #[test]
+    fn a_comment_is_about_the_block_after_it() {
+        let text = "<!-- source: a.rs -->\n\n```rust\nfn a() {}\n```\n\n\
+                    <!-- source: b.rs -->\n\nText.\n\n```c\nint b;\n```\n";
+        let page = Page::parse("page.md".into(), text);
+        let [a, b] = &page.blocks[..] else {
+            panic!("not two blocks");
+        };
+
+        assert_eq!((a.line, a.language.as_str()), (3, "rust"));
+        assert_eq!(a.comment.as_deref(), Some("source: a.rs"));
+        assert_eq!(a.text, "fn a() {}\n");
+        assert_eq!((b.line, b.comment.as_deref()), (11, None));
+    }
+
+    #[test]
+    fn names_in_measured_tables_are_none() {
+        let text = "`a`\n\n<!-- make bench: x -->\n\n`b`\n\n<!-- end -->\n\n`c`\n";
+        let page = Page::parse("page.md".into(), text);
+        let spans: Vec<_> = page.spans.iter().map(|span| span.text.as_str()).collect();
+
+        assert_eq!(spans, ["a", "c"]);
+    }
+}
