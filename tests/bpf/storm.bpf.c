@@ -36,6 +36,64 @@ struct {
 	__uint(value_size, sizeof(__u32));
 } sockets SEC(".maps");
 
+/* Which of the frames that are redirected to a device are dropped there: enum which. */
+enum which {
+	DROP_NONE,
+	DROP_EVERY_OTHER,
+	DROP_LAST_16_OF_64,	/* of a whole poll, all that are handed over last */
+	DROP_LAST_16_OF_32,
+	DROP_LAST_48_OF_64,
+	DROP_ALL,
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} drops SEC(".maps");
+
+/* How many were redirected. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} redirected SEC(".maps");
+
+static __always_inline int act_on_device(void)
+{
+	__u32 zero = 0, *which = bpf_map_lookup_elem(&drops, &zero);
+	__u64 *count = bpf_map_lookup_elem(&redirected, &zero);
+	__u64 n;
+	int drop;
+
+	if (!which || !count)
+		return XDP_PASS;
+	/* Two processors may get the same number. */
+	n = (*count)++;
+	switch (*which) {
+	case DROP_EVERY_OTHER:
+		drop = n % 2;
+		break;
+	case DROP_LAST_16_OF_64:
+		drop = n % 64 >= 48;
+		break;
+	case DROP_LAST_16_OF_32:
+		drop = n % 32 >= 16;
+		break;
+	case DROP_LAST_48_OF_64:
+		drop = n % 64 >= 16;
+		break;
+	case DROP_ALL:
+		drop = 1;
+		break;
+	default:
+		drop = 0;
+	}
+	return drop ? XDP_DROP : XDP_PASS;
+}
+
 static __always_inline int act(struct xdp_md *ctx)
 {
 	struct probe *probe = probe_of(ctx);
@@ -77,6 +135,18 @@ SEC("xdp.frags")
 int storm_frags(struct xdp_md *ctx)
 {
 	return act(ctx);
+}
+
+SEC("xdp/devmap")
+int storm_on_device(struct xdp_md *ctx)
+{
+	return act_on_device();
+}
+
+SEC("xdp.frags/devmap")
+int storm_frags_on_device(struct xdp_md *ctx)
+{
+	return act_on_device();
 }
 
 /* Whatever comes goes back to where it came from. */

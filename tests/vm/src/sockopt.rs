@@ -92,3 +92,11 @@ sockopt_impl!(
     libc::SO_INCOMING_NAPI_ID,
     u32
 );
+sockopt_impl!(
+    /// What a socket has in use: numbers of bytes, as `SK_MEMINFO_` says which.
+    MemInfo,
+    GetOnly,
+    libc::SOL_SOCKET,
+    libc::SO_MEMINFO,
+    [u32; 9]
+);

@@ -7,7 +7,7 @@ use anyhow::{ensure, Result};
 use std::{
     fs,
     sync::{
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
         Condvar, Mutex, MutexGuard, PoisonError, RwLock,
     },
 };
@@ -26,16 +26,26 @@ pub struct Place {
     pub generation: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Go,
-    Hold,
-    End,
+/// Kinds of traffic, in the order in which they are left over when the gate is closed bit by bit: what others
+/// have done is then not put right by those who come later.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Large TCP frames.
+    Bulk,
+    /// What the stack sends.
+    Stack,
+    /// What programs redirect.
+    Redirect,
 }
 
+const KINDS: usize = 3;
+
 struct Inner {
-    phase: Phase,
-    working: usize,
+    /// The kinds from this one on have to wait.
+    closed_from: usize,
+    ended: bool,
+    /// How many work on each kind.
+    working: [usize; KINDS],
     failures: Vec<String>,
 }
 
@@ -44,6 +54,8 @@ pub struct Gate {
     inner: Mutex<Inner>,
     changed: Condvar,
     places: RwLock<[Option<Place>; PORTS]>,
+    /// Which frames the programs of devmaps drop: see `storm.bpf.c`.
+    pub drops: AtomicU32,
     /// Bytes that TCP and UDP have carried, and probes that were received: all were compared.
     pub compared: AtomicU64,
 }
@@ -53,12 +65,14 @@ impl Gate {
     pub fn new() -> Self {
         Self {
             inner: Mutex::new(Inner {
-                phase: Phase::Hold,
-                working: 0,
+                closed_from: 0,
+                ended: false,
+                working: [0; KINDS],
                 failures: Vec::new(),
             }),
             changed: Condvar::new(),
             places: RwLock::default(),
+            drops: AtomicU32::new(0),
             compared: AtomicU64::new(0),
         }
     }
@@ -68,14 +82,14 @@ impl Gate {
     }
 
     /// Does one piece of work after the other while the gate is open, until the end or a failure.
-    pub fn work(&self, who: &str, mut piece: impl FnMut() -> Result<()>) {
+    pub fn work(&self, kind: Kind, who: &str, mut piece: impl FnMut() -> Result<()>) {
         // So that it can be told who hangs.
         let _ = fs::write("/proc/thread-self/comm", who);
-        while self.begin() {
+        while self.begin(kind) {
             let done = piece();
             let mut inner = self.lock();
 
-            inner.working -= 1;
+            inner.working[kind as usize] -= 1;
             self.changed.notify_all();
             if let Err(error) = done {
                 inner.failures.push(format!("{who}: {error:#}"));
@@ -84,25 +98,27 @@ impl Gate {
         }
     }
 
-    fn begin(&self) -> bool {
+    fn begin(&self, kind: Kind) -> bool {
         let mut inner = self.lock();
 
-        while inner.phase == Phase::Hold {
+        while !inner.ended && inner.closed_from <= kind as usize {
             inner = self
                 .changed
                 .wait(inner)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        if inner.phase == Phase::End {
+        if inner.ended {
             return false;
         }
-        inner.working += 1;
+        inner.working[kind as usize] += 1;
         true
     }
 
     /// Whether a long piece of work may go on.
-    pub fn is_open(&self) -> bool {
-        self.lock().phase == Phase::Go
+    pub fn is_open(&self, kind: Kind) -> bool {
+        let inner = self.lock();
+
+        !inner.ended && inner.closed_from > kind as usize
     }
 
     /// Fails with what threads failed with.
@@ -114,26 +130,28 @@ impl Gate {
     }
 
     pub fn open(&self) {
-        self.lock().phase = Phase::Go;
+        self.lock().closed_from = KINDS;
         self.changed.notify_all();
     }
 
-    /// Closes the gate and waits until no thread is at work.
-    pub fn close(&self) {
-        self.stop(Phase::Hold);
+    /// Closes the gate for traffic of this kind and of those after it, and waits until no thread is at work
+    /// on it.
+    pub fn close_from(&self, kind: Kind) {
+        self.stop(kind as usize, false);
     }
 
     /// Ends the work of all threads.
     pub fn end(&self) {
-        self.stop(Phase::End);
+        self.stop(0, true);
     }
 
-    fn stop(&self, phase: Phase) {
+    fn stop(&self, from: usize, end: bool) {
         let mut inner = self.lock();
 
-        inner.phase = phase;
+        inner.closed_from = from;
+        inner.ended |= end;
         self.changed.notify_all();
-        while inner.working > 0 {
+        while inner.working[from..].iter().any(|working| *working > 0) {
             inner = self
                 .changed
                 .wait(inner)

@@ -7,15 +7,19 @@
 //! (accounting::settle).
 //!
 //! `OXNIC_STORM_STEPS` and `OXNIC_SEED` in the environment say how many steps there are and which;
-//! `OXNIC_SOAK_FRAMES`, how many frames the soak takes.
+//! `OXNIC_STORM_KINDS`, of which kinds, if not of all, and `OXNIC_STORM_EVERY`, after how many of them
+//! everything is looked at. `OXNIC_SOAK_FRAMES` says how many frames the soak takes.
 
 mod accounting;
+mod busy;
 mod gate;
 mod model;
 mod program;
+mod sharing;
 mod soak;
 mod steps;
 mod traffic;
+mod trouble;
 mod world;
 
 use crate::{
@@ -32,7 +36,7 @@ use world::World;
 /// Steps without a word in the environment; fewer on the debug kernel, where they take longer.
 const STEPS: u32 = 300;
 const DEBUG_STEPS: u32 = 150;
-/// Steps between two looks at everything.
+/// Steps between two looks at everything, without a word in the environment.
 const EVERY: u32 = 50;
 /// What pktgen has to say when a port goes, or is down.
 const PKTGEN: &str = "pktgen: ";
@@ -65,6 +69,7 @@ fn storm() -> Result<()> {
     // What the stack says by itself is not in the way, but it never ends.
     initial.sysctl("ipv6/conf/default/disable_ipv6", "1")?;
     let outcome = run(seed, steps, spaces);
+    initial.sysctl("core/busy_read", "0")?;
     initial.sysctl("ipv6/conf/default/disable_ipv6", "0")?;
     outcome.with_context(|| format!("again with: make storm STEPS={steps} SEED={seed}"))?;
     before.wait_back(&spaces, None)
@@ -109,11 +114,13 @@ fn renice(nice: i32) -> Result<()> {
 
 /// Takes the steps. In the end the traffic is at rest.
 fn take(world: &mut World<'_>, gate: &Gate, steps: u32) -> Result<()> {
+    let every = setting("OXNIC_STORM_EVERY", EVERY)?;
+
     gate.open();
     for n in 1..=steps {
         steps::take(world)?;
         gate.check()?;
-        if n % EVERY == 0 || n == steps {
+        if n % every == 0 || n == steps {
             accounting::settle(world, gate)?;
             if n < steps {
                 accounting::go_on(world, gate)?;

@@ -3,12 +3,12 @@
 //! What a port has been told so far, and so what it must show and what it must refuse.
 
 use super::program::{Attached, Choice, Mode};
-use crate::nl::ethtool::rss_contexts;
 use crate::{
     bed::{mac_text, Port},
     host::ensure_eq,
     wire::Mac,
 };
+use crate::{cases::irq::napi, nl::ethtool::rss_contexts};
 use anyhow::{anyhow, ensure, Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -72,6 +72,8 @@ pub struct Model {
     /// Rules by their places.
     pub rules: BTreeMap<u32, Target>,
     pub attached: Option<Attached>,
+    /// By queue, for how many polls interrupts are put off, and for how many nanoseconds each time.
+    pub deferral: BTreeMap<u32, (u32, u64)>,
 }
 
 impl Model {
@@ -98,6 +100,7 @@ impl Model {
             contexts: BTreeMap::new(),
             rules: BTreeMap::new(),
             attached: None,
+            deferral: BTreeMap::new(),
         }
     }
 
@@ -214,6 +217,7 @@ impl Model {
         shows("-k", &features)?;
         self.check_rss(port)?;
         self.check_rules(port)?;
+        self.check_deferral(port)?;
 
         let text = port.ns.ip(&format!("-d link show dev {name}"))?;
         ensure_eq!(
@@ -257,6 +261,20 @@ impl Model {
             let text = port.ethtool("-x", &format!("context {number}"))?;
             check_table(port, &text, *queues).with_context(|| format!("context {number}"))
         })
+    }
+
+    fn check_deferral(&self, port: &Port) -> Result<()> {
+        for queue in 0..if self.up { self.queues } else { 0 } {
+            let found = napi(port, queue.into())?.settings;
+
+            ensure_eq!(
+                (found.defer_hard_irqs, found.gro_flush_timeout),
+                self.deferral.get(&queue).copied().unwrap_or_default(),
+                "{}: deferral of queue {queue}",
+                port.name
+            );
+        }
+        Ok(())
     }
 
     fn check_rules(&self, port: &Port) -> Result<()> {

@@ -9,22 +9,23 @@ use crate::{
 use anyhow::Result;
 use aya::{
     maps::{CpuMap, DevMap, XskMap},
-    programs::xdp::XdpLink,
+    programs::{xdp::XdpLink, ProgramFd},
 };
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Frames that wait for a processor at most.
 const CPU_QUEUE: u32 = 512;
 
-/// A program of `storm.bpf.c`.
-pub struct Swirl(Program);
+/// A program of `storm.bpf.c`, and the one that runs on frames that it has redirected to a device.
+pub struct Swirl(Program, ProgramFd);
 
 impl Swirl {
     pub fn load(name: &str) -> Result<Self> {
         let mut program = Program::load("storm", name)?;
 
         CpuMap::try_from(program.map_mut("cpus")?)?.set(0, CPU_QUEUE, None, 0)?;
-        Ok(Self(program))
+        let on_device = program.load_more(&format!("{name}_on_device"))?;
+        Ok(Self(program, on_device))
     }
 
     pub fn program(&self) -> &Program {
@@ -47,10 +48,17 @@ impl Swirl {
     /// Sets the port that frames are redirected to.
     pub fn redirect_to(&mut self, port: &Port) -> Result<()> {
         let map = self.0.map_mut("devs")?;
+        let program = &self.1;
 
         // A devmap takes devices of the namespace that its writer is in.
         port.ns
-            .enter(|| Ok(DevMap::try_from(map)?.set(0, port.ifindex, None, 0)?))
+            .enter(|| Ok(DevMap::try_from(map)?.set(0, port.ifindex, Some(program), 0)?))
+    }
+
+    /// Says which of the redirected frames are dropped, counted from now on.
+    pub fn drop_redirected(&mut self, which: u32) -> Result<()> {
+        self.0.write("redirected", 0, 0_u64)?;
+        self.0.write("drops", 0, which)
     }
 
     /// Sets the socket of a queue.

@@ -6,7 +6,8 @@
 //! of it is found out when the frames are counted.
 
 use super::{
-    gate::{Gate, Place, PORTS},
+    busy::{Bulk, Busy},
+    gate::{Gate, Kind, Place, PORTS},
     program::Swirl,
 };
 use crate::{
@@ -33,6 +34,7 @@ use nix::{
 use std::{
     io::{Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    sync::atomic::Ordering,
     thread::{self, Scope},
     time::Duration,
 };
@@ -62,11 +64,11 @@ pub const FLOWS: u32 = 64;
 const BURST: u32 = 12;
 const PAUSE: Duration = Duration::from_millis(15);
 /// The pause after what TCP or UDP has carried.
-const BREATH: Duration = Duration::from_millis(5);
+pub const BREATH: Duration = Duration::from_millis(5);
 /// When there is nothing to be done: how long to wait before looking again.
-const IDLE: Duration = Duration::from_millis(30);
+pub const IDLE: Duration = Duration::from_millis(30);
 /// How long the stack's sockets wait: short, so that the gate can be closed at any time.
-const SHORT: Duration = Duration::from_millis(250);
+pub const SHORT: Duration = Duration::from_millis(250);
 
 /// The address of a port.
 pub fn address(n: usize) -> String {
@@ -84,20 +86,24 @@ pub fn start<'scope>(
 
     for n in 0..PORTS {
         let mut raw = Raw::new(n, random(n as u64));
-        scope.spawn(move || gate.work(&format!("sender of ox{n}"), || raw.send(gate)));
+        scope.spawn(move || gate.work(Kind::Stack, &format!("sender of ox{n}"), || raw.send(gate)));
         let mut taps = Taps { n, open: None };
-        scope.spawn(move || gate.work(&format!("receiver of ox{n}"), || taps.receive(gate)));
+        scope.spawn(move || {
+            gate.work(Kind::Bulk, &format!("receiver of ox{n}"), || {
+                taps.receive(gate)
+            })
+        });
     }
     let mut seed = 0;
     scope.spawn(move || {
-        gate.work("TCP", || {
+        gate.work(Kind::Stack, "TCP", || {
             seed += 1;
             tcp(gate, seed)
         })
     });
     let mut round = 0;
     scope.spawn(move || {
-        gate.work("UDP", || {
+        gate.work(Kind::Stack, "UDP", || {
             round += 1;
             udp(gate, round)
         })
@@ -106,15 +112,21 @@ pub fn start<'scope>(
         pktgen: Pktgen::load()?,
         ns: ns[0].clone(),
     };
-    scope.spawn(move || gate.work("pktgen", || floods.send(gate)));
+    scope.spawn(move || gate.work(Kind::Stack, "pktgen", || floods.send(gate)));
     let mut live = Live {
         program: Swirl::load("storm_frags")?,
         random: random(10),
     };
-    scope.spawn(move || gate.work("live frames", || live.send(gate)));
+    scope.spawn(move || gate.work(Kind::Redirect, "live frames", || live.send(gate)));
     let mut veth = Veth::make(ns[1], random(11))?;
-    scope.spawn(move || gate.work("veth", || veth.send(gate)));
-    scope.spawn(move || gate.work("reader", || read(gate)));
+    scope.spawn(move || gate.work(Kind::Redirect, "veth", || veth.send(gate)));
+    scope.spawn(move || gate.work(Kind::Bulk, "reader", || read(gate)));
+    let mut bulk = Bulk::default();
+    scope.spawn(move || gate.work(Kind::Bulk, "bulk", || bulk.stream(gate)));
+    for pair in 0..PORTS / 2 {
+        let mut busy = Busy::new(2 * pair);
+        scope.spawn(move || gate.work(Kind::Stack, "busy", || busy.exchange(gate)));
+    }
     Ok(())
 }
 
@@ -234,7 +246,7 @@ impl Taps {
 }
 
 /// The places of a pair, if both are at home.
-fn at_home(gate: &Gate, near: usize, far: usize) -> Option<(Place, Place)> {
+pub fn at_home(gate: &Gate, near: usize, far: usize) -> Option<(Place, Place)> {
     let places = gate.place(near).zip(gate.place(far));
 
     if !matches!(&places, Some((near, far)) if near.home && far.home) {
@@ -252,7 +264,7 @@ fn tcp(gate: &Gate, seed: u32) -> Result<()> {
     let Some((near, far)) = at_home(gate, 0, 1) else {
         return Ok(());
     };
-    let Ok((mut near, mut far)) = connect(&near.port, &far.port) else {
+    let Ok((mut near, mut far)) = connect(&near.port, &far.port, 1) else {
         thread::sleep(IDLE);
         return Ok(());
     };
@@ -260,7 +272,9 @@ fn tcp(gate: &Gate, seed: u32) -> Result<()> {
     let mut found = vec![0; CHUNK];
 
     for _ in 0..CHUNKS {
-        if !gate.is_open() || near.write_all(&sent).is_err() || far.read_exact(&mut found).is_err()
+        if !gate.is_open(Kind::Stack)
+            || near.write_all(&sent).is_err()
+            || far.read_exact(&mut found).is_err()
         {
             break;
         }
@@ -271,9 +285,9 @@ fn tcp(gate: &Gate, seed: u32) -> Result<()> {
     Ok(())
 }
 
-/// Joined sockets that send nothing any more once they are closed.
-fn connect(client: &Port, server: &Port) -> Result<(TcpStream, TcpStream)> {
-    let address = SocketAddr::new(address(1).parse::<IpAddr>()?, 0);
+/// Joined sockets that send nothing any more once they are closed. The server is port `n`.
+pub fn connect(client: &Port, server: &Port, n: usize) -> Result<(TcpStream, TcpStream)> {
+    let address = SocketAddr::new(address(n).parse::<IpAddr>()?, 0);
     let listener = server.ns.enter(|| Ok(TcpListener::bind(address)?))?;
     // The last segment of the handshake may have gone with a port: the client takes itself for connected, and
     // this end never hears of it.
@@ -319,7 +333,7 @@ fn udp(gate: &Gate, round: u32) -> Result<()> {
     for seq in 0..64 {
         let sent = data(round * 64 + seq, 4 + (seq as usize * 37) % 2000);
 
-        if !gate.is_open() || near.send_to(&sent, to).is_err() {
+        if !gate.is_open(Kind::Stack) || near.send_to(&sent, to).is_err() {
             break;
         }
         // One that comes late is not the one that was sent last.
@@ -382,7 +396,10 @@ struct Live {
 }
 
 impl Live {
+    /// Up to 64 are handed over at once, 16 at a time.
     fn send(&mut self, gate: &Gate) -> Result<()> {
+        self.program
+            .drop_redirected(gate.drops.load(Ordering::Relaxed))?;
         if let Some(place) = gate.place(self.random.below(PORTS as u32) as usize) {
             let probe = Probe {
                 mark: u8::MAX - FAR,
@@ -392,7 +409,11 @@ impl Live {
             // The port may be going.
             let _ = self.program.redirect_to(&place.port);
             let fd = self.program.fd()?;
-            place.port.ns.enter(|| live::run(fd, &probe.frame(), 16))?;
+            let count = self.random.pick(&[16, 32, 64, 128]);
+            place
+                .port
+                .ns
+                .enter(|| live::run(fd, &probe.frame(), count))?;
         }
         thread::sleep(IDLE);
         Ok(())
@@ -422,6 +443,8 @@ impl Veth {
     }
 
     fn send(&mut self, gate: &Gate) -> Result<()> {
+        self.program
+            .drop_redirected(gate.drops.load(Ordering::Relaxed))?;
         if let Some(place) = gate.place(2) {
             let _ = self.program.redirect_to(&place.port);
         }

@@ -7,10 +7,11 @@ use super::{
     model::Model,
     program::Programs,
     traffic::address,
+    trouble::Trouble,
 };
 use crate::{
     bed::{Bed, Port, NS_A, NS_B},
-    host::{kmsg::Kmsg, module, netns::Netns, wait_until, watchdog},
+    host::{kmsg::Kmsg, module, netns::Netns, setting, wait_until, watchdog},
     random::Random,
     wire::{probe::Probe, xsk::Xsk},
 };
@@ -21,6 +22,7 @@ use std::{
     fs::{File, OpenOptions},
     io::Write,
     ops::Range,
+    sync::atomic::Ordering,
 };
 
 /// Lines of the log that an error shows.
@@ -60,10 +62,14 @@ pub struct World<'a> {
     pub cards: Vec<Card>,
     pub random: Random,
     gate: &'a Gate,
+    /// The kinds of steps that are taken, with commas between them; none for all.
+    kinds: String,
     spaces: [Netns; 3],
     /// Size of the rings of a port that is new.
     ring: u32,
     generation: u64,
+    /// Processors are slow.
+    slow: Option<Trouble>,
     /// The kernel log, looked at now and then.
     kernel: Kmsg,
     steps: u32,
@@ -78,9 +84,11 @@ impl<'a> World<'a> {
             cards: Vec::new(),
             random: Random::new(seed),
             gate,
+            kinds: setting("OXNIC_STORM_KINDS", String::new())?,
             spaces: [ns[0].clone(), ns[1].clone(), Netns::initial()],
             ring: 0,
             generation: 0,
+            slow: None,
             kernel: Kmsg::from_now()?,
             steps: 0,
             lines: VecDeque::new(),
@@ -105,6 +113,11 @@ impl<'a> World<'a> {
             self.lines.pop_front();
         }
         watchdog::still_alive();
+    }
+
+    /// Whether steps of this kind are taken.
+    pub fn takes(&self, kind: &str) -> bool {
+        self.kinds.is_empty() || self.kinds.split(',').any(|one| one == kind)
     }
 
     /// A step begins.
@@ -228,6 +241,7 @@ impl<'a> World<'a> {
     }
 
     pub fn unload(&mut self) -> Result<()> {
+        self.slow = None;
         self.log("rmmod oxnic");
         for n in 0..PORTS {
             self.gate.set_place(n, None);
@@ -335,6 +349,44 @@ impl<'a> World<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Makes processors slow where they may meet, or no longer.
+    pub fn slow_processors(&mut self) -> Result<()> {
+        if self.slow.is_some() {
+            self.log("processors are as fast as before");
+            self.slow = None;
+            return Ok(());
+        }
+        self.log("processors are slow");
+        self.slow = Some(Trouble::slow_processors()?);
+        Ok(())
+    }
+
+    /// There are no pages for the ports until `meanwhile` has ended.
+    pub fn without_pages(&mut self, meanwhile: impl FnOnce()) -> Result<()> {
+        self.log("no pages");
+        let own = match &self.slow {
+            Some(_) => None,
+            None => Some(Trouble::load()?),
+        };
+        let trouble = own.as_ref().or(self.slow.as_ref()).context("no module")?;
+
+        trouble.pages(false)?;
+        meanwhile();
+        trouble.pages(true)?;
+        self.log("pages again");
+        Ok(())
+    }
+
+    /// Says which redirected frames the programs of all devmaps drop.
+    pub fn drop_redirected(&mut self, which: u32) -> Result<()> {
+        self.log(format!("programs of devmaps drop: {which}"));
+        self.gate.drops.store(which, Ordering::Relaxed);
+        self.cards
+            .iter_mut()
+            .flat_map(|card| &mut card.programs.swirls)
+            .try_for_each(|swirl| swirl.drop_redirected(which))
     }
 
     /// Compares the frames that have come to a port's sockets.

@@ -290,3 +290,11 @@ pub fn close_socket(world: &mut World<'_>, n: usize) -> Result<()> {
     }
     Ok(())
 }
+
+/// Programs on the entries of devmaps drop some of the frames, all of those that are handed over last, or
+/// each of them.
+pub fn drop_redirected(world: &mut World<'_>, _: usize) -> Result<()> {
+    let which = world.random.pick(&[0, 1, 2, 2, 3, 3, 4, 5]);
+
+    world.drop_redirected(which)
+}
