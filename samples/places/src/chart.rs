@@ -2,10 +2,15 @@
 
 //! Bar charts, as SVG.
 
-const WIDTH: f64 = 860.0;
-/// Where the bars begin, and how long the longest is.
-const LEFT: f64 = 330.0;
+/// Where the bars begin at least, and how long the longest is.
+const LEAST_LEFT: f64 = 330.0;
 const LONGEST: f64 = 450.0;
+/// What is right of them: a value, and a margin.
+const RIGHT: f64 = 80.0;
+/// The widest that a character of a title is on average. The font is the reader's, so this is generous.
+const CHARACTER: f64 = 7.4;
+/// Left and right of a title.
+const MARGINS: f64 = 16.0 + 10.0;
 const BAR: f64 = 13.0;
 const GAP: f64 = 9.0;
 const GROUP: f64 = 34.0;
@@ -46,11 +51,13 @@ impl Chart {
     pub fn draw(&self) -> String {
         let title = escape(&self.title);
         let head = escape(&self.head);
-        let (body, height) = self.body();
+        let left = self.left();
+        let width = left + LONGEST + RIGHT;
+        let (body, height) = self.body(left);
 
         format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH:.0} {height:.0}\" \
-             width=\"{WIDTH:.0}\" height=\"{height:.0}\" role=\"img\" aria-labelledby=\"title\">\n\
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" \
+             width=\"{width:.0}\" height=\"{height:.0}\" role=\"img\" aria-labelledby=\"title\">\n\
              <title id=\"title\">{title}</title>\n\
              <style>\n\
              text {{ font: 13px sans-serif; fill: #222; }}\n\
@@ -100,8 +107,17 @@ impl Chart {
         names
     }
 
+    /// Where the bars begin: the longest title must have room before them.
+    fn left(&self) -> f64 {
+        self.groups
+            .iter()
+            .flat_map(|group| &group.bars)
+            .map(|bars| (bars.title.chars().count() as f64 * CHARACTER + MARGINS).ceil())
+            .fold(LEAST_LEFT, f64::max)
+    }
+
     /// The bars, and where they end.
-    fn body(&self) -> (String, f64) {
+    fn body(&self, left: f64) -> (String, f64) {
         let largest = self
             .groups
             .iter()
@@ -127,7 +143,7 @@ impl Chart {
 
                 body += &format!(
                     "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"end\">{}</text>\n",
-                    LEFT - 10.0,
+                    left - 10.0,
                     middle + 4.0,
                     escape(&bars.title)
                 );
@@ -136,11 +152,11 @@ impl Chart {
                     let length = (value / largest * LONGEST).max(0.0);
 
                     body += &format!(
-                        "<rect class=\"{}\" x=\"{LEFT:.0}\" y=\"{y:.0}\" width=\"{length:.1}\" \
+                        "<rect class=\"{}\" x=\"{left:.0}\" y=\"{y:.0}\" width=\"{length:.1}\" \
                          height=\"{BAR:.0}\"/>\n\
                          <text class=\"value\" x=\"{:.1}\" y=\"{:.0}\">{value:.0}</text>\n",
                         series.name,
-                        LEFT + length + 5.0,
+                        left + length + 5.0,
                         y + BAR - 2.0
                     );
                     y += BAR;
@@ -158,4 +174,46 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Bars, Chart, Group, Series};
+
+    /// Where the title of the only bar ends.
+    fn end_of(title: &str) -> f64 {
+        let chart = Chart {
+            title: String::new(),
+            head: String::new(),
+            series: vec![Series {
+                name: "one".into(),
+                colour: "#000",
+            }],
+            groups: vec![Group {
+                title: String::new(),
+                bars: vec![Bars {
+                    title: title.into(),
+                    values: vec![1.0],
+                }],
+            }],
+        };
+        let drawn = chart.draw();
+        let line = drawn
+            .lines()
+            .find(|line| line.contains(title))
+            .expect("a line with the title");
+
+        line.split('"')
+            .nth(1)
+            .expect("x")
+            .parse()
+            .expect("a number")
+    }
+
+    #[test]
+    fn a_long_title_has_room() {
+        assert_eq!(end_of("short one"), 320.0);
+        let long = "as long as what is dropped in ip_rcv behind a cpumap";
+        assert!(end_of(long) > 7.0 * long.len() as f64, "{}", end_of(long));
+    }
 }

@@ -2,7 +2,8 @@
 
 //! What is done with the tools and files of the system; most of it is shared.
 
-use anyhow::Result;
+use crate::scenario::Gro;
+use anyhow::{ensure, Result};
 pub use oxnic_places::host::*;
 use std::fs;
 
@@ -13,6 +14,32 @@ pub fn dropped_for_others(device: &str) -> Result<u64> {
 
     // Left out as long as there are none.
     Ok(links[0]["stats64"]["rx"]["otherhost"].as_u64().unwrap_or(0))
+}
+
+/// Whether a device has GRO on.
+pub fn gro(device: &str) -> Result<Gro> {
+    let features = run(&format!("ethtool -k {device}"))?;
+
+    if features.contains("generic-receive-offload: on") {
+        Ok(Gro::On)
+    } else {
+        Ok(Gro::Off)
+    }
+}
+
+/// Switches GRO on or off, and sees to it that it is.
+pub fn set_gro(device: &str, wanted: Gro) -> Result<()> {
+    let switch = match wanted {
+        Gro::On => "on",
+        Gro::Off => "off",
+    };
+
+    run(&format!("ethtool -K {device} gro {switch}"))?;
+    ensure!(
+        gro(device)? == wanted,
+        "GRO of {device} cannot be switched {switch}"
+    );
+    Ok(())
 }
 
 /// Counters of `ethtool -S` whose names begin and end like this, by what is between, a number.

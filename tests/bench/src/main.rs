@@ -74,6 +74,14 @@ enum Command {
         /// Where the JSON, the chart and the tables go; nowhere if not given.
         #[arg(long)]
         documentation: Option<PathBuf>,
+        /// The results are of a part of the benchmarks: keep what the JSON has of the others.
+        #[arg(long, requires = "documentation")]
+        update: bool,
+    },
+    /// Makes the chart and the tables again from the JSON, and measures nothing.
+    Redraw {
+        /// Where all of them are.
+        documentation: PathBuf,
     },
 }
 
@@ -94,6 +102,8 @@ fn main() -> Result<()> {
         Command::Report {
             results,
             documentation,
-        } => report::report(&results, documentation.as_deref()),
+            update,
+        } => report::report(&results, documentation.as_deref(), update),
+        Command::Redraw { documentation } => report::redraw(&documentation),
     }
 }

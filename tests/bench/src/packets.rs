@@ -10,7 +10,7 @@ use crate::{
     programs::{Mode, Programs},
     progress::{newest, Progress},
     result::{Cell, Floor, Row},
-    scenario::{Scenario, Sink, Source},
+    scenario::{Gro, Scenario, Sink, Source},
     socket::Listener,
 };
 use anyhow::{ensure, Context, Result};
@@ -77,6 +77,8 @@ pub struct Bench<'a> {
 struct Leftover<'a> {
     listener: Option<Listener>,
     dropping: Option<Dropping<'a>>,
+    /// A port, and how it had GRO before.
+    gro: Option<(String, Gro)>,
 }
 
 impl<'a> Bench<'a> {
@@ -240,7 +242,12 @@ impl<'a> Bench<'a> {
                 )?);
             }
             Sink::DropJumbo => programs.attach(&b, "bench_drop_frags", Mode::Native)?,
-            Sink::Pass => programs.attach(&b, "bench_pass", Mode::Native)?,
+            Sink::Pass(gro) => {
+                if let Some(gro) = gro {
+                    self.set_gro(&b, gro)?;
+                }
+                programs.attach(&b, "bench_pass", Mode::Native)?;
+            }
             Sink::Tx => {
                 programs.attach(&b, "bench_tx", Mode::Native)?;
                 programs.attach(&a, "bench_drop", Mode::Native)?;
@@ -279,7 +286,16 @@ impl<'a> Bench<'a> {
         if let Some(dropping) = leftover.dropping {
             dropping.end()?;
         }
+        if let Some((port, gro)) = leftover.gro {
+            host::set_gro(&port, gro)?;
+        }
         Ok(())
+    }
+
+    /// Switches GRO of a port, for one scenario.
+    fn set_gro(&self, port: &str, gro: Gro) -> Result<()> {
+        self.leftover.borrow_mut().gro = Some((port.to_owned(), host::gro(port)?));
+        host::set_gro(port, gro)
     }
 
     /// Has a socket at the end of the stack, and sees to it that frames get there as long as

@@ -18,43 +18,61 @@ const COMMAND: &str = "make bench";
 /// A function with fewer instructions per frame is not listed.
 const LEAST: f64 = 0.5;
 
-/// Prints the results in a folder, as far as they are there. With a folder for documentation all
-/// of them must be there, and the tables go into the files in it and into README.md beside it.
-pub fn report(folder: &Path, documentation: Option<&Path>) -> Result<()> {
+/// Where documentation has all results.
+const JSON: &str = "benchmarks.json";
+
+/// Prints the results in a folder, as far as they are there. With a folder for documentation the
+/// tables go into the files in it and into README.md beside it; all results must be there then,
+/// unless they are an `update` of those that the documentation has.
+pub fn report(folder: &Path, documentation: Option<&Path>, update: bool) -> Result<()> {
     let mut results: Results = read(&folder.join("results.json"))?;
     let rate = folder.join("rate.json");
 
-    if documentation.is_some() || rate.exists() {
+    if documentation.is_some() && !update || rate.exists() {
         results.rate = Some(read(&rate)?);
     }
     add_profiles(&mut results, folder)?;
-    let sections = tables::sections(&results);
-
-    for (_, text) in &sections {
+    for (_, text) in tables::sections(&results) {
         if !text.is_empty() {
             println!("{text}");
         }
     }
-    if let Some(documentation) = documentation {
-        fs::write(
-            documentation.join("benchmarks.json"),
-            serde_json::to_string_pretty(&results)? + "\n",
-        )?;
-        fs::write(documentation.join("benchmarks.svg"), chart::draw(&results)?)?;
-        let text = documentation.join("benchmarks.md");
-        let count = fill_in(&text, COMMAND, &sections)?;
-        ensure!(
-            count == sections.len(),
-            "{} has a place for {count} tables of {}",
-            text.display(),
-            sections.len()
-        );
-        fill_in(&documentation.join("../README.md"), COMMAND, &sections)?;
-        println!(
-            "written: benchmarks.md, .json, .svg in Documentation, and the table in README.md"
-        );
-        println!("{}", goals::summary(&goals::all(&results)));
+    let Some(documentation) = documentation else {
+        return Ok(());
+    };
+    if update {
+        let mut all: Results = read(&documentation.join(JSON))?;
+
+        all.update(results);
+        results = all;
     }
+    fs::write(
+        documentation.join(JSON),
+        serde_json::to_string_pretty(&results)? + "\n",
+    )?;
+    write_tables(&results, documentation)
+}
+
+/// Makes the chart and the tables of a folder for documentation from its results.
+pub fn redraw(documentation: &Path) -> Result<()> {
+    write_tables(&read(&documentation.join(JSON))?, documentation)
+}
+
+fn write_tables(results: &Results, documentation: &Path) -> Result<()> {
+    let sections = tables::sections(results);
+    let text = documentation.join("benchmarks.md");
+
+    fs::write(documentation.join("benchmarks.svg"), chart::draw(results)?)?;
+    let count = fill_in(&text, COMMAND, &sections)?;
+    ensure!(
+        count == sections.len(),
+        "{} has a place for {count} tables of {}",
+        text.display(),
+        sections.len()
+    );
+    fill_in(&documentation.join("../README.md"), COMMAND, &sections)?;
+    println!("written: benchmarks.md, .json, .svg in Documentation, and the table in README.md");
+    println!("{}", goals::summary(&goals::all(results)));
     Ok(())
 }
 

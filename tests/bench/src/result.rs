@@ -3,7 +3,7 @@
 //! What a run of the benchmarks found out, as `benchmarks.json` has it. All costs are nanoseconds,
 //! and with that instructions, per frame if nothing else is said.
 
-use crate::device::Kind;
+use crate::{device::Kind, scenario};
 use oxnic_places::cost::{mean, spread};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -21,6 +21,35 @@ pub struct Results {
     /// From a VM of its own, with the wall's clock.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rate: Option<Rate>,
+}
+
+impl Results {
+    /// Takes over what another run has measured; the rest stays.
+    pub fn update(&mut self, newer: Self) {
+        // As they are measured, also where a row is new.
+        let order: Vec<_> = scenario::all("").into_iter().map(|one| one.name).collect();
+
+        self.kernel = newer.kernel;
+        replace(&mut self.scenarios, newer.scenarios, |row| &row.name);
+        self.scenarios
+            .sort_by_key(|row| order.iter().position(|name| *name == row.name));
+        replace(&mut self.floor, newer.floor, |floor| &floor.name);
+        replace(&mut self.sources, newer.sources, |floor| &floor.name);
+        replace(&mut self.tcp, newer.tcp, |row| &row.name);
+        replace(&mut self.ping, newer.ping, |row| &row.name);
+        replace(&mut self.scaling, newer.scaling, |row| &row.name);
+        self.rate = newer.rate.or(self.rate.take());
+    }
+}
+
+/// Puts each newer row in the place of the one with the same name, or at the end.
+fn replace<T>(rows: &mut Vec<T>, newer: Vec<T>, name: impl Fn(&T) -> &String) {
+    for row in newer {
+        match rows.iter_mut().find(|old| name(old) == name(&row)) {
+            Some(old) => *old = row,
+            None => rows.push(row),
+        }
+    }
 }
 
 pub type Cells = BTreeMap<Kind, Cell>;
@@ -136,4 +165,47 @@ pub struct RateRow {
     /// With one CPU at work, and with all.
     pub one: f64,
     pub all: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Results, Row};
+    use std::collections::BTreeMap;
+
+    fn results(names: &[&str], title: &str) -> Results {
+        let row = |name: &&str| Row {
+            name: (*name).into(),
+            title: title.into(),
+            source: String::new(),
+            goal: None,
+            cells: BTreeMap::new(),
+        };
+
+        Results {
+            scenarios: names.iter().map(row).collect(),
+            ..Results::default()
+        }
+    }
+
+    #[test]
+    fn an_update_leaves_the_rest() {
+        let mut all = results(&["pktgen-stack", "pktgen-tx", "bulk-stack"], "old");
+
+        all.update(results(&["pktgen-tx", "pktgen-pass"], "new"));
+        let rows: Vec<_> = all
+            .scenarios
+            .iter()
+            .map(|row| (row.name.as_str(), row.title.as_str()))
+            .collect();
+
+        assert_eq!(
+            rows,
+            [
+                ("pktgen-stack", "old"),
+                ("pktgen-pass", "new"),
+                ("pktgen-tx", "new"),
+                ("bulk-stack", "old"),
+            ]
+        );
+    }
 }

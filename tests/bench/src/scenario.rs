@@ -31,6 +31,27 @@ impl Source {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gro {
+    On,
+    Off,
+}
+
+/// oxnic has GRO on by default and veth has it off, so XDP_PASS is compared with both alike as well:
+/// the end of a scenario's name, and a title.
+pub const PASSES: [(&str, &str, Gro); 2] = [
+    (
+        "pass-gro-off",
+        "native XDP_PASS, GRO off, dropped in ip_rcv",
+        Gro::Off,
+    ),
+    (
+        "pass-gro-on",
+        "native XDP_PASS, GRO on, dropped in ip_rcv",
+        Gro::On,
+    ),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sink {
     /// No program; the stack drops the frames in ip_rcv, as they are for another.
     Stack,
@@ -38,8 +59,8 @@ pub enum Sink {
     At(Place),
     /// Dropped by a program that takes frames in several buffers, at an MTU to match.
     DropJumbo,
-    /// As `Stack`, but through a program.
-    Pass,
+    /// As `Stack`, but through a program. Whether the port has GRO on is its own default, or given.
+    Pass(Option<Gro>),
     /// Back to the sender, where a program drops.
     Tx,
     RedirectNull,
@@ -56,7 +77,7 @@ impl Sink {
 
     /// Whether the frames end in the stack because they are for another host.
     pub fn is_for_others(self) -> bool {
-        matches!(self, Self::Stack | Self::Pass | Self::Cpumap)
+        matches!(self, Self::Stack | Self::Pass(_) | Self::Cpumap)
     }
 }
 
@@ -96,7 +117,7 @@ pub const SINKS: [(&str, &str, Sink, [Option<f64>; 3]); 8] = [
     (
         "pass",
         "native XDP_PASS, dropped in ip_rcv",
-        Sink::Pass,
+        Sink::Pass(None),
         [Some(0.45), None, Some(0.70)],
     ),
     (
@@ -161,6 +182,16 @@ pub fn all(filter: &str) -> Vec<Scenario> {
                 sink,
                 goal: goals[index],
                 profile: true,
+            });
+        }
+        for (name, title, gro) in PASSES {
+            list.push(Scenario {
+                name: format!("{source_name}-{name}"),
+                title: title.into(),
+                source: *source,
+                sink: Sink::Pass(Some(gro)),
+                goal: None,
+                profile: false,
             });
         }
     }

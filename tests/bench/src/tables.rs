@@ -7,7 +7,7 @@ use crate::{
     goals,
     profile::{Part, PARTS},
     result::{cost, widest, Cells, Floor, Rate, Results, Row},
-    scenario::{SINKS, SOURCES},
+    scenario::{PASSES, SINKS, SOURCES},
 };
 use oxnic_places::{
     cost::{mean, spread},
@@ -23,6 +23,7 @@ const PROFILES: [&str; 2] = ["bulk-drop", "bulk-pass"];
 pub fn sections(results: &Results) -> Vec<(&'static str, String)> {
     vec![
         ("main", main(results)),
+        ("gro", gro(results)),
         ("goals", goals_table(results)),
         ("scenarios", scenarios(results)),
         ("floor", floor(results)),
@@ -43,10 +44,20 @@ fn ratio(cells: &Cells) -> Option<f64> {
 
 /// What is most interesting: the verdicts, for each source.
 fn main(results: &Results) -> String {
-    let rows: Vec<_> = SINKS
-        .iter()
-        .filter_map(|(end, title, ..)| {
-            let mut line = vec![(*title).to_owned()];
+    by_source(results, SINKS.iter().map(|(end, title, ..)| (*end, *title)))
+}
+
+/// XDP_PASS with GRO alike on both devices.
+fn gro(results: &Results) -> String {
+    by_source(results, PASSES.iter().map(|(end, title, _)| (*end, *title)))
+}
+
+/// A row for each of some scenarios, given by the end of the name and a title, and columns for each
+/// source.
+fn by_source<'a>(results: &Results, scenarios: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let rows: Vec<_> = scenarios
+        .filter_map(|(end, title)| {
+            let mut line = vec![title.to_owned()];
 
             for (source, _) in SOURCES {
                 let name = format!("{source}-{end}");
