@@ -50,7 +50,7 @@ impl queue_mgmt::Ops for Vsi {
     fn stop_queue(&self, dev: &Locked, queue: usize) -> Result<ParkedRing> {
         let mut ring = self.running.lock().remove(queue).map_err(|_| ENETDOWN)?;
         ring.hold();
-        drain(slice::from_mut(&mut ring));
+        drain(slice::from_ref(&ring));
         quiesce(slice::from_ref(&ring));
         let ring = ring.halt(dev).ok_or(ENETDOWN)?;
         Trace::new(dev, &self.port).queue_stopped(queue);

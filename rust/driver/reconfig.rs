@@ -97,7 +97,7 @@ impl Vsi {
             let ring = ring.connect(old.get_mut(index), how);
             let _ = connected.push_within_capacity(ring);
         }
-        drain(&mut old);
+        drain(&old);
         quiesce(&old);
         for (ring, old) in connected.into_iter().zip(old) {
             // One after the other, so that frames of a flow keep their order.
@@ -156,7 +156,7 @@ impl Vsi {
                 }
             }
             drop(running);
-            drain(&mut leaving);
+            drain(&leaving);
             end_all(leaving, dev);
             // Not earlier: the stack does not expect frames of a queue that is gone. Getting fewer
             // does not fail.

@@ -239,12 +239,7 @@ const DRAIN_NS: u64 = 1_000_000_000;
 /// Waits until the polls of `rings`, which are off the wire, have seen all frames, of all of them at the same
 /// time. What they do not come to in time is lost when the rings [end](ReadyRing::end). A ring's timer may be
 /// running and raise the same interrupt.
-pub(crate) fn drain(rings: &mut [RunningRing]) {
-    for ring in &mut *rings {
-        if let Some(inlet) = &mut ring.inlet {
-            inlet.wire.flush();
-        }
-    }
+pub(crate) fn drain(rings: &[RunningRing]) {
     let end = clock::monotonic_ns().saturating_add(DRAIN_NS);
     loop {
         let bh = bh::disable();
@@ -308,10 +303,8 @@ impl RunningRing {
             line,
             inlet,
         } = self;
-        let mut inlet = inlet?;
+        let inlet = inlet?;
         let (napi, poll) = napi.stop(dev)?;
-        // What was put off comes too late for the poll, but it must be counted.
-        inlet.wire.flush();
         let sides = Sides {
             ring,
             line,

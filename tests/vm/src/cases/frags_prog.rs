@@ -11,7 +11,7 @@ use crate::{
     bed::{Bed, Port},
     bpf::{wait_freed, Program},
     harness::Case,
-    host::{ensure_eq, wait_until},
+    host::{ensure_eq, wait_until, FOR_EVER},
     nl::{
         link::XDP_FLAGS_DRV_MODE,
         netdev::{self, NapiSettings},
@@ -483,7 +483,7 @@ fn hold_and_release(bed: &Bed, change: impl FnOnce() -> Result<()>) -> Result<Sn
     // The poll that the first frame leads to leaves the interrupt off: for longer than a test takes.
     set(&NapiSettings {
         defer_hard_irqs: 100,
-        gro_flush_timeout: 100_000_000_000,
+        gro_flush_timeout: FOR_EVER,
         ..NapiSettings::default()
     })?;
     sender.send(&Probe::new(1, 0).frame())?;

@@ -11,7 +11,7 @@ use crate::{
     bed::{Bed, Port, V4, V6},
     bpf::Program,
     harness::Case,
-    host::{ensure_eq, instruments, kmsg::Kmsg, wait_until, PATIENCE},
+    host::{ensure_eq, instruments, kmsg::Kmsg, wait_until, FOR_EVER, PATIENCE},
     nl::netdev::{self, NapiSettings},
     stats::Snapshot,
     wire::{
@@ -480,7 +480,7 @@ fn watchdog(bed: &Bed) -> Result<()> {
     // Longer than anybody waits.
     let never = NapiSettings {
         defer_hard_irqs: 100,
-        gro_flush_timeout: 1_000_000_000_000,
+        gro_flush_timeout: FOR_EVER,
         ..NapiSettings::default()
     };
 

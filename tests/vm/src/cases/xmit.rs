@@ -15,7 +15,7 @@ use super::{
 use crate::{
     bed::Bed,
     harness::Case,
-    host::{cpus, ensure_eq, live, tracefs::Trace, wait_until},
+    host::{cpus, ensure_eq, live, tracefs::Trace, wait_until, FOR_EVER},
     nl::netdev::{self, NapiSettings},
     wire::{
         packet::{Sender, Tap},
@@ -478,7 +478,7 @@ fn one_ring_full(bed: &Bed) -> Result<()> {
     // Longer than the test takes on the slowest machine.
     let never = NapiSettings {
         defer_hard_irqs: 100,
-        gro_flush_timeout: 100_000_000_000,
+        gro_flush_timeout: FOR_EVER,
         ..NapiSettings::default()
     };
 
