@@ -315,14 +315,18 @@ void oxnic_skb_set_rx(struct sk_buff *skb, u32 hash, u32 hash_type,
 }
 
 /*
- * Without memory it fails, quietly and without killing anybody for it. Fault injection can make it
- * fail too: it does not reach into page_pool_alloc_pages(), where the same is inlined.
+ * Without memory it fails, quietly and without killing anybody for it. It takes none of the
+ * reserves for those who free memory (pfmemalloc), not even in a softirq that interrupts such a
+ * task. Fault injection can make it fail too: it does not reach into page_pool_alloc_pages(), where
+ * the same is inlined.
  */
 void *oxnic_page_pool_alloc(struct page_pool *pool, bool may_sleep)
 {
 	gfp_t gfp = may_sleep ? GFP_KERNEL | __GFP_RETRY_MAYFAIL : GFP_ATOMIC;
-	netmem_ref netmem = page_pool_alloc_netmems(pool, gfp | __GFP_NOWARN);
+	netmem_ref netmem;
 
+	gfp |= __GFP_NOMEMALLOC | __GFP_NOWARN;
+	netmem = page_pool_alloc_netmems(pool, gfp);
 	return netmem ? page_address(netmem_to_page(netmem)) : NULL;
 }
 

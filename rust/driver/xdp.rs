@@ -330,6 +330,11 @@ impl Received<'_> {
     }
 
     /// Posts the buffer of a frame that goes no further again.
+    ///
+    /// The page_pool is not asked whether it would recycle the page (`__page_pool_page_can_be_recycled`):
+    /// nobody else refers to the page, and it is none of the memory reserves, since [`Allocator`] gets none.
+    ///
+    /// [`Allocator`]: crate::net::page_pool::Allocator
     #[inline]
     fn recycle(&mut self, buff: Buff<'_, '_>) {
         // There is an empty descriptor, the one that the frame was in.

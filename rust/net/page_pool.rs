@@ -108,6 +108,11 @@ pub(crate) struct Allocator<'a> {
 
 impl Allocator<'_> {
     /// A buffer from the pool; `None` if there is no memory.
+    ///
+    /// Its page is never one of the memory reserves (`page_is_pfmemalloc`), of which an skb would be made
+    /// that most sockets drop: with `__GFP_NOMEMALLOC` the kernel does without `ALLOC_NO_WATERMARKS`
+    /// (`__gfp_pfmemalloc_flags` in mm/page_alloc.c), and only pages allocated with that are marked so
+    /// (`prep_new_page`).
     #[inline]
     pub(crate) fn alloc(&mut self) -> Option<Buffer> {
         // SAFETY: By the type's invariants.
