@@ -155,6 +155,7 @@ enum NotSent {
 /// A transmit queue that sends into a ring of the peer.
 struct TxQueue<'a> {
     dev: &'a Device,
+    port: &'a Port,
     index: u16,
     peer: &'a Port,
     ring: &'a RxRing,
@@ -182,6 +183,7 @@ impl Vsi {
         };
         let queue = || TxQueue {
             dev,
+            port: &self.port,
             index,
             peer,
             ring,
@@ -254,7 +256,7 @@ impl Vsi {
                     queue.count(&sent);
                     return Err(NotSent::Malformed);
                 }
-                Err(Refused::NoBuffer) if !queue.peer.pauses(&self.port) => {
+                Err(Refused::NoBuffer) if !queue.pauses() => {
                     let lost = on_wire(skb, large.as_ref());
                     ring.wire.no_buffer.add(lost.frames);
                     sent.add_all(&lost);
@@ -296,7 +298,7 @@ impl Vsi {
             return Xmit::Done;
         }
         // There are no buffers, and will be none as long as the lock is held.
-        if queue.peer.pauses(&self.port) && queue.wait(|| true) {
+        if queue.pauses() && queue.wait(|| true) {
             return Xmit::Busy(skb);
         }
         lose(stats, progress, skb, |frames| {
@@ -310,7 +312,7 @@ impl Vsi {
     /// Stops a queue that took the last buffer, if the ports are to wait for each other.
     #[cold]
     fn stop_if_full(&self, queue: &TxQueue<'_>, inlet: &mut RxInlet, bh: &bh::Disabled) {
-        if queue.peer.pauses(&self.port) {
+        if queue.pauses() {
             queue.stop(inlet, Inlet::is_full, bh);
         }
     }
@@ -372,6 +374,11 @@ pub(super) fn put_counted(
 }
 
 impl TxQueue<'_> {
+    /// Whether the queue waits for buffers, instead of losing its frames.
+    fn pauses(&self) -> bool {
+        self.peer.pauses(self.port)
+    }
+
     /// Counts what went out.
     fn count(&self, sent: &Sent) {
         self.stats.packets.add(sent.frames);
@@ -379,7 +386,8 @@ impl TxQueue<'_> {
     }
 
     /// Publishes what is in the ring and stops the queue, until the peer posts buffers to its ring, which
-    /// `is_full`. Returns `false` if it has done so in the meantime: the queue runs again then.
+    /// `is_full`. Returns `false` if it has done so in the meantime, or flow control has been switched off:
+    /// the queue runs again then.
     ///
     /// Publishing comes first: buffers are posted, and the queue woken, by the poll that takes the frames
     /// out of the ring, and it does not run for frames that it cannot see.
@@ -395,8 +403,10 @@ impl TxQueue<'_> {
 
     /// As [`stop`](Self::stop), for a ring in which nothing waits to be published.
     fn wait(&self, is_full: impl FnOnce() -> bool) -> bool {
+        // Flow control may be switched off at this moment, which wakes only those who are known to wait.
+        let must_wait = || self.pauses() && is_full();
         self.dev.stop_tx_queue(self.index);
-        if self.ring.waiters.wait(self.index.into(), is_full) {
+        if self.ring.waiters.wait(self.index.into(), must_wait) {
             self.stats.stopped.add(1);
             return true;
         }

@@ -17,6 +17,9 @@
 //! sender's, the refill sees the sender waiting; if it is the refill's, the sender sees that there
 //! is room. If both see it, a queue that runs is woken, which does no harm.
 //!
+//! The same holds for who switches flow control off: he does that first and then wakes all who wait. So a
+//! sender looks at that once more, too, when it looks whether the ring is still full.
+//!
 //! Who is woken first finds the most buffers. So it is another queue each time: the order goes on behind
 //! the one that was the first last time, and starts again at queue 0 after the last one.
 
@@ -45,8 +48,8 @@ impl Waiters {
     /// stopped its queue; in this order, so that who wakes it finds it stopped.
     ///
     /// Returns `true` if it must stay stopped: it will be in what [`take`](Self::take) returns.
-    /// Returns `false` if by now there is room, as `still_full` says: it must start its queue
-    /// again itself. It may then be woken needlessly.
+    /// Returns `false` if by now there is room, or flow control is off, as `still_full` says: it must
+    /// start its queue again itself. It may then be woken needlessly.
     #[inline]
     #[must_use = "the queue must be started again if this is `false`"]
     pub fn wait(&self, queue: u32, still_full: impl FnOnce() -> bool) -> bool {

@@ -196,6 +196,48 @@ fn waiting_sender_is_always_woken() {
     });
 }
 
+/// A sender finds the ring full while flow control is switched off; nobody makes room. Unless it looks
+/// once more whether it has to wait at all, it may stop after everybody who waits was woken.
+fn flow_control_is_switched_off(looks_again: bool) {
+    loom::model(move || {
+        let pauses = Arc::new(AtomicBool::new(true));
+        let stopped = Arc::new(AtomicBool::new(false));
+        let waiters = Arc::new(Waiters::new());
+
+        let sender = thread::spawn({
+            let (pauses, stopped, waiters) = (pauses.clone(), stopped.clone(), waiters.clone());
+            move || {
+                if !pauses.load(Ordering::Relaxed) {
+                    return;
+                }
+                stopped.store(true, Ordering::Relaxed);
+                if !waiters.wait(0, || !looks_again || pauses.load(Ordering::Relaxed)) {
+                    stopped.store(false, Ordering::Relaxed);
+                }
+            }
+        });
+
+        pauses.store(false, Ordering::Relaxed);
+        for _ in waiters.take() {
+            stopped.store(false, Ordering::Relaxed);
+        }
+        sender.join().unwrap();
+        assert!(!stopped.load(Ordering::Relaxed), "stopped for ever");
+    });
+}
+
+#[test]
+fn sender_goes_on_without_flow_control() {
+    flow_control_is_switched_off(true);
+}
+
+/// The model finds what it is made for.
+#[test]
+#[should_panic(expected = "stopped for ever")]
+fn sender_that_does_not_look_again_does_not_go_on() {
+    flow_control_is_switched_off(false);
+}
+
 /// The timer of a moderated interrupt runs beside the NIC and the poll. Whoever of the three schedules
 /// the poll, it is scheduled once, and all frames are taken in the end.
 #[test]
