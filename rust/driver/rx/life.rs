@@ -106,6 +106,9 @@ impl<'a> ReadyRing<'a> {
         let pool = PagePool::new(dev, &napi, ring.index, size)?;
         let queue = RxQueue::new(dev, ring.index, pool)?;
         let (nic, descriptors) = Ring::split(descriptors).ok_or(EINVAL)?;
+        // Until the first poll has ended: with any other number a ring might seem to be empty that is not.
+        line.position
+            .store(descriptors.position(), Ordering::Relaxed);
         let mut poll = KBox::new(
             RxPoll {
                 descriptors,
