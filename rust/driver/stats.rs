@@ -106,8 +106,7 @@ counters! {
         carrier,
         /// Times the queue stopped because the peer's ring was full.
         stopped,
-        /// Times it was stopped for too long (`ndo_tx_timeout`). Written by the kernel's watchdog, which
-        /// lets no transmit run meanwhile.
+        /// Times it was stopped for too long (`ndo_tx_timeout`). Written only by the kernel's watchdog.
         timeout,
     }
 }

@@ -349,10 +349,10 @@ pub(crate) trait Ops: ethtool::Ops + Sized + Send + Sync + 'static {
     /// for one skb at a time on each queue.
     fn start_xmit(&self, dev: &Device, skb: SkBuff, bh: &bh::Disabled) -> Xmit;
 
-    /// Transmit queue `queue` has been stopped for [`Config::tx_timeout_ms`] or longer, since its last skb
-    /// was taken, while there was a carrier (`ndo_tx_timeout`). The kernel has said so in its log. It
-    /// calls this for one queue at a time, again after as long. No `start_xmit` of the device runs
-    /// meanwhile. Softirq context.
+    /// Transmit queue `queue` has been stopped for [`Config::tx_timeout_ms`] or longer while there was a
+    /// carrier (`ndo_tx_timeout`); each time it is stopped counts anew (`netif_tx_stop_queue`). The kernel
+    /// has said so in its log. It calls this for one queue at a time, again after as long. No `start_xmit`
+    /// of the device runs meanwhile, unless it has no queueing discipline (`noqueue`). Softirq context.
     fn tx_timeout(&self, _dev: &Device, _queue: u16, _bh: &bh::Disabled) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
