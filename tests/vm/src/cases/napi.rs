@@ -36,6 +36,11 @@ pub fn cases() -> Vec<Case> {
         Case::ports("napi::busy_poll", "queues=1", busy_poll),
         Case::ports("napi::epoll_and_suspended_interrupts", "queues=1", epoll),
         Case::ports("napi::af_xdp_busy_poll", "queues=1", af_xdp),
+        Case::ports(
+            "napi::af_xdp_busy_poll_of_a_full_ring",
+            "queues=1 ring_size=64",
+            af_xdp_full,
+        ),
     ]
 }
 
@@ -299,30 +304,48 @@ fn epoll(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
-/// Who has an AF_XDP socket can do without interrupts: its queue is polled when it asks for frames, and only
-/// then.
-fn af_xdp(bed: &Bed) -> Result<()> {
+/// A program and a socket for port B's only queue, which is polled only when the socket is asked for frames.
+fn polled_socket(bed: &Bed) -> Result<(Program, Xsk)> {
     let mut program = watched(bed)?;
     let id = napi(&bed.b, 0)?.id;
+    // Not earlier: the kernel tells a socket which NAPI to poll when it is bound, and only a port that is up
+    // has one (`xsk_bind` in net/xdp/xsk.c).
     let socket = Xsk::open(&bed.b, 0, 4096, false)?;
-    let probe = |seq| Probe::new(1, seq);
 
     XskMap::try_from(program.map_mut("sockets")?)?.set(0, socket.as_raw_fd(), 0)?;
     setsockopt(&socket, PreferBusyPoll, &true)?;
     setsockopt(&socket, BusyPoll, &POLLING_USECS)?;
-    set(
-        &bed.b,
-        id,
-        &NapiSettings {
-            defer_hard_irqs: 100,
-            gro_flush_timeout: FOR_EVER,
-            ..NapiSettings::default()
-        },
-    )?;
+    let never = NapiSettings {
+        defer_hard_irqs: 100,
+        gro_flush_timeout: FOR_EVER,
+        ..NapiSettings::default()
+    };
+    set(&bed.b, id, &never)?;
     // The last interrupt: the poll that it leads to leaves the next one off.
-    send_all(bed, &[probe(0)])?;
-    ensure_eq!(Probe::parse(&socket.any()?)?, Some(probe(0)), "first frame");
+    send_all(bed, &[Probe::new(1, 0)])?;
+    ensure_eq!(
+        Probe::parse(&socket.any()?)?,
+        Some(Probe::new(1, 0)),
+        "first frame"
+    );
     program.write("thread", 0, gettid().as_raw() as u32)?;
+    Ok((program, socket))
+}
+
+/// Interrupts come again, and frames go to the stack.
+fn end_polling(bed: &Bed, socket: Xsk) -> Result<()> {
+    drop(socket);
+    set(&bed.b, napi(&bed.b, 0)?.id, &NapiSettings::default())?;
+    bed.b.ethtool("-G", "rx 256")?;
+    check_alive(bed)
+}
+
+/// Who has an AF_XDP socket can do without interrupts: its queue is polled when it asks for frames, and only
+/// then.
+fn af_xdp(bed: &Bed) -> Result<()> {
+    let (program, socket) = polled_socket(bed)?;
+    let probe = |seq| Probe::new(1, seq);
+
     for seq in 1..=FRAMES {
         send_all(bed, &[probe(seq)])?;
         ensure!(socket.drain()?.is_empty(), "frame {seq} came by itself");
@@ -334,8 +357,43 @@ fn af_xdp(bed: &Bed) -> Result<()> {
         );
         ensure_eq!(polled(&program)?, u64::from(seq), "frames polled here");
     }
-    drop(socket);
-    set(&bed.b, id, &NapiSettings::default())?;
-    bed.b.ethtool("-G", "rx 256")?;
-    check_alive(bed)
+    end_polling(bed, socket)
+}
+
+/// A ring that is full is polled as any other, and the sender whose queue has stopped goes on as buffers are
+/// posted.
+fn af_xdp_full(bed: &Bed) -> Result<()> {
+    // More than the ring takes.
+    const COUNT: u32 = 200;
+    // So many frames are polled at a time (`BUSY_POLL_BUDGET` in include/net/busy_poll.h).
+    const BUDGET: u32 = 8;
+    let (program, socket) = polled_socket(bed)?;
+    let mut seq = 0;
+
+    Sender::open(&bed.a)?.send_flow(&Probe::new(2, 0), COUNT)?;
+    wait_until("the queue stops", || {
+        Ok(bed.a.counters()?.tx("stopped")? == 1)
+    })?;
+    ensure!(socket.drain()?.is_empty(), "a frame came by itself");
+    // Each of the first polls finds as many frames as it may take.
+    for poll in 1..=64 / BUDGET {
+        socket.busy_poll()?;
+        ensure!(
+            polled(&program)? >= u64::from(poll * BUDGET),
+            "frames after {poll} polls"
+        );
+    }
+    wait_until("all frames come", || {
+        socket.busy_poll()?;
+        for frame in socket.drain()? {
+            ensure_eq!(Probe::parse(&frame)?, Some(Probe::new(2, seq)), "frame");
+            seq += 1;
+        }
+        Ok(seq == COUNT)
+    })?;
+    ensure_eq!(polled(&program)?, u64::from(COUNT), "frames polled here");
+    let a = bed.a.counters()?;
+    ensure!(a.tx("woken")? > 0, "nobody woke the queue");
+    ensure_eq!(a.tx("timeout")?, 0, "times it was stopped for too long");
+    end_polling(bed, socket)
 }
