@@ -48,6 +48,31 @@ impl Counters {
             .ok_or_else(|| anyhow!("ethtool -S shows no {name}"))
     }
 
+    /// Frames that the port has put on the wire, be they the stack's, a program's verdict or another
+    /// device's redirect.
+    pub fn sent(&self) -> Result<u64> {
+        Ok(self.tx("packets")? + self.rx("xdp_tx")? + self.tx("xdp_xmit")?)
+    }
+
+    /// Frames that arrived at the port and are not received, by why.
+    pub fn losses(&self) -> Result<[(&'static str, u64); 6]> {
+        Ok([
+            ("no_buffer", self.rx("no_buffer")?),
+            ("oversize", self.rx("oversize")?),
+            ("down", self.rx("down")?),
+            ("mac_filter_drop", self.dropped_by("mac_filter")?),
+            ("vlan_filter_drop", self.dropped_by("vlan_filter")?),
+            ("ntuple_drop", self.dropped_by("ntuple")?),
+        ])
+    }
+
+    /// Frames that arrived at the port: received or lost for a named reason.
+    pub fn arrived(&self) -> Result<u64> {
+        let lost: u64 = self.losses()?.iter().map(|(_, frames)| frames).sum();
+
+        Ok(self.rx("packets")? + lost)
+    }
+
     fn each(&self, side: &str, what: &str) -> Result<Vec<u64>> {
         let values: Vec<_> = (0..)
             .map_while(|n| self.0.get(&format!("{side}_queue_{n}_{what}")))
@@ -181,19 +206,9 @@ impl Snapshot {
 /// Every frame that `from` put on the wire, be it the stack's, a program's verdict or another
 /// device's redirect, was received by `to` or lost for a named reason.
 pub fn check_wire(from: &Snapshot, to: &Snapshot) -> Result<()> {
-    let sent = from.counters.tx("packets")?
-        + from.counters.rx("xdp_tx")?
-        + from.counters.tx("xdp_xmit")?;
-    let c = &to.counters;
-    let received = c.rx("packets")?;
-    let losses = [
-        ("no_buffer", c.rx("no_buffer")?),
-        ("oversize", c.rx("oversize")?),
-        ("down", c.rx("down")?),
-        ("mac_filter_drop", c.dropped_by("mac_filter")?),
-        ("vlan_filter_drop", c.dropped_by("vlan_filter")?),
-        ("ntuple_drop", c.dropped_by("ntuple")?),
-    ];
+    let sent = from.counters.sent()?;
+    let received = to.counters.rx("packets")?;
+    let losses = to.counters.losses()?;
     let lost: u64 = losses.iter().map(|(_, frames)| frames).sum();
 
     ensure_eq!(

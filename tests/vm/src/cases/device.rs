@@ -208,7 +208,7 @@ fn set_address(bed: &Bed) -> Result<()> {
     bed.a.ns.ip("neigh flush all")?;
     bed.a.ns.exec(&ping)?;
     let mut frames = 0;
-    while let Some(frame) = tap.next(std::time::Duration::from_millis(200))? {
+    for frame in tap.rest()? {
         let source: Mac = frame[6..12].try_into()?;
 
         ensure!(source != old, "a frame from B's old address");

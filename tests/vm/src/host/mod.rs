@@ -17,6 +17,7 @@ pub mod netdevsim;
 pub mod netns;
 pub mod pktgen;
 pub mod process;
+pub mod rcu;
 pub mod tracefs;
 pub mod usage;
 pub mod watchdog;

@@ -58,6 +58,18 @@ impl Netns {
         }
     }
 
+    /// The initial namespace and all that have a name.
+    pub fn all() -> Result<Vec<Self>> {
+        let mut all = vec![Self::initial()];
+
+        if Path::new(FOLDER).exists() {
+            for entry in fs::read_dir(FOLDER).context(FOLDER)? {
+                all.push(Self::existing(&entry?.file_name().to_string_lossy()));
+            }
+        }
+        Ok(all)
+    }
+
     /// Removes the name; the namespace goes with its last user.
     pub fn delete(&self) -> Result<()> {
         match &self.name {

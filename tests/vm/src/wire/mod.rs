@@ -7,6 +7,7 @@ pub mod checksum;
 pub mod frames;
 pub mod packet;
 pub mod probe;
+pub mod rest;
 pub mod stream;
 pub mod toeplitz;
 pub mod xsk;

@@ -2,7 +2,7 @@
 
 //! Packet sockets: raw frames into and out of a port.
 
-use super::probe::Probe;
+use super::{probe::Probe, rest::Rest};
 use crate::{
     bed::Port,
     host::PATIENCE,
@@ -28,8 +28,6 @@ use std::{
 
 /// Room for what arrives while the receiver does not look.
 const RECEIVE_BUFFER: usize = 128 << 20;
-/// When nothing more is expected, how long to look whether something comes all the same.
-const SURPRISE: Duration = Duration::from_millis(200);
 
 /// Opens a packet socket on a port. Binding to an address without protocol keeps the protocol
 /// that the socket was made with.
@@ -113,6 +111,7 @@ impl AsFd for Sender {
 /// Receives what a port hands to its stack, whoever it is for.
 pub struct Tap {
     fd: OwnedFd,
+    rest: Rest,
 }
 
 impl Tap {
@@ -121,7 +120,10 @@ impl Tap {
 
         setsockopt(&fd, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
         setsockopt(&fd, IgnoreOutgoing, &true)?;
-        Ok(Self { fd })
+        Ok(Self {
+            fd,
+            rest: Rest::now()?,
+        })
     }
 
     /// Receives what the port sends as well, each skb shared with the port.
@@ -202,9 +204,21 @@ impl Tap {
         Ok(frame)
     }
 
-    /// No frame comes.
+    /// All frames that have come, and those that are on the way.
+    pub fn rest(&self) -> Result<Vec<Vec<u8>>> {
+        let mut frames = Vec::new();
+
+        self.rest.wait()?;
+        while let Some(frame) = self.next(Duration::ZERO)? {
+            frames.push(frame);
+        }
+        Ok(frames)
+    }
+
+    /// No frame has come, and none is on the way.
     pub fn silence(&self) -> Result<()> {
-        match self.next(SURPRISE)? {
+        self.rest.wait()?;
+        match self.next(Duration::ZERO)? {
             None => Ok(()),
             Some(frame) => bail!(
                 "a frame of {} bytes too many: {:02x?}",

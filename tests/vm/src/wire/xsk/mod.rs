@@ -5,6 +5,7 @@
 mod raw;
 pub mod tx;
 
+use super::rest::Rest;
 use crate::{
     bed::Port,
     host::{wait_until, PATIENCE},
@@ -89,6 +90,7 @@ pub struct Xsk {
     chunk: usize,
     fill: Ring<1>,
     rx: Ring<2>,
+    rest: Rest,
 }
 
 impl Xsk {
@@ -108,6 +110,7 @@ impl Xsk {
             fd,
             frames,
             chunk,
+            rest: Rest::now()?,
         };
 
         (0..u64::from(BUFFERS)).for_each(|n| socket.fill.push([n * chunk as u64]));
@@ -165,8 +168,10 @@ impl Xsk {
             .context("expected a frame in an AF_XDP socket, found none")
     }
 
+    /// No frame has come, and none is on the way.
     pub fn silence(&self) -> Result<()> {
-        match self.next(Duration::from_millis(200))? {
+        self.rest.wait()?;
+        match self.next(Duration::ZERO)? {
             None => Ok(()),
             Some(frame) => bail!("a frame of {} bytes too many", frame.len()),
         }
