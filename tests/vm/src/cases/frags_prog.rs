@@ -5,17 +5,15 @@
 use super::{
     attach::linked,
     frags::{set_mtu, BUFFER, MTU_MAX},
+    held::Held,
     traffic::{settle, while_sending, Source},
 };
 use crate::{
     bed::{Bed, Port},
     bpf::{wait_freed, Program},
     harness::Case,
-    host::{ensure_eq, wait_until, FOR_EVER},
-    nl::{
-        link::XDP_FLAGS_DRV_MODE,
-        netdev::{self, NapiSettings},
-    },
+    host::{ensure_eq, wait_until},
+    nl::link::XDP_FLAGS_DRV_MODE,
     stats::{check_both, Snapshot},
     wire::{
         ensure_same,
@@ -473,21 +471,12 @@ const HELD: [usize; 5] = [LEN, 60, BUFFER + 1, BUFFER, LEN];
 
 /// Has frames wait in the ring of B, lowers the MTU there, has `change` done, and lets the poll go on.
 fn hold_and_release(bed: &Bed, change: impl FnOnce() -> Result<()>) -> Result<Snapshot> {
-    let napi = bed.b.ns.enter(|| netdev::napis(bed.b.ifindex))?[0].id;
-    let set = |settings: &NapiSettings| bed.b.ns.enter(|| netdev::set_napi(napi, settings));
     let sender = Sender::open(&bed.a)?;
     let before = bed.b.counters()?.rx("packets")?;
 
     bed.b.detach()?;
     bed.b.set(&format!("mtu {JUMBO}"))?;
-    // The poll that the first frame leads to leaves the interrupt off: for longer than a test takes.
-    set(&NapiSettings {
-        defer_hard_irqs: 100,
-        gro_flush_timeout: FOR_EVER,
-        ..NapiSettings::default()
-    })?;
-    sender.send(&Probe::new(1, 0).frame())?;
-    bed.b.wait_received(before + 1)?;
+    let held = Held::new(&bed.b, 0, || sender.send(&Probe::new(1, 0).frame()))?;
     for (len, seq) in HELD.into_iter().zip(1..) {
         sender.send(&Probe::new(1, seq).len(len).frame())?;
     }
@@ -498,9 +487,7 @@ fn hold_and_release(bed: &Bed, change: impl FnOnce() -> Result<()>) -> Result<Sn
         before + 1,
         "frames polled too early"
     );
-    set(&NapiSettings::default())?;
-    // The new ring comes when the old one is empty.
-    bed.b.ethtool("-G", "rx 256")?;
+    held.release(256)?;
     bed.b.ethtool("-G", "rx 512")?;
     bed.b.wait_received(before + 1 + HELD.len() as u64)?;
     bed.b.snapshot()

@@ -4,7 +4,7 @@
 
 use super::{
     frags::set_mtu,
-    pause::{poll_in_threads, slow_down},
+    held::Held,
     steer::Steer,
     traffic::{settle, settle_wire},
 };
@@ -28,7 +28,7 @@ use crate::{
         toeplitz::Key,
     },
 };
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{ensure, Context, Result};
 use nix::errno::Errno;
 use std::collections::BTreeSet;
 
@@ -128,11 +128,6 @@ impl Observer {
         Ok((counts.get(&0, 0)?, counts.get(&1, 0)?))
     }
 
-    /// Makes the program need some time for each frame.
-    fn slow(&self, rounds: u64) -> Result<()> {
-        Ok(self.bound.array::<u64>("hint_counts")?.set(2, rounds, 0)?)
-    }
-
     fn wait(&self, frames: u64) -> Result<Hint> {
         let mut last = self.last()?;
 
@@ -206,76 +201,58 @@ fn timestamp(bed: &Bed) -> Result<()> {
 
 /// A frame that waits in the ring has the stamp of when it came there.
 fn waiting(bed: &Bed) -> Result<()> {
-    const ROUNDS: u64 = 1000;
     let observer = Observer::attach(&bed.b)?;
-    let probe = Probe::new(1, 0);
+    let probe = Probe::new(1, 0).frame();
 
-    observer.slow(2_000_000)?;
     bed.up()?;
-    poll_in_threads(&bed.b)?;
     let sender = Sender::open(&bed.a)?;
-    for round in 1..=ROUNDS {
-        let from = tai()?;
-        for seq in 0..2 {
-            sender.send(
-                &Probe {
-                    seq,
-                    ..probe.clone()
-                }
-                .frame(),
-            )?;
-        }
-        let sent = tai()?;
-        let hint = observer.wait(2 * round)?;
-        ensure!(
-            from < hint.stamp && hint.stamp < sent,
-            "stamped {}, although sent between {from} and {sent}",
-            hint.stamp
-        );
-        // The second may come when the first is done, if the sender is kept from its work.
-        if hint.now > sent {
-            return settle(bed).map(drop);
-        }
-    }
-    bail!("no frame had to wait: nothing was tested");
+    let held = Held::new(&bed.b, 0, || sender.send(&probe))?;
+    let from = tai()?;
+    sender.send(&probe)?;
+    let sent = tai()?;
+    held.release(256)?;
+    let hint = observer.wait(2)?;
+    ensure!(
+        from < hint.stamp && hint.stamp < sent && sent < hint.now,
+        "stamped {}, seen {}, although sent between {from} and {sent} and released later",
+        hint.stamp,
+        hint.now
+    );
+    settle(bed).map(drop)
 }
 
 /// Stamps are not to be had for nothing, so frames get none while nobody could ask for it.
 fn before(bed: &Bed) -> Result<()> {
     const EARLY: u32 = 150;
     const LATE: u32 = 5;
-    let mut slow = slow_down(&bed.b)?;
-
-    // Attaching has to be done before the ring is empty.
-    slow.write("rounds", 0, 300_000u32)?;
+    let probe = Probe::new(1, 0);
 
     bed.up()?;
-    poll_in_threads(&bed.b)?;
     let sender = Sender::open(&bed.a)?;
     let bound = Bound::load(&bed.b, "hints")?;
-    sender.send_flow(&Probe::new(1, 0), EARLY)?;
+    let held = Held::new(&bed.b, 0, || sender.send(&probe.frame()))?;
+    sender.send_flow(&probe, EARLY)?;
     bed.b
         .try_attach_fd(Some(bound.fd()), XDP_FLAGS_DRV_MODE, None)??;
     let observer = Observer { bound };
-    bed.b.wait_received(EARLY.into())?;
-    let (stamped, without) = observer.stamped()?;
-    ensure!(
-        without > 0,
-        "no frame was in the ring when the program came: nothing was tested"
+    held.release(256)?;
+    let hint = observer.wait(EARLY.into())?;
+    ensure_eq!(
+        observer.stamped()?,
+        (0, EARLY.into()),
+        "early frames with and without a stamp"
     );
-    ensure_eq!(stamped, 0, "early frames with a stamp");
-    let (_, hint) = observer.last()?;
     ensure_eq!(
         hint.stamp_error,
         ENODATA,
         "early frame: the kernel's answer"
     );
 
-    sender.send_flow(&Probe::new(1, 0), LATE)?;
-    observer.wait(without + u64::from(LATE))?;
+    sender.send_flow(&probe, LATE)?;
+    observer.wait((EARLY + LATE).into())?;
     ensure_eq!(
         observer.stamped()?,
-        (u64::from(LATE), without),
+        (LATE.into(), EARLY.into()),
         "frames with and without a stamp"
     );
     settle(bed).map(drop)

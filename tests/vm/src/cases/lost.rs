@@ -4,15 +4,14 @@
 //! tags and their padding.
 
 use super::{
-    irq::napi,
+    held::Held,
     traffic::settle,
     tso::{open, Large},
 };
 use crate::{
     bed::{Bed, Port},
     harness::Case,
-    host::{ensure_eq, wait_until, FOR_EVER},
-    nl::netdev::{self, NapiSettings},
+    host::{ensure_eq, wait_until},
     wire::{packet::Sender, probe::Probe, ETH, ETH_ZLEN},
 };
 use anyhow::{ensure, Result};
@@ -135,14 +134,8 @@ fn no_buffer(bed: &Bed) -> Result<()> {
 
     bed.b.ethtool("-A", "tx off rx off")?;
     up(bed)?;
-    let never = NapiSettings {
-        defer_hard_irqs: 100,
-        gro_flush_timeout: FOR_EVER,
-        ..NapiSettings::default()
-    };
-    let id = napi(&bed.b, 0)?.id;
-    bed.b.ns.enter(|| netdev::set_napi(id, &never))?;
     let sender = Sender::open(&bed.a)?;
+    let _held = Held::new(&bed.b, 0, || sender.send(&Probe::new(1, 0).frame()))?;
     for seq in 0.. {
         if lost()? > 0 {
             break;
