@@ -193,8 +193,8 @@ fn set_address(bed: &Bed) -> Result<()> {
         port.ns
             .ip(&format!("addr add {address}/24 dev {}", port.name))?;
     }
-    let ping = format!("ping -c 2 -i 0.01 -W 10 {}", V4[1]);
-    bed.a.ns.exec(&ping)?;
+    let ping = format!("-c 2 -i 0.01 {}", V4[1]);
+    bed.a.ns.ping(&ping)?;
 
     bed.b.set(&format!("address {}", mac_text(&NEW)))?;
     ensure_eq!(bed.b.mac()?, NEW, "address of B");
@@ -206,7 +206,7 @@ fn set_address(bed: &Bed) -> Result<()> {
 
     let tap = Tap::open(&bed.a)?;
     bed.a.ns.ip("neigh flush all")?;
-    bed.a.ns.exec(&ping)?;
+    bed.a.ns.ping(&ping)?;
     let mut frames = 0;
     for frame in tap.rest()? {
         let source: Mac = frame[6..12].try_into()?;

@@ -557,9 +557,7 @@ fn neighbours(bed: &Bed) -> Result<()> {
         })?;
     }
     for address in [V6[1], V4[1]] {
-        bed.a
-            .ns
-            .exec(&format!("ping -c 3 -i 0.01 -W 10 {address}"))?;
+        bed.a.ns.ping(&format!("-c 3 -i 0.01 {address}"))?;
     }
     let (a, b) = bed.settled()?;
     check_both(&a, &b)?;

@@ -226,7 +226,7 @@ fn ping(bed: &Bed) -> Result<()> {
             let text = bed
                 .a
                 .ns
-                .exec(&format!("ping -c 5 -i 0.01 -W 10 -s {size} {address}"))?;
+                .ping(&format!("-c 5 -i 0.01 -s {size} {address}"))?;
 
             ensure!(
                 text.contains(" 0% packet loss"),

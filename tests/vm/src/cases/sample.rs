@@ -34,7 +34,7 @@ fn attach(bed: &Bed, name: &str) -> Result<()> {
 }
 
 fn ping(bed: &Bed, rest: &str) -> Result<String> {
-    bed.a.ns.exec(&format!("ping -c 3 -i 0.2 -W 10 {rest}"))
+    bed.a.ns.ping(&format!("-c 3 -i 0.2 {rest}"))
 }
 
 fn drop_and_pass(bed: &Bed) -> Result<()> {

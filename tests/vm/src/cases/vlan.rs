@@ -276,7 +276,7 @@ fn ping(bed: &Bed) -> Result<()> {
             }
             bed.a
                 .ns
-                .exec(&format!("ping -c 3 -i 0.01 -W 10 -s 1400 {}", V4_VLAN[1]))
+                .ping(&format!("-c 3 -i 0.01 -s 1400 {}", V4_VLAN[1]))
                 .with_context(|| format!("txvlan {}, rxvlan {}", word(tx), word(rx)))?;
         }
     }

@@ -2,7 +2,7 @@
 
 //! Network namespaces.
 
-use super::cmd;
+use super::{cmd, PATIENCE};
 use anyhow::{anyhow, Context, Result};
 use nix::{
     errno::Errno,
@@ -117,6 +117,11 @@ impl Netns {
     /// What `ip` says when it has to fail.
     pub fn ip_refusal(&self, args: &str) -> Result<String> {
         cmd::refusal(&self.ip_line(args))
+    }
+
+    /// Runs `ping` with the given arguments in the namespace, which waits for the answers until they come.
+    pub fn ping(&self, args: &str) -> Result<String> {
+        self.exec(&format!("ping -W {} {args}", PATIENCE.as_secs()))
     }
 
     /// Runs any command in the namespace. Its `/sys` is that of the tests.

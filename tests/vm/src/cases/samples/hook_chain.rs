@@ -226,7 +226,7 @@ fn trees(bed: &Bed) -> Result<()> {
     let attaching: Vec<_> = kmsg.starting_with("oxnic ox1: ")?;
 
     // Frames at the other port are none of its business.
-    bed.a.ns.exec(&format!("ping -c 2 -i 0.2 {}", V4[1]))?;
+    bed.a.ns.ping(&format!("-c 2 -i 0.2 {}", V4[1]))?;
     let said = sample.finish()?;
     let frames = kmsg.starting_with("oxnic ox1: rx_ring[")?;
     ensure_eq!(State::now(&bed.b)?, before, "what it has changed");
@@ -339,7 +339,7 @@ fn data_path(tree: &[Node], id: u32, frames: &[String]) -> Result<()> {
 fn whole(bed: &Bed) -> Result<()> {
     bed.up_with_addresses()?;
     let (sample, _) = wait_for_frame(&bed.b, "hook_chain --whole ox1")?;
-    bed.a.ns.exec(&format!("ping -c 1 {}", V4[1]))?;
+    bed.a.ns.ping(&format!("-c 1 {}", V4[1]))?;
     let said = sample.finish()?;
     let trees = parse(&said)?;
 

@@ -246,6 +246,7 @@ impl<'a> Traffic<'a> {
     /// Whether B's first TCP port can be reached.
     fn expect_tcp(&self, when: &str, reached: bool) -> Result<()> {
         let address = self.listener.local_addr()?;
+        let before = self.drops()?;
         let patience = if reached {
             crate::host::PATIENCE
         } else {
@@ -262,7 +263,12 @@ impl<'a> Traffic<'a> {
                 self.listener.accept()?;
                 ensure!(reached, "{when}: TCP got through");
             }
-            Err(e) => ensure!(!reached && e.kind() == ErrorKind::TimedOut, "{when}: {e}"),
+            Err(e) => {
+                ensure!(!reached && e.kind() == ErrorKind::TimedOut, "{when}: {e}");
+                wait_until(&format!("{when}: TCP is dropped"), || {
+                    Ok(self.drops()? > before)
+                })?;
+            }
         }
         Ok(())
     }

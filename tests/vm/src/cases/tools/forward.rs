@@ -121,9 +121,7 @@ impl<'a> Path<'a> {
 
     fn ping(&self) -> Result<()> {
         for to in HOSTS[1] {
-            self.left
-                .ns
-                .exec(&format!("ping -c {PINGS} -i 0.1 -W 10 {to}"))?;
+            self.left.ns.ping(&format!("-c {PINGS} -i 0.1 {to}"))?;
         }
         Ok(())
     }
