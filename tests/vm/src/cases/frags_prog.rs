@@ -437,28 +437,30 @@ fn swap(bed: &Bed) -> Result<()> {
     bed.b.msglvl("drv off")?;
     bed.b.attach(&plain)?;
     bed.up()?;
-    while_sending(&sources, |traffic| {
+    let seen = |n| -> Result<u64> {
+        if n % 2 == 0 {
+            Ok(frags.read::<[u64; 6]>("outcome", 0)?[0])
+        } else {
+            plain.seen()
+        }
+    };
+    while_sending(&sources, |_| {
         for n in 0..60 {
+            let before = seen(n)?;
+
             bed.b.attach(if n % 2 == 0 { &frags } else { &plain })?;
             if n % 6 < 2 {
-                let taken = traffic.taken();
-
-                wait_until("the senders go on", || Ok(traffic.taken() > taken + 20))?;
+                wait_until("the program sees frames", || Ok(seen(n)? > before + 20))?;
             }
         }
         Ok(())
     })?;
     let (_, b) = settle(bed)?;
-    let seen: [u64; 6] = frags.read("outcome", 0)?;
-    ensure!(
-        seen[0] > 0 && plain.seen()? > 0,
-        "a program had no frame: nothing was tested"
-    );
     b.counters.expect_rx(
         "B",
         &[
-            ("packets", seen[0] + plain.seen()?),
-            ("xdp_drop", seen[0]),
+            ("packets", seen(0)? + plain.seen()?),
+            ("xdp_drop", seen(0)?),
             ("xdp_pass", plain.seen()?),
             ("multi_buffer", 0),
         ],

@@ -4,15 +4,15 @@
 
 use super::{
     flood,
-    irq::napi,
+    held::Held,
+    in_parallel,
     traffic::{check_alive, settle, settle_after_down, while_sending, Source},
 };
 use crate::{
     bed::{Bed, Port, V4, V6},
     bpf::Program,
     harness::Case,
-    host::{ensure_eq, instruments, kmsg::Kmsg, wait_until, FOR_EVER, PATIENCE},
-    nl::netdev::{self, NapiSettings},
+    host::{ensure_eq, instruments, kmsg::Kmsg, repeat_until, wait_until, PATIENCE},
     stats::Snapshot,
     wire::{
         packet::{Sender, Tap},
@@ -89,16 +89,16 @@ pub fn set_threaded(port: &Port, threaded: bool) -> Result<()> {
         .map(drop)
 }
 
-/// Queues were stopped, and no event was without the other. A wake that comes while a queue is about to
-/// stop is counted and does no harm, hence "at least".
+/// Whether a queue of the port had to wait.
+fn was_stopped(port: &Port) -> Result<bool> {
+    Ok(port.counters()?.tx("stopped")? > 0)
+}
+
+/// No queue that was stopped was left alone. A wake that comes while a queue is about to stop is counted and
+/// does no harm, hence "at least".
 fn check_waited(from: &Snapshot) -> Result<()> {
     let (stopped, woken) = (from.counters.tx("stopped")?, from.counters.tx("woken")?);
 
-    ensure!(
-        stopped > 0,
-        "{}: no queue was stopped: nothing was tested",
-        from.name
-    );
     ensure!(
         woken >= stopped,
         "{}: queues stopped {stopped} times and woken {woken} times",
@@ -148,12 +148,19 @@ fn raw(bed: &Bed, threads: bool) -> Result<()> {
         poll_in_threads(&bed.b)?;
     }
     let tap = Tap::open(&bed.b)?;
-    flood(&bed.a, SENDERS, FRAMES, |flow| Probe::new(flow, 0))?;
-    let probes = tap.probes((SENDERS * FRAMES) as usize)?;
-    check_flows(&probes, SENDERS, FRAMES)?;
+    let mut count = 0;
+    repeat_until(
+        "a queue is stopped",
+        || {
+            count += u64::from(SENDERS * FRAMES);
+            flood(&bed.a, SENDERS, FRAMES, |flow| Probe::new(flow, 0))?;
+            let probes = tap.probes((SENDERS * FRAMES) as usize)?;
+            check_flows(&probes, SENDERS, FRAMES)
+        },
+        || was_stopped(&bed.a),
+    )?;
 
     let (a, b) = settle(bed)?;
-    let count = u64::from(SENDERS * FRAMES);
     ensure_eq!(
         a.counters.tx("packets")?,
         count,
@@ -167,17 +174,20 @@ fn raw(bed: &Bed, threads: bool) -> Result<()> {
 
 /// Datagrams from sockets that wait for room in their send buffers.
 fn udp(bed: &Bed) -> Result<()> {
-    const ROUNDS: u64 = 10;
     let _slow = slow_down(&bed.b)?;
 
     bed.up_with_addresses()?;
     poll_in_threads(&bed.b)?;
     // How far the senders get ahead is up to the scheduler.
     let mut rounds = 0;
-    while rounds < ROUNDS && bed.a.counters()?.tx("stopped")? == 0 {
-        datagrams(bed)?;
-        rounds += 1;
-    }
+    repeat_until(
+        "a queue is stopped",
+        || {
+            rounds += 1;
+            datagrams(bed)
+        },
+        || was_stopped(&bed.a),
+    )?;
 
     let (a, b) = settle(bed)?;
     ensure!(
@@ -271,25 +281,25 @@ fn both_directions(bed: &Bed) -> Result<()> {
         poll_in_threads(port)?;
     }
     let (tap_a, tap_b) = (Tap::open(&bed.a)?, Tap::open(&bed.b)?);
-    thread::scope(|scope| -> Result<()> {
-        let threads = [&bed.a, &bed.b].map(|port| {
-            scope.spawn(move || flood(port, SENDERS, FRAMES, |flow| Probe::new(flow, 0)))
-        });
-
-        for thread in threads {
-            thread
-                .join()
-                .map_err(|_| anyhow::anyhow!("a thread of the test panicked"))??;
-        }
-        Ok(())
-    })?;
-    for tap in [tap_a, tap_b] {
-        check_flows(&tap.probes((SENDERS * FRAMES) as usize)?, SENDERS, FRAMES)?;
-    }
+    let mut count = 0;
+    repeat_until(
+        "queues of both ports are stopped",
+        || {
+            count += u64::from(SENDERS * FRAMES);
+            in_parallel(
+                [&bed.a, &bed.b]
+                    .map(|port| move || flood(port, SENDERS, FRAMES, |flow| Probe::new(flow, 0))),
+            )?;
+            [&tap_a, &tap_b].into_iter().try_for_each(|tap| {
+                check_flows(&tap.probes((SENDERS * FRAMES) as usize)?, SENDERS, FRAMES)
+            })
+        },
+        || Ok(was_stopped(&bed.a)? && was_stopped(&bed.b)?),
+    )?;
 
     let (a, b) = settle(bed)?;
     for snapshot in [&a, &b] {
-        check_no_loss(snapshot, u64::from(SENDERS * FRAMES))?;
+        check_no_loss(snapshot, count)?;
         check_waited(snapshot)?;
     }
     check_alive(bed)
@@ -316,11 +326,25 @@ fn off(bed: &Bed) -> Result<()> {
     ] {
         port.ethtool("-A", setting)?;
         let tap = Tap::open(&bed.b)?;
-        flood(&bed.a, SENDERS, FRAMES, |flow| Probe::new(flow, 0))?;
-        let (a, b) = settle(bed)?;
         let what = format!("{} {setting}", port.name);
+        let before = sent;
+        repeat_until(
+            &what,
+            || {
+                sent += count;
+                flood(&bed.a, SENDERS, FRAMES, |flow| Probe::new(flow, 0))
+            },
+            || {
+                let (a, b) = settle(bed)?;
+                Ok(if loses {
+                    b.counters.rx("no_buffer")? > lost
+                } else {
+                    a.counters.tx("stopped")? > stopped
+                })
+            },
+        )?;
+        let (a, b) = settle(bed)?;
 
-        sent += count;
         ensure_eq!(
             a.counters.tx("packets")?,
             sent,
@@ -332,7 +356,7 @@ fn off(bed: &Bed) -> Result<()> {
             (new_lost > 0) == loses && (new_stopped > 0) != loses,
             "{what}: {new_lost} frames lost, queues stopped {new_stopped} times"
         );
-        tap.probes((count - new_lost) as usize)?;
+        tap.probes((sent - before - new_lost) as usize)?;
         lost += new_lost;
         stopped += new_stopped;
 
@@ -427,46 +451,45 @@ fn down(bed: &Bed) -> Result<()> {
 /// One ring gets frames from its peer's stack, which waits, and from its peer's program, which does
 /// not: only the latter loses any, in front of the ring.
 fn xdp_tx(bed: &Bed) -> Result<()> {
-    let count = u64::from(2 * FRAMES);
     let _slow = slow_down(&bed.a)?;
     let program = Program::load("verdict", "verdict")?;
 
     bed.b.attach(&program)?;
     bed.up()?;
     let tap = Tap::open(&bed.a)?;
-    thread::scope(|scope| -> Result<()> {
-        let threads = [&bed.a, &bed.b].map(|port| {
-            scope.spawn(move || {
-                flood(port, 2, FRAMES, |flow| {
-                    Probe::new(flow, 0).verdict(verdict::TX)
-                })
-            })
-        });
-
-        for thread in threads {
-            thread
-                .join()
-                .map_err(|_| anyhow::anyhow!("a thread of the test panicked"))??;
-        }
-        Ok(())
-    })?;
+    let (mut count, mut reflected) = (0, 0);
+    repeat_until(
+        "a frame of the program is lost, and a queue is stopped",
+        || {
+            count += u64::from(2 * FRAMES);
+            in_parallel([&bed.a, &bed.b].map(|port| {
+                move || {
+                    flood(port, 2, FRAMES, |flow| {
+                        Probe::new(flow, 0).verdict(verdict::TX)
+                    })
+                }
+            }))?;
+            settle(bed)?;
+            let probes = tap
+                .rest()?
+                .iter()
+                .map(|frame| Probe::parse(frame)?.context("a frame that no test sent"))
+                .collect::<Result<Vec<_>>>()?;
+            let (own, back): (Vec<_>, Vec<_>) = probes.into_iter().partition(|p| p.mark == 0);
+            reflected += back.len() as u64;
+            check_flows(&own, 2, FRAMES)
+        },
+        || Ok(bed.a.counters()?.rx("no_buffer")? > 0 && was_stopped(&bed.b)?),
+    )?;
     let (a, b) = settle(bed)?;
     let lost = a.counters.rx("no_buffer")?;
 
-    ensure!(lost > 0, "no frame met a full ring: nothing was tested");
     b.counters
         .expect_rx("B", &[("xdp_tx", count), ("xdp_tx_errors", 0)])?;
     check_waited(&b)?;
     a.counters
         .expect_rx("A", &[("packets", 2 * count - lost), ("down", 0)])?;
-    let probes = tap.probes((2 * count - lost) as usize)?;
-    let (own, reflected): (Vec<_>, Vec<_>) = probes.into_iter().partition(|p| p.mark == 0);
-    check_flows(&own, 2, FRAMES)?;
-    ensure_eq!(
-        reflected.len() as u64,
-        count - lost,
-        "frames of B's program at A"
-    );
+    ensure_eq!(reflected, count - lost, "frames of B's program at A");
     b.check_verdicts()?;
     check_alive(bed)
 }
@@ -477,20 +500,10 @@ fn watchdog(bed: &Bed) -> Result<()> {
     // More than the ring takes, and fewer than it takes when it was polled once.
     const COUNT: u32 = 100;
     let mut log = Kmsg::from_now()?;
-    // Longer than anybody waits.
-    let never = NapiSettings {
-        defer_hard_irqs: 100,
-        gro_flush_timeout: FOR_EVER,
-        ..NapiSettings::default()
-    };
 
     bed.up()?;
-    let id = napi(&bed.b, 0)?.id;
-    bed.b.ns.enter(|| netdev::set_napi(id, &never))?;
     let sender = Sender::open(&bed.a)?;
-    // The first is polled at once.
-    sender.send(&Probe::new(0, 0).frame())?;
-    bed.b.wait_received(1)?;
+    let _held = Held::new(&bed.b, 0, || sender.send(&Probe::new(0, 0).frame()))?;
     sender.send_flow(&Probe::new(1, 0), COUNT)?;
     wait_until("the queue goes on", || {
         Ok(bed.a.counters()?.tx("packets")? == u64::from(1 + COUNT))

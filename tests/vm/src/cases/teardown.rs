@@ -11,14 +11,17 @@ use crate::{
     bed::{Bed, Port, NS_A, NS_B, V4},
     bpf::{wait_freed, Program},
     harness::Case,
-    host::{cpus::free_deferred_skbs, ensure_eq, module, netns::Netns, wait_until, PATIENCE},
+    host::{
+        cpus::free_deferred_skbs, ensure_eq, module, netns::Netns, repeat_until, wait_until,
+        PATIENCE,
+    },
     nl::netdev::{page_pools, PagePool},
     wire::{
         packet::{Sender, Tap},
         probe::{verdict, Probe},
     },
 };
-use anyhow::{anyhow, bail, ensure, Context, Result};
+use anyhow::{anyhow, ensure, Context, Result};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::{
     io::{Read, Write},
@@ -98,13 +101,11 @@ fn down_and_up(bed: &Bed) -> Result<()> {
 /// each port has gone down with frames under way.
 fn toggle(bed: &Bed, enough: impl Fn() -> bool) -> Result<()> {
     const TIMES: usize = 20;
-    const TIMES_MAX: usize = 2000;
     let met_frames = |port: &Port| -> Result<bool> {
         let counters = port.counters()?;
         Ok(counters.rx("down")? + counters.tx("carrier")? > 0)
     };
-
-    for n in 0..TIMES_MAX {
+    let toggle = |n| {
         for port in [&bed.a, &bed.b] {
             port.set("down")?;
             port.set("up")?;
@@ -112,11 +113,15 @@ fn toggle(bed: &Bed, enough: impl Fn() -> bool) -> Result<()> {
         if n % 4 == 0 {
             wait_flowing(bed, 100)?;
         }
-        if n >= TIMES && enough() && met_frames(&bed.a)? && met_frames(&bed.b)? {
-            return Ok(());
-        }
-    }
-    bail!("{TIMES_MAX} times down and up, and nothing was tested");
+        Ok(())
+    };
+
+    (0..TIMES).try_for_each(toggle)?;
+    repeat_until(
+        "enough is done, and each port goes down with frames under way",
+        || toggle(0),
+        || Ok(enough() && met_frames(&bed.a)? && met_frames(&bed.b)?),
+    )
 }
 
 /// Attaches, replaces and detaches programs and changes the MTU, and counts how often.

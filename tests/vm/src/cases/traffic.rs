@@ -8,7 +8,7 @@ use crate::{
     stats::{check_both, check_both_after_down, check_wire, Snapshot},
     wire::{packet::Sender, probe::Probe},
 };
-use anyhow::{anyhow, bail, Context, Result};
+use anyhow::{anyhow, Context, Result};
 use nix::errno::Errno;
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -16,8 +16,6 @@ use std::{
     time::Duration,
 };
 
-/// A bound for a sender whose test never ends.
-const FRAMES_MAX: u32 = 2_000_000;
 /// Flows of a sender, enough to reach all of a few rings.
 const FLOWS: u32 = 16;
 
@@ -94,10 +92,9 @@ impl Traffic {
         let tally = &self.tallies[n];
         let first = n as u32 * FLOWS;
 
-        for seq in 0..FRAMES_MAX {
-            if self.stop.load(Ordering::Relaxed) {
-                return Ok(());
-            }
+        let mut seq = 0u32;
+
+        while !self.stop.load(Ordering::Relaxed) {
             let frame = Probe {
                 flow: first + seq % FLOWS,
                 seq,
@@ -115,8 +112,18 @@ impl Traffic {
                     return Err(e).with_context(|| format!("{}: sender {n}", source.port.name))
                 }
             };
+            seq = seq.wrapping_add(1);
         }
-        bail!("a test did not end within {FRAMES_MAX} frames");
+        Ok(())
+    }
+}
+
+/// Ends the senders, even if the test panics: they would keep it from ending.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -137,9 +144,10 @@ pub fn while_sending<T>(
             .enumerate()
             .map(|(n, source)| scope.spawn(move || traffic.send(n, source)))
             .collect();
+        let stop = StopOnDrop(&traffic.stop);
         let done = work(traffic);
 
-        traffic.stop.store(true, Ordering::Relaxed);
+        drop(stop);
         for sender in senders {
             sender
                 .join()

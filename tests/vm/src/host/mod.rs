@@ -62,6 +62,19 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<
     Ok(())
 }
 
+/// Does `round` again and again, until `met` says that chance has brought about what the test is for.
+pub fn repeat_until(
+    what: &str,
+    mut round: impl FnMut() -> Result<()>,
+    mut met: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    wait_until(what, || {
+        round()?;
+        watchdog::still_alive();
+        met()
+    })
+}
+
 /// Fails with what was expected and what was found unless both are equal.
 macro_rules! ensure_eq {
     ($found:expr, $expected:expr, $($what:tt)+) => {{
