@@ -185,14 +185,20 @@ fn all_numbers() -> Vec<Number> {
             member: word(SLINKSETTINGS, 1),
             attribute: Some(Attribute(ETHTOOL_MSG_LINKMODES_SET, 5, 4)),
             limits: &[9_999_999, 10_000_000, 10_000_001],
-            becomes: |n| (1..=10_000_000).contains(&n).then_some(n),
+            becomes: |n| match n {
+                1..=10_000_000 => Some(n),
+                // Unknown (SPEED_UNKNOWN): it stays as it is.
+                u32::MAX => Some(10_000),
+                _ => None,
+            },
         },
         Number {
             name: "duplex",
             member: Some(Member(SLINKSETTINGS, 8, 1)),
             attribute: Some(Attribute(ETHTOOL_MSG_LINKMODES_SET, 6, 1)),
             limits: &[2],
-            becomes: |n| (n == 1).then_some(1),
+            // Unknown (DUPLEX_UNKNOWN) leaves it as it is.
+            becomes: |n| [1, 0xff].contains(&n).then_some(1),
         },
         Number {
             name: "port",
