@@ -160,8 +160,8 @@ int device_mark_frags(struct xdp_md *ctx)
 }
 
 /*
- * Drops the last 16 of 64 frames. If they are of one poll, they are a batch of their own, the one that
- * the kernel would send with XDP_XMIT_FLUSH.
+ * Drops the last 16 of 64 frames. If they are of one poll, they are a batch of
+ * their own, the one that the kernel would send with XDP_XMIT_FLUSH.
  */
 SEC("xdp/devmap")
 int device_48_of_64(struct xdp_md *ctx)
