@@ -62,6 +62,7 @@ mod xsk_tx;
 use crate::{
     bed::{Bed, Port},
     harness::Case,
+    host::cpus,
     wire::{packet::Sender, probe::Probe},
 };
 use anyhow::{anyhow, Result};
@@ -146,21 +147,24 @@ fn in_parallel<T: Send>(
     })
 }
 
-/// Sends `count` probes on each of `flows` flows, each flow from a socket and thread of its own.
+/// Sends `count` probes on each of `flows` flows, each flow from a socket and thread of its own. The
+/// threads take turns at the processors, so that all of these send.
 fn flood(port: &Port, flows: u32, count: u32, make: impl Fn(u32) -> Probe + Sync) -> Result<()> {
     let make = &make;
+    let cpus = cpus::all()?;
 
-    in_parallel((0..flows).map(|flow| move || Sender::open(port)?.send_flow(&make(flow), count)))
-        .map(drop)
+    in_parallel((0..flows).zip(cpus.into_iter().cycle()).map(|(flow, cpu)| {
+        move || {
+            cpus::keep_on(0, cpu)?;
+            Sender::open(port)?.send_flow(&make(flow), count)
+        }
+    }))
+    .map(drop)
 }
 
 /// Sends one frame after the other from port A.
 fn send_all(bed: &Bed, probes: &[Probe]) -> Result<()> {
-    let sender = Sender::open(&bed.a)?;
-
-    probes
-        .iter()
-        .try_for_each(|probe| sender.send(&probe.frame()))
+    Sender::open(&bed.a)?.send_in_order(probes.iter().cloned())
 }
 
 /// Probes of one flow in all sizes that the usual MTU allows.

@@ -12,7 +12,7 @@ use crate::{
     bed::{Bed, Port, V4, V6},
     bpf::Program,
     harness::Case,
-    host::{ensure_eq, instruments, kmsg::Kmsg, repeat_until, wait_until, PATIENCE},
+    host::{cpus, ensure_eq, instruments, kmsg::Kmsg, repeat_until, wait_until, PATIENCE},
     stats::Snapshot,
     wire::{
         packet::{Sender, Tap},
@@ -201,12 +201,15 @@ fn udp(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
-/// All that is sent on several flows at a time is received.
+/// All that is sent on several flows at a time is received, in order: each sender stays on one processor,
+/// since a socket chooses its transmit queue anew every second (`net.core.txq_reselection_ms`).
 fn datagrams(bed: &Bed) -> Result<()> {
+    let cpus = cpus::all()?;
+
     thread::scope(|scope| -> Result<()> {
         let mut threads = Vec::new();
 
-        for flow in 0..SENDERS {
+        for (flow, cpu) in (0..SENDERS).zip(cpus.into_iter().cycle()) {
             let (from, to) = if flow % 2 == 0 {
                 (V4[0], V4[1])
             } else {
@@ -227,6 +230,7 @@ fn datagrams(bed: &Bed) -> Result<()> {
             receiver.set_read_timeout(Some(PATIENCE))?;
             sender.set_write_timeout(Some(PATIENCE))?;
             threads.push(scope.spawn(move || {
+                cpus::keep_on(0, cpu)?;
                 (0..COUNT).try_for_each(|seq| {
                     ensure_eq!(
                         sender.send(&datagram(flow, seq))?,

@@ -4,7 +4,7 @@
 
 use anyhow::{anyhow, Context, Result};
 use nix::{
-    sched::{sched_getaffinity, sched_setaffinity, CpuSet},
+    sched::{sched_getaffinity, sched_getcpu, sched_setaffinity, CpuSet},
     unistd::Pid,
 };
 use std::{net::UdpSocket, thread};
@@ -40,6 +40,17 @@ pub fn run_on<T: Send>(cpu: usize, work: impl FnOnce() -> Result<T> + Send) -> R
             .join()
             .map_err(|_| anyhow!("a thread on processor {cpu} panicked"))?
     })
+}
+
+/// Runs `work` in the calling thread, which does not leave its processor meanwhile.
+pub fn stay<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let this = Pid::from_raw(0);
+    let before = sched_getaffinity(this)?;
+
+    keep_on(0, sched_getcpu()?)?;
+    let done = work();
+    sched_setaffinity(this, &before).context("letting a thread leave its processor")?;
+    done
 }
 
 /// Keeps a thread, or with 0 the calling one, on one processor.

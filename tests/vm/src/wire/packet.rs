@@ -5,7 +5,7 @@
 use super::{probe::Probe, rest::Rest};
 use crate::{
     bed::Port,
-    host::PATIENCE,
+    host::{cpus, PATIENCE},
     sockopt::{IgnoreOutgoing, PacketStatistics},
 };
 use anyhow::{anyhow, bail, Context, Result};
@@ -90,14 +90,21 @@ impl Sender {
 
     /// Sends `count` probes of a flow with sequence numbers from 0.
     pub fn send_flow(&self, probe: &Probe, count: u32) -> Result<()> {
-        (0..count).try_for_each(|seq| {
-            self.send(
-                &Probe {
-                    seq,
-                    ..probe.clone()
-                }
-                .frame(),
-            )
+        self.send_in_order((0..count).map(|seq| Probe {
+            seq,
+            ..probe.clone()
+        }))
+    }
+
+    /// Sends one frame after the other, all from one processor.
+    ///
+    /// A packet socket's frame takes the transmit queue of the processor that sends it. Were the thread
+    /// moved while that queue is stopped, later frames would overtake what waits there.
+    pub fn send_in_order(&self, probes: impl IntoIterator<Item = Probe>) -> Result<()> {
+        cpus::stay(|| {
+            probes
+                .into_iter()
+                .try_for_each(|probe| self.send(&probe.frame()))
         })
     }
 }
