@@ -4,6 +4,7 @@
  * here.
  */
 #include <linux/bpf_trace.h>
+#include <linux/cpumask.h>
 #include <linux/etherdevice.h>
 #include <linux/ethtool.h>
 #include <linux/filter.h>
@@ -38,6 +39,17 @@ unsigned int oxnic_smp_processor_id(void)
 unsigned int oxnic_num_online_cpus(void)
 {
 	return num_online_cpus();
+}
+
+/*
+ * What is sent on the CPU of this number goes to the queue. Further queues
+ * begin again at the first CPU.
+ */
+int oxnic_set_xps_queue(struct net_device *dev, u16 queue)
+{
+	unsigned int cpu = cpumask_local_spread(queue, NUMA_NO_NODE);
+
+	return netif_set_xps_queue(dev, cpumask_of(cpu), queue);
 }
 
 struct net_device *oxnic_alloc_etherdev_mqs(int sizeof_priv, const char *name,

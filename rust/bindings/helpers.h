@@ -23,6 +23,7 @@ unsigned int oxnic_smp_processor_id(void);
 
 /* net_device */
 unsigned int oxnic_num_online_cpus(void);
+int oxnic_set_xps_queue(struct net_device *dev, u16 queue);
 struct net_device *oxnic_alloc_etherdev_mqs(int sizeof_priv, const char *name,
 					    unsigned char name_assign_type,
 					    unsigned int txqs,

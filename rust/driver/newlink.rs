@@ -68,6 +68,8 @@ impl Kind for Vsi {
 
     fn registered(&self, dev: &Device, link: Option<&Self>, rtnl: &Rtnl) {
         self.port.dev.set(Some(dev.into()), rtnl);
+        // Here and not when the port goes up: a map that the user has set since stays.
+        dev.set_default_xps(0..self.port.queues(), rtnl);
         dev.set_max_segments(max_segments(self.peer.get().ring_size()), rtnl);
         if let Some(link) = link {
             let paused = link.port.times_paused(&link.peer.get());

@@ -133,6 +133,8 @@ impl Vsi {
                 end_ready(ready);
                 return Err(error);
             }
+            // The kernel has taken away the maps that they had when they were last in use.
+            dev.set_default_xps(old..new, rtnl);
             self.port.set_queues(queues, dev, rtnl);
             let how = self.how_rings_run(dev);
             let mut running = self.running.lock();

@@ -187,7 +187,7 @@ impl Device {
         unsafe { bindings::oxnic_netif_set_max_segs(self.as_ptr(), segments.into()) };
     }
 
-    fn has_tx_queue(&self, queue: u16) -> bool {
+    pub(super) fn has_tx_queue(&self, queue: u16) -> bool {
         // SAFETY: The field is set when the device is allocated and never changed.
         u32::from(queue) < unsafe { (*self.as_ptr()).num_tx_queues }
     }

@@ -1,13 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the netdev netlink family asks of a device's queues: statistics.
+//! Which CPUs use which transmit queue, and what the netdev netlink family asks of a device's queues:
+//! statistics.
 //!
-//! C header: [`include/net/netdev_queues.h`](srctree/include/net/netdev_queues.h)
+//! C headers: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h),
+//! [`include/net/netdev_queues.h`](srctree/include/net/netdev_queues.h)
 
-use super::device::{self, private};
+use super::{
+    device::{self, private, Device},
+    rtnl::Rtnl, //
+};
 use crate::bindings;
-use core::marker::PhantomData;
+use core::{marker::PhantomData, ops::Range};
 use kernel::prelude::*;
+
+impl Device {
+    /// Gives transmit queues the XPS map that they have until the user sets another
+    /// (`netif_set_xps_queue`): queue *i* is for what is sent on CPU *i* of those online, modulo their
+    /// number. Queues that the device does not have are left out. Process context, may sleep.
+    ///
+    /// Without memory a queue has no map, and the stack chooses by the flow's hash on a CPU without one.
+    pub(crate) fn set_default_xps(&self, queues: Range<usize>, _rtnl: &Rtnl) {
+        for queue in queues {
+            match u16::try_from(queue) {
+                Ok(queue) if self.has_tx_queue(queue) => {
+                    // SAFETY: The device is alive and has this queue, whose map it writes. Writers of maps
+                    // (`__netif_set_xps_queue` in net/core/dev.c) exclude each other by a mutex of their
+                    // own; RTNL keeps the numbers of queues and traffic classes as they are.
+                    let _ = unsafe { bindings::oxnic_set_xps_queue(self.as_ptr(), queue) };
+                }
+                _ => break,
+            }
+        }
+    }
+}
 
 /// Counters of a receive queue (`struct netdev_queue_stats_rx`).
 #[derive(Default)]

@@ -70,19 +70,6 @@ impl Kind {
     }
 }
 
-/// What a processor sends goes to the transmit queue of its number.
-fn queue_per_cpu(port: &Port, cpus: &[usize]) -> Result<()> {
-    for (queue, cpu) in cpus.iter().enumerate() {
-        // The line is split at blanks, so what the shell gets must not have any.
-        port.ns.exec_with_sysfs(&format!(
-            "sh -c echo${{IFS}}{:x}>/sys/class/net/{}/queues/tx-{queue}/xps_cpus",
-            1_u64 << cpu,
-            port.name
-        ))?;
-    }
-    Ok(())
-}
-
 fn shares(bed: &Bed, kinds: [Kind; 2]) -> Result<()> {
     let cpus = &cpus::all()?[..2];
     let _slow = slow_down(&bed.b)?;
@@ -91,7 +78,6 @@ fn shares(bed: &Bed, kinds: [Kind; 2]) -> Result<()> {
     bed.b.ethtool("-L", "combined 1")?;
     // It would put the segments together again.
     bed.b.ethtool("-K", "gro off")?;
-    queue_per_cpu(&bed.a, cpus)?;
     bed.up()?;
     poll_in_threads(&bed.b)?;
     let tap = Tap::open(&bed.b)?;
@@ -126,7 +112,7 @@ fn shares(bed: &Bed, kinds: [Kind; 2]) -> Result<()> {
     check_alive(bed)
 }
 
-/// Sends from a processor without end.
+/// Sends from a processor without end, so by the transmit queue of its number: see [`super::xps`].
 fn send(bed: &Bed, cpu: usize, kind: Kind, stop: &AtomicBool) -> Result<()> {
     cpus::run_on(cpu, || {
         let (sender, frame) = kind.open(&bed.a)?;

@@ -56,6 +56,7 @@ mod tso;
 mod verdict;
 mod vlan;
 mod xmit;
+mod xps;
 mod xsk;
 mod xsk_tx;
 
@@ -81,6 +82,7 @@ pub fn all() -> Vec<Case> {
         conserve::cases(),
         redirect::cases(),
         xmit::cases(),
+        xps::cases(),
         xsk::cases(),
         xsk_tx::cases(),
         frags::cases(),
