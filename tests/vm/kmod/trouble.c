@@ -5,8 +5,14 @@
  * - page pools of the ports get no pages, while the parameter no_pages says so;
  * - a CPU loses time between any two instructions of some functions, as it does in a virtual
  *   machine whose host has other work. functions are their names, and len their lengths; of each,
- *   picks instructions are taken at random. Every one_in-th time that a CPU comes to one of them it
- *   waits for usecs microseconds.
+ *   picks instructions are taken at random, and all that store a word of 32 bits. Every one_in-th
+ *   time that a CPU comes to one of them it waits for usecs microseconds, and now and then for
+ *   much longer.
+ *
+ * What this does to wrong code may show late or never, so it says at once
+ *
+ * - when a CPU overwrites what another one has written while it lost time;
+ * - when a port sends a cross-CPU call that is under way.
  */
 
 #include <linux/delay.h>
@@ -16,10 +22,16 @@
 #include <linux/netdevice.h>
 #include <linux/random.h>
 #include <linux/slab.h>
+#include <linux/smp.h>
+#include <linux/unaligned.h>
 #include <net/page_pool/types.h>
 
 #define FUNCTIONS 8
 #define PROBES 512
+
+/* One in so many times of losing time is so many times as long. */
+#define SELDOM 16
+#define LONG 100
 
 static bool no_pages;
 module_param(no_pages, bool, 0644);
@@ -76,24 +88,103 @@ static struct kprobe pages = {
 
 static int lose_time(struct kprobe *p, struct pt_regs *regs)
 {
-	u32 hit = atomic_inc_return(&hits);
-
 	/* The hash, as the same instruction would else be hit whenever one_in fits. */
-	if (hash_32(hit, 16) % max(READ_ONCE(one_in), 1u) == 0)
+	u32 hit = hash_32(atomic_inc_return(&hits), 20);
+	u32 often = max(READ_ONCE(one_in), 1u);
+	unsigned int times;
+
+	if (hit % often)
+		return 0;
+	for (times = hit / often % SELDOM ? 1 : LONG; times; times--)
 		udelay(READ_ONCE(usecs));
 	return 0;
 }
 
-/*
- * Whether an instruction is movl $1, 8(reg). In smp_call_function_single_async() this takes the
- * lock of a call that was found unlocked.
- */
-static bool sets_lock(const struct kprobe *probe)
+/* REX: prefixes that a word of 32 bits may have. */
+static bool has_prefix(const u8 *code)
 {
-	static const u8 operands[] = { 8, 1, 0, 0, 0 };
-	const u8 *code = (const u8 *)&probe->ainsn.insn[0];
+	return (*code & 0xf8) == 0x40;
+}
 
-	return probe->opcode == 0xc7 && !memcmp(code + 2, operands, sizeof(operands));
+/*
+ * Whether an instruction stores a register or a constant, of 32 bits, where a register points to,
+ * or near to it. Excluded are the stack, which nobody else writes to, and what has longer operands.
+ */
+static bool is_store(const struct kprobe *probe)
+{
+	const u8 *code = (const u8 *)&probe->ainsn.insn[0];
+	u8 operands;
+
+	/* At the beginning of a function ftrace does it, and there is no copy. */
+	if (!code)
+		return false;
+	code += has_prefix(code);
+	operands = code[1];
+	return (code[0] == 0x89 || code[0] == 0xc7) && operands < 0xc0 &&
+		(operands & 7) != 4 && (operands & 7) != 5;
+}
+
+/* Where it stores it. */
+static const u32 *stored_at(const struct kprobe *probe, struct pt_regs *regs)
+{
+	static const unsigned int registers[] = {
+		offsetof(struct pt_regs, ax), offsetof(struct pt_regs, cx),
+		offsetof(struct pt_regs, dx), offsetof(struct pt_regs, bx),
+		offsetof(struct pt_regs, sp), offsetof(struct pt_regs, bp),
+		offsetof(struct pt_regs, si), offsetof(struct pt_regs, di),
+		offsetof(struct pt_regs, r8), offsetof(struct pt_regs, r9),
+		offsetof(struct pt_regs, r10), offsetof(struct pt_regs, r11),
+		offsetof(struct pt_regs, r12), offsetof(struct pt_regs, r13),
+		offsetof(struct pt_regs, r14), offsetof(struct pt_regs, r15),
+	};
+	const u8 *code = (const u8 *)&probe->ainsn.insn[0];
+	unsigned int number = has_prefix(code) ? (*code++ & 1) * 8 : 0;
+	unsigned long address = regs_get_register(regs, registers[number + (code[1] & 7)]);
+
+	switch (code[1] >> 6) {
+	case 1:
+		address += (s8)code[2];
+		break;
+	case 2:
+		address += (s32)get_unaligned_le32(code + 2);
+		break;
+	}
+	return (const u32 *)address;
+}
+
+static int check_call(struct kprobe *p, struct pt_regs *regs)
+{
+	const call_single_data_t *call = (const void *)regs->si;
+	char func[KSYM_SYMBOL_LEN];
+
+	if (!(READ_ONCE(call->node.u_flags) & CSD_FLAG_LOCK))
+		return 0;
+	/* It is not sent once more, but would be if the other one were only a bit slower. */
+	snprintf(func, sizeof(func), "%ps", call->func);
+	if (strstr(func, "[oxnic]"))
+		pr_err_once("trouble: a cross-CPU call that is under way is sent: %s\n", func);
+	return 0;
+}
+
+static struct kprobe calls = {
+	.symbol_name = "smp_call_function_single_async",
+	.pre_handler = check_call,
+};
+
+static int lose_time_before_store(struct kprobe *p, struct pt_regs *regs)
+{
+	const u32 *word = stored_at(p, regs);
+	u32 before = READ_ONCE(*word);
+
+	lose_time(p, regs);
+	if (READ_ONCE(*word) == before)
+		return 0;
+	/* The other CPU's list of calls will lead back to itself: nothing can be said later. */
+	if (!strcmp(p->symbol_name, calls.symbol_name))
+		panic("trouble: two CPUs send the same cross-CPU call at once\n");
+	pr_err_once("trouble: %s+%#x overwrites what another CPU has just written\n",
+		    p->symbol_name, p->offset);
+	return 0;
 }
 
 static void lose_time_at(struct kprobe *probe)
@@ -118,8 +209,10 @@ static void probe_function(const char *name, unsigned int end)
 		if (register_kprobe(probe))
 			continue;
 		registered[probes++] = probe;
-		if (sets_lock(probe))
+		if (is_store(probe)) {
+			probe->pre_handler = lose_time_before_store;
 			lose_time_at(probe);
+		}
 	}
 	for (at = 0; at < picks && probes > first; at++)
 		lose_time_at(&slow[get_random_u32_inclusive(first, probes - 1)]);
@@ -130,6 +223,8 @@ static void trouble_exit(void)
 	/* All at once: each time takes a grace period. */
 	unregister_kprobes(registered, probes);
 	unregister_kprobe(&pages);
+	if (count)
+		unregister_kprobe(&calls);
 	kfree(slow);
 }
 
@@ -141,13 +236,21 @@ static int __init trouble_init(void)
 	if (!slow)
 		return -ENOMEM;
 	error = register_kprobe(&pages);
-	if (error) {
-		kfree(slow);
-		return error;
-	}
+	if (error)
+		goto free;
+	if (count)
+		error = register_kprobe(&calls);
+	if (error)
+		goto unregister;
 	for (n = 0; n < count; n++)
 		probe_function(functions[n], len[n]);
 	return 0;
+
+unregister:
+	unregister_kprobe(&pages);
+free:
+	kfree(slow);
+	return error;
 }
 
 module_init(trouble_init);
