@@ -20,6 +20,8 @@ STEPS ?= 10000
 SEED ?=
 # The kinds of steps that the storm takes, with commas between them; empty for all.
 KINDS ?=
+# After how many steps the storm checks everything; empty for 50.
+EVERY ?=
 # The frames of the soak.
 FRAMES ?= 10000000
 # How many times as many frames as `make test` `make hell` sends.
@@ -85,7 +87,8 @@ test:
 # and is sent to a third.
 storm:
 	@scripts/test --timeout 0 --cpus 4 --append log_buf_len=16M --env OXNIC_STORM_STEPS=$(STEPS) \
-		$(seed) $(if $(KINDS),--env OXNIC_STORM_KINDS=$(KINDS)) storm::steps
+		$(seed) $(if $(KINDS),--env OXNIC_STORM_KINDS=$(KINDS)) \
+		$(if $(EVERY),--env OXNIC_STORM_EVERY=$(EVERY)) storm::steps
 
 hell:
 	@scripts/test --timeout 0 --env OXNIC_HELL=$(HELL) $(seed) $(or $(TESTS),hell::)
@@ -184,6 +187,7 @@ Variables:
   SEED=           which they are: the number that an earlier storm has printed [a random one;
                   in make test and test-debug the same each time]
   KINDS=          take only these kinds of steps in the storm, with commas between them [all]
+  EVERY=          check everything in the storm after so many steps [50]
   HELL=           multiplier for the number of frames of make hell, against make test [20]
   FRAMES=         how many frames the soak sends [10000000]
   SELFTESTS=      run only the files of the kernel's tests whose paths contain this [all, and

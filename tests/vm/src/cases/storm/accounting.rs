@@ -3,40 +3,43 @@
 //! The storm holds its breath: every frame is accounted for, and every port is as it was told to be.
 
 use super::{
-    gate::{Gate, Kind, PORTS},
+    gate::{Gate, PORTS},
+    rest::come_to_rest,
     sharing,
+    standstill::{self, backlog, wait_while_moving},
     world::World,
 };
 use crate::{
-    bed::{Bed, Port},
-    host::{ensure_eq, wait_until},
+    bed::Bed,
+    host::ensure_eq,
     stats::check_both_after_down,
     wire::{packet::Sender, probe::Probe},
 };
 use anyhow::{Context, Result};
-use std::{thread, time::Duration};
 
 /// Flows that go to all queues.
 const FRAMES: u32 = 64;
-/// For so long some traffic goes on when other has stopped.
-const A_WHILE: Duration = Duration::from_millis(150);
 /// So small an MTU takes no probe of the usual length.
 const SMALL_MTU: u32 = 576;
 
 /// Stops the traffic and checks everything.
 pub fn settle(world: &mut World<'_>, gate: &Gate) -> Result<()> {
     world.log("all is counted");
-    come_to_rest(world, gate)?;
+    come_to_rest(world, gate)
+        .with_context(|| format!("traffic cannot be stopped\n{}", standstill::describe(world)))?;
     gate.check()?;
     for n in 0..PORTS {
-        check_nobody_waits(&world.cards[n].port)?;
+        let port = &world.cards[n].port;
+        wait_while_moving("a port takes what waits for it", || backlog(port))
+            .with_context(|| standstill::describe(world))?;
     }
     world.calm(true)?;
     for pair in 0..PORTS / 2 {
         let bed = world.bed(pair);
 
         flush(world, pair, &bed)?;
-        count(world, pair, &bed).with_context(|| format!("pair {pair}"))?;
+        count(world, pair, &bed)
+            .with_context(|| format!("pair {pair}\n{}", standstill::describe(world)))?;
     }
     for n in 0..PORTS {
         let card = &world.cards[n];
@@ -57,41 +60,6 @@ pub fn settle(world: &mut World<'_>, gate: &Gate) -> Result<()> {
         }
     }
     world.check_log()
-}
-
-/// Stops the traffic bit by bit. What programs have redirected is not followed by more of it, but by frames of
-/// the stack, and those by large frames only, for which there may be no pages. So whoever has to wait has to
-/// be woken by what has happened, and not by what comes later.
-fn come_to_rest(world: &mut World<'_>, gate: &Gate) -> Result<()> {
-    gate.close_from(Kind::Redirect);
-    thread::sleep(A_WHILE);
-    gate.close_from(Kind::Stack);
-    thread::sleep(A_WHILE);
-    if world.random.flip() {
-        let time = world.random.pick(&[10, 50, 200]);
-        return world.without_pages(|| {
-            thread::sleep(Duration::from_millis(time));
-            gate.close_from(Kind::Bulk);
-        });
-    }
-    gate.close_from(Kind::Bulk);
-    Ok(())
-}
-
-/// No queue stands still: what waits in front of the port gets in, though nothing else comes.
-fn check_nobody_waits(port: &Port) -> Result<()> {
-    let mut text = String::new();
-
-    wait_until("the port takes what waits for it", || {
-        text = port
-            .ns
-            .exec(&format!("tc -s qdisc show dev {}", port.name))?;
-        Ok(text
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix("backlog "))
-            .all(|line| line.starts_with("0b 0p")))
-    })
-    .with_context(|| format!("{}: {text}", port.name))
 }
 
 /// Lets the traffic go on.
@@ -139,12 +107,30 @@ fn count(world: &World<'_>, pair: usize, bed: &Bed) -> Result<()> {
 fn check_alive(bed: &Bed) -> Result<()> {
     for (from, to) in [(&bed.a, &bed.b), (&bed.b, &bed.a)] {
         from.wait_running(true)?;
-        let before = to.link()?.stat("rx_packets")?;
+        let received = || to.link()?.stat("rx_packets");
+        let each = || to.counters()?.rx_each("packets");
+        let (before, each_before) = (received()?, each()?);
         let sender = Sender::open(from)?;
 
         (0..FRAMES).try_for_each(|flow| sender.send(&Probe::new(flow, 0).frame()))?;
-        to.wait_received(before + u64::from(FRAMES))
-            .context("when all was at rest")?;
+        wait_while_moving(
+            "a frame on each of many flows arrives, as all is at rest",
+            || {
+                let new = received()? - before;
+                let rings: Vec<_> = each()?
+                    .iter()
+                    .zip(&each_before)
+                    .map(|(now, before)| now - before)
+                    .collect();
+
+                Ok((new < FRAMES.into()).then(|| {
+                    format!(
+                        "{new} of {FRAMES} came to {}, into its rings {rings:?}",
+                        to.name
+                    )
+                }))
+            },
+        )?;
     }
     Ok(())
 }

@@ -2,8 +2,9 @@
 
 //! What all threads of the traffic share: the gate that lets them work, and where the ports are.
 
+use super::standstill::PAUSE;
 use crate::bed::Port;
-use anyhow::{ensure, Result};
+use anyhow::{bail, ensure, Result};
 use std::{
     fs,
     sync::{
@@ -39,13 +40,16 @@ pub enum Kind {
 }
 
 const KINDS: usize = 3;
+/// How often it is looked, with a pause each time, whether all have come to rest. Nobody does more than a moment's
+/// work, or waits longer, without asking whether the gate is open.
+const PATIENCE: u32 = 4000;
 
 struct Inner {
     /// The kinds from this one on have to wait.
     closed_from: usize,
     ended: bool,
-    /// How many work on each kind.
-    working: [usize; KINDS],
+    /// Who works on each kind.
+    working: [Vec<String>; KINDS],
     failures: Vec<String>,
 }
 
@@ -67,7 +71,7 @@ impl Gate {
             inner: Mutex::new(Inner {
                 closed_from: 0,
                 ended: false,
-                working: [0; KINDS],
+                working: Default::default(),
                 failures: Vec::new(),
             }),
             changed: Condvar::new(),
@@ -85,11 +89,14 @@ impl Gate {
     pub fn work(&self, kind: Kind, who: &str, mut piece: impl FnMut() -> Result<()>) {
         // So that it can be told who hangs.
         let _ = fs::write("/proc/thread-self/comm", who);
-        while self.begin(kind) {
+        while self.begin(kind, who) {
             let done = piece();
             let mut inner = self.lock();
+            let working = &mut inner.working[kind as usize];
 
-            inner.working[kind as usize] -= 1;
+            if let Some(at) = working.iter().position(|name| name == who) {
+                working.swap_remove(at);
+            }
             self.changed.notify_all();
             if let Err(error) = done {
                 inner.failures.push(format!("{who}: {error:#}"));
@@ -98,7 +105,7 @@ impl Gate {
         }
     }
 
-    fn begin(&self, kind: Kind) -> bool {
+    fn begin(&self, kind: Kind, who: &str) -> bool {
         let mut inner = self.lock();
 
         while !inner.ended && inner.closed_from <= kind as usize {
@@ -110,7 +117,7 @@ impl Gate {
         if inner.ended {
             return false;
         }
-        inner.working[kind as usize] += 1;
+        inner.working[kind as usize].push(who.to_owned());
         true
     }
 
@@ -135,28 +142,36 @@ impl Gate {
     }
 
     /// Closes the gate for traffic of this kind and of those after it, and waits until no thread is at work
-    /// on it.
-    pub fn close_from(&self, kind: Kind) {
-        self.stop(kind as usize, false);
+    /// on it. Fails if somebody does not come to an end, though nobody waits for long by itself.
+    pub fn close_from(&self, kind: Kind) -> Result<()> {
+        self.stop(kind as usize, false)
     }
 
     /// Ends the work of all threads.
-    pub fn end(&self) {
-        self.stop(0, true);
+    pub fn end(&self) -> Result<()> {
+        self.stop(0, true)
     }
 
-    fn stop(&self, from: usize, end: bool) {
+    fn stop(&self, from: usize, end: bool) -> Result<()> {
         let mut inner = self.lock();
 
         inner.closed_from = from;
         inner.ended |= end;
         self.changed.notify_all();
-        while inner.working[from..].iter().any(|working| *working > 0) {
+        for _ in 0..PATIENCE {
+            if inner.working[from..].iter().all(Vec::is_empty) {
+                return Ok(());
+            }
             inner = self
                 .changed
-                .wait(inner)
-                .unwrap_or_else(PoisonError::into_inner);
+                .wait_timeout(inner, PAUSE)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
+        bail!(
+            "still at work: {}",
+            inner.working[from..].concat().join(", ")
+        )
     }
 
     pub fn place(&self, n: usize) -> Option<Place> {

@@ -15,8 +15,10 @@ mod busy;
 mod gate;
 mod model;
 mod program;
+mod rest;
 mod sharing;
 mod soak;
+mod standstill;
 mod steps;
 mod traffic;
 mod trouble;
@@ -30,7 +32,7 @@ use crate::{
 };
 use anyhow::{ensure, Context, Result};
 use gate::Gate;
-use std::{fs, sync::atomic::Ordering, thread};
+use std::{env, fs, sync::atomic::Ordering, thread};
 use world::World;
 
 /// Steps without a word in the environment; fewer on the debug kernel, where they take longer.
@@ -71,8 +73,26 @@ fn storm() -> Result<()> {
     let outcome = run(seed, steps, spaces);
     initial.sysctl("core/busy_read", "0")?;
     initial.sysctl("ipv6/conf/default/disable_ipv6", "0")?;
-    outcome.with_context(|| format!("again with: make storm STEPS={steps} SEED={seed}"))?;
+    outcome.with_context(|| {
+        format!(
+            "again with: make storm STEPS={steps} SEED={seed}{}",
+            chosen()
+        )
+    })?;
     before.wait_back(&spaces, None)
+}
+
+/// What else was chosen, as `make storm` takes it.
+fn chosen() -> String {
+    ["KINDS", "EVERY"]
+        .iter()
+        .filter_map(|name| {
+            Some(format!(
+                " {name}={}",
+                env::var(format!("OXNIC_STORM_{name}")).ok()?
+            ))
+        })
+        .collect()
 }
 
 fn run(seed: u64, steps: u32, spaces: [&Netns; 2]) -> Result<()> {
@@ -85,8 +105,12 @@ fn run(seed: u64, steps: u32, spaces: [&Netns; 2]) -> Result<()> {
             .and_then(|()| take(&mut world, &gate, steps))
             .and(renice(0));
 
-        gate.end();
-        outcome.and(gate.check())
+        if let Err(error) = &outcome {
+            // Said here, too, as what comes now may hang. Who waits for a port gives up when that goes.
+            eprintln!("storm: {error:#}");
+            let _ = world.unload();
+        }
+        outcome.and(gate.end()).and(gate.check())
     })
     .with_context(|| {
         format!(

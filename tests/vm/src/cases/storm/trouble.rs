@@ -86,10 +86,13 @@ impl Trouble {
 
     /// Whether the ports' page pools get pages.
     pub fn pages(&self, there: bool) -> Result<()> {
-        let value = if there { "0" } else { "1" };
-
-        fs::write(format!("{PARAMETERS}/no_pages"), value).context("writing no_pages")
+        set("no_pages", u32::from(!there))
     }
+}
+
+fn set(parameter: &str, value: u32) -> Result<()> {
+    fs::write(format!("{PARAMETERS}/{parameter}"), value.to_string())
+        .with_context(|| format!("writing {parameter}"))
 }
 
 impl Drop for Trouble {

@@ -23,6 +23,8 @@ use std::{
     io::Write,
     ops::Range,
     sync::atomic::Ordering,
+    thread,
+    time::Duration,
 };
 
 /// Lines of the log that an error shows.
@@ -363,20 +365,37 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// There are no pages for the ports until `meanwhile` has ended.
-    pub fn without_pages(&mut self, meanwhile: impl FnOnce()) -> Result<()> {
-        self.log("no pages");
-        let own = match &self.slow {
-            Some(_) => None,
-            None => Some(Trouble::load()?),
-        };
+    /// There are no pages for the ports, several times for a short while, the last time until `meanwhile` has
+    /// ended.
+    pub fn without_pages(
+        &mut self,
+        times: u32,
+        meanwhile: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        self.log(format!("no pages, {times} times"));
+        let pauses: Vec<_> = (0..2 * times)
+            .map(|_| Duration::from_millis(1 + u64::from(self.random.below(20))))
+            .collect();
+        let own = self.own_trouble()?;
         let trouble = own.as_ref().or(self.slow.as_ref()).context("no module")?;
 
+        for (n, pause) in pauses.iter().enumerate() {
+            trouble.pages(n % 2 == 1)?;
+            thread::sleep(*pause);
+        }
         trouble.pages(false)?;
-        meanwhile();
+        let outcome = meanwhile();
         trouble.pages(true)?;
         self.log("pages again");
-        Ok(())
+        outcome
+    }
+
+    /// The module that makes trouble, unless it is loaded.
+    fn own_trouble(&self) -> Result<Option<Trouble>> {
+        match &self.slow {
+            Some(_) => Ok(None),
+            None => Trouble::load().map(Some),
+        }
     }
 
     /// Says which redirected frames the programs of all devmaps drop.

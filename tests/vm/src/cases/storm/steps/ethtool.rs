@@ -42,6 +42,10 @@ pub fn ring_size(world: &mut World<'_>, n: usize) -> Result<()> {
         _ => &[],
     };
 
+    set_ring(world, n, refusal, new)
+}
+
+pub fn set_ring(world: &mut World<'_>, n: usize, refusal: &[&str], new: u32) -> Result<()> {
     if world.command(n, refusal, &format!("ethtool -G DEV rx {new}"))? {
         world.cards[n].model.ring = new;
     }
@@ -100,8 +104,13 @@ pub fn set_moderation(world: &mut World<'_>, n: usize, new: Moderation) -> Resul
 
 /// `ethtool -A`.
 pub fn pause(world: &mut World<'_>, n: usize) -> Result<()> {
-    let [rx, tx] = [world.random.flip(), world.random.flip()];
+    let new = [world.random.flip(), world.random.flip()];
 
+    set_pause(world, n, new)
+}
+
+/// For what is received, and what is sent.
+pub fn set_pause(world: &mut World<'_>, n: usize, [rx, tx]: [bool; 2]) -> Result<()> {
     world.command(
         n,
         &[],

@@ -97,5 +97,8 @@ pub fn slow_processors(world: &mut World<'_>, _: usize) -> Result<()> {
 pub fn no_pages(world: &mut World<'_>, _: usize) -> Result<()> {
     let time = Duration::from_millis(world.random.pick(&[10, 50, 300]));
 
-    world.without_pages(|| thread::sleep(time))
+    world.without_pages(1, || {
+        thread::sleep(time);
+        Ok(())
+    })
 }
