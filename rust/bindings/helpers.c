@@ -47,9 +47,15 @@ unsigned int oxnic_num_online_cpus(void)
  */
 int oxnic_set_xps_queue(struct net_device *dev, u16 queue)
 {
-	unsigned int cpu = cpumask_local_spread(queue, NUMA_NO_NODE);
+	const struct cpumask *cpu;
+	int error;
 
-	return netif_set_xps_queue(dev, cpumask_of(cpu), queue);
+	/* The CPU stays online until the map has it. */
+	cpus_read_lock();
+	cpu = cpumask_of(cpumask_local_spread(queue, NUMA_NO_NODE));
+	error = __netif_set_xps_queue(dev, cpumask_bits(cpu), queue, XPS_CPUS);
+	cpus_read_unlock();
+	return error;
 }
 
 struct net_device *oxnic_alloc_etherdev_mqs(int sizeof_priv, const char *name,

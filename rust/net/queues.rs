@@ -16,7 +16,7 @@ use kernel::prelude::*;
 
 impl Device {
     /// Gives transmit queues the XPS map that they have until the user sets another
-    /// (`netif_set_xps_queue`): queue *i* is for what is sent on CPU *i* of those online, modulo their
+    /// (`__netif_set_xps_queue`): queue *i* is for what is sent on CPU *i* of those online, modulo their
     /// number. Queues that the device does not have are left out. Process context, may sleep.
     ///
     /// Without memory a queue has no map, and the stack chooses by the flow's hash on a CPU without one.
