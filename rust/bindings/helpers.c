@@ -16,6 +16,7 @@
 #include <linux/nsproxy.h>
 #include <linux/skbuff.h>
 #include <linux/timekeeping.h>
+#include <net/gro.h>
 #include <net/netdev_lock.h>
 #include <net/netlink.h>
 
@@ -244,6 +245,22 @@ void oxnic_napi_schedule(struct napi_struct *napi)
 void oxnic_napi_gro_receive(struct napi_struct *napi, struct sk_buff *skb)
 {
 	napi_gro_receive(napi, skb);
+}
+
+/*
+ * Hands over to the stack what GRO holds. The caller has disabled the NAPI, so
+ * no poll is at its lists.
+ */
+void oxnic_napi_gro_flush(struct napi_struct *napi)
+{
+	LIST_HEAD(skbs);
+
+	local_bh_disable();
+	napi_gro_flush(napi, false);
+	list_splice_init(&napi->gro.rx_list, &skbs);
+	napi->gro.rx_count = 0;
+	netif_receive_skb_list(&skbs);
+	local_bh_enable();
 }
 
 static bool checksum_is_inside(const struct sk_buff *skb)

@@ -66,6 +66,7 @@ void oxnic_netif_napi_add_config(struct net_device *dev,
 void oxnic_netif_queue_set_napi(struct napi_struct *napi, bool set);
 void oxnic_napi_schedule(struct napi_struct *napi);
 void oxnic_napi_gro_receive(struct napi_struct *napi, struct sk_buff *skb);
+void oxnic_napi_gro_flush(struct napi_struct *napi);
 
 /* sk_buff */
 int oxnic_skb_copy(const struct sk_buff *skb, u8 *to);

@@ -404,7 +404,8 @@ impl<T: Poll> Napi<T> {
     }
 
     /// Waits for a running poll to end, keeps further ones from running (`napi_disable`), and gives
-    /// back what they worked on. Returns [`None`] if it is not a NAPI of `dev`, and leaks it. May sleep.
+    /// back what they worked on. Frames that GRO holds to merge them with later ones go to the stack: the kernel
+    /// frees them with the NAPI. Returns [`None`] if it is not a NAPI of `dev`, and leaks it. May sleep.
     pub(crate) fn stop(self, dev: &Locked) -> Option<(Disabled<'_, T>, KBox<T>)> {
         if !dev.is(&self.dev) {
             return None;
@@ -416,6 +417,9 @@ impl<T: Poll> Napi<T> {
         // SAFETY: The NAPI is enabled, and the lock of its device is held.
         unsafe {
             bindings::napi_disable_locked(instance.as_ptr());
+            // With `gro_flush_timeout` they stay there after a poll, until a timer comes, which is cancelled now
+            // (`gro_cleanup` in net/core/gro.c frees what is left).
+            bindings::oxnic_napi_gro_flush(instance.as_ptr());
             bindings::oxnic_netif_queue_set_napi(instance.as_ptr(), false);
         }
         instance.enabled.store(false, Ordering::Relaxed);

@@ -4,8 +4,11 @@
 //! in time.
 
 use super::{
+    irq::napi,
     pause::poll_in_threads,
+    restart::restart,
     traffic::{check_alive, settle},
+    tso::{self, Large},
 };
 use crate::{
     bed::Bed,
@@ -14,9 +17,14 @@ use crate::{
     host::{
         cpus, ensure_eq,
         tracefs::{Calls, Function},
+        FOR_EVER,
     },
-    nl::netdev,
-    wire::{packet::Sender, probe::Probe},
+    nl::netdev::{self, NapiSettings},
+    wire::{
+        packet::{Sender, Tap},
+        probe::Probe,
+        ETH,
+    },
 };
 use anyhow::{ensure, Context, Result};
 
@@ -36,6 +44,7 @@ pub fn cases() -> Vec<Case> {
             "queues=64 ring_size=64",
             many_rings, //
         ),
+        Case::ports("drain::merged_frames", "queues=2", merged_frames),
     ]
 }
 
@@ -157,5 +166,62 @@ fn many_rings(bed: &Bed) -> Result<()> {
         ensure_eq!(measure(*change)?, expected, "{what}: 64 rings, and one");
     }
     bed.a.set("up")?;
+    check_alive(bed)
+}
+
+/// Frames that GRO holds, to merge them with later ones, come to the stack before the NAPI goes that they are
+/// with.
+fn merged_frames(bed: &Bed) -> Result<()> {
+    const PAYLOAD: usize = 2000;
+    const MSS: usize = 1000;
+    const HEADERS: usize = ETH + 20 + 20;
+    /// GRO does not hold frames if a tick of the clock comes during their poll: then others are sent, so
+    /// many times at most.
+    const ATTEMPTS: usize = 1000;
+    type Change = fn(&Bed) -> Result<()>;
+    const CHANGES: [(&str, Change); 3] = [
+        ("restart", |bed| restart(&bed.b, 1)),
+        ("ethtool -G", |bed| bed.b.ethtool("-G", "rx 256").map(drop)),
+        ("ethtool -L", |bed| {
+            bed.b.ethtool("-N", "delete 0")?;
+            bed.b.ethtool("-L", "combined 1").map(drop)
+        }),
+    ];
+    let held = NapiSettings {
+        gro_flush_timeout: FOR_EVER,
+        ..NapiSettings::default()
+    };
+
+    bed.up()?;
+    bed.b.ethtool("-N", "flow-type tcp4 action 1 loc 0")?;
+    let id = napi(&bed.b, 1)?.id;
+    bed.b.ns.enter(|| netdev::set_napi(id, &held))?;
+    let tap = Tap::open(&bed.b)?;
+    let came = || {
+        let frames = tap.rest()?;
+        Ok::<_, anyhow::Error>(
+            frames
+                .iter()
+                .map(|frame| frame.len() - HEADERS)
+                .sum::<usize>(),
+        )
+    };
+    let sender = tso::open(&bed.a)?;
+    let large = Large::new(PAYLOAD, MSS as u16).frame();
+    for (what, change) in CHANGES {
+        let mut attempts = 0..ATTEMPTS;
+        let mut missing = 0;
+
+        while missing == 0 {
+            attempts
+                .next()
+                .with_context(|| format!("{what}: GRO has held no frames"))?;
+            sender.send(&large)?;
+            missing += PAYLOAD;
+            missing -= came()?;
+        }
+        change(bed)?;
+        ensure_eq!(came()?, missing, "{what}: bytes that GRO held");
+    }
     check_alive(bed)
 }
