@@ -167,19 +167,49 @@ void oxnic_netif_set_max_segs(struct net_device *dev, u32 segs)
 }
 
 /*
- * The features that the stack may use for this skb: segmentation looks for a
- * TCP header behind up to two VLAN tags in the frame, besides one that is still
- * to be put in, and not behind IPv6 extension headers.
+ * Whether segmentation finds the TCP header: not behind IPv6 extension headers,
+ * nor behind more than two VLAN tags; @tags more are put in later. The skb does
+ * not tell where IP starts: skb_vlan_push() moves its network header too.
+ */
+static bool can_segment(const struct sk_buff *skb, int tags)
+{
+	int offset = 2 * ETH_ALEN;
+	const struct ipv6hdr *ipv6;
+	struct ipv6hdr ipv6_copy;
+	__be16 type_copy;
+	const __be16 *type;
+
+	for (;;) {
+		type = skb_header_pointer(skb, offset, sizeof(*type),
+					  &type_copy);
+		if (!type)
+			return false;
+		if (!eth_type_vlan(*type))
+			break;
+		tags++;
+		if (tags > 2)
+			return false;
+		offset += VLAN_HLEN;
+	}
+	if (*type != htons(ETH_P_IPV6))
+		return true;
+	ipv6 = skb_header_pointer(skb, offset + sizeof(*type), sizeof(*ipv6),
+				  &ipv6_copy);
+	return ipv6 && ipv6->nexthdr == IPPROTO_TCP;
+}
+
+/*
+ * The features that the stack may use for this skb. A tag beside the frame is
+ * one more in it if the stack puts it in, which comes after this.
  */
 netdev_features_t oxnic_features_check(struct sk_buff *skb,
 				       struct net_device *dev,
 				       netdev_features_t features)
 {
-	if (!skb_is_gso(skb))
-		return features;
-	if (skb_network_offset(skb) > ETH_HLEN + 2 * VLAN_HLEN ||
-	    (vlan_get_protocol(skb) == htons(ETH_P_IPV6) &&
-	     ipv6_hdr(skb)->nexthdr != IPPROTO_TCP))
+	bool insert = skb_vlan_tag_present(skb) &&
+		      !vlan_hw_offload_capable(features, skb->vlan_proto);
+
+	if (skb_is_gso(skb) && !can_segment(skb, insert))
 		return features & ~NETIF_F_GSO_MASK;
 	return features;
 }

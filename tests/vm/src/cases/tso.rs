@@ -61,6 +61,7 @@ pub fn cases() -> Vec<Case> {
             vlan(bed, &[(STAG, 7), (CTAG, 5)], "tx-vlan-stag-hw-insert")
         }),
         Case::ports("tso::vlan_device_few_frames", ONE, vlan_few),
+        Case::ports("tso::more_tags", ONE, more_tags),
         Case::ports("tso::without_flow_control", SMALL, lossy),
         Case::ports("tso::as_the_stack_does_it", ONE, as_the_stack),
         Case::ports("tso::more_segments_than_the_limit", SMALL, |bed| {
@@ -421,6 +422,38 @@ fn vlan_few(bed: &Bed) -> Result<()> {
         );
     }
     bed.settled().map(drop)
+}
+
+/// However many tags a frame has, and whoever puts them in, it is cut: by the port, or by the stack where the
+/// port cannot.
+fn more_tags(bed: &Bed) -> Result<()> {
+    const PUSH: [&str; 5] = ["action vlan push id 9"; 5];
+    let large = Large::new(10_000, 1000);
+    let mut received = 0;
+
+    bed.up()?;
+    let sender = open(&bed.a)?;
+    for insert in ["on", "off"] {
+        bed.a.ethtool("-K", &format!("txvlan {insert}"))?;
+        for tags in 1..=PUSH.len() {
+            let push = PUSH[..tags].join(" pipe ");
+
+            bed.a.ns.exec("tc qdisc add dev ox0 clsact")?;
+            bed.a
+                .ns
+                .exec(&format!("tc filter add dev ox0 egress matchall {push}"))?;
+            sender.send(&large.frame())?;
+            received += large.count() as u64;
+            let (a, b) = bed.settled()?;
+            ensure_eq!(
+                (a.counters.tx("dropped")?, b.counters.rx("packets")?),
+                (0, received),
+                "txvlan {insert}, {tags} tags: skbs that A refused, and frames that B received"
+            );
+            bed.a.ns.exec("tc qdisc del dev ox0 clsact")?;
+        }
+    }
+    Ok(())
 }
 
 /// Without flow control a full ring loses whole frames of the stack: every segment of them counts, and
