@@ -187,9 +187,7 @@ impl RxInlet {
                 .start(ns, line.slack.load(Ordering::Relaxed).into()),
         }
     }
-}
 
-impl RxInlet {
     /// Whether the poll has not come yet to frames that were published.
     pub(super) fn is_pending(&self) -> bool {
         self.timer.target().line.is_pending()
