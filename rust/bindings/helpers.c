@@ -402,8 +402,8 @@ void oxnic_page_pool_put(void *va)
 	page_pool_put_full_netmem(netmem_get_pp(netmem), netmem, false);
 }
 
-/* What bpf_prog_run_xdp() asks for every time. */
-bool oxnic_xdp_is_watched(void)
+/* The static keys that bpf_prog_run_xdp() checks for each frame. */
+bool oxnic_xdp_run_has_extras(void)
 {
 	return static_branch_unlikely(&bpf_stats_enabled_key) ||
 	       static_branch_unlikely(&bpf_master_redirect_enabled_key);

@@ -85,7 +85,7 @@ void *oxnic_page_pool_alloc(struct page_pool *pool, bool may_sleep);
 void oxnic_page_pool_put(void *va);
 
 /* XDP */
-bool oxnic_xdp_is_watched(void);
+bool oxnic_xdp_run_has_extras(void);
 u32 oxnic_bpf_prog_run_xdp(const struct bpf_prog *prog, struct xdp_buff *xdp);
 void oxnic_trace_xdp_exception(const struct net_device *dev,
 			       const struct bpf_prog *prog, u32 act);

@@ -5,7 +5,7 @@
 use super::{ntuple, params, rss, vsi::Vsi};
 use crate::{
     net::{
-        device::{Device, Locked},
+        device::{Device, LockedDevice},
         ethtool::{
             msg, Coalesce, DrvInfo, FlowRule, FlowType, InputXfrm, LinkSettings, Ops, PauseParam,
             PauseStats, RingParam, RulePlace, RxfhChange, RxfhSizes, Visitor,
@@ -55,7 +55,12 @@ impl Ops for Vsi {
         self.get_link_settings()
     }
 
-    fn set_link_settings(&self, dev: &Locked, settings: LinkSettings, _rtnl: &Rtnl) -> Result {
+    fn set_link_settings(
+        &self,
+        dev: &LockedDevice,
+        settings: LinkSettings,
+        _rtnl: &Rtnl,
+    ) -> Result {
         self.change_link_settings(dev, settings)
     }
 
@@ -66,7 +71,13 @@ impl Ops for Vsi {
         }
     }
 
-    fn set_ringparam(&self, dev: &Locked, rx: u32, extack: ExtAck<'_>, rtnl: &Rtnl) -> Result {
+    fn set_ringparam(
+        &self,
+        dev: &LockedDevice,
+        rx: u32,
+        extack: ExtAck<'_>,
+        rtnl: &Rtnl,
+    ) -> Result {
         self.change_ring_size(dev, rx, extack, rtnl)
     }
 
@@ -74,7 +85,7 @@ impl Ops for Vsi {
         (self.port.rings.len() as u32, self.port.queues() as u32)
     }
 
-    fn set_combined_channels(&self, dev: &Locked, count: u32, rtnl: &Rtnl) -> Result {
+    fn set_combined_channels(&self, dev: &LockedDevice, count: u32, rtnl: &Rtnl) -> Result {
         self.change_queues(dev, count, rtnl)
     }
 
@@ -102,7 +113,7 @@ impl Ops for Vsi {
         }
     }
 
-    fn set_pauseparam(&self, dev: &Locked, param: PauseParam, _rtnl: &Rtnl) -> Result {
+    fn set_pauseparam(&self, dev: &LockedDevice, param: PauseParam, _rtnl: &Rtnl) -> Result {
         if param.autoneg {
             // ethtool has no other way to be told why.
             netdev_info!(
@@ -132,7 +143,7 @@ impl Ops for Vsi {
 
     fn set_rxfh(
         &self,
-        dev: &Locked,
+        dev: &LockedDevice,
         context: u32,
         change: &RxfhChange<'_>,
         extack: ExtAck<'_>,
@@ -142,7 +153,7 @@ impl Ops for Vsi {
 
     fn add_rxfh_context(
         &self,
-        dev: &Locked,
+        dev: &LockedDevice,
         context: u32,
         change: &RxfhChange<'_>,
         extack: ExtAck<'_>,
@@ -160,7 +171,7 @@ impl Ops for Vsi {
 
     fn set_rxfh_fields(
         &self,
-        dev: &Locked,
+        dev: &LockedDevice,
         context: u32,
         flow: FlowType,
         fields: u32,
@@ -181,11 +192,16 @@ impl Ops for Vsi {
         self.rule_at(place)
     }
 
-    fn add_rule(&self, dev: &Locked, place: RulePlace, rule: Option<FlowRule>) -> Result<u32> {
+    fn add_rule(
+        &self,
+        dev: &LockedDevice,
+        place: RulePlace,
+        rule: Option<FlowRule>,
+    ) -> Result<u32> {
         self.set_rule(dev, place, rule)
     }
 
-    fn delete_rule(&self, dev: &Locked, place: u32) -> Result {
+    fn delete_rule(&self, dev: &LockedDevice, place: u32) -> Result {
         self.take_rule(dev, place)
     }
 }

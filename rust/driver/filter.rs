@@ -5,7 +5,7 @@
 //!
 //! Every change makes a new filter and exchanges it: see [`Filter`].
 
-use super::{port::Port, quietly, trace::Trace, vsi::Vsi};
+use super::{gfp_nowarn, port::Port, trace::Trace, vsi::Vsi};
 use crate::{
     net::{bh, device::Device, rtnl::Rtnl, rx_mode::RxMode},
     nic::filter::{Filter, Mode, MULTICAST_LEN, UNICAST_LEN},
@@ -14,7 +14,7 @@ use kernel::{alloc::KVBox, prelude::*};
 
 /// A filter that lets everything in. Fails with `ENOMEM`.
 pub(super) fn everything() -> Result<KVBox<Filter>> {
-    KVBox::init(pin_init::init_zeroed::<Filter>(), quietly())
+    KVBox::init(pin_init::init_zeroed::<Filter>(), gfp_nowarn())
 }
 
 impl Port {

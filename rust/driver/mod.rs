@@ -46,8 +46,8 @@ use kernel::{
     prelude::GFP_KERNEL, //
 };
 
-/// How to allocate what takes several pages. The kernel would log at length that there is no memory for it;
-/// but whoever wanted the change hears of that.
-fn quietly() -> Flags {
+/// Flags for allocations of several pages. If one fails there is no memory dump in the kernel log: the
+/// user who asked for the change is told (`ENOMEM`).
+fn gfp_nowarn() -> Flags {
     GFP_KERNEL | __GFP_NOWARN
 }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     net::{
         bh,
-        device::{Device, DeviceSlot, Locked},
+        device::{Device, DeviceSlot, LockedDevice},
         rcu::{RcuArc, RcuBox},
         rtnl::Rtnl,
     },
@@ -245,7 +245,7 @@ impl Port {
     }
 
     /// Another number of queues is in use.
-    pub(super) fn set_queues(&self, queues: u32, _dev: &Locked, _rtnl: &Rtnl) {
+    pub(super) fn set_queues(&self, queues: u32, _dev: &LockedDevice, _rtnl: &Rtnl) {
         self.queues.store(queues, Ordering::Relaxed);
     }
 
@@ -255,7 +255,7 @@ impl Port {
     }
 
     /// Rings are of another size from now on.
-    pub(super) fn set_ring_size(&self, size: u32, _dev: &Locked, _rtnl: &Rtnl) {
+    pub(super) fn set_ring_size(&self, size: u32, _dev: &LockedDevice, _rtnl: &Rtnl) {
         self.ring_size.store(size, Ordering::Relaxed);
     }
 

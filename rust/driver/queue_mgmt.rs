@@ -13,7 +13,7 @@ use super::{
 };
 use crate::net::{
     debugfs,
-    device::Locked,
+    device::LockedDevice,
     napi::Removed,
     queue_mgmt::{self, NotRestarted},
     rtnl_link::Registration,
@@ -24,7 +24,7 @@ use kernel::{prelude::*, str::BStr};
 impl queue_mgmt::Ops for Vsi {
     type Memory = ParkedRing;
 
-    fn alloc_queue(&self, dev: &Locked, queue: usize) -> Result<ParkedRing> {
+    fn alloc_queue(&self, dev: &LockedDevice, queue: usize) -> Result<ParkedRing> {
         if !self.port.is_up() {
             return Err(ENETDOWN);
         }
@@ -33,13 +33,13 @@ impl queue_mgmt::Ops for Vsi {
         Ok(ReadyRing::new(dev, &self.port, &self.peer, ring, size)?.park())
     }
 
-    fn free_queue(&self, dev: &Locked, ring: ParkedRing) {
+    fn free_queue(&self, dev: &LockedDevice, ring: ParkedRing) {
         if let Some(ring) = ring.resume(dev) {
             ring.end(&mut Removed::with_room(1));
         }
     }
 
-    fn start_queue(&self, dev: &Locked, queue: usize, ring: ParkedRing) {
+    fn start_queue(&self, dev: &LockedDevice, queue: usize, ring: ParkedRing) {
         let Some(ring) = ring.resume(dev) else { return };
         let ring = ring.connect(None, self.how_rings_run(dev)).start();
         // There is room for all that there can be.
@@ -47,7 +47,7 @@ impl queue_mgmt::Ops for Vsi {
         Trace::new(dev, &self.port).queue_started(queue);
     }
 
-    fn stop_queue(&self, dev: &Locked, queue: usize) -> Result<ParkedRing> {
+    fn stop_queue(&self, dev: &LockedDevice, queue: usize) -> Result<ParkedRing> {
         let mut ring = self.running.lock().remove(queue).map_err(|_| ENETDOWN)?;
         ring.hold();
         drain(slice::from_ref(&ring));

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     net::{
-        device::{is_rss_configured, Device, Locked},
+        device::{is_rss_configured, Device, LockedDevice},
         rtnl::{ExtAck, Rtnl},
     },
     netdev_info,
@@ -33,7 +33,7 @@ impl Vsi {
     /// then.
     pub(super) fn ready_rings<'a>(
         &self,
-        dev: &'a Locked,
+        dev: &'a LockedDevice,
         which: Range<usize>,
         size: u32,
     ) -> Result<KVec<ReadyRing<'a>>> {
@@ -64,7 +64,7 @@ impl Vsi {
     /// Gives all receive rings another size.
     pub(super) fn change_ring_size(
         &self,
-        dev: &Locked,
+        dev: &LockedDevice,
         size: u32,
         extack: ExtAck<'_>,
         rtnl: &Rtnl,
@@ -117,7 +117,7 @@ impl Vsi {
     }
 
     /// Uses another number of queues, which is at least 1 and at most that of the rings.
-    pub(super) fn change_queues(&self, dev: &Locked, queues: u32, rtnl: &Rtnl) -> Result {
+    pub(super) fn change_queues(&self, dev: &LockedDevice, queues: u32, rtnl: &Rtnl) -> Result {
         let old = self.port.queues();
         let (new, up) = (queues as usize, self.port.is_up());
         let steering = self.steering_for(dev, queues, rtnl)?;

@@ -4,7 +4,7 @@
 //!
 //! Every change makes new registers and exchanges them: see [`Steering`].
 
-use super::{port::Port, quietly, vsi::Vsi};
+use super::{gfp_nowarn, port::Port, vsi::Vsi};
 use crate::{
     net::{
         bh,
@@ -40,7 +40,7 @@ const FIELDS: [(Fields, u32); 4] = [
 /// The registers that a port with so many queues begins with: the system's key, and all queues alike.
 /// Fails with `ENOMEM`.
 pub(super) fn default(queues: u32) -> Result<KVBox<Steering>> {
-    let mut steering = KVBox::init(pin_init::init_zeroed::<Steering>(), quietly())?;
+    let mut steering = KVBox::init(pin_init::init_zeroed::<Steering>(), gfp_nowarn())?;
     let context = Context {
         key: device::rss_key(),
         input: Input::DEFAULT,
@@ -62,7 +62,7 @@ impl Port {
 
     /// The registers as they are, to be changed. Fails with `ENOMEM`.
     pub(super) fn copy_steering(&self) -> Result<KVBox<Steering>> {
-        let mut copy = KVBox::init(pin_init::init_zeroed::<Steering>(), quietly())?;
+        let mut copy = KVBox::init(pin_init::init_zeroed::<Steering>(), gfp_nowarn())?;
         copy.copy_from(self.steering.read(&bh::disable()));
         Ok(copy)
     }

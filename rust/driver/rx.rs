@@ -18,11 +18,11 @@ use crate::{
         bh, clock,
         device::feature,
         irq::Vector,
-        napi::{self, Instance, Interrupt, Polled},
+        napi::{self, Interrupt, NapiRef, Polled},
         page_pool::{Buffer, FRAME_ROOM},
         skbuff::VlanTag,
-        timer::{self, Expire, Timer},
-        xdp::{self, ProgRef, ProgSlot, RssType, RxHints, RxQueue, Workspace},
+        timer::{self, Timer, TimerCallback},
+        xdp::{self, ProgRef, ProgSlot, RssType, RxHints, RxQueue, XdpBuffSlot},
     },
     nic::{
         cache::CacheAligned,
@@ -153,13 +153,13 @@ impl Extras {
 /// The moderation timer of a ring, and with it what an interrupt takes.
 struct IrqTimer {
     line: Arc<IrqLine>,
-    napi: Arc<Instance>,
+    napi: Arc<NapiRef>,
 }
 
-impl Expire for IrqTimer {
+impl TimerCallback for IrqTimer {
     fn expired(&self, cx: &timer::Context) {
         let fires = self.line.irq.expire(|| self.line.is_pending());
-        if fires && !self.line.vector.redirect() {
+        if fires && !self.line.vector.deliver_remote() {
             self.napi.schedule_from_timer(cx);
         }
     }
@@ -228,8 +228,8 @@ impl IrqLine {
     /// Has `napi` scheduled, on a CPU that the interrupt may go to. The interrupt may be on its way there
     /// already.
     #[inline]
-    fn interrupt(&self, napi: &Instance, bh: &bh::Disabled) {
-        if !self.vector.redirect() {
+    fn interrupt(&self, napi: &NapiRef, bh: &bh::Disabled) {
+        if !self.vector.deliver_remote() {
             napi.schedule(bh);
         }
     }
@@ -238,7 +238,7 @@ impl IrqLine {
 impl Interrupt for IrqLine {
     fn rearm(&self) -> bool {
         let not_before = self.not_before.load(Ordering::Relaxed);
-        self.irq.rearm(not_before, || self.is_pending()) && !self.vector.redirect()
+        self.irq.rearm(not_before, || self.is_pending()) && !self.vector.deliver_remote()
     }
 }
 
@@ -347,7 +347,7 @@ impl RxPoll {
     fn clean_rx_irq(&mut self, cx: &napi::Context<'_>, budget: u32) -> u32 {
         let prog = self.ring.xdp_prog.read_once(cx);
         let is_traced = Trace::new(self.queue.device(), &self.port).frames();
-        match prog.and_then(ProgRef::unwatched) {
+        match prog.and_then(ProgRef::direct) {
             Some(prog) if !is_traced => self.clean(cx, budget, prog),
             _ => self.clean(cx, budget, prog),
         }
@@ -359,7 +359,7 @@ impl RxPoll {
         let dev = queue.device();
         let peer = self.peer.read(cx);
         const NO_FRAME: &Completion = &Completion::new(0);
-        let mut workspace = Workspace::new(queue, NO_FRAME);
+        let mut slot = XdpBuffSlot::new(queue, NO_FRAME);
         let descriptors = &self.descriptors;
         let mut received = Received {
             cx,
@@ -380,7 +380,7 @@ impl RxPoll {
             if completion.has_vlan() {
                 bytes += TAG_LEN as u64;
             }
-            let mut buff = workspace.load(buffer, completion.len(), completion);
+            let mut buff = slot.load(buffer, completion.len(), completion);
             if !completion.is(Status::END_OF_PACKET) {
                 let (whole, rest) = add_frags(descriptors, buff);
                 bytes += rest;
@@ -414,7 +414,7 @@ impl RxPoll {
 
     /// Posts a buffer to every empty descriptor. Returns `false` if there was not enough memory. It does not
     /// count that: before the ring runs, the counter is that of the poll of the ring before.
-    fn post_all(&mut self, cx: &impl napi::Owner) -> bool {
+    fn post_all(&mut self, cx: &impl napi::NapiExclusive) -> bool {
         let Some(mut pages) = self.queue.as_mut().allocator(cx) else {
             // Not reached: the queue's pool is that of this poll.
             return false;
@@ -448,7 +448,7 @@ impl RxPoll {
     }
 }
 
-impl xdp::Descriptor for &Completion {
+impl xdp::RxDescriptor for &Completion {
     fn hints(&self) -> RxHints {
         let hash = self.hash();
         RxHints {

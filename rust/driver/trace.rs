@@ -9,7 +9,7 @@ use crate::{
     net::{
         device::Device,
         ethtool::msg,
-        xdp::{Pages, ProgRef, Target, Verdict},
+        xdp::{ProgRef, RedirectTarget, Verdict, XdpBuff},
     },
     netdev_info,
 };
@@ -184,7 +184,7 @@ impl<'a> Trace<'a> {
 
     /// A frame was redirected to `target`, or could not be.
     #[cold]
-    pub(super) fn redirect(&self, ring: u16, target: &Target, failed: Option<Error>) {
+    pub(super) fn redirect(&self, ring: u16, target: &RedirectTarget, failed: Option<Error>) {
         if !self.rx_status() {
             return;
         }
@@ -209,7 +209,7 @@ impl<'a> Trace<'a> {
 
     /// The first bytes of a frame.
     #[cold]
-    pub(super) fn frame(&self, ring: u16, frame: &Pages) {
+    pub(super) fn frame(&self, ring: u16, frame: &XdpBuff) {
         if self.level & msg::PKTDATA == 0 {
             return;
         }
@@ -251,7 +251,7 @@ pub(super) struct Size {
 }
 
 impl Size {
-    pub(super) fn of(frame: &Pages) -> Self {
+    pub(super) fn of(frame: &XdpBuff) -> Self {
         Self {
             bytes: frame.len(),
             buffers: frame.buffers(),

@@ -16,7 +16,7 @@ use crate::{
         device::{Device, Xmit},
         napi,
         skbuff::SkBuff,
-        xdp::{self, Frames, Linear, Pages},
+        xdp::{self, Frames, LinearBuff, XdpBuff},
     },
     nic::{
         ring::{Completion, DriverSide},
@@ -137,8 +137,8 @@ macro_rules! xdp_frame {
     };
 }
 
-xdp_frame!(Linear);
-xdp_frame!(Pages);
+xdp_frame!(LinearBuff);
+xdp_frame!(XdpBuff);
 xdp_frame!(xdp::Frame);
 
 /// The wire lock of a ring.
@@ -422,7 +422,7 @@ const BATCH: usize = 16;
 pub(super) struct TxBatch<'a> {
     peer: &'a Port,
     /// Made when the first frame comes: most polls send none.
-    frames: Option<[Option<Linear>; BATCH]>,
+    frames: Option<[Option<LinearBuff>; BATCH]>,
     len: usize,
 }
 
@@ -465,7 +465,7 @@ impl<'a> TxBatch<'a> {
 
     /// Adds a frame. A full batch has to be flushed first; else the frame is lost.
     #[inline]
-    pub(super) fn push(&mut self, frame: Linear) {
+    pub(super) fn push(&mut self, frame: LinearBuff) {
         if self.frames.is_none() {
             self.frames = Some([const { None }; BATCH]);
         }
@@ -478,7 +478,7 @@ impl<'a> TxBatch<'a> {
 
     /// Sends a frame in several buffers, which no batch has a place for. What was pushed before has to
     /// be flushed before.
-    pub(super) fn send(&self, cx: &napi::Context<'_>, frame: &Pages) -> Sent {
+    pub(super) fn send(&self, cx: &napi::Context<'_>, frame: &XdpBuff) -> Sent {
         let mut sent = Sent::default();
         if Burst::new(self.peer, cx).put(frame, &mut sent).is_err() {
             sent.lost += 1;

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     net::{
         bh,
-        device::{self, feature, Config, Device, Locked, Stats64, Xmit},
+        device::{self, feature, Config, Device, LockedDevice, Stats64, Xmit},
         page_pool::{FRAME_ROOM, MAX_BUFFERS},
         queue_mgmt::Table,
         queues::{RxQueueStats, TxQueueStats},
@@ -165,7 +165,7 @@ impl Vsi {
 
 #[vtable]
 impl device::Ops for Vsi {
-    fn open(&self, dev: &Locked, rtnl: &Rtnl) -> Result {
+    fn open(&self, dev: &LockedDevice, rtnl: &Rtnl) -> Result {
         // It was chosen when there was no port to be told.
         let own = dev.address(rtnl);
         self.port
@@ -189,7 +189,7 @@ impl device::Ops for Vsi {
         Ok(())
     }
 
-    fn stop(&self, dev: &Locked, rtnl: &Rtnl) {
+    fn stop(&self, dev: &LockedDevice, rtnl: &Rtnl) {
         let peer = self.peer.get();
         self.port.set_up(false, dev, &peer, rtnl);
         let mut rings = core::mem::replace(&mut *self.running.lock(), KVec::new());
@@ -266,12 +266,12 @@ impl device::Ops for Vsi {
         }
     }
 
-    fn change_mtu(&self, dev: &Locked, mtu: u32, _rtnl: &Rtnl) -> Result {
+    fn change_mtu(&self, dev: &LockedDevice, mtu: u32, _rtnl: &Rtnl) -> Result {
         self.set_settings(mtu, dev.features());
         Ok(())
     }
 
-    fn set_features(&self, dev: &Locked, features: u64, rtnl: &Rtnl) -> Result {
+    fn set_features(&self, dev: &LockedDevice, features: u64, rtnl: &Rtnl) -> Result {
         let steering = match features & feature::NTUPLE {
             0 => self.steering_without_rules()?,
             _ => None,
@@ -286,11 +286,11 @@ impl device::Ops for Vsi {
         Ok(())
     }
 
-    fn set_rx_mode(&self, dev: &Locked, mode: &RxMode<'_>, rtnl: &Rtnl) -> Result {
+    fn set_rx_mode(&self, dev: &LockedDevice, mode: &RxMode<'_>, rtnl: &Rtnl) -> Result {
         self.change_rx_mode(dev, mode, rtnl)
     }
 
-    fn set_mac_address(&self, _dev: &Locked, address: MacAddress, rtnl: &Rtnl) -> Result {
+    fn set_mac_address(&self, _dev: &LockedDevice, address: MacAddress, rtnl: &Rtnl) -> Result {
         self.port
             .change_filter(rtnl, |filter| filter.set_own(address))
     }
@@ -315,7 +315,7 @@ impl device::Ops for Vsi {
         self.xmit_frames(dev, frames, bh)
     }
 
-    fn bpf(&self, dev: &Locked, command: Command<'_>, rtnl: &Rtnl) -> Result {
+    fn bpf(&self, dev: &LockedDevice, command: Command<'_>, rtnl: &Rtnl) -> Result {
         self.xdp(dev, command, rtnl)
     }
 }

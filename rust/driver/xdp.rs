@@ -13,11 +13,13 @@ use super::{
 };
 use crate::{
     net::{
-        device::{Device, Locked},
+        device::{Device, LockedDevice},
         napi,
         rtnl::{ExtAck, Rtnl},
         skbuff::{HashType, SkBuff},
-        xdp::{self, Act, Command, Descriptor, Prog, ProgRef, Target, UnwatchedProg, Verdict},
+        xdp::{
+            self, Act, Command, DirectProg, Prog, ProgRef, RedirectTarget, RxDescriptor, Verdict,
+        },
     },
     netdev_info,
     nic::{
@@ -33,7 +35,7 @@ use kernel::{
 
 impl Vsi {
     /// `ndo_bpf`: a command of the XDP control path.
-    pub(super) fn xdp(&self, dev: &Locked, command: Command<'_>, rtnl: &Rtnl) -> Result {
+    pub(super) fn xdp(&self, dev: &LockedDevice, command: Command<'_>, rtnl: &Rtnl) -> Result {
         match command {
             Command::SetupProg { prog, extack } => self.xdp_setup(dev, prog, extack, rtnl),
             Command::SetupProgHw { extack } => {
@@ -54,7 +56,7 @@ impl Vsi {
     /// MTU was lowered may still be in a ring: [`Received::check_frags`] keeps them from the program.
     fn xdp_setup(
         &self,
-        dev: &Locked,
+        dev: &LockedDevice,
         prog: Option<ARef<Prog>>,
         extack: ExtAck<'_>,
         rtnl: &Rtnl,
@@ -137,7 +139,7 @@ pub(super) trait Hook: Copy {
 }
 
 /// Mostly there is a program, and nobody looks on.
-impl Hook for UnwatchedProg<'_> {
+impl Hook for DirectProg<'_> {
     #[inline]
     fn prog(&self) -> Option<ProgRef<'_>> {
         Some(**self)
@@ -222,7 +224,10 @@ impl Received<'_> {
     #[inline(never)]
     fn redirect(&mut self, prog: ProgRef<'_>, buff: Buff<'_, '_>) {
         let stats = &self.ring.stats;
-        let traced = self.trace.frames().then(|| Target::of_last(self.cx));
+        let traced = self
+            .trace
+            .frames()
+            .then(|| RedirectTarget::of_last(self.cx));
         let result = buff.redirect(prog, self.cx);
         if let Some(target) = traced {
             let failed = result.as_ref().err().map(|&(_, error)| error);

@@ -83,7 +83,7 @@ impl Device {
         unsafe { bindings::oxnic_netdev_lock(self.as_ptr()) };
         // SAFETY: The lock was just taken, and is given back when the guard is dropped, in this thread: it
         // cannot be sent to another.
-        LockGuard(unsafe { Locked::from_raw(self.as_ptr()) })
+        LockGuard(unsafe { LockedDevice::from_raw(self.as_ptr()) })
     }
 
     /// The interface's name, padded with NUL. It may be changed at any time by the user.
@@ -200,9 +200,9 @@ impl Device {
 ///
 /// While a reference to this type exists, the thread that has it holds the lock of this device.
 #[repr(transparent)]
-pub(crate) struct Locked(Device, NotThreadSafe);
+pub(crate) struct LockedDevice(Device, NotThreadSafe);
 
-impl Locked {
+impl LockedDevice {
     /// # Safety
     ///
     /// `ptr` must be a registered device that outlives the returned reference, and the caller must hold its
@@ -230,7 +230,7 @@ impl Locked {
     }
 }
 
-impl Deref for Locked {
+impl Deref for LockedDevice {
     type Target = Device;
 
     fn deref(&self) -> &Device {
@@ -239,12 +239,12 @@ impl Deref for Locked {
 }
 
 /// Holds the instance lock of a device until it is dropped.
-pub(super) struct LockGuard<'a>(&'a Locked);
+pub(super) struct LockGuard<'a>(&'a LockedDevice);
 
 impl Deref for LockGuard<'_> {
-    type Target = Locked;
+    type Target = LockedDevice;
 
-    fn deref(&self) -> &Locked {
+    fn deref(&self) -> &LockedDevice {
         self.0
     }
 }
@@ -323,15 +323,15 @@ pub(crate) enum Xmit {
 /// The callbacks of a driver (`struct net_device_ops`). `self` is the driver's data for the device.
 ///
 /// The kernel calls most of those in process context under RTNL and under the device's instance lock: they
-/// get both proofs, an [`Rtnl`] and a [`Locked`]. Where it takes only one of them there is only one.
+/// get both proofs, an [`Rtnl`] and a [`LockedDevice`]. Where it takes only one of them there is only one.
 #[vtable]
 pub(crate) trait Ops: ethtool::Ops + Sized + Send + Sync + 'static {
     /// The interface goes up (`ndo_open`). Process context, may sleep.
-    fn open(&self, dev: &Locked, rtnl: &Rtnl) -> Result;
+    fn open(&self, dev: &LockedDevice, rtnl: &Rtnl) -> Result;
 
     /// The interface goes down (`ndo_stop`); no transmit is running any more. Process context, may
     /// sleep.
-    fn stop(&self, dev: &Locked, rtnl: &Rtnl);
+    fn stop(&self, dev: &LockedDevice, rtnl: &Rtnl);
 
     /// The device is about to be gone: whatever refers to it has to be given up, since the kernel waits
     /// for that (`ndo_uninit`). The interface is down. Process context, may sleep.
@@ -362,26 +362,26 @@ pub(crate) trait Ops: ethtool::Ops + Sized + Send + Sync + 'static {
 
     /// The user has changed the MTU to `mtu` bytes, within the device's limits
     /// (`ndo_change_mtu`). Process context, may sleep.
-    fn change_mtu(&self, _dev: &Locked, _mtu: u32, _rtnl: &Rtnl) -> Result {
+    fn change_mtu(&self, _dev: &LockedDevice, _mtu: u32, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// The user has switched features on or off: `features` are those that will be on, bits of
     /// [`feature`] (`ndo_set_features`). Process context, may sleep.
-    fn set_features(&self, _dev: &Locked, _features: u64, _rtnl: &Rtnl) -> Result {
+    fn set_features(&self, _dev: &LockedDevice, _features: u64, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// What the device is to receive has changed, or it has just gone up (`ndo_set_rx_mode_async`). A
     /// driver with this callback filters by unicast addresses too (`IFF_UNICAST_FLT`). On an error the
     /// kernel tries again later, a few times. Process context, may sleep.
-    fn set_rx_mode(&self, _dev: &Locked, _mode: &RxMode<'_>, _rtnl: &Rtnl) -> Result {
+    fn set_rx_mode(&self, _dev: &LockedDevice, _mode: &RxMode<'_>, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// The user has given the device another address, one that a device can have
     /// (`ndo_set_mac_address`); also while it is up. Process context, may sleep.
-    fn set_mac_address(&self, _dev: &Locked, _address: MacAddress, _rtnl: &Rtnl) -> Result {
+    fn set_mac_address(&self, _dev: &LockedDevice, _address: MacAddress, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -400,7 +400,7 @@ pub(crate) trait Ops: ethtool::Ops + Sized + Send + Sync + 'static {
     }
 
     /// A command of the XDP control path (`ndo_bpf`). Process context, may sleep.
-    fn bpf(&self, _dev: &Locked, _command: xdp::Command<'_>, _rtnl: &Rtnl) -> Result {
+    fn bpf(&self, _dev: &LockedDevice, _command: xdp::Command<'_>, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -932,7 +932,9 @@ impl<T: Ops> NetdevOps<T> {
     ///
     /// `dev` must be a registered device of ours, not freed while the results are used; RTNL and its instance
     /// lock must be held for as long.
-    pub(super) unsafe fn control<'a>(dev: *mut bindings::net_device) -> (&'a T, &'a Locked, Rtnl) {
+    pub(super) unsafe fn control<'a>(
+        dev: *mut bindings::net_device,
+    ) -> (&'a T, &'a LockedDevice, Rtnl) {
         // SAFETY: The caller's promises.
         unsafe {
             let (data, dev) = Self::locked(dev);
@@ -945,9 +947,9 @@ impl<T: Ops> NetdevOps<T> {
     /// # Safety
     ///
     /// As [`control`](Self::control), but for RTNL.
-    pub(super) unsafe fn locked<'a>(dev: *mut bindings::net_device) -> (&'a T, &'a Locked) {
+    pub(super) unsafe fn locked<'a>(dev: *mut bindings::net_device) -> (&'a T, &'a LockedDevice) {
         // SAFETY: The caller's promises.
-        unsafe { (&private::<T>(dev).data, Locked::from_raw(dev)) }
+        unsafe { (&private::<T>(dev).data, LockedDevice::from_raw(dev)) }
     }
 
     /// What a callback works with that is called under RTNL; the instance lock may be held or not.

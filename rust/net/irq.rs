@@ -14,7 +14,7 @@
 
 use super::{
     ipi::Claim,
-    napi::Instance, //
+    napi::NapiRef, //
 };
 use crate::bindings;
 use core::{
@@ -158,7 +158,7 @@ impl Vector {
     /// What was written before is seen by the handler, even if an earlier interrupt is still on its way.
     #[inline]
     #[must_use = "unless another CPU does it the caller must"]
-    pub(crate) fn redirect(&self) -> bool {
+    pub(crate) fn deliver_remote(&self) -> bool {
         // SAFETY: By the type's invariants.
         if unsafe { bindings::oxnic_irq_is_for_this_cpu(self.data) } {
             return false;
@@ -264,7 +264,7 @@ impl PinnedDrop for Vector {
 /// `name` as its name.
 pub(crate) struct Handler {
     vector: Arc<Vector>,
-    napi: Arc<Instance>,
+    napi: Arc<NapiRef>,
     // Read by the kernel.
     _name: CString,
 }
@@ -274,7 +274,7 @@ impl Handler {
     /// `name` is what `/proc/interrupts` shows. Fails with `ENOMEM`. May sleep.
     pub(super) fn new(
         vector: Arc<Vector>,
-        napi: Arc<Instance>,
+        napi: Arc<NapiRef>,
         name: fmt::Arguments<'_>,
     ) -> Result<Self> {
         let name = CString::try_from_fmt(name)?;
@@ -304,7 +304,7 @@ impl Handler {
     /// Called by the kernel with the data that `new` gave it, in a hard interrupt or in the thread of one.
     unsafe extern "C" fn handle(_irq: c_int, napi: *mut c_void) -> bindings::irqreturn_t {
         // SAFETY: The NAPI is there as long as this handler is.
-        let napi = unsafe { &*napi.cast::<Instance>().cast_const() };
+        let napi = unsafe { &*napi.cast::<NapiRef>().cast_const() };
         napi.schedule_from_handler();
         bindings::irqreturn_IRQ_HANDLED
     }

@@ -3,7 +3,7 @@
 //! Safe abstractions over the kernel's networking API for drivers of network cards with XDP.
 //!
 //! Each C object is one type here, and the context a call needs is an argument instead of a
-//! comment: [`rtnl::Rtnl`] for what must hold the RTNL lock, [`device::Locked`] for what must hold the
+//! comment: [`rtnl::Rtnl`] for what must hold the RTNL lock, [`device::LockedDevice`] for what must hold the
 //! instance lock of a device, [`bh::Disabled`] for what must run with bottom halves off,
 //! [`napi::Context`] for what must run in a NAPI poll. Nothing here knows which driver uses it.
 

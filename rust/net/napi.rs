@@ -6,7 +6,7 @@
 
 use super::{
     bh,
-    device::{Device, Locked},
+    device::{Device, LockedDevice},
     irq::{Handler, Vector},
     skbuff::SkBuff,
     timer, //
@@ -60,22 +60,22 @@ pub(crate) trait Interrupt: Send + Sync {
 ///
 /// As long as a value of the type exists, its NAPI is being polled by this thread, or is disabled
 /// and owned by it. If `MAY_SLEEP`, this is process context, else bottom halves are off.
-pub(crate) unsafe trait Owner {
+pub(crate) unsafe trait NapiExclusive {
     /// Whether memory may be waited for.
     const MAY_SLEEP: bool;
 
     /// The NAPI.
-    fn instance(&self) -> &Instance;
+    fn napi(&self) -> &NapiRef;
 }
 
 /// Control of a NAPI before it is enabled; see [`Disabled::prepare`].
-pub(crate) struct Setup<'a>(&'a Instance);
+pub(crate) struct Setup<'a>(&'a NapiRef);
 
 // SAFETY: Made only by `Disabled::prepare`, in process context with the NAPI disabled and borrowed.
-unsafe impl Owner for Setup<'_> {
+unsafe impl NapiExclusive for Setup<'_> {
     const MAY_SLEEP: bool = true;
 
-    fn instance(&self) -> &Instance {
+    fn napi(&self) -> &NapiRef {
         self.0
     }
 }
@@ -87,17 +87,17 @@ unsafe impl Owner for Setup<'_> {
 ///
 /// `napi` is being polled by this thread for as long as a reference to this type exists.
 pub(crate) struct Context<'a> {
-    napi: &'a Instance,
+    napi: &'a NapiRef,
     bh: bh::Disabled,
     redirected: Cell<bool>,
 }
 
 // SAFETY: By the type's invariants.
-unsafe impl Owner for Context<'_> {
+unsafe impl NapiExclusive for Context<'_> {
     const MAY_SLEEP: bool = false;
 
     #[inline]
-    fn instance(&self) -> &Instance {
+    fn napi(&self) -> &NapiRef {
         self.napi
     }
 }
@@ -135,7 +135,7 @@ impl Deref for Context<'_> {
 /// while it is disabled.
 #[pin_data(PinnedDrop)]
 #[repr(C)]
-pub(crate) struct Instance {
+pub(crate) struct NapiRef {
     // First, so that a pointer to it is one to the whole.
     #[pin]
     napi: Opaque<bindings::napi_struct>,
@@ -147,11 +147,11 @@ pub(crate) struct Instance {
 }
 
 // SAFETY: The C object locks itself; `state` is used as the type's invariants say.
-unsafe impl Send for Instance {}
+unsafe impl Send for NapiRef {}
 // SAFETY: As above.
-unsafe impl Sync for Instance {}
+unsafe impl Sync for NapiRef {}
 
-impl Instance {
+impl NapiRef {
     fn new(interrupt: Arc<dyn Interrupt>) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -198,7 +198,7 @@ impl Instance {
 }
 
 #[pinned_drop]
-impl PinnedDrop for Instance {
+impl PinnedDrop for NapiRef {
     fn drop(self: Pin<&mut Self>) {
         // The kernel reads a NAPI by way of the device's list and of its page_pool, under RCU: both
         // have let go of it by now.
@@ -211,7 +211,7 @@ impl PinnedDrop for Instance {
 
 /// NAPIs that were [taken off](Disabled::remove) their device. Dropping this frees them, after a single RCU
 /// grace period for all: with a lock held, one for each of many would be long. May sleep.
-pub(crate) struct Removed(KVec<Pin<UniqueArc<Instance>>>);
+pub(crate) struct Removed(KVec<Pin<UniqueArc<NapiRef>>>);
 
 impl Removed {
     /// Room for `count` of them; without memory each is waited for on its own. May sleep.
@@ -241,7 +241,7 @@ impl Drop for Removed {
 /// The instance has been added to the device of `dev`, whose instance lock is held, and is disabled.
 pub(crate) struct Disabled<'a, T: Poll> {
     parts: Parts,
-    dev: &'a Locked,
+    dev: &'a LockedDevice,
     _state: PhantomData<T>,
 }
 
@@ -272,7 +272,7 @@ pub(crate) struct Parked<T: Poll> {
 
 /// What a NAPI consists of. Dropping it does nothing for the kernel's part.
 struct Parts {
-    instance: Arc<Instance>,
+    instance: Arc<NapiRef>,
     handler: Option<Handler>,
 }
 
@@ -281,12 +281,16 @@ impl<'a, T: Poll> Disabled<'a, T> {
     /// index earlier (`netif_napi_add_config`).
     ///
     /// Fails with `EINVAL` if the device has no such queue, and with `ENOMEM`.
-    pub(crate) fn new(dev: &'a Locked, index: u16, interrupt: Arc<dyn Interrupt>) -> Result<Self> {
+    pub(crate) fn new(
+        dev: &'a LockedDevice,
+        index: u16,
+        interrupt: Arc<dyn Interrupt>,
+    ) -> Result<Self> {
         // SAFETY: The field is set when the device is allocated.
         if u32::from(index) >= unsafe { (*dev.as_ptr()).num_rx_queues } {
             return Err(EINVAL);
         }
-        let instance = Instance::new(interrupt)?;
+        let instance = NapiRef::new(interrupt)?;
         // SAFETY: The NAPI is zeroed and stays where it is; the device is alive and its lock held.
         unsafe {
             bindings::oxnic_netif_napi_add_config(
@@ -304,7 +308,7 @@ impl<'a, T: Poll> Disabled<'a, T> {
         Ok(Self::from_parts(parts, dev))
     }
 
-    fn from_parts(parts: Parts, dev: &'a Locked) -> Self {
+    fn from_parts(parts: Parts, dev: &'a LockedDevice) -> Self {
         Self {
             parts,
             dev,
@@ -313,14 +317,14 @@ impl<'a, T: Poll> Disabled<'a, T> {
     }
 
     /// Takes the parts out, without taking the NAPI off the device.
-    fn into_parts(self) -> (Parts, &'a Locked) {
+    fn into_parts(self) -> (Parts, &'a LockedDevice) {
         let this = ManuallyDrop::new(self);
         // SAFETY: What `this` had is not used there any more.
         (unsafe { ptr::read(&this.parts) }, this.dev)
     }
 
     /// What interrupts schedule.
-    pub(crate) fn instance(&self) -> &Arc<Instance> {
+    pub(crate) fn napi_ref(&self) -> &Arc<NapiRef> {
         &self.parts.instance
     }
 
@@ -328,14 +332,14 @@ impl<'a, T: Poll> Disabled<'a, T> {
     /// (`netif_napi_set_irq`). They are listed by the names of device and receive queue. Fails with
     /// `ENOMEM`. May sleep.
     pub(crate) fn set_irq(&mut self, vector: &Arc<Vector>, index: u16) -> Result {
-        let (vector, instance) = (vector.clone(), self.instance().clone());
+        let (vector, instance) = (vector.clone(), self.napi_ref().clone());
         let irq = vector.number();
         let name = self.dev.name();
         let name = BStr::from_bytes(name.split(|&byte| byte == 0).next().unwrap_or_default());
         let handler = Handler::new(vector, instance, fmt!("{name}-rx-{index}"))?;
         self.parts.handler = Some(handler);
         // SAFETY: The NAPI has been added to its device, whose lock is held.
-        unsafe { bindings::netif_napi_set_irq_locked(self.instance().as_ptr(), irq as c_int) };
+        unsafe { bindings::netif_napi_set_irq_locked(self.napi_ref().as_ptr(), irq as c_int) };
         Ok(())
     }
 
@@ -343,7 +347,7 @@ impl<'a, T: Poll> Disabled<'a, T> {
     /// for the first time.
     pub(crate) fn prepare<R>(&mut self, f: impl FnOnce(&Setup<'_>) -> R) -> R {
         // `self` is borrowed, so that nobody enables it meanwhile.
-        f(&Setup(self.instance()))
+        f(&Setup(self.napi_ref()))
     }
 
     /// Lets polls run, on `state` (`napi_enable`).
@@ -369,7 +373,7 @@ impl<'a, T: Poll> Disabled<'a, T> {
 
     /// Takes it off the device, to be freed with others. Whatever refers to the instance should be gone.
     pub(crate) fn remove(self, removed: &mut Removed) {
-        let instance = self.instance().clone();
+        let instance = self.napi_ref().clone();
         drop(self);
         if let Some(instance) = Arc::into_unique_or_drop(instance) {
             // Without room it is freed here.
@@ -393,20 +397,20 @@ impl<T: Poll> Drop for Disabled<'_, T> {
     fn drop(&mut self) {
         // SAFETY: The NAPI was added to the device, whose lock is held, and is disabled. Who walks over
         // it is an RCU reader, for which the instance waits before it goes.
-        unsafe { bindings::__netif_napi_del_locked(self.instance().as_ptr()) };
+        unsafe { bindings::__netif_napi_del_locked(self.napi_ref().as_ptr()) };
     }
 }
 
 impl<T: Poll> Napi<T> {
     /// What interrupts schedule.
-    pub(crate) fn instance(&self) -> &Arc<Instance> {
+    pub(crate) fn napi_ref(&self) -> &Arc<NapiRef> {
         &self.parts.instance
     }
 
     /// Waits for a running poll to end, keeps further ones from running (`napi_disable`), and gives
     /// back what they worked on. Frames that GRO holds to merge them with later ones go to the stack: the kernel
     /// frees them with the NAPI. Returns [`None`] if it is not a NAPI of `dev`, and leaks it. May sleep.
-    pub(crate) fn stop(self, dev: &Locked) -> Option<(Disabled<'_, T>, KBox<T>)> {
+    pub(crate) fn stop(self, dev: &LockedDevice) -> Option<(Disabled<'_, T>, KBox<T>)> {
         if !dev.is(&self.dev) {
             return None;
         }
@@ -438,10 +442,10 @@ impl<T: Poll> Napi<T> {
     ///
     /// Called by the kernel for an enabled NAPI of this type, with bottom halves off.
     unsafe extern "C" fn poll(napi: *mut bindings::napi_struct, budget: c_int) -> c_int {
-        // SAFETY: The NAPI is the first field of an `Instance`, alive while it can be polled, and
+        // SAFETY: The NAPI is the first field of a `NapiRef`, alive while it can be polled, and
         // its state is a `T` that only this poll uses.
         let (instance, state) = unsafe {
-            let instance = &*napi.cast::<Instance>();
+            let instance = &*napi.cast::<NapiRef>();
             (instance, &mut *(*instance.state.get()).cast::<T>())
         };
         // INVARIANT: This is the poll.
@@ -486,7 +490,7 @@ impl<T: Poll> Drop for Napi<T> {
 
 impl<T: Poll> Parked<T> {
     /// The NAPI under the lock of its device again. Returns [`None`] if it is not one of `dev`, and leaks it.
-    pub(crate) fn resume(self, dev: &Locked) -> Option<Disabled<'_, T>> {
+    pub(crate) fn resume(self, dev: &LockedDevice) -> Option<Disabled<'_, T>> {
         if !dev.is(&self.dev) {
             return None;
         }

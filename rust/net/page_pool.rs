@@ -7,7 +7,7 @@
 
 use super::{
     device::Device,
-    napi::{self, Disabled, Instance}, //
+    napi::{self, Disabled, NapiRef}, //
 };
 use crate::bindings;
 use core::{
@@ -43,7 +43,7 @@ pub(crate) const MAX_BUFFERS: usize = 1 + bindings::OXNIC_MAX_SKB_FRAGS;
 pub(crate) struct PagePool {
     ptr: NonNull<bindings::page_pool>,
     // The pool has a pointer to it, until it is destroyed.
-    napi: Arc<Instance>,
+    napi: Arc<NapiRef>,
 }
 
 // SAFETY: What a NAPI must do alone is asked for by a `napi::Context`.
@@ -67,7 +67,7 @@ impl PagePool {
             let fast = &mut params.__bindgen_anon_1.__bindgen_anon_1;
             fast.pool_size = size;
             fast.nid = -1;
-            fast.napi = napi.instance().as_ptr();
+            fast.napi = napi.napi_ref().as_ptr();
             let slow = &mut params.__bindgen_anon_2.__bindgen_anon_1;
             slow.netdev = dev.as_ptr();
             slow.queue_idx = queue.into();
@@ -76,15 +76,18 @@ impl PagePool {
         let ptr = from_err_ptr(unsafe { bindings::page_pool_create(&params) })?;
         Ok(Self {
             ptr: NonNull::new(ptr).ok_or(ENOMEM)?,
-            napi: napi.instance().clone(),
+            napi: napi.napi_ref().clone(),
         })
     }
 
     /// Access to the pool's allocation side, for the poll of its own NAPI. `None` if `cx` is another's.
     #[inline]
-    pub(crate) fn allocator<'a, O: napi::Owner>(&'a mut self, cx: &'a O) -> Option<Allocator<'a>> {
+    pub(crate) fn allocator<'a, O: napi::NapiExclusive>(
+        &'a mut self,
+        cx: &'a O,
+    ) -> Option<Allocator<'a>> {
         // INVARIANT: The context is the pool's own NAPI.
-        ptr::eq(cx.instance(), &*self.napi).then_some(Allocator {
+        ptr::eq(cx.napi(), &*self.napi).then_some(Allocator {
             pool: self,
             may_sleep: O::MAY_SLEEP,
         })

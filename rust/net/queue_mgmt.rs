@@ -5,7 +5,7 @@
 //! C header: [`include/net/netdev_queues.h`](srctree/include/net/netdev_queues.h)
 
 use super::{
-    device::{self, Device, Locked, NetdevOps, NAME_LEN},
+    device::{self, Device, LockedDevice, NetdevOps, NAME_LEN},
     rtnl_link::{Kind, Registration},
 };
 use crate::bindings;
@@ -30,17 +30,17 @@ pub(crate) trait Ops: device::Ops {
     type Memory: Send + 'static;
 
     /// Makes what the queue is to work with from now on (`ndo_queue_mem_alloc`). The interface may be down.
-    fn alloc_queue(&self, dev: &Locked, queue: usize) -> Result<Self::Memory>;
+    fn alloc_queue(&self, dev: &LockedDevice, queue: usize) -> Result<Self::Memory>;
 
     /// Frees it (`ndo_queue_mem_free`).
-    fn free_queue(&self, dev: &Locked, memory: Self::Memory);
+    fn free_queue(&self, dev: &LockedDevice, memory: Self::Memory);
 
     /// Lets the queue, which has been stopped, run (`ndo_queue_start`). There is no way back, so it must not
     /// fail.
-    fn start_queue(&self, dev: &Locked, queue: usize, memory: Self::Memory);
+    fn start_queue(&self, dev: &LockedDevice, queue: usize, memory: Self::Memory);
 
     /// Stops the queue and returns what it has worked with (`ndo_queue_stop`). It goes on if that fails.
-    fn stop_queue(&self, dev: &Locked, queue: usize) -> Result<Self::Memory>;
+    fn stop_queue(&self, dev: &LockedDevice, queue: usize) -> Result<Self::Memory>;
 }
 
 /// The table of C callbacks for devices of driver `T`.
@@ -203,7 +203,7 @@ impl<T: Kind> Registration<T> {
     }
 }
 
-impl Locked {
+impl LockedDevice {
     fn restart_rx_queue(&self, queue: u32) -> Result<(), NotRestarted> {
         // SAFETY: The device is alive, and both change only under the lock.
         let (state, queues) = unsafe {

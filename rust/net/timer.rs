@@ -10,7 +10,7 @@ use core::pin::Pin;
 use kernel::{prelude::*, types::Opaque};
 
 /// What a timer does when its time has come.
-pub(crate) trait Expire: Send + Sync {
+pub(crate) trait TimerCallback: Send + Sync {
     /// Interrupt context (see [`Context`]): short, and no lock that is taken elsewhere.
     fn expired(&self, cx: &Context);
 }
@@ -29,7 +29,7 @@ pub(crate) struct Context(());
 /// `timer` is initialised, with [`Self::callback`], and always inside the same `Timer<T>`.
 #[pin_data(PinnedDrop)]
 #[repr(C)]
-pub(crate) struct Timer<T: Expire> {
+pub(crate) struct Timer<T: TimerCallback> {
     // First, so that a pointer to it is one to the whole.
     #[pin]
     timer: Opaque<bindings::hrtimer>,
@@ -37,11 +37,11 @@ pub(crate) struct Timer<T: Expire> {
 }
 
 // SAFETY: The C object locks itself, and may be used by any thread.
-unsafe impl<T: Expire> Send for Timer<T> {}
+unsafe impl<T: TimerCallback> Send for Timer<T> {}
 // SAFETY: As above; `T` is shared with the callback, and is `Sync`.
-unsafe impl<T: Expire> Sync for Timer<T> {}
+unsafe impl<T: TimerCallback> Sync for Timer<T> {}
 
-impl<T: Expire + 'static> Timer<T> {
+impl<T: TimerCallback + 'static> Timer<T> {
     /// A timer that is not running. Fails with `ENOMEM`.
     pub(crate) fn new(target: T) -> Result<Pin<KBox<Self>>> {
         KBox::pin_init(
@@ -63,7 +63,7 @@ impl<T: Expire + 'static> Timer<T> {
 
     /// Makes the timer expire in `ns` nanoseconds, or up to `slack` later if it can then expire together
     /// with another (`hrtimer_start_range_ns`), and not when it would have otherwise. Not in its own
-    /// [`Expire::expired`].
+    /// [`TimerCallback::expired`].
     #[inline]
     pub(crate) fn start(&self, ns: u64, slack: u64) {
         // SAFETY: The timer is initialised and is cancelled before it goes.
@@ -85,7 +85,7 @@ impl<T: Expire + 'static> Timer<T> {
 }
 
 #[pinned_drop]
-impl<T: Expire> PinnedDrop for Timer<T> {
+impl<T: TimerCallback> PinnedDrop for Timer<T> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: The timer is initialised. Who drops it is not its callback, which only borrows it.
         unsafe { bindings::hrtimer_cancel(self.timer.get()) };

@@ -4,14 +4,14 @@
 
 use crate::net::{
     bh,
-    device::{self, Config, Device, Locked, Stats64, Xmit},
+    device::{self, Config, Device, LockedDevice, Stats64, Xmit},
     ethtool::{self, DrvInfo, Visitor},
-    napi::{self, Disabled, Instance, Interrupt, Napi, Polled},
+    napi::{self, Disabled, Interrupt, Napi, NapiRef, Polled},
     page_pool::PagePool,
     rtnl::{ExtAck, Rtnl},
     rtnl_link::{Kind, Registration},
     skbuff::SkBuff,
-    xdp::{feature, Command, Descriptor, ProgSlot, RxHints, RxQueue, Verdict, Workspace},
+    xdp::{feature, Command, ProgSlot, RxDescriptor, RxHints, RxQueue, Verdict, XdpBuffSlot},
 };
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -51,7 +51,7 @@ struct Beat {
     ring: Arc<Ring>,
     /// The interrupt line, while the interface is up.
     #[pin]
-    irq: bh::Lock<Option<Arc<Instance>>>,
+    irq: bh::Lock<Option<Arc<NapiRef>>>,
     #[pin]
     napi: Mutex<Option<Napi<Poll>>>,
 }
@@ -65,7 +65,7 @@ struct Poll {
 #[derive(Clone, Copy)]
 struct Zeroes;
 
-impl Descriptor for Zeroes {
+impl RxDescriptor for Zeroes {
     fn hints(&self) -> RxHints {
         RxHints::default()
     }
@@ -84,9 +84,9 @@ impl napi::Poll for Poll {
             buffer.room()[..60].fill(0);
             self.ring.pending.fetch_sub(1, Relaxed);
             work += 1;
-            // With buffers that were posted before, one workspace does for the whole poll.
-            let mut workspace = Workspace::new(&self.queue, Zeroes);
-            let mut buff = workspace.load(buffer, 60, Zeroes);
+            // With buffers that were posted before, one slot does for the whole poll.
+            let mut slot = XdpBuffSlot::new(&self.queue, Zeroes);
+            let mut buff = slot.load(buffer, 60, Zeroes);
             match prog.map_or(Verdict::Pass, |prog| prog.run(&mut buff, cx).into()) {
                 Verdict::Pass => {
                     if let Some(skb) = buff.into_skb(cx) {
@@ -106,7 +106,7 @@ impl napi::Poll for Poll {
 
 #[vtable]
 impl device::Ops for Beat {
-    fn open(&self, dev: &Locked, rtnl: &Rtnl) -> Result {
+    fn open(&self, dev: &LockedDevice, rtnl: &Rtnl) -> Result {
         let napi = Disabled::new(dev, 0, self.ring.clone())?;
         let pool = PagePool::new(dev, &napi, 0, 256)?;
         let poll = Poll {
@@ -114,14 +114,14 @@ impl device::Ops for Beat {
             ring: self.ring.clone(),
         };
         let napi = napi.start(KBox::new(poll, GFP_KERNEL)?);
-        *self.irq.lock(&bh::disable()) = Some(napi.instance().clone());
+        *self.irq.lock(&bh::disable()) = Some(napi.napi_ref().clone());
         *self.napi.lock() = Some(napi);
         dev.start_all_tx_queues(rtnl);
         dev.carrier_on();
         Ok(())
     }
 
-    fn stop(&self, dev: &Locked, _rtnl: &Rtnl) {
+    fn stop(&self, dev: &LockedDevice, _rtnl: &Rtnl) {
         dev.carrier_off();
         *self.irq.lock(&bh::disable()) = None;
         if let Some(napi) = self.napi.lock().take() {
@@ -140,7 +140,7 @@ impl device::Ops for Beat {
 
     fn stats64(&self, _stats: &mut Stats64) {}
 
-    fn bpf(&self, _dev: &Locked, command: Command<'_>, rtnl: &Rtnl) -> Result {
+    fn bpf(&self, _dev: &LockedDevice, command: Command<'_>, rtnl: &Rtnl) -> Result {
         let Command::SetupProg { prog, .. } = command else {
             return Err(EOPNOTSUPP);
         };

@@ -5,15 +5,15 @@
 
 use super::{
     super::{
+        gfp_nowarn, //
         port::{Peer, Port},
-        quietly, //
     },
     DescRing, Extras, IrqLine, IrqTimer, RxInlet, RxPoll, RxRing,
 };
 use crate::{
     net::{
         bh, clock,
-        device::Locked,
+        device::LockedDevice,
         napi::{Disabled, Napi, Parked, Removed},
         page_pool::PagePool,
         timer::Timer,
@@ -74,15 +74,15 @@ struct Sides {
 impl<'a> ReadyRing<'a> {
     /// Makes the descriptors of `ring` of `port`, and posts a buffer for each. Fails with `ENOMEM`.
     pub(crate) fn new(
-        dev: &'a Locked,
+        dev: &'a LockedDevice,
         port: &Arc<Port>,
         peer: &Arc<Peer>,
         ring: &Arc<RxRing>,
         size: u32,
     ) -> Result<Self> {
-        let mut slots = KVVec::with_capacity(size as usize, quietly())?;
+        let mut slots = KVVec::with_capacity(size as usize, gfp_nowarn())?;
         for _ in 0..size {
-            slots.push(Slot::new(), quietly())?;
+            slots.push(Slot::new(), gfp_nowarn())?;
         }
         let descriptors = Arc::new(Ring::new(slots).map_err(|_| EINVAL)?, GFP_KERNEL)?;
         let line = IrqLine {
@@ -101,7 +101,7 @@ impl<'a> ReadyRing<'a> {
         napi.set_irq(&ring.vector, ring.index)?;
         let timer = Timer::new(IrqTimer {
             line: line.clone(),
-            napi: napi.instance().clone(),
+            napi: napi.napi_ref().clone(),
         })?;
         let pool = PagePool::new(dev, &napi, ring.index, size)?;
         let queue = RxQueue::new(dev, ring.index, pool)?;
@@ -208,7 +208,7 @@ impl ConnectedRing<'_> {
         let napi = napi.start(poll);
         let bh = bh::disable();
         // Nothing is announced before the first poll.
-        line.interrupt(napi.instance(), &bh);
+        line.interrupt(napi.napi_ref(), &bh);
         // Who waited for buffers finds some now.
         peer.read(&bh).wake(ring.waiters.take(), &bh);
         drop(bh);
@@ -223,7 +223,7 @@ impl ConnectedRing<'_> {
 
 impl ParkedRing {
     /// The ring, under the lock of its device again; [`None`] if it is not one of `dev`.
-    pub(crate) fn resume(self, dev: &Locked) -> Option<ReadyRing<'_>> {
+    pub(crate) fn resume(self, dev: &LockedDevice) -> Option<ReadyRing<'_>> {
         let Self { napi, sides } = self;
         let napi = napi.resume(dev)?;
         Some(ReadyRing { napi, sides })
@@ -249,7 +249,7 @@ pub(crate) fn drain(rings: &[RunningRing]) {
         let mut pending = false;
         for ring in rings.iter().filter(|ring| ring.line.is_pending()) {
             pending = true;
-            ring.line.interrupt(ring.napi.instance(), &bh);
+            ring.line.interrupt(ring.napi.napi_ref(), &bh);
         }
         drop(bh);
         if !pending || clock::monotonic_ns() >= end {
@@ -268,7 +268,7 @@ pub(crate) fn quiesce(rings: &[RunningRing]) {
 }
 
 /// Frees rings that go for good, which are off the wire: frames in them are counted as lost.
-pub(crate) fn end_all(rings: KVec<RunningRing>, dev: &Locked) {
+pub(crate) fn end_all(rings: KVec<RunningRing>, dev: &LockedDevice) {
     quiesce(&rings);
     let mut removed = Removed::with_room(rings.len());
     for ring in rings {
@@ -299,7 +299,7 @@ impl RunningRing {
     }
 
     /// Ends polling a ring that is off the wire.
-    pub(crate) fn halt(self, dev: &Locked) -> Option<ReadyRing<'_>> {
+    pub(crate) fn halt(self, dev: &LockedDevice) -> Option<ReadyRing<'_>> {
         let Self {
             ring,
             napi,

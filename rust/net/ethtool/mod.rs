@@ -5,7 +5,7 @@
 //! C header: [`include/linux/ethtool.h`](srctree/include/linux/ethtool.h)
 
 use super::{
-    device::{self, private, Device, Locked},
+    device::{self, private, Device, LockedDevice},
     rtnl::{ExtAck, Rtnl},
 };
 use crate::bindings;
@@ -69,7 +69,12 @@ pub(crate) trait Ops {
     }
 
     /// `ethtool -s … speed`.
-    fn set_link_settings(&self, _dev: &Locked, _settings: LinkSettings, _rtnl: &Rtnl) -> Result {
+    fn set_link_settings(
+        &self,
+        _dev: &LockedDevice,
+        _settings: LinkSettings,
+        _rtnl: &Rtnl,
+    ) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -79,7 +84,13 @@ pub(crate) trait Ops {
     }
 
     /// `ethtool -G`: how many descriptors a receive ring is to have, at most [`RingParam::rx_max`].
-    fn set_ringparam(&self, _dev: &Locked, _rx: u32, _extack: ExtAck<'_>, _rtnl: &Rtnl) -> Result {
+    fn set_ringparam(
+        &self,
+        _dev: &LockedDevice,
+        _rx: u32,
+        _extack: ExtAck<'_>,
+        _rtnl: &Rtnl,
+    ) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -90,7 +101,7 @@ pub(crate) trait Ops {
 
     /// `ethtool -L`: how many queues there are to be, at least 1. None that goes is in use by AF_XDP or
     /// in an indirection table that the user has set.
-    fn set_combined_channels(&self, _dev: &Locked, _count: u32, _rtnl: &Rtnl) -> Result {
+    fn set_combined_channels(&self, _dev: &LockedDevice, _count: u32, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -115,7 +126,7 @@ pub(crate) trait Ops {
     }
 
     /// `ethtool -A`.
-    fn set_pauseparam(&self, _dev: &Locked, _param: PauseParam, _rtnl: &Rtnl) -> Result {
+    fn set_pauseparam(&self, _dev: &LockedDevice, _param: PauseParam, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -136,7 +147,7 @@ pub(crate) trait Ops {
     /// `ethtool -X`, for a context that there is. The queues are among those that there are.
     fn set_rxfh(
         &self,
-        _dev: &Locked,
+        _dev: &LockedDevice,
         _context: u32,
         _change: &RxfhChange<'_>,
         _extack: ExtAck<'_>,
@@ -148,7 +159,7 @@ pub(crate) trait Ops {
     /// [`RXFH_CONTEXTS`](Self::RXFH_CONTEXTS). What the change does not say is the driver's choice.
     fn add_rxfh_context(
         &self,
-        _dev: &Locked,
+        _dev: &LockedDevice,
         _context: u32,
         _change: &RxfhChange<'_>,
         _extack: ExtAck<'_>,
@@ -171,7 +182,7 @@ pub(crate) trait Ops {
     /// `ethtool -N … rx-flow-hash`. Where the hash of the main context is symmetric, so are the fields.
     fn set_rxfh_fields(
         &self,
-        _dev: &Locked,
+        _dev: &LockedDevice,
         _context: u32,
         _flow: FlowType,
         _fields: u32,
@@ -197,12 +208,17 @@ pub(crate) trait Ops {
 
     /// `ethtool -N … flow-type`: returns where the rule was put. [`None`] is a rule that cannot be said
     /// in these terms.
-    fn add_rule(&self, _dev: &Locked, _place: RulePlace, _rule: Option<FlowRule>) -> Result<u32> {
+    fn add_rule(
+        &self,
+        _dev: &LockedDevice,
+        _place: RulePlace,
+        _rule: Option<FlowRule>,
+    ) -> Result<u32> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// `ethtool -N … delete`.
-    fn delete_rule(&self, _dev: &Locked, _place: u32) -> Result {
+    fn delete_rule(&self, _dev: &LockedDevice, _place: u32) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }

@@ -81,7 +81,7 @@ impl RxQueue {
     #[inline]
     pub(crate) fn allocator<'a>(
         self: Pin<&'a mut Self>,
-        cx: &'a impl napi::Owner,
+        cx: &'a impl napi::NapiExclusive,
     ) -> Option<Allocator<'a>> {
         self.project().pool.allocator(cx)
     }
@@ -104,12 +104,12 @@ impl PinnedDrop for RxQueue {
 /// head room in front, room for `struct skb_shared_info` behind. If it has fragments, they are
 /// pages from a page_pool, ours too, and listed there.
 #[repr(transparent)]
-pub(crate) struct Pages(bindings::xdp_buff);
+pub(crate) struct XdpBuff(bindings::xdp_buff);
 
 // SAFETY: The pages belong to the owner of the value, whatever the thread.
-unsafe impl Send for Pages {}
+unsafe impl Send for XdpBuff {}
 
-impl Pages {
+impl XdpBuff {
     /// Length of the frame in bytes.
     #[inline]
     pub(crate) fn len(&self) -> usize {
@@ -180,18 +180,18 @@ impl Pages {
     ///
     /// The value is not used any more afterwards, nor dropped.
     #[inline]
-    unsafe fn release(&mut self, cx: &impl napi::Owner) -> Buffer {
+    unsafe fn release(&mut self, cx: &impl napi::NapiExclusive) -> Buffer {
         if self.has_frags() {
             // SAFETY: The pages are ours and are given up; the context is the NAPI that is being
             // polled.
-            unsafe { bindings::oxnic_xdp_buff_put_frags(cx.instance().as_ptr(), &mut self.0) };
+            unsafe { bindings::oxnic_xdp_buff_put_frags(cx.napi().as_ptr(), &mut self.0) };
         }
         // SAFETY: The page is ours, from a page_pool, and the frame is gone.
         unsafe { Buffer::from_raw(self.0.data_hard_start.cast()) }
     }
 }
 
-impl Drop for Pages {
+impl Drop for XdpBuff {
     fn drop(&mut self) {
         // SAFETY: The pages are ours and not used any more.
         unsafe {
@@ -208,13 +208,13 @@ impl Drop for Pages {
 /// # Invariants
 ///
 /// The `len` bytes from `offset` on are in the buffer.
-pub(crate) struct Linear {
+pub(crate) struct LinearBuff {
     buffer: Buffer,
     offset: u32,
     len: u32,
 }
 
-impl Linear {
+impl LinearBuff {
     /// The frame's bytes.
     #[inline]
     pub(crate) fn data(&self) -> &[u8] {
@@ -231,12 +231,12 @@ impl Linear {
         self.len as usize
     }
 
-    /// As [`Pages::copy_to`].
+    /// As [`XdpBuff::copy_to`].
     pub(crate) fn copy_to(&self, offset: usize, to: &mut [u8]) -> Result {
         frags::copy_frame(self.data(), None, offset, to)
     }
 
-    /// As [`Pages::has_frags`]: no.
+    /// As [`XdpBuff::has_frags`]: no.
     #[inline]
     pub(crate) fn has_frags(&self) -> bool {
         false
@@ -251,7 +251,7 @@ impl Linear {
 
 /// Where a poll keeps the frame that it works on: programs get a pointer into it. What is the same
 /// for every frame is written once per poll (`xdp_init_buff`).
-pub(crate) struct Workspace<'q, D> {
+pub(crate) struct XdpBuffSlot<'q, D> {
     frame: Frame<D>,
     queue: &'q RxQueue,
 }
@@ -288,12 +288,12 @@ impl Head {
 }
 
 /// What a driver knows about a frame from its descriptor.
-pub(crate) trait Descriptor: Copy {
+pub(crate) trait RxDescriptor: Copy {
     /// The same in the terms of XDP, for programs that ask.
     fn hints(&self) -> RxHints;
 }
 
-impl<'q, D: Descriptor> Workspace<'q, D> {
+impl<'q, D: RxDescriptor> XdpBuffSlot<'q, D> {
     /// For frames that came in by `queue`; `descriptor` is of none of them.
     pub(crate) fn new(queue: &'q RxQueue, descriptor: D) -> Self {
         // INVARIANT: The function is for this type.
@@ -362,28 +362,28 @@ fn too_long() -> usize {
     FRAME_ROOM
 }
 
-/// A received frame that XDP works on, in the workspace of a poll. Dropping it gives the buffers back
+/// A received frame that XDP works on, in the slot of a poll. Dropping it gives the buffers back
 /// to their pool.
 ///
 /// # Invariants
 ///
-/// The `xdp_buff` in the workspace is a valid [`Pages`], which is ours; its `rxq` is that of the
-/// workspace's queue.
-pub(crate) struct Buff<'w, 'q, D>(&'w mut Workspace<'q, D>);
+/// The `xdp_buff` in the slot is a valid [`XdpBuff`], which is ours; its `rxq` is that of the
+/// slot's queue.
+pub(crate) struct Buff<'w, 'q, D>(&'w mut XdpBuffSlot<'q, D>);
 
 impl<D> Deref for Buff<'_, '_, D> {
-    type Target = Pages;
+    type Target = XdpBuff;
 
     #[inline]
-    fn deref(&self) -> &Pages {
-        // SAFETY: By the type's invariants; `Pages` is transparent.
+    fn deref(&self) -> &XdpBuff {
+        // SAFETY: By the type's invariants; `XdpBuff` is transparent.
         unsafe { &*(&raw const self.0.frame.head.xdp).cast() }
     }
 }
 
 impl<D> Buff<'_, '_, D> {
     #[inline]
-    fn pages(&mut self) -> *mut Pages {
+    fn pages(&mut self) -> *mut XdpBuff {
         (&raw mut self.0.frame.head.xdp).cast()
     }
 
@@ -407,15 +407,15 @@ impl<D> Buff<'_, '_, D> {
         unsafe { (*self.pages()).add_frag(buffer, len) }
     }
 
-    /// Takes the frame out of the workspace, if it is in one buffer.
+    /// Takes the frame out of the slot, if it is in one buffer.
     #[inline]
-    pub(crate) fn into_linear(self) -> Result<Linear, Self> {
+    pub(crate) fn into_linear(self) -> Result<LinearBuff, Self> {
         if self.has_frags() {
             return Err(self);
         }
         let xdp = &self.0.frame.head.xdp;
         let start = xdp.data_hard_start.cast();
-        let linear = Linear {
+        let linear = LinearBuff {
             // SAFETY: The page is ours, from a page_pool, and given up by the frame below.
             buffer: unsafe { Buffer::from_raw(start) },
             offset: (xdp.data as usize).wrapping_sub(start as usize) as u32,
@@ -429,7 +429,7 @@ impl<D> Buff<'_, '_, D> {
     /// Ends the frame inside the poll, which is cheaper than dropping it: returns its first buffer, for
     /// another frame; the others go back to the pool.
     #[inline]
-    pub(crate) fn into_buffer(self, cx: &impl napi::Owner) -> Buffer {
+    pub(crate) fn into_buffer(self, cx: &impl napi::NapiExclusive) -> Buffer {
         let mut this = ManuallyDrop::new(self);
         // SAFETY: The frame is ours, and neither it nor this value is used any more.
         unsafe { (*this.pages()).release(cx) }
@@ -484,9 +484,9 @@ impl<D> Drop for Buff<'_, '_, D> {
 /// (`struct bpf_redirect_info`), for messages.
 ///
 /// [`Verdict::Redirect`]: super::Verdict::Redirect
-pub(crate) struct Target(bindings::oxnic_xdp_target);
+pub(crate) struct RedirectTarget(bindings::oxnic_xdp_target);
 
-impl Target {
+impl RedirectTarget {
     /// The target of the program that ran last in this poll. To be asked before
     /// [`Buff::redirect`].
     pub(crate) fn of_last(_cx: &napi::Context<'_>) -> Self {
@@ -497,7 +497,7 @@ impl Target {
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for RedirectTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bindings::oxnic_xdp_target {
             map_type,
@@ -521,5 +521,5 @@ impl fmt::Display for Target {
     }
 }
 
-// What `Workspace::load` leaves in front of a frame is what XDP programs may count on.
+// What `XdpBuffSlot::load` leaves in front of a frame is what XDP programs may count on.
 const _: () = assert!(HEADROOM >= 256 + size_of::<bindings::xdp_frame>());

@@ -101,7 +101,7 @@ impl Frames<'_> {
 
     /// Takes the next frame.
     #[inline]
-    pub(crate) fn take(&mut self) -> Option<Taken<'_>> {
+    pub(crate) fn take(&mut self) -> Option<OwnedFrame<'_>> {
         if self.left == 0 {
             return None;
         }
@@ -111,7 +111,7 @@ impl Frames<'_> {
         self.next = unsafe { self.next.add(1) };
         self.left -= 1;
         // INVARIANT: The frame is ours now.
-        Some(Taken(frame, PhantomData))
+        Some(OwnedFrame(frame, PhantomData))
     }
 }
 
@@ -120,9 +120,9 @@ impl Frames<'_> {
 /// # Invariants
 ///
 /// Points to a valid frame, which is ours.
-pub(crate) struct Taken<'a>(NonNull<bindings::xdp_frame>, PhantomData<&'a bh::Disabled>);
+pub(crate) struct OwnedFrame<'a>(NonNull<bindings::xdp_frame>, PhantomData<&'a bh::Disabled>);
 
-impl Drop for Taken<'_> {
+impl Drop for OwnedFrame<'_> {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: The frame is ours and not used any more. It was taken inside `ndo_xdp_xmit`, and

@@ -21,7 +21,9 @@ mod frame;
 mod hints;
 mod prog;
 
-pub(crate) use buff::{Buff, Descriptor, Linear, Pages, RxQueue, Target, Workspace};
+pub(crate) use buff::{
+    Buff, LinearBuff, RedirectTarget, RxDescriptor, RxQueue, XdpBuff, XdpBuffSlot,
+};
 pub(crate) use frame::{Frame, Frames};
 pub(super) use hints::METADATA_OPS;
 pub(crate) use hints::{RssType, RxHints};
@@ -29,10 +31,10 @@ pub(crate) use prog::{
     trace_exception,
     warn_invalid_action,
     Act,
+    DirectProg,
     Prog,
     ProgRef,
     ProgSlot,
-    UnwatchedProg,
     Verdict, //
 };
 

@@ -130,26 +130,28 @@ impl<'cx> ProgRef<'cx> {
         Act(unsafe { bindings::oxnic_bpf_prog_run_xdp(self.as_ptr(), buff.as_ctx()) })
     }
 
-    /// The program as one that takes no more than a call to run, if it is: if nobody wants to know how
-    /// long programs take (`kernel.bpf_stats_enabled`), and there is no bond, whose members' `XDP_TX`
-    /// leaves by any of them. For the frames of one poll.
-    pub(crate) fn unwatched(self) -> Option<UnwatchedProg<'cx>> {
+    /// The program for direct dispatch, unless `bpf_prog_run_xdp` would do more than call it: measure
+    /// its run time (`kernel.bpf_stats_enabled`), or choose another device for `XDP_TX` on a member of
+    /// a bond. It asks two static keys for that, once per frame; this asks them once per poll.
+    pub(crate) fn direct(self) -> Option<DirectProg<'cx>> {
         // SAFETY: No preconditions.
-        let is_watched = unsafe { bindings::oxnic_xdp_is_watched() };
-        (!is_watched).then_some(UnwatchedProg(self))
+        let has_extras = unsafe { bindings::oxnic_xdp_run_has_extras() };
+        (!has_extras).then_some(DirectProg(self))
     }
 }
 
-/// A program whose runs nobody watches; see [`ProgRef::unwatched`].
+/// A program that is called directly; see [`ProgRef::direct`].
 #[derive(Clone, Copy)]
-pub(crate) struct UnwatchedProg<'cx>(ProgRef<'cx>);
+pub(crate) struct DirectProg<'cx>(ProgRef<'cx>);
 
-impl<'cx> UnwatchedProg<'cx> {
-    /// As [`ProgRef::run`], without what `bpf_prog_run_xdp` does for those who watch.
+impl<'cx> DirectProg<'cx> {
+    /// As [`ProgRef::run`]: `prog->bpf_func(xdp, prog->insnsi)` through the XDP dispatcher, without
+    /// the two static keys of `bpf_prog_run_xdp`.
     #[inline]
     pub(crate) fn run<D>(self, buff: &mut Buff<'_, '_, D>, _cx: &napi::Context<'_>) -> Act {
         let prog = self.0.as_ptr();
-        // SAFETY: As for `ProgRef::run`.
+        // SAFETY: The program is valid and of type XDP, the frame is ours, and `_cx` shows that this is
+        // a NAPI poll, in which RCU readers may run programs.
         Act(unsafe {
             let insns = (&raw const (*prog).__bindgen_anon_2).cast();
             bindings::bpf_dispatcher_xdp_func(buff.as_ctx().cast(), insns, (*prog).bpf_func)
@@ -157,7 +159,7 @@ impl<'cx> UnwatchedProg<'cx> {
     }
 }
 
-impl<'cx> Deref for UnwatchedProg<'cx> {
+impl<'cx> Deref for DirectProg<'cx> {
     type Target = ProgRef<'cx>;
 
     #[inline]
