@@ -4,14 +4,19 @@
 //!
 //! - a block of Rust or C says which file it quotes, and each of its lines is there ([`quote`]);
 //! - a link leads to a file, and to a heading in it ([`links`]);
-//! - a name in backticks is one of the sources, or of the kernel ([`names`]).
+//! - a name in backticks is one of the sources, or of the kernel ([`names`]), also in a picture;
+//! - a function that is said to be in a file is in that file ([`place`]);
+//! - a target of make and a script are there ([`commands`]);
+//! - a line of prose fits into the width of a page.
 //!
 //! usage: `oxnic-docs [CLONE [KERNEL_TREE]]`
 
+mod commands;
 mod index;
 mod links;
 mod names;
 mod page;
+mod place;
 mod quote;
 
 use anyhow::{bail, Context, Result};
@@ -41,8 +46,11 @@ impl Finding {
 fn main() -> Result<()> {
     let mut arguments = env::args_os().skip(1).map(PathBuf::from);
     let root = arguments.next().unwrap_or_else(|| ".".into());
-    let index = Index::read(&root, arguments.next().as_deref())?;
+    let kernel = arguments.next();
+    let index = Index::read(&root, kernel.as_deref())?;
     let pages = read_pages(&root)?;
+    let targets = commands::targets(&fs::read_to_string(root.join("Makefile"))?);
+    let roots: Vec<_> = [&root].into_iter().chain(&kernel).cloned().collect();
     let mut count = 0;
 
     for page in &pages {
@@ -50,11 +58,26 @@ fn main() -> Result<()> {
 
         findings.extend(links::check(page, &pages, &root));
         findings.extend(names::check(page, &index));
+        findings.extend(place::check(page, &roots));
+        findings.extend(commands::check(page, &targets, &roots));
+        findings.extend(
+            page.too_long
+                .iter()
+                .map(|line| Finding::new(*line, format!("longer than {} columns", page::WIDTH))),
+        );
         findings.sort_by_key(|finding| finding.line);
         for Finding { line, what } in &findings {
             println!("{}:{line}: {what}", page.path.display());
         }
         count += findings.len();
+    }
+    for path in files(&root, Path::new("Documentation"), &["svg"])? {
+        let text = fs::read_to_string(root.join(&path))?;
+
+        for Finding { line, what } in names::check_picture(&text, &index) {
+            println!("{}:{line}: {what}", path.display());
+            count += 1;
+        }
     }
     if count > 0 {
         bail!("{count} places in {} pages are wrong", pages.len());

@@ -7,6 +7,8 @@
 //! - a name with an underscore, as functions and fields have: it is in the sources, or the kernel's;
 //! - a path of this repository: the file is there.
 //!
+//! The same for paths and items in the text of a picture.
+//!
 //! Tables that a command has measured are left alone, and so is what a name stands in for several.
 
 use crate::{
@@ -18,10 +20,29 @@ use crate::{
 /// Directories that a path of the repository begins with.
 const DIRECTORIES: [&str; 5] = ["rust/", "samples/", "scripts/", "tests/", "Documentation/"];
 
+/// Names in the text of a picture: paths of this repository, and `Type::function`.
+pub fn check_picture(svg: &str, index: &Index) -> Vec<Finding> {
+    (1..)
+        .zip(svg.lines())
+        .flat_map(|(number, line)| {
+            line.split(['<', '>', ' ', ',', '"'])
+                .map(move |word| (number, word))
+        })
+        .filter(|(_, word)| {
+            word.contains("::") || DIRECTORIES.iter().any(|start| word.starts_with(start))
+        })
+        .filter_map(|(number, word)| {
+            let word = word.trim_end_matches(['.', ':', ';', ')']);
+
+            Some(Finding::new(number, wrong(word, index)?))
+        })
+        .collect()
+}
+
 pub fn check(page: &Page, index: &Index) -> Vec<Finding> {
     page.spans
         .iter()
-        .filter_map(|Span { line, text }| Some(Finding::new(*line, wrong(text, index)?)))
+        .filter_map(|Span { line, text, .. }| Some(Finding::new(*line, wrong(text, index)?)))
         .collect()
 }
 

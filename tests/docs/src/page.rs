@@ -5,11 +5,11 @@
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 use std::{collections::BTreeSet, path::PathBuf};
 
-/// A fenced block of code.
+/// A block of code, fenced or indented.
 pub struct Block {
-    /// The line of its fence.
+    /// The line of its fence, or its first line.
     pub line: usize,
-    /// The word behind the fence.
+    /// The word after the fence.
     pub language: String,
     /// The comment right before it, without its signs.
     pub comment: Option<String>,
@@ -25,6 +25,8 @@ pub struct Link {
 pub struct Span {
     pub line: usize,
     pub text: String,
+    /// What is between the span before it and this one, if both are in one paragraph or row.
+    pub before: Option<String>,
 }
 
 pub struct Page {
@@ -37,17 +39,26 @@ pub struct Page {
     pub spans: Vec<Span>,
     /// What a link can have after its `#`.
     pub anchors: BTreeSet<String>,
+    /// Lines of prose that are longer than [`WIDTH`].
+    pub too_long: Vec<usize>,
 }
+
+/// How long a line of prose may be. Tables, code, images and lines that end in a link are as long as
+/// they have to be.
+pub const WIDTH: usize = 100;
 
 impl Page {
     pub fn parse(path: PathBuf, text: &str) -> Self {
+        let source = text;
         let mut page = Self {
             path,
             blocks: Vec::new(),
             links: Vec::new(),
             spans: Vec::new(),
             anchors: BTreeSet::new(),
+            too_long: too_long(text),
         };
+        let mut span_end = None;
         let mut comment = None;
         let mut heading = None;
         let mut in_block = false;
@@ -78,11 +89,14 @@ impl Page {
                         _ => (),
                     }
                 }
-                Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(language))) => {
+                Event::Start(Tag::CodeBlock(kind)) => {
                     in_block = true;
                     page.blocks.push(Block {
                         line,
-                        language: language.into_string(),
+                        language: match kind {
+                            CodeBlockKind::Fenced(language) => language.into_string(),
+                            CodeBlockKind::Indented => String::new(),
+                        },
                         comment: comment.take(),
                         text: String::new(),
                     });
@@ -113,7 +127,11 @@ impl Page {
                         page.spans.push(Span {
                             line,
                             text: text.into_string(),
+                            before: span_end
+                                .map(|end| text_between(source, end, range.start))
+                                .filter(|between| !between.contains("\n\n")),
                         });
+                        span_end = Some(range.end);
                     }
                 }
                 _ => (),
@@ -146,6 +164,33 @@ impl Page {
     }
 }
 
+fn text_between(text: &str, start: usize, end: usize) -> String {
+    text.get(start..end).unwrap_or_default().to_owned()
+}
+
+fn too_long(text: &str) -> Vec<usize> {
+    let mut fenced = false;
+
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| {
+            let is_fence = line.trim_start().starts_with("```");
+
+            fenced ^= is_fence;
+            !fenced
+                && !is_fence
+                && line.chars().count() > WIDTH
+                && !["    ", "|", "!", "<"]
+                    .iter()
+                    .any(|start| line.starts_with(start))
+                && !line
+                    .trim_end_matches(['.', ',', ';', ':', ')'])
+                    .ends_with(".md")
+        })
+        .map(|(number, _)| number + 1)
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::Page;
@@ -172,5 +217,25 @@ mod tests {
         let spans: Vec<_> = page.spans.iter().map(|span| span.text.as_str()).collect();
 
         assert_eq!(spans, ["a", "c"]);
+    }
+
+    #[test]
+    fn only_prose_has_a_width() {
+        let long = "word ".repeat(30);
+        let text = format!("{long}\n\n    {long}\n\n| {long} |\n\n```\n{long}\n```\n\n- {long}\n");
+
+        assert_eq!(Page::parse("page.md".into(), &text).too_long, [1, 11]);
+    }
+
+    #[test]
+    fn what_is_between_spans() {
+        let page = Page::parse("page.md".into(), "`a` in `b`\n\n`c`\n\n| `d` | `e` |\n");
+        let before: Vec<_> = page
+            .spans
+            .iter()
+            .map(|span| span.before.as_deref())
+            .collect();
+
+        assert_eq!(before, [None, Some(" in "), None, None, Some(" | ")]);
     }
 }
