@@ -73,7 +73,7 @@ dkms-remove:
 	@scripts/dkms --remove
 
 demo:
-	@scripts/build module bpf
+	@scripts/build module bpf-samples
 	@scripts/vm --timeout 300 scripts/demo
 
 samples:

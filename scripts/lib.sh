@@ -99,9 +99,17 @@ cargo_configuration() {
 	fi
 }
 
+# The lab, made if it is missing. What most often prevents that is said last, where it is read.
 need_lab() {
 	need_root
-	"$repo/scripts/lab" || exit 1
+	if ! mkdir -p "$lab" 2>/dev/null || [[ ! -w $lab ]]; then
+		die "cannot write to $lab; XDG_CACHE_HOME=DIRECTORY puts the lab elsewhere"
+	fi
+	"$repo/scripts/lab" && return
+	if [[ ! -e $lab/root.ok && -s $lab/log/packages.log ]]; then
+		say "Most often the Debian mirror cannot be reached, or is incomplete: OXNIC_MIRROR=URL names another."
+	fi
+	exit 1
 }
 
 # Options of scripts/vm for a VM in which one instruction takes one nanosecond, on any machine: QEMU
