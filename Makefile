@@ -1,39 +1,38 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# The front door: `make help` says what there is. The module itself is described by Kbuild,
-# which the kernel's build system reads.
+# `make help` lists targets and variables. How the module is built is in Kbuild, which the kernel's
+# build system reads.
 
 # The kernel tree to build against; empty for the lab's, or to install for the kernel of KVER.
 KDIR ?=
 KVER ?=
-# To install into another root, and to sign what is installed.
+# The root to install into, and what to sign the installed module with.
 INSTALL_MOD_PATH ?=
 MODULE_SIG_KEY ?=
 MODULE_SIG_CERT ?=
-# The kernel of the VM: debug for the debug kernel.
+# The kernel of the VM: empty for the stock kernel, or debug.
 KERNEL ?=
-# The tests to run: a part of their names.
+# Run the tests whose names contain this.
 TESTS ?=
-# The steps of the storm, and the number that decides which they are, and what frames from hell are; empty
-# for a random one, in `make test` for the same each time.
+# The number of steps of the storm. SEED decides which steps these are, and which frames make hell
+# sends; empty for a random seed.
 STEPS ?= 10000
 SEED ?=
-# The kinds of steps that the storm takes, with commas between them; empty for all.
+# The kinds of steps that the storm takes, separated by commas; empty for all.
 KINDS ?=
 # After how many steps the storm checks everything; empty for 50.
 EVERY ?=
-# The frames of the soak.
+# The number of frames of the soak.
 FRAMES ?= 10000000
-# How many times as many frames as `make test` `make hell` sends.
+# Multipliers against make test: the frames of make hell, the cases of make fuzz.
 HELL ?= 20
-# How many times as many cases as `make test` `make fuzz` tries.
 FUZZ ?= 100
-# The benchmarks to run: a part of their names.
+# Run the benchmarks whose names contain this.
 BENCH ?=
-# The kernel's tests to run: parts of their files' paths; and how often.
+# Run the kernel's tests whose paths contain this; and how often.
 SELFTESTS ?=
 REPEAT ?= 1
-# For benchmarks in packets per second, with KVM: 1.
+# 1: measure packets per second, with KVM.
 KVM ?=
 
 seed = $(if $(SEED),--env OXNIC_SEED=$(SEED))
@@ -41,7 +40,7 @@ seed = $(if $(SEED),--env OXNIC_SEED=$(SEED))
 export KDIR KVER INSTALL_MOD_PATH MODULE_SIG_KEY MODULE_SIG_CERT
 export OXNIC_ACCEL OXNIC_MIRROR XDG_CACHE_HOME
 
-# The recipes share the clone, so only one at a time; the tools in them work in parallel.
+# The recipes write into the clone, so only one runs at a time; the tools in them work in parallel.
 .NOTPARALLEL:
 
 .PHONY: all modules install uninstall dkms dkms-remove demo samples test test-debug test-install fuzz \
@@ -54,7 +53,7 @@ else
 all: modules
 endif
 
-# For a kernel of this machine. Its Makefile takes these from the command line only.
+# For a kernel of this machine. The kernel's Makefile takes these from the command line only.
 compilers = $(foreach name,RUSTC BINDGEN,$(if $($(name)),$(name)=$($(name))))
 
 modules:
@@ -82,9 +81,9 @@ samples:
 test:
 	@scripts/test --env OXNIC_SEED=$(or $(SEED),3) $(TESTS)
 
-# With room for what the kernel says, and without an end: the tests themselves find out if they hang. With
-# four CPUs, even if they are emulated by fewer: two that meet are not enough for what happens between two
-# and is sent to a third.
+# A large log buffer for what the kernel says, and no time limit: the tests find out by themselves if
+# they hang. Four CPUs, even if the host has fewer: some races take one CPU that sends, one that
+# polls and one that is interrupted by both.
 storm:
 	@scripts/test --timeout 0 --cpus 4 --append log_buf_len=16M --env OXNIC_STORM_STEPS=$(STEPS) \
 		$(seed) $(if $(KINDS),--env OXNIC_STORM_KINDS=$(KINDS)) \
@@ -140,32 +139,36 @@ lab-clean:
 define HELP
 oxnic: a simulated network card with an XDP driver in Rust, for a stock Linux kernel.
 
-Targets (all but a build with KDIR or KVER, and the installation, run in the lab, which is made
-when it is missing, and need root):
+Targets. They run in the lab, which is made when it is missing, and need root; only a build with
+KDIR or KVER, and the installation, work without the lab. Durations are for two CPUs and an
+emulated VM.
 
   make            build the module oxnic.ko
-  make install    build it for a kernel of this machine, and install it (Documentation/install.md)
-  make uninstall  remove what make install has installed
-  make dkms       hand it to DKMS, which builds it again for each new kernel
-  make dkms-remove
-                  take it back from DKMS, for all kernels
-  make demo       boot the VM, load the module and play a session with XDP programs
-  make samples    build the programs of samples/, to be run in the shell of make vm
-  make test       run the tests, on the host and in the VM
-  make test-debug run the tests in the VM on a kernel with KASAN, lockdep, kmemleak and more; it is
-                  built first (once, about half an hour)
+  make demo       boot the VM, load the module and play a session with XDP programs (a minute)
+  make vm         a shell in the VM with oxnic loaded; leaving it powers off
+  make samples    build the programs of samples/, for the shell of make vm (4 minutes at first)
+
+  make test       run the tests, on the host and in the VM (over an hour)
+  make test-debug run the tests in the VM on a kernel with KASAN, lockdep, kmemleak and more (two
+                  hours; the kernel is built first, once, in half an hour)
   make test-install
-                  install it in the lab, and load what is installed in the VM
-  make fuzz       try the simulated hardware on the host with many more random cases
-  make storm      random changes under traffic, thousands of them
+                  install the module in the lab, and load what is installed in the VM
+  make fuzz       property tests of the simulated hardware on the host, with many more cases
+  make storm      thousands of random configuration changes under traffic (an hour)
   make hell       fuzz the data path with malformed frames and hostile programs
-  make soak       millions of frames, after which memory is where it was
-  make selftests  run the kernel's own driver tests, on oxnic and on veth
+  make soak       millions of frames; memory use must not grow
+  make selftests  run the kernel's own driver tests, on oxnic and on veth (15 minutes)
   make bench      measure what a packet costs, on oxnic and on veth, in instructions
   make hook-cost  measure what a dropped frame costs at each place to drop it, in instructions
-  make vm         a shell in the VM with oxnic loaded; leaving it powers off
-  make check      rustfmt, clippy, checkpatch, shellcheck and rustdoc, without a warning, and
-                  whether the documentation quotes, links and names what there is
+  make check      rustfmt, clippy, rustdoc, unit tests, checkpatch and shellcheck, all without a
+                  warning; and the documentation's quotations, links and names (10 minutes at first)
+
+  make install    build for a kernel of this machine and install (Documentation/install.md)
+  make uninstall  remove what make install installed
+  make dkms       hand the source to DKMS, which builds it again for each new kernel
+  make dkms-remove
+                  take it back from DKMS, for all kernels
+
   make lab        make the lab: a Debian root with the kernel, its tree, compilers and QEMU
   make clean      remove what was built from this clone
   make lab-clean  remove all labs from the cache
@@ -182,27 +185,27 @@ Variables:
                   sign what make install installs with this key and certificate [not signed]
   KERNEL=         debug: make vm on the kernel of make test-debug [the stock kernel]
   TESTS=          run only the tests in the VM whose names contain this [all, and the host's]
-  FUZZ=           how many times as many cases make fuzz tries as make test does [100]
+  FUZZ=           multiplier for the number of cases of make fuzz, against make test [100]
   STEPS=          how many changes the storm makes [10000]
-  SEED=           which they are: the number that an earlier storm has printed [a random one;
-                  in make test and test-debug the same each time]
-  KINDS=          take only these kinds of steps in the storm, with commas between them [all]
-  EVERY=          check everything in the storm after so many steps [50]
+  SEED=           seed of the storm and of make hell, as an earlier run printed it [random; in
+                  make test and make test-debug fixed]
+  KINDS=          take only these kinds of steps in the storm, separated by commas [all]
+  EVERY=          check everything in the storm after this many steps [50]
   HELL=           multiplier for the number of frames of make hell, against make test [20]
   FRAMES=         how many frames the soak sends [10000000]
-  SELFTESTS=      run only the files of the kernel's tests whose paths contain this [all, and
-                  write Documentation/selftests.md]
+  SELFTESTS=      run only the kernel's tests whose paths contain this [all, and write
+                  Documentation/selftests.md]
   REPEAT=         how often to run the kernel's tests [1]
   BENCH=          run only the benchmarks whose names contain this [all]
-  KVM=            1: the benchmarks in packets per second, with KVM [in instructions, emulated]
+  KVM=            1: measure packets per second, with KVM [instructions, emulated]
   OXNIC_ACCEL=    kvm or tcg: how the VM runs [KVM if a probe shows that it works, else
                   emulated (tcg)]
   OXNIC_MIRROR=   Debian mirror that the lab is made from [the host's own on Debian, else
                   mmdebstrap's default]
-  XDG_CACHE_HOME= the lab is made in the folder oxnic of this one [~/.cache]
+  XDG_CACHE_HOME= the lab is made in the directory oxnic below this one [~/.cache]
 
-The versions of everything in the lab are pinned in scripts/lab.conf. A command in the lab:
-scripts/in-lab COMMAND; in the VM: scripts/vm COMMAND (see scripts/vm --help).
+The versions of everything in the lab are pinned in scripts/lab.conf. scripts/in-lab COMMAND runs a
+command in the lab, scripts/vm COMMAND in the VM (see scripts/vm --help).
 endef
 export HELP
 

@@ -12,7 +12,7 @@ use std::{
 /// The option that names the file.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ObjectFile {
-    /// The compiled BPF programs, instead of the sample's own. Those are looked for in the folder
+    /// The compiled BPF programs, instead of the sample's own. Those are looked for in the directory
     /// that OXNIC_BPF names in the environment, then beside this program
     #[arg(long = "obj", value_name = "FILE")]
     given: Option<PathBuf>,
@@ -34,10 +34,10 @@ impl ObjectFile {
         places
             .into_iter()
             .flatten()
-            .map(|folder| folder.join(&file))
+            .map(|directory| directory.join(&file))
             .find(|path| path.exists())
             .ok_or_else(|| {
-                anyhow!("{file} is neither in the folder OXNIC_BPF nor beside this program; --obj names another file")
+                anyhow!("{file} is neither in the directory OXNIC_BPF nor beside this program; --obj names another file")
             })
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The filter's maps. They have names in the BPF file system while the filter runs, one folder for
+//! The filter's maps. They have names in the BPF file system while the filter runs, one directory for
 //! each interface, and that is how they are found by who manages it.
 
 use crate::prefix::Prefix;
@@ -26,7 +26,7 @@ use std::{
 };
 
 const BPFFS: &str = "/sys/fs/bpf";
-const FOLDER: &str = "/sys/fs/bpf/ddos_filter";
+const DIRECTORY: &str = "/sys/fs/bpf/ddos_filter";
 
 const RULES_V4: &str = "rules_v4";
 const RULES_V6: &str = "rules_v6";
@@ -140,21 +140,21 @@ pub struct Filter {
 impl Filter {
     /// The maps of the filter that runs at an interface.
     pub fn find(interface: &Interface) -> Result<Self> {
-        let folder = folder(interface);
-        // Who runs it holds the lock of its folder.
-        let runs = match File::open(&folder) {
+        let directory = directory(interface);
+        // Who runs it holds the lock of its directory.
+        let runs = match File::open(&directory) {
             Ok(file) => lock(file)?.is_none(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
-            Err(error) => return Err(error).with_context(|| folder.display().to_string()),
+            Err(error) => return Err(error).with_context(|| directory.display().to_string()),
         };
 
         ensure!(runs, "no ddos_filter runs at {interface}");
-        Self::open(&folder)
+        Self::open(&directory)
     }
 
-    fn open(folder: &Path) -> Result<Self> {
+    fn open(directory: &Path) -> Result<Self> {
         let map = |name: &str| {
-            MapData::from_pin(folder.join(name)).with_context(|| format!("opening map {name}"))
+            MapData::from_pin(directory.join(name)).with_context(|| format!("opening map {name}"))
         };
 
         Ok(Self {
@@ -170,7 +170,7 @@ impl Filter {
     /// Adds a rule. It counts from now on, at once on all CPUs.
     pub fn add(&mut self, prefix: Prefix, pass: bool) -> Result<()> {
         // Else two that add rules at once might choose the same slot.
-        let _alone = Flock::lock(File::open(FOLDER)?, FlockArg::LockExclusive)
+        let _alone = Flock::lock(File::open(DIRECTORY)?, FlockArg::LockExclusive)
             .map_err(|(_, errno)| errno)
             .context("waiting for others that change the rules")?;
         let rules = self.rules()?;
@@ -306,8 +306,8 @@ fn per_cpu_zero() -> Result<aya::maps::PerCpuValues<Counter>> {
     Ok(vec![[0; 2]; cpus].try_into()?)
 }
 
-fn folder(interface: &Interface) -> PathBuf {
-    Path::new(FOLDER).join(&interface.name)
+fn directory(interface: &Interface) -> PathBuf {
+    Path::new(DIRECTORY).join(&interface.name)
 }
 
 /// Locks a file if nobody else has.
@@ -321,12 +321,12 @@ fn lock(file: File) -> Result<Option<Flock<File>>> {
 
 /// The names of a filter's maps, gone when this is dropped.
 pub struct Pins {
-    folder: PathBuf,
+    directory: PathBuf,
     _lock: Flock<File>,
 }
 
 impl Pins {
-    /// Gives the maps of the object names in the folder of the interface.
+    /// Gives the maps of the object names in the directory of the interface.
     pub fn make(interface: &Interface, object: &mut Ebpf) -> Result<(Self, Filter)> {
         let is_bpffs = statfs(BPFFS).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC);
 
@@ -334,23 +334,24 @@ impl Pins {
             is_bpffs,
             "there is no BPF file system at {BPFFS} (mount -t bpf bpf {BPFFS})"
         );
-        let folder = folder(interface);
+        let directory = directory(interface);
 
-        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        let Some(lock) = lock(File::open(&folder)?)? else {
+        fs::create_dir_all(&directory)
+            .with_context(|| format!("making {}", directory.display()))?;
+        let Some(lock) = lock(File::open(&directory)?)? else {
             bail!("a ddos_filter runs at {interface} already");
         };
         let pins = Self {
-            folder,
+            directory,
             _lock: lock,
         };
 
         // One that was killed could not do it.
         pins.remove();
         for name in MAPS {
-            pin(object, name, &pins.folder.join(name))?;
+            pin(object, name, &pins.directory.join(name))?;
         }
-        let filter = Filter::open(&pins.folder)?;
+        let filter = Filter::open(&pins.directory)?;
 
         Ok((pins, filter))
     }
@@ -358,7 +359,7 @@ impl Pins {
     fn remove(&self) {
         for name in MAPS {
             // It is not there, unless another was killed.
-            let _ = fs::remove_file(self.folder.join(name));
+            let _ = fs::remove_file(self.directory.join(name));
         }
     }
 }
@@ -366,11 +367,14 @@ impl Pins {
 impl Drop for Pins {
     fn drop(&mut self) {
         self.remove();
-        if let Err(error) = fs::remove_dir(&self.folder) {
-            eprintln!("ddos_filter: removing {}: {error}", self.folder.display());
+        if let Err(error) = fs::remove_dir(&self.directory) {
+            eprintln!(
+                "ddos_filter: removing {}: {error}",
+                self.directory.display()
+            );
         }
-        // Other interfaces may have folders there.
-        let _ = fs::remove_dir(FOLDER);
+        // Other interfaces may have directories there.
+        let _ = fs::remove_dir(DIRECTORY);
     }
 }
 

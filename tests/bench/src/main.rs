@@ -38,7 +38,7 @@ enum Command {
         /// Where the results go.
         #[arg(long, default_value = "/out")]
         out: PathBuf,
-        /// The folder of the compiled BPF programs.
+        /// The directory of the compiled BPF programs.
         #[arg(long, default_value = "/build/bpf")]
         objects: PathBuf,
         /// Only what has this in its name.
@@ -50,7 +50,7 @@ enum Command {
         /// Where the results go.
         #[arg(long, default_value = "/out")]
         out: PathBuf,
-        /// The folder of the compiled BPF programs.
+        /// The directory of the compiled BPF programs.
         #[arg(long, default_value = "/build/bpf")]
         objects: PathBuf,
         /// Only what has this in its name.
@@ -67,7 +67,7 @@ enum Command {
         /// Where the results are.
         results: PathBuf,
     },
-    /// Prints the results of a measurement, and writes them to a folder.
+    /// Prints the results of a measurement, and writes them to a directory.
     Report {
         /// Where the results are.
         results: PathBuf,

@@ -30,10 +30,10 @@ impl Deref for Programs {
 }
 
 impl Programs {
-    pub fn load(folder: &Path) -> Result<Self> {
+    pub fn load(directory: &Path) -> Result<Self> {
         Ok(Self {
-            loaded: Loaded::load(&folder.join("bench.bpf.o"))?,
-            dropper: Dropper::load(&folder.join("hook_cost.bpf.o"))?,
+            loaded: Loaded::load(&directory.join("bench.bpf.o"))?,
+            dropper: Dropper::load(&directory.join("hook_cost.bpf.o"))?,
         })
     }
 
@@ -110,7 +110,7 @@ impl Programs {
     /// Gives sk_buffs to ndo_start_xmit of a device, a batch of them in one softirq: frames pass
     /// to the stack as if `source` had received them, where the program `bench_tc_send` must be
     /// attached to tcx, and leave by the device. The page behind
-    /// each has the head room of a received frame.
+    /// each has the headroom of a received frame.
     pub fn send_skbs(
         &self,
         source: &str,

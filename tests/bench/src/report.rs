@@ -21,17 +21,17 @@ const LEAST: f64 = 0.5;
 /// Where documentation has all results.
 const JSON: &str = "benchmarks.json";
 
-/// Prints the results in a folder, as far as they are there. With a folder for documentation the
+/// Prints the results in a directory, as far as they are there. With a directory for documentation the
 /// tables go into the files in it and into README.md beside it; all results must be there then,
 /// unless they are an `update` of those that the documentation has.
-pub fn report(folder: &Path, documentation: Option<&Path>, update: bool) -> Result<()> {
-    let mut results: Results = read(&folder.join("results.json"))?;
-    let rate = folder.join("rate.json");
+pub fn report(directory: &Path, documentation: Option<&Path>, update: bool) -> Result<()> {
+    let mut results: Results = read(&directory.join("results.json"))?;
+    let rate = directory.join("rate.json");
 
     if documentation.is_some() && !update || rate.exists() {
         results.rate = Some(read(&rate)?);
     }
-    add_profiles(&mut results, folder)?;
+    add_profiles(&mut results, directory)?;
     for (_, text) in tables::sections(&results) {
         if !text.is_empty() {
             println!("{text}");
@@ -53,7 +53,7 @@ pub fn report(folder: &Path, documentation: Option<&Path>, update: bool) -> Resu
     write_tables(&results, documentation)
 }
 
-/// Makes the chart and the tables of a folder for documentation from its results.
+/// Makes the chart and the tables of a directory for documentation from its results.
 pub fn redraw(documentation: &Path) -> Result<()> {
     write_tables(&read(&documentation.join(JSON))?, documentation)
 }
@@ -76,9 +76,9 @@ fn write_tables(results: &Results, documentation: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Prints the packets per second in a folder.
-pub fn report_rate(folder: &Path) -> Result<()> {
-    let rate: Rate = read(&folder.join("rate.json"))?;
+/// Prints the packets per second in a directory.
+pub fn report_rate(directory: &Path) -> Result<()> {
+    let rate: Rate = read(&directory.join("rate.json"))?;
 
     println!("{}", tables::rate(&rate));
     Ok(())
@@ -90,13 +90,13 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))
 }
 
-fn add_profiles(results: &mut Results, folder: &Path) -> Result<()> {
-    let profiled: Vec<Profiled> = read(&folder.join("profiled.json"))?;
+fn add_profiles(results: &mut Results, directory: &Path) -> Result<()> {
+    let profiled: Vec<Profiled> = read(&directory.join("profiled.json"))?;
     if profiled.is_empty() {
         return Ok(());
     }
-    let symbols = Symbols::read(&folder.join("kallsyms"))?;
-    let profiles = profile::read(&folder.join("profile"), &symbols)?;
+    let symbols = Symbols::read(&directory.join("kallsyms"))?;
+    let profiles = profile::read(&directory.join("profile"), &symbols)?;
     let mut alone: BTreeMap<&str, PerFrame> = BTreeMap::new();
 
     ensure!(
