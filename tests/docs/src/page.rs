@@ -43,8 +43,8 @@ pub struct Page {
     pub too_long: Vec<usize>,
 }
 
-/// How long a line of prose may be. Tables, code, images and lines that end in a link are as long as
-/// they have to be.
+/// How long a line of prose may be. Tables, code, images and entries of a table of contents are
+/// as long as they have to be.
 pub const WIDTH: usize = 100;
 
 impl Page {
@@ -183,6 +183,7 @@ fn too_long(text: &str) -> Vec<usize> {
                 && !["    ", "|", "!", "<"]
                     .iter()
                     .any(|start| line.starts_with(start))
+                && !(line.trim_start().starts_with("- [") && line.ends_with(')'))
                 && !line
                     .trim_end_matches(['.', ',', ';', ':', ')'])
                     .ends_with(".md")
