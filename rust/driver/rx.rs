@@ -26,7 +26,8 @@ use crate::{
     },
     nic::{
         cache::CacheAligned,
-        irq::{Adaptive, Irq, Moderation, Raised},
+        dim::Dim,
+        irq::{Irq, Moderation, Raised},
         pause::Waiters,
         ring::{Completion, DriverSide, NicSide, Ring, Slot, Status},
         rss::{Hash, HashType},
@@ -291,7 +292,7 @@ pub(crate) struct RxPoll {
     size: u32,
     queue: Pin<KBox<RxQueue>>,
     line: Arc<IrqLine>,
-    moderation: Adaptive,
+    dim: Dim,
     /// Frames since the interrupt.
     frames: u32,
     ring: Arc<RxRing>,
@@ -307,7 +308,7 @@ impl napi::Poll for RxPoll {
         let work = self.clean_rx_irq(cx, budget);
         let refilled = self.refill(cx);
         self.frames = self.frames.saturating_add(work);
-        let position = self.descriptors.position();
+        let position = self.descriptors.next_to_clean();
         self.line.position.store(position, Ordering::Relaxed);
         // Senders may wait for the buffers that are missing: then no frame comes that could make us try
         // again.
@@ -334,7 +335,7 @@ impl RxPoll {
             Some(usecs) => (delay(usecs), 0),
             // Rings that wait for about the same time are interrupted together.
             None => {
-                let usecs = self.moderation.next(frames, now);
+                let usecs = self.dim.next(frames, now);
                 (delay(usecs), usecs * 1000 / 4)
             }
         };

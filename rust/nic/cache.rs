@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where data is that one CPU writes while others read or write what is next to it.
+//! Keeps data that one CPU writes off the cache lines that other CPUs use.
 
 use core::ops::Deref;
 
 /// Length of a cache line in bytes.
 pub const LINE_LEN: usize = 64;
 
-/// A value alone on its cache lines, so that writing it does not slow down who uses its neighbour.
+/// A value alone on its cache lines: writing it does not slow down CPUs that use what is next to
+/// it.
 #[derive(Default)]
 #[repr(align(64))]
 pub struct CacheAligned<T>(pub T);

@@ -2,9 +2,12 @@
 
 //! Statistics counters.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering, //
+};
 
-/// A statistics counter that any number of contexts add to at once.
+/// A statistics counter that any number of contexts may add to at once.
 ///
 /// Adding is an atomic read-modify-write: once per batch, not per frame.
 #[derive(Default)]
@@ -24,16 +27,17 @@ impl SharedCounter {
     }
 }
 
-/// A statistics counter that one context at a time adds to and anybody may read.
+/// A statistics counter that one context at a time adds to and any context may read.
 ///
-/// Adding is a load and a store, not an atomic read-modify-write: a poll or a lock holder counts
-/// for the price of a plain addition, and a reader never sees a torn value. The single writer is
-/// the caller's business. Two writers at once are no memory error, but a count may get lost.
+/// Adding is a load and a store, not an atomic read-modify-write: for a poll or a lock holder it
+/// costs as much as a plain addition, and a reader never sees a torn value. The caller must make
+/// sure that there is one writer at a time. Two writers at once are no data race, but counts may be
+/// lost.
 #[derive(Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// A counter that stands at zero.
+    /// A counter at zero.
     pub const fn new() -> Self {
         Self(AtomicU64::new(0))
     }

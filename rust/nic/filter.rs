@@ -1,18 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The receive filter: which frames a port takes from the wire at all.
+//! The receive filter: which frames a port accepts from the wire.
 //!
-//! A frame is let in by its destination: the port's own address, broadcast, and what is listed
-//! beside these. What goes by the port's own address is told from the rest by one comparison, and so
-//! is every frame in promiscuous mode. Like the registers of [`steering`](super::steering) a filter is
-//! exchanged as a whole, so that no frame meets half of a change.
+//! A frame is accepted by its destination: the port's own address, broadcast, or a listed address.
+//! A single comparison accepts frames to the port's own address, and every frame in promiscuous
+//! mode. Like the registers of [`steering`](super::steering), a filter is exchanged as a whole, so
+//! that no frame is filtered by half of a change.
 
 use super::{
-    vlan::{Protocol, Tag},
-    wire::{Frame, HEADER_LEN},
+    storage::Zeroable,
+    vlan::{
+        Protocol,
+        Tag, //
+    },
+    wire::{
+        Frame,
+        HEADER_LEN, //
+    },
 };
 
-/// How many unicast addresses can be listed beside the port's own.
+/// How many unicast addresses can be listed, besides the port's own.
 pub const UNICAST_LEN: usize = 64;
 
 /// How many multicast addresses can be listed.
@@ -24,7 +31,7 @@ pub type Address = [u8; 6];
 /// How many VLAN ids there are.
 const VLAN_IDS: usize = 1 << 12;
 
-/// Why a frame is not let in.
+/// Why a frame is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotForUs {
     /// Its destination is neither the port's own address nor one that is listed.
@@ -33,16 +40,16 @@ pub enum NotForUs {
     Vlan,
 }
 
-/// What is let in whatever is listed.
+/// Frames that are accepted in addition to the listed ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mode {
-    /// Every frame, also whatever its VLAN (`IFF_PROMISC`).
+    /// Every frame, of any VLAN (`IFF_PROMISC`).
     pub promiscuous: bool,
     /// Every multicast frame (`IFF_ALLMULTI`).
     pub all_multicast: bool,
 }
 
-/// Which lists there was not enough room for: all frames of that kind are let in.
+/// Which lists have overflowed: all frames of that kind are accepted then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Overflow {
     /// More than [`UNICAST_LEN`] addresses.
@@ -51,13 +58,13 @@ pub struct Overflow {
     pub multicast: bool,
 }
 
-/// A filter. Out of zeroes it lets everything in.
+/// A filter. All bytes zero accepts every frame.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Filter {
-    /// A frame is let in without a further look if [`key`] of its destination does not differ from this...
-    usual: u64,
+    /// A frame is accepted at once if the [`key`] of its destination equals this...
+    fast_key: u64,
     /// ...in these bits.
-    mask: u64,
+    fast_mask: u64,
     own: u64,
     mode: Mode,
     unicast: List<UNICAST_LEN>,
@@ -66,11 +73,14 @@ pub struct Filter {
     vlans: [u64; VLAN_IDS / 64],
 }
 
+// SAFETY: The fields are integers, truth values and arrays of these.
+unsafe impl Zeroable for Filter {}
+
 impl Filter {
-    /// Lets everything in.
+    /// Accepts every frame.
     pub const ALL: Self = Self {
-        usual: 0,
-        mask: 0,
+        fast_key: 0,
+        fast_mask: 0,
         own: 0,
         mode: Mode {
             promiscuous: false,
@@ -82,13 +92,13 @@ impl Filter {
         vlans: [0; VLAN_IDS / 64],
     };
 
-    /// Sets the port's own address. From then on other frames are let in only if the filter says so.
+    /// Sets the port's own address. From then on the filter rejects frames.
     pub fn set_own(&mut self, address: Address) {
         self.own = key(address);
-        self.set_usual();
+        self.set_fast_path();
     }
 
-    /// Sets what is let in beside the port's own address and broadcast.
+    /// Sets what is accepted besides the port's own address and broadcast.
     pub fn set_mode(&mut self, mode: Mode, listed: impl IntoIterator<Item = Address>) {
         self.mode = mode;
         self.unicast.clear();
@@ -100,10 +110,10 @@ impl Filter {
                 self.unicast.add(key);
             }
         }
-        self.set_usual();
+        self.set_fast_path();
     }
 
-    /// Which lists there was not enough room for.
+    /// Which lists have overflowed.
     pub fn overflow(&self) -> Overflow {
         Overflow {
             unicast: self.unicast.overflow,
@@ -111,15 +121,15 @@ impl Filter {
         }
     }
 
-    /// Whether a frame with an 802.1Q tag is let in only if its VLAN id is listed.
+    /// Sets whether a frame with an 802.1Q tag is accepted only if its VLAN id is listed.
     pub fn set_filters_vlans(&mut self, on: bool) {
         self.filters_vlans = on;
-        self.set_usual();
+        self.set_fast_path();
     }
 
-    /// Puts a VLAN id on the list, or takes it away. Id 0 needs none: it is no VLAN's.
+    /// Lists a VLAN id, or removes it. Id 0 is always accepted: it is the id of no VLAN.
     pub fn set_vlan(&mut self, id: u16, listed: bool) {
-        let (word, bit) = place(id);
+        let (word, bit) = vlan_bit(id);
         if let Some(word) = self.vlans.get_mut(word) {
             if listed {
                 *word |= bit;
@@ -129,22 +139,22 @@ impl Filter {
         }
     }
 
-    fn set_usual(&mut self) {
-        // No key has this bit: where tags count, every frame is looked at.
-        self.usual = self.own | u64::from(self.filters_vlans);
-        self.mask = if self.mode.promiscuous { 0 } else { u64::MAX };
+    fn set_fast_path(&mut self) {
+        // No key has bit 0 set: if VLANs are filtered, no frame takes the fast path.
+        self.fast_key = self.own | u64::from(self.filters_vlans);
+        self.fast_mask = if self.mode.promiscuous { 0 } else { u64::MAX };
     }
 
-    /// Whether a frame is let in.
+    /// Whether a frame is accepted.
     #[inline]
     pub fn check(&self, frame: &impl Frame) -> Result<(), NotForUs> {
-        // What is shorter is no frame, and the wire refuses it.
+        // The wire refuses anything shorter.
         let header = frame.start().first_chunk::<HEADER_LEN>();
         let Some(first) = header.and_then(|header| header.first_chunk()) else {
             return Ok(());
         };
         let key = key_of_first(*first);
-        if (key ^ self.usual) & self.mask == 0 {
+        if (key ^ self.fast_key) & self.fast_mask == 0 {
             return Ok(());
         }
         self.look_up(key, frame)
@@ -172,20 +182,20 @@ impl Filter {
     }
 
     fn has_vlan(&self, tag: Tag) -> bool {
-        let (word, bit) = place(tag.id());
+        let (word, bit) = vlan_bit(tag.id());
         tag.protocol != Protocol::Customer
             || tag.id() == 0
             || self.vlans.get(word).is_some_and(|word| word & bit != 0)
     }
 }
 
-/// An address in the form in which they are compared: its bytes one after the other from bit 16 on.
+/// An address as an integer, which is how addresses are compared: its bytes from bit 16 on.
 const fn key(address: Address) -> u64 {
     let [a, b, c, d, e, f] = address;
     key_of_first([a, b, c, d, e, f, 0, 0])
 }
 
-/// The key of a frame's destination, by the frame's first bytes.
+/// The key of a frame's destination, from the frame's first bytes.
 #[inline]
 const fn key_of_first(bytes: [u8; 8]) -> u64 {
     u64::from_le_bytes(bytes) << 16
@@ -193,19 +203,19 @@ const fn key_of_first(bytes: [u8; 8]) -> u64 {
 
 const BROADCAST: u64 = key([0xff; 6]);
 
-/// The bit that tells multicast from unicast.
+/// The bit that is set in multicast addresses.
 const GROUP: u64 = key([1, 0, 0, 0, 0, 0]);
 
-/// Where a VLAN id is in the table.
-const fn place(id: u16) -> (usize, u64) {
+/// The word of a VLAN id in the table, and its bit there.
+const fn vlan_bit(id: u16) -> (usize, u64) {
     (id as usize / 64, 1 << (id % 64))
 }
 
-/// Addresses of one kind.
+/// A sorted list of addresses.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct List<const N: usize> {
     len: usize,
-    /// The first `len` of them, sorted.
+    /// The first `len` are used, in ascending order.
     keys: [u64; N],
     /// Whether there were more.
     overflow: bool,

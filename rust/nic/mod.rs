@@ -2,26 +2,28 @@
 
 //! The simulated hardware of the NIC: what a data sheet would describe.
 //!
-//! Plain Rust on `core` that calls nothing of the kernel, so that the same files are a part of the
-//! kernel module and a library on the host, where tests, a model checker and an interpreter can
-//! look at them. Only [`storage`] names kernel types, and no more than names them.
+//! Plain Rust on `core` that calls nothing of the kernel. So the same files are part of the kernel
+//! module and a library on the host, where unit tests, a model checker and an interpreter run on
+//! them. Only [`storage`] names kernel types: containers and a marker trait.
 //!
 //! A frame passes through these files in this order:
 //!
-//! - [`tso`]: a large frame of the stack is cut into several;
-//! - [`filter`]: whether the receiving port takes the frame at all;
-//! - [`steering`]: which queue the frame goes to, by its hash ([`rss`]) or a
-//!   rule ([`ntuple`]);
-//! - [`wire`]: the frame is copied into the next buffers that the receiving port has posted, and a
-//!   VLAN tag ([`vlan`]) put in or taken out;
-//! - [`ring`]: the buffer, with a completion, goes over to the receiving driver;
-//! - [`irq`]: the receiving driver is told, once per batch, if need be on another CPU;
-//! - [`pause`]: a sender that found no buffer is told when there are some again.
+//! - [`tso`]: a large frame of the stack is cut into segments;
+//! - [`filter`]: whether the receiving port accepts the frame;
+//! - [`steering`]: which queue the frame goes to, by its hash ([`rss`]) or by a rule ([`ntuple`]);
+//! - [`wire`]: the frame is copied into the next posted buffers of the receiving port, and a VLAN
+//!   tag ([`vlan`]) is inserted or stripped;
+//! - [`ring`]: the buffer goes to the receiving driver, with a [`completion`];
+//! - [`irq`]: the receiving driver is interrupted, at most once per batch and moderated, adaptively
+//!   by [`dim`];
+//! - [`pause`]: a sender that found no buffer is woken when there are some again.
 //!
 //! Nothing here takes a lock, allocates, or writes a shared cache line per frame.
 
 pub mod cache;
+pub mod completion;
 pub mod counter;
+pub mod dim;
 pub mod filter;
 pub mod irq;
 pub mod ntuple;

@@ -2,9 +2,9 @@
 
 //! The receive descriptor ring between the NIC and the driver.
 //!
-//! The driver posts empty buffers and rings the doorbell; the NIC fills them in the same order,
-//! completes them and publishes; the driver takes them out. A buffer is an owned value that moves
-//! with every step, so it is at no time in two hands:
+//! The driver posts empty buffers and rings the doorbell. The NIC fills them in the same order,
+//! completes and publishes them. The driver takes them out. A buffer is an owned value that moves
+//! with every step, so it never has two owners:
 //!
 //! ```text
 //!   post      doorbell     next_buffer  complete     publish      take
@@ -12,28 +12,42 @@
 //!   +------------+------------+-----------+------------+-----------+
 //! ```
 //!
-//! Two free-running indices are all that the sides share. `posted` is written by the driver only
-//! and `completed` by the NIC only, each on a cache line of its own, once per batch. Everything
-//! else is private to a side, which also remembers what it last saw of the other's index, and
-//! looks again only when that is used up.
+//! The two sides share only two free-running indices. The driver alone writes `posted`, the NIC
+//! alone writes `completed`, each on its own cache line and once per batch. Everything else is
+//! private to one side. Each side also caches the other side's index and reads it again only when
+//! the cached value allows no more progress.
 //!
-//! The memory ordering is that of any single-producer single-consumer queue, twice: whatever a
-//! side did to a slot happens before its `Release` store of its index, and the other side touches
-//! the slot only after an `Acquire` load that showed it that index.
+//! The memory ordering is that of two single-producer single-consumer queues. Everything that a
+//! side does to a slot happens before its `Release` store of its index, and the other side touches
+//! the slot only after an `Acquire` load that returned that index or a later one.
 
 use core::{
     cell::Cell,
     marker::PhantomData,
     mem::MaybeUninit,
-    num::NonZeroU64,
-    ptr::{self, NonNull},
+    ptr::{
+        self,
+        NonNull, //
+    },
 };
 
 use super::{
-    rss::{Hash, HashType},
-    storage::{Handle, Store},
-    sync::{AtomicBool, AtomicU32, Line, Ordering, UnsafeCell},
-    vlan::{Protocol, Tag},
+    storage::{
+        Arc,
+        Store, //
+    },
+    sync::{
+        AtomicBool,
+        AtomicU32,
+        CacheAligned,
+        Ordering,
+        UnsafeCell, //
+    },
+};
+
+pub use super::completion::{
+    Completion,
+    Status, //
 };
 
 /// The smallest ring, in slots.
@@ -42,185 +56,17 @@ pub const MIN_SIZE: u32 = 2;
 /// The largest ring, in slots.
 pub const MAX_SIZE: u32 = 32768;
 
-/// Where the indices start: little short of the wrap-around of their type, so that no ring gets
-/// far without having gone through it.
+/// The first index: shortly before `u32` wraps around, so that every ring soon passes the
+/// wrap-around and a mistake there shows in any test.
 const FIRST_INDEX: u32 = 0u32.wrapping_sub(64);
-
-/// What the NIC has to say about a received frame: bits, see the constants.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Status(u32);
-
-impl Status {
-    /// The last buffer of its frame.
-    pub const END_OF_PACKET: Self = Self(1 << 0);
-
-    /// The transport checksum is known to be good (`CHECKSUM_UNNECESSARY`).
-    pub const CHECKSUM_GOOD: Self = Self(1 << 1);
-
-    /// A customer's tag was taken out of the frame, or a service provider's.
-    const CUSTOMER_TAG: Self = Self(1 << 2);
-    const SERVICE_TAG: Self = Self(1 << 3);
-
-    /// What is not about tags.
-    const PLAIN: u32 = Self::END_OF_PACKET.0 | Self::CHECKSUM_GOOD.0;
-
-    /// No bits.
-    pub const fn none() -> Self {
-        Self(0)
-    }
-
-    /// The bits of both.
-    #[inline]
-    #[must_use]
-    pub const fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether all bits of `other` are set.
-    #[inline]
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-}
-
-/// What the NIC writes back into the descriptor of a received frame; into each of them, if the frame
-/// takes several buffers.
-///
-/// As in hardware it is a few words, which are cheap to write, to copy and to leave alone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Completion {
-    timestamp: u64,
-    len: u32,
-    rss_hash: u32,
-    /// From the lowest: a byte of [`Status`], one of [`HashType`], the tag's control information.
-    bits: u32,
-}
-
-#[expect(clippy::len_without_is_empty, reason = "no buffer of a frame is empty")]
-impl Completion {
-    /// Of a buffer with `len` bytes of frame in it, padding included, FCS not.
-    #[inline]
-    pub const fn new(len: u32) -> Self {
-        Self {
-            timestamp: 0,
-            len,
-            rss_hash: 0,
-            bits: 0,
-        }
-    }
-
-    /// With the RSS hash.
-    #[inline]
-    #[must_use]
-    pub const fn with_hash(mut self, hash: Hash) -> Self {
-        self.rss_hash = hash.value;
-        self.bits = (self.bits & !0xff00) | ((hash.kind as u32) << 8);
-        self
-    }
-
-    /// With the tag that was taken out of the frame.
-    #[inline]
-    #[must_use]
-    pub const fn with_vlan(mut self, tag: Tag) -> Self {
-        let bit = match tag.protocol {
-            Protocol::Customer => Status::CUSTOMER_TAG.0,
-            Protocol::Service => Status::SERVICE_TAG.0,
-        };
-        let others = self.bits & (0xff00 | Status::PLAIN);
-        self.bits = others | bit | ((tag.tci as u32) << 16);
-        self
-    }
-
-    /// With these status bits, and no others.
-    #[inline]
-    #[must_use]
-    pub const fn with_status(mut self, status: Status) -> Self {
-        self.bits = (self.bits & !Status::PLAIN) | status.0;
-        self
-    }
-
-    /// With the time when the frame was put on the wire, by the port's clock in nanoseconds.
-    #[inline]
-    #[must_use]
-    pub const fn with_timestamp(mut self, time: Option<NonZeroU64>) -> Self {
-        self.timestamp = match time {
-            Some(time) => time.get(),
-            None => 0,
-        };
-        self
-    }
-
-    /// The same for another buffer of the frame, with `len` bytes of it.
-    #[inline]
-    #[must_use]
-    pub const fn with_len(mut self, len: u32) -> Self {
-        self.len = len;
-        self
-    }
-
-    /// Bytes of the frame in this buffer, padding included, FCS not.
-    #[inline]
-    pub const fn len(&self) -> u32 {
-        self.len
-    }
-
-    /// The RSS hash.
-    #[inline]
-    pub const fn hash(&self) -> Hash {
-        Hash {
-            value: self.rss_hash,
-            kind: HashType::from_bits((self.bits >> 8) as u8),
-        }
-    }
-
-    /// The tag that was taken out of the frame.
-    #[inline]
-    pub const fn vlan(&self) -> Option<Tag> {
-        let protocol = match self.bits & !Status::PLAIN & 0xff {
-            0 => return None,
-            bit if bit == Status::CUSTOMER_TAG.0 => Protocol::Customer,
-            _ => Protocol::Service,
-        };
-        Some(Tag {
-            protocol,
-            tci: (self.bits >> 16) as u16,
-        })
-    }
-
-    /// Whether all of these status bits are set.
-    #[inline]
-    pub const fn is(&self, status: Status) -> bool {
-        Status(self.bits).contains(status)
-    }
-
-    /// Whether there is nothing to be said of the frame but its length: neither a hash, nor a tag, nor
-    /// that its checksum is good.
-    #[inline]
-    pub const fn is_bare(&self) -> bool {
-        self.bits & !Status::END_OF_PACKET.0 == 0
-    }
-
-    /// Whether a tag was taken out of the frame.
-    #[inline]
-    pub const fn has_vlan(&self) -> bool {
-        self.bits & !Status::PLAIN & 0xff != 0
-    }
-
-    /// When the frame was put on the wire, by the port's clock in nanoseconds, if that was asked
-    /// for.
-    #[inline]
-    pub const fn timestamp(&self) -> Option<NonZeroU64> {
-        NonZeroU64::new(self.timestamp)
-    }
-}
 
 /// One descriptor: room for one buffer and its completion.
 ///
-/// It is accessible only through the two sides of the ring that it was given to, which also knows
-/// whether there is a buffer in it.
+/// Only the two sides of its ring have access to it, and only the ring's indices say whether it
+/// holds a buffer.
 pub struct Slot<B>(UnsafeCell<Entry<B>>);
 
-// In this order, so that a slot and its completion have one address.
+// The completion comes first, so that it has the address of its slot.
 #[repr(C)]
 struct Entry<B> {
     completion: Completion,
@@ -243,8 +89,8 @@ impl<B> Default for Slot<B> {
     }
 }
 
-// SAFETY: A `&Slot` gives access to nothing. The sides of a ring, which know by its indices whose
-// slot it is, move the buffer between threads, hence `Send`; they never share one.
+// SAFETY: A `&Slot` alone gives no access. The sides of a ring, whose indices say which of them
+// owns the slot, move the buffer between threads, hence `B: Send`. They never share one.
 unsafe impl<B: Send> Sync for Slot<B> {}
 
 /// The number of slots given to [`Ring::new`] is not a power of two from [`MIN_SIZE`] to
@@ -252,9 +98,9 @@ unsafe impl<B: Send> Sync for Slot<B> {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadSize;
 
-/// A descriptor ring with its slots in an `S`; see the description of this file.
+/// A descriptor ring with its slots in an `S`; see the top of this file.
 ///
-/// Dropping it drops every buffer that is still in it.
+/// Dropping it drops every buffer that it still holds.
 ///
 /// # Invariants
 ///
@@ -265,11 +111,11 @@ pub struct BadSize;
 /// - The slots from `completed` up to `posted` belong to the NIC and all others to the driver. Only
 ///   its owner accesses a slot.
 /// - The slots from `clean` up to `use` hold a buffer, all others are empty.
-/// - `left` are `clean` and `use` when there is no driver's side any more, and equal before.
+/// - `final_indices` are `clean` and `use` once the driver's side is gone, and equal before.
 pub struct Ring<B, S: Store<Slot<B>>> {
-    posted: Line<AtomicU32>,
-    completed: Line<AtomicU32>,
-    left: [AtomicU32; 2],
+    posted: CacheAligned<AtomicU32>,
+    completed: CacheAligned<AtomicU32>,
+    final_indices: [AtomicU32; 2],
     is_split: AtomicBool,
     mask: u32,
     slots: S,
@@ -278,12 +124,14 @@ pub struct Ring<B, S: Store<Slot<B>>> {
 
 impl<B, S: Store<Slot<B>>> Drop for Ring<B, S> {
     fn drop(&mut self) {
-        let [clean, r#use] = &self.left;
-        // Relaxed: who dropped the driver's side did that before the last handle went.
+        let [clean, r#use] = &self.final_indices;
+        // Relaxed: the driver's side was dropped before the last handle, and dropping a handle
+        // orders the two.
         let (mut index, end) = (clean.load(Ordering::Relaxed), r#use.load(Ordering::Relaxed));
         while index != end {
             if let Some(slot) = self.slots.slots().get((index & self.mask) as usize) {
-                // SAFETY: The slot holds a buffer, and there are no sides any more.
+                // SAFETY: The slot holds a buffer by the type's invariants. Both sides are gone,
+                // since each has a handle to the ring, so that nothing else accesses the slot.
                 unsafe { (*slot.0.get()).buffer.assume_init_drop() };
             }
             index = index.wrapping_add(1);
@@ -299,12 +147,12 @@ impl<B, S: Store<Slot<B>>> Ring<B, S> {
             return Err(BadSize);
         }
 
-        // INVARIANT: All indices are equal, hence all slots are empty. If one of them was part of
-        // another ring and holds a buffer, it is lost.
+        // INVARIANT: All indices are equal, hence all slots count as empty. A slot that held a
+        // buffer as part of an earlier ring leaks it.
         Ok(Self {
-            posted: Line(AtomicU32::new(FIRST_INDEX)),
-            completed: Line(AtomicU32::new(FIRST_INDEX)),
-            left: [AtomicU32::new(FIRST_INDEX), AtomicU32::new(FIRST_INDEX)],
+            posted: CacheAligned(AtomicU32::new(FIRST_INDEX)),
+            completed: CacheAligned(AtomicU32::new(FIRST_INDEX)),
+            final_indices: [AtomicU32::new(FIRST_INDEX), AtomicU32::new(FIRST_INDEX)],
             is_split: AtomicBool::new(false),
             mask: size.wrapping_sub(1),
             slots,
@@ -318,22 +166,22 @@ impl<B, S: Store<Slot<B>>> Ring<B, S> {
         self.mask.wrapping_add(1)
     }
 
-    /// Whether the NIC has published more than what a driver had taken whose
-    /// [`position`](DriverSide::position) this is: for the end of a poll, which has no access to
-    /// its side any more.
+    /// Whether the NIC has published more than the driver had taken when
+    /// [`next_to_clean`](DriverSide::next_to_clean) returned this value. For the end of a poll,
+    /// which has no access to the driver's side any more.
     #[inline]
-    pub fn has_completed_since(&self, position: u32) -> bool {
-        self.completed.0.load(Ordering::Acquire) != position
+    pub fn has_completed_since(&self, next_to_clean: u32) -> bool {
+        self.completed.0.load(Ordering::Acquire) != next_to_clean
     }
 
-    /// Makes the two sides of a ring. A ring can be split once in its life; after that it is
+    /// Makes the two sides of a ring. A ring can be split only once; after that the result is
     /// [`None`].
     pub fn split<H>(handle: H) -> Option<(NicSide<H>, DriverSide<H>)>
     where
         H: Handle<Buffer = B, Slots = S>,
     {
         let ring = handle.ring();
-        // Relaxed: whoever comes second gets nothing that would have to be ordered.
+        // Relaxed: the second caller gets nothing whose accesses would have to be ordered.
         if ring.is_split.swap(true, Ordering::Relaxed) {
             return None;
         }
@@ -361,8 +209,46 @@ impl<B, S: Store<Slot<B>>> Ring<B, S> {
     }
 }
 
-/// The slots of a ring as a side sees them: without the two loads and the bounds check of a
-/// slice in another object.
+/// How both sides of a ring refer to it and keep it alive: a reference or an [`Arc`].
+///
+/// # Safety
+///
+/// [`ring`](Self::ring) of a handle and of all its clones must return the same ring at the same
+/// address, and nothing may get a `&mut` to the ring as long as one of them exists.
+pub unsafe trait Handle: Clone {
+    /// What the ring hands over.
+    type Buffer;
+    /// What the ring keeps its slots in.
+    type Slots: Store<Slot<Self::Buffer>>;
+
+    /// The ring.
+    fn ring(&self) -> &Ring<Self::Buffer, Self::Slots>;
+}
+
+// SAFETY: A shared reference and its copies refer to one ring, and exclude a `&mut` to it.
+unsafe impl<B, S: Store<Slot<B>>> Handle for &Ring<B, S> {
+    type Buffer = B;
+    type Slots = S;
+
+    #[inline]
+    fn ring(&self) -> &Ring<B, S> {
+        self
+    }
+}
+
+// SAFETY: All clones of an `Arc` refer to one object, and exclude a `&mut` to it.
+unsafe impl<B, S: Store<Slot<B>>> Handle for Arc<Ring<B, S>> {
+    type Buffer = B;
+    type Slots = S;
+
+    #[inline]
+    fn ring(&self) -> &Ring<B, S> {
+        self
+    }
+}
+
+/// The slots of a ring as a side keeps them: this saves the loads and the bounds check of a slice
+/// in another object.
 struct Slots<B> {
     first: NonNull<Slot<B>>,
     mask: u32,
@@ -377,14 +263,15 @@ impl<B> Clone for Slots<B> {
 impl<B> Copy for Slots<B> {}
 
 impl<B> Slots<B> {
-    /// The inside of the slot of `index`.
+    /// The content of the slot of `index`.
     ///
     /// # Safety
     ///
-    /// The ring that the slots were taken from is alive.
+    /// The ring that the slots were taken from must be alive.
     #[inline]
     unsafe fn entry(&self, index: u32) -> *mut Entry<B> {
-        // SAFETY: The ring lives, and never changes its slots, of which there are `mask + 1`.
+        // SAFETY: The ring is alive by this function's contract. It has `mask + 1` slots, which
+        // stay where they are.
         let slot = unsafe { self.first.add((index & self.mask) as usize).as_ref() };
         slot.0.get()
     }
@@ -394,10 +281,12 @@ impl<B> Slots<B> {
 ///
 /// # Invariants
 ///
-/// `slots` are those of the handle's ring. `next_to_use` is `use` of [`Ring`]'s invariants, and `limit`
-/// is `clean + size`: what `use` cannot go beyond, and since the size is a power of two the index of
-/// the same slot as `clean`. `completed` is a value that the ring's `completed` had, and was loaded
-/// with `Acquire`, plus the size.
+/// - `slots` are those of the handle's ring.
+/// - `next_to_use` is `use` of [`Ring`]'s invariants.
+/// - `limit` is `clean + size`: `use` cannot exceed it, and since the size is a power of two it
+///   stands for the same slot as `clean`.
+/// - `completed` is a value of the ring's `completed` that was loaded with `Acquire`, plus the
+///   size.
 pub struct DriverSide<H: Handle> {
     slots: Slots<H::Buffer>,
     next_to_use: Cell<u32>,
@@ -406,19 +295,19 @@ pub struct DriverSide<H: Handle> {
     handle: H,
 }
 
-// SAFETY: The side is a handle and some integers; `slots` is part of what the handle refers to,
-// from where the buffers, which are `Send`, move to the thread that takes them.
+// SAFETY: The side is a handle and some integers. `slots` belongs to what the handle refers to; the
+// buffers, which are `Send`, move from there to the thread that takes them.
 unsafe impl<H: Handle + Send> Send for DriverSide<H> where H::Buffer: Send {}
 
 impl<H: Handle> DriverSide<H> {
-    /// Number of empty slots, so many buffers can be posted.
+    /// Number of empty slots: how many buffers can be posted.
     #[inline]
     pub fn unused(&self) -> u32 {
         self.limit.get().wrapping_sub(self.next_to_use.get())
     }
 
-    /// Puts a buffer into the next empty slot, or gives it back if there is none. The NIC does not
-    /// see it before the [`doorbell`](Self::doorbell).
+    /// Puts a buffer into the next empty slot, or gives it back if there is none. The NIC sees it
+    /// after the [`doorbell`](Self::doorbell).
     #[inline]
     pub fn post(&self, buffer: H::Buffer) -> Result<(), H::Buffer> {
         let index = self.next_to_use.get();
@@ -428,16 +317,18 @@ impl<H: Handle> DriverSide<H> {
 
         // SAFETY: The handle keeps the ring alive.
         let entry = unsafe { self.slots.entry(index) };
-        // SAFETY: The slot, neither used nor posted, is the driver's. It is empty, hence there is
-        // nothing to drop in it. Somebody may refer to its completion, which is left alone.
+        // SAFETY: The slot is neither in use nor posted: the driver owns it, and it holds no buffer
+        // that would have to be dropped. The completion, which `take` may have lent out, is not
+        // touched.
         unsafe { (&raw mut (*entry).buffer).write(MaybeUninit::new(buffer)) };
         self.next_to_use.set(index.wrapping_add(1));
         Ok(())
     }
 
-    /// Shows the NIC all buffers posted so far. Once per batch.
+    /// Makes all buffers posted so far visible to the NIC. Once per batch.
     ///
-    /// The completions of those slots are the NIC's from here on, hence the `&mut`.
+    /// From here on the NIC may write to the completions of those slots: the `&mut` ends all
+    /// references that [`take`](Self::take) has lent out.
     #[inline]
     pub fn doorbell(&mut self) {
         let ring = self.handle.ring();
@@ -446,30 +337,30 @@ impl<H: Handle> DriverSide<H> {
             .store(self.next_to_use.get(), Ordering::Release);
     }
 
-    /// Takes the oldest completed buffer out of the ring. Its completion stays where it is, and can be
-    /// looked at until the next [`doorbell`](Self::doorbell).
+    /// Takes the oldest completed buffer out of the ring. Its completion stays in the slot and can
+    /// be read until the next [`doorbell`](Self::doorbell).
     #[inline]
     pub fn take(&self) -> Option<(&Completion, H::Buffer)> {
         let index = self.limit.get();
-        if index == self.completed.get() && !self.look() {
+        if index == self.completed.get() && !self.refresh() {
             return None;
         }
 
         // SAFETY: The handle keeps the ring alive.
         let entry = unsafe { self.slots.entry(index) };
-        // SAFETY: The slot is completed, hence the driver's, and the NIC's accesses to it happened
-        // before the load of `completed`. It holds a buffer, which moves from here to the caller.
+        // SAFETY: The slot is completed: the driver owns it, and the NIC's accesses to it happened
+        // before the load of `completed`. It holds a buffer, which moves to the caller.
         let buffer = unsafe { (&raw const (*entry).buffer).read().assume_init() };
-        // SAFETY: As above. Nobody writes to the completion before the slot is the NIC's again; this
-        // takes a doorbell, with a `&mut` to this side.
+        // SAFETY: The driver owns the slot. Nothing writes to the completion before the NIC owns
+        // the slot again, which takes a doorbell and thus a `&mut` to this side.
         let completion = unsafe { &(*entry).completion };
         // INVARIANT: The slot is empty now.
         self.limit.set(index.wrapping_add(1));
         Some((completion, buffer))
     }
 
-    /// Looks whether the NIC has completed more.
-    fn look(&self) -> bool {
+    /// Reads the NIC's index again and tells whether there is a completed buffer.
+    fn refresh(&self) -> bool {
         let completed = self.handle.ring().completed.0.load(Ordering::Acquire);
         self.completed.set(completed.wrapping_add(self.size()));
         self.limit.get() != self.completed.get()
@@ -480,34 +371,36 @@ impl<H: Handle> DriverSide<H> {
         self.slots.mask.wrapping_add(1)
     }
 
-    /// Ends the ring whose other side `nic` is: every buffer in it is dropped, wherever it is. A
-    /// ring that is not ended drops them only when the last handle goes.
+    /// Ends the ring whose other side is `nic`: drops every buffer in it, posted or completed.
+    /// Without this, the buffers are dropped together with the last handle. If `nic` belongs to
+    /// another ring, it does nothing more than dropping both sides.
     pub fn end(self, nic: NicSide<H>) {
         if !ptr::eq(self.handle.ring(), nic.handle.ring()) {
             return;
         }
-        while self.position() != self.next_to_use.get() {
-            let index = self.position();
+        while self.next_to_clean() != self.next_to_use.get() {
+            let index = self.next_to_clean();
             // SAFETY: The handle keeps the ring alive.
             let entry = unsafe { self.slots.entry(index) };
-            // SAFETY: Both sides of the ring are here, so nobody else accesses a slot. It holds a
-            // buffer, which moves from here to its end.
-            drop(unsafe { (&raw const (*entry).buffer).read().assume_init() });
-            // INVARIANT: The slot is empty now. That the NIC has completed less does not matter any
-            // more.
+            // SAFETY: Both sides of the ring are here, so that nothing else accesses a slot. This
+            // one holds a buffer, as do all from `clean` up to `use`.
+            let buffer = unsafe { (&raw const (*entry).buffer).read().assume_init() };
+            // INVARIANT: The slot is empty now, before the buffer's `drop` runs. `clean` may pass
+            // `completed`, which matters to nothing since there is no NIC's side any more.
             self.limit.set(self.limit.get().wrapping_add(1));
+            drop(buffer);
         }
     }
 
     /// Whether there is a completed buffer to take.
     #[inline]
     pub fn has_completed(&self) -> bool {
-        self.handle.ring().has_completed_since(self.position())
+        self.handle.ring().has_completed_since(self.next_to_clean())
     }
 
-    /// How far the driver has come, for [`Ring::has_completed_since`].
+    /// The index of the next buffer to take, for [`Ring::has_completed_since`].
     #[inline]
-    pub fn position(&self) -> u32 {
+    pub fn next_to_clean(&self) -> u32 {
         self.limit.get().wrapping_sub(self.size())
     }
 }
@@ -515,8 +408,8 @@ impl<H: Handle> DriverSide<H> {
 impl<H: Handle> Drop for DriverSide<H> {
     fn drop(&mut self) {
         // INVARIANT: There is no driver's side from here on.
-        let [clean, r#use] = &self.handle.ring().left;
-        clean.store(self.position(), Ordering::Relaxed);
+        let [clean, r#use] = &self.handle.ring().final_indices;
+        clean.store(self.next_to_clean(), Ordering::Relaxed);
         r#use.store(self.next_to_use.get(), Ordering::Relaxed);
     }
 }
@@ -525,9 +418,9 @@ impl<H: Handle> Drop for DriverSide<H> {
 ///
 /// # Invariants
 ///
-/// `slots` are those of the handle's ring. `next_to_fill` is `fill` of [`Ring`]'s invariants and
-/// `published` the ring's `completed`; `posted` is a value that the ring's `posted` had, and was
-/// loaded with `Acquire`.
+/// - `slots` are those of the handle's ring.
+/// - `next_to_fill` is `fill` of [`Ring`]'s invariants and `published` the ring's `completed`.
+/// - `posted` is a value of the ring's `posted` that was loaded with `Acquire`.
 pub struct NicSide<H: Handle> {
     slots: Slots<H::Buffer>,
     next_to_fill: u32,
@@ -536,15 +429,15 @@ pub struct NicSide<H: Handle> {
     handle: H,
 }
 
-// SAFETY: The side is a handle and some integers; `slots` is part of what the handle refers to,
-// where buffers, which are `Send`, are accessed by the thread that fills them.
+// SAFETY: The side is a handle and some integers. `slots` belongs to what the handle refers to; the
+// buffers there, which are `Send`, are accessed by the thread that fills them.
 unsafe impl<H: Handle + Send> Send for NicSide<H> where H::Buffer: Send {}
 
-// SAFETY: With a `&NicSide` nothing can be done.
+// SAFETY: A `&NicSide` gives no access to a slot: it can only be asked for its own index.
 unsafe impl<H: Handle + Sync> Sync for NicSide<H> where H::Buffer: Send {}
 
 impl<H: Handle> NicSide<H> {
-    /// Number of posted buffers that wait to be filled. Looks at the driver's index: call it per
+    /// Number of posted buffers that are not filled yet. Reads the driver's cache line: call it per
     /// batch rather than per frame.
     #[inline]
     pub fn available(&mut self) -> u32 {
@@ -561,9 +454,9 @@ impl<H: Handle> NicSide<H> {
 
         // SAFETY: The handle keeps the ring alive.
         let entry = unsafe { self.slots.entry(self.next_to_fill) };
-        // SAFETY: The slot is posted and not published, hence the NIC's, and the driver's accesses
-        // to it happened before the load of `posted`. The `Fill` borrows this side, so there is
-        // one at a time.
+        // SAFETY: The slot is posted and not published: the NIC owns it, and the driver's accesses
+        // to it happened before the load of `posted`. The `Fill` borrows this side mutably, so
+        // there is only one at a time.
         let entry = unsafe { &mut *entry };
         Some(Fill {
             // SAFETY: A posted slot holds a buffer.
@@ -573,14 +466,14 @@ impl<H: Handle> NicSide<H> {
         })
     }
 
-    /// Whether at least `count` posted buffers are left to be filled. Looks at the driver's index
-    /// only if those that the NIC knew of are too few.
+    /// Whether at least `count` posted buffers are left to be filled. Reads the driver's index only
+    /// if the cached one says too few.
     #[inline]
     pub fn has(&mut self, count: u32) -> bool {
         self.posted.wrapping_sub(self.next_to_fill) >= count || self.available() >= count
     }
 
-    /// What is in the ring.
+    /// How full the ring is.
     pub fn level(&mut self) -> Level {
         Level {
             size: self.slots.mask.wrapping_add(1),
@@ -589,14 +482,14 @@ impl<H: Handle> NicSide<H> {
         }
     }
 
-    /// The place of the next buffer, for [`rewind`](Self::rewind).
+    /// The position of the next buffer, for [`rewind`](Self::rewind).
     #[inline]
     pub fn mark(&self) -> Mark {
         Mark(self.next_to_fill)
     }
 
-    /// Takes back everything that was completed since the mark: those buffers are posted as they were,
-    /// and the next ones again. What has been published stays published.
+    /// Takes back everything that was completed since the mark: those buffers are the next to be
+    /// filled again. What has been published stays published.
     pub fn rewind(&mut self, mark: Mark) {
         let kept = mark.0.wrapping_sub(self.published);
         if kept <= self.next_to_fill.wrapping_sub(self.published) {
@@ -604,8 +497,8 @@ impl<H: Handle> NicSide<H> {
         }
     }
 
-    /// Shows the driver all buffers completed so far, and returns how many are new to it. Once per
-    /// batch.
+    /// Makes all buffers completed so far visible to the driver, and returns how many are new to
+    /// it. Once per batch.
     #[inline]
     pub fn publish(&mut self) -> u32 {
         let new = self.next_to_fill.wrapping_sub(self.published);
@@ -618,22 +511,23 @@ impl<H: Handle> NicSide<H> {
     }
 }
 
-/// What is in a ring, as the NIC sees it.
+/// How full a ring is, as the NIC sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level {
     /// Number of slots.
     pub size: u32,
-    /// Posted buffers that wait to be filled.
+    /// Posted buffers that are not filled yet.
     pub free: u32,
-    /// Filled buffers that the driver does not see yet.
+    /// Filled buffers that are not published yet.
     pub unpublished: u32,
 }
 
-/// A place in a ring; see [`NicSide::mark`].
+/// A position in a ring; see [`NicSide::mark`].
 #[derive(Clone, Copy, Debug)]
 pub struct Mark(u32);
 
-/// A posted buffer that the NIC is about to fill. Dropped, it stays posted and is the next again.
+/// A posted buffer that the NIC is about to fill. If this is dropped, the buffer stays posted and
+/// is the next again.
 #[must_use = "the buffer stays posted unless it is completed"]
 pub struct Fill<'a, B> {
     buffer: &'a mut B,
@@ -648,7 +542,7 @@ impl<B> Fill<'_, B> {
         self.buffer
     }
 
-    /// Completes the descriptor. The driver does not see it before [`NicSide::publish`].
+    /// Completes the descriptor. The driver sees it after [`NicSide::publish`].
     #[inline]
     pub fn complete(self, completion: Completion) {
         *self.completion = completion;

@@ -22,6 +22,7 @@ use super::{
         INPUT_LEN,
         KEY_LEN, //
     },
+    storage::Zeroable,
     vlan::Tag,
 };
 use core::ops::Deref;
@@ -273,6 +274,10 @@ pub struct Steering {
     /// Their keys have no tables: these would be as large as all the rest for each of them.
     further: [Further; MAX_CONTEXTS - 1],
 }
+
+// SAFETY: The fields are integers, truth values, arrays of these, and enums that each have a variant
+// with the value zero.
+unsafe impl Zeroable for Steering {}
 
 impl Steering {
     /// One queue and a key of zeroes. Not for a kernel stack.

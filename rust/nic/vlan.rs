@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! VLAN tags: four bytes behind the addresses of a frame, or beside the frame where the hardware
-//! puts them in and takes them out.
+//! VLAN tags: four bytes after the addresses of a frame, or kept outside the frame if the hardware
+//! inserts and strips them.
 
-/// Where in a frame its outermost tag is, in bytes: behind the two addresses.
+/// Offset of the outermost tag in a frame, in bytes: after the two addresses.
 pub const TAG_OFFSET: usize = 12;
 
 /// Length of a tag in bytes (`VLAN_HLEN`).
 pub const TAG_LEN: usize = 4;
 
-/// Which kind of tag.
+/// The protocol of a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// A customer's tag, 802.1Q.
+    /// Customer tag, 802.1Q.
     Customer,
-    /// A service provider's tag, 802.1ad.
+    /// Service provider tag, 802.1ad.
     Service,
 }
 
@@ -27,7 +27,7 @@ impl Protocol {
         }
     }
 
-    /// The protocol with this EtherType, if it is one of a tag.
+    /// The protocol with this EtherType, if it is that of a tag.
     #[inline]
     pub const fn from_ethertype(ethertype: u16) -> Option<Self> {
         match ethertype {
@@ -41,14 +41,14 @@ impl Protocol {
 /// A VLAN tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag {
-    /// The kind of tag.
+    /// Its protocol.
     pub protocol: Protocol,
     /// Tag control information: priority, drop eligibility, VLAN id.
     pub tci: u16,
 }
 
 impl Tag {
-    /// The outermost tag in a frame of which these are the first bytes.
+    /// The outermost tag of the frame that starts with `head`.
     #[inline]
     pub fn of(head: &[u8]) -> Option<Self> {
         let bytes = head.get(TAG_OFFSET..)?;
@@ -58,13 +58,13 @@ impl Tag {
         Some(Self { protocol, tci })
     }
 
-    /// The VLAN's number, 0 if the tag is there for its priority alone.
+    /// The VLAN id; 0 if the tag only carries a priority.
     #[inline]
     pub const fn id(self) -> u16 {
         self.tci & 0xfff
     }
 
-    /// The tag as it is in a frame.
+    /// The bytes of the tag in a frame.
     pub fn bytes(self) -> [u8; TAG_LEN] {
         let [type0, type1] = self.protocol.ethertype().to_be_bytes();
         let [tci0, tci1] = self.tci.to_be_bytes();
@@ -72,17 +72,17 @@ impl Tag {
     }
 }
 
-/// Which tags a port takes out of the frames that it receives.
+/// Which tags a port strips from the frames that it receives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Strip {
-    /// The outermost tag if it is a customer's.
+    /// The outermost tag, if it is a customer tag.
     pub customer: bool,
-    /// The outermost tag if it is a service provider's.
+    /// The outermost tag, if it is a service provider tag.
     pub service: bool,
 }
 
 impl Strip {
-    /// Whether an outermost tag of this kind is taken out.
+    /// Whether an outermost tag with this protocol is stripped.
     #[inline]
     pub const fn takes(self, protocol: Protocol) -> bool {
         match protocol {

@@ -20,7 +20,8 @@ use crate::{
         xdp::RxQueue,
     },
     nic::{
-        irq::{Adaptive, Irq, Moderation},
+        dim::Dim,
+        irq::{Irq, Moderation},
         ring::{NicSide, Ring, Slot},
         wire::{Inlet, Settings},
     },
@@ -108,14 +109,14 @@ impl<'a> ReadyRing<'a> {
         let (nic, descriptors) = Ring::split(descriptors).ok_or(EINVAL)?;
         // Until the first poll has ended: with any other number a ring might seem to be empty that is not.
         line.position
-            .store(descriptors.position(), Ordering::Relaxed);
+            .store(descriptors.next_to_clean(), Ordering::Relaxed);
         let mut poll = KBox::new(
             RxPoll {
                 descriptors,
                 size,
                 queue,
                 line: line.clone(),
-                moderation: Adaptive::new(),
+                dim: Dim::new(),
                 frames: 0,
                 ring: ring.clone(),
                 port: port.clone(),

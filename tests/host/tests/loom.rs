@@ -196,8 +196,8 @@ fn waiting_sender_is_always_woken() {
     });
 }
 
-/// A sender finds the ring full while flow control is switched off; nobody makes room. Unless it looks
-/// once more whether it has to wait at all, it may stop after everybody who waits was woken.
+/// A sender finds the ring full while flow control is switched off; nobody makes room. Unless it
+/// looks once more whether it has to wait at all, it may stop after everybody who waits was woken.
 fn flow_control_is_switched_off(looks_again: bool) {
     loom::model(move || {
         let pauses = Arc::new(AtomicBool::new(true));
@@ -238,8 +238,8 @@ fn sender_that_does_not_look_again_does_not_go_on() {
     flow_control_is_switched_off(false);
 }
 
-/// The timer of a moderated interrupt runs beside the NIC and the poll. Whoever of the three schedules
-/// the poll, it is scheduled once, and all frames are taken in the end.
+/// The timer of a moderated interrupt runs beside the NIC and the poll. Whoever of the three
+/// schedules the poll, it is scheduled once, and all frames are taken in the end.
 #[test]
 fn timer_is_one_of_three() {
     loom::model(|| {
@@ -251,7 +251,7 @@ fn timer_is_one_of_three() {
         driver.doorbell();
         // The poll that armed the line has seen nothing yet, and wants to be left alone.
         let irq = Arc::new(Irq::new(false));
-        let seen = Arc::new(AtomicU32::new(driver.position()));
+        let seen = Arc::new(AtomicU32::new(driver.next_to_clean()));
         let scheduled = Arc::new(AtomicU32::new(0));
         assert!(!irq.rearm(5, || false));
 
@@ -288,7 +288,7 @@ fn timer_is_one_of_three() {
         let mut poll = || {
             while scheduled.load(Ordering::Acquire) != 0 {
                 while take(&mut driver, &mut next) {}
-                seen.store(driver.position(), Ordering::Relaxed);
+                seen.store(driver.next_to_clean(), Ordering::Relaxed);
                 scheduled.fetch_sub(1, Ordering::AcqRel);
                 if irq.rearm(5, || driver.has_completed()) {
                     schedule(&scheduled);
@@ -305,8 +305,8 @@ fn timer_is_one_of_three() {
     });
 }
 
-/// A sender that finds the ring full, as the driver takes frames out of it and posts buffers again: it
-/// does not stay stopped beside a posted buffer.
+/// A sender that finds the ring full, as the driver takes frames out of it and posts buffers again:
+/// it does not stay stopped beside a posted buffer.
 #[test]
 fn sender_goes_on_when_there_are_buffers() {
     loom::model(|| {
@@ -359,7 +359,8 @@ fn sender_goes_on_when_there_are_buffers() {
     });
 }
 
-/// The line of a ring whose driver's side is polled by whoever has the NAPI, as in `rust/driver/rx.rs`.
+/// The line of a ring whose driver's side is polled by whoever has the NAPI, as in
+/// `rust/driver/rx.rs`.
 struct PolledLine {
     irq: Irq,
     ring: Shared,
@@ -406,15 +407,15 @@ impl PolledLine {
     fn poll(&self, driver: &mut DriverSide<Shared>, next: &mut u32) {
         if self.scheduled.swap(false, Ordering::AcqRel) {
             while take(driver, next) {}
-            self.position.store(driver.position(), Ordering::Relaxed);
+            self.position.store(driver.next_to_clean(), Ordering::Relaxed);
             self.rearm();
         }
     }
 }
 
-/// A poll has completed, but before it arms the line another one does, which came without an interrupt:
-/// that of somebody who busy polls. The NIC must not take the number of one of them for a line whose
-/// timer still runs.
+/// A poll has completed, but before it arms the line another one does, which came without an
+/// interrupt: that of somebody who busy polls. The NIC must not take the number of one of them for
+/// a line whose timer still runs.
 #[test]
 fn two_polls_arm_the_line() {
     let mut model = loom::model::Builder::new();
@@ -430,7 +431,7 @@ fn two_polls_arm_the_line() {
         let line = Arc::new(PolledLine {
             irq: Irq::new(false),
             ring: shared,
-            position: AtomicU32::new(driver.position()),
+            position: AtomicU32::new(driver.next_to_clean()),
             scheduled: AtomicBool::new(false),
             timer: AtomicBool::new(false),
         });
@@ -561,9 +562,9 @@ fn cross_cpu_call_that_cannot_be_sent_is_given_back() {
     interrupt_of_another_cpu(false);
 }
 
-/// Frames of a redirect and of the stack fill a ring; there is no room for the last one, and the stack's
-/// queue stops. The poll that takes the frames out posts buffers and wakes it. Unless the frames are
-/// published before the queue stops, it never runs.
+/// Frames of a redirect and of the stack fill a ring; there is no room for the last one, and the
+/// stack's queue stops. The poll that takes the frames out posts buffers and wakes it. Unless the
+/// frames are published before the queue stops, it never runs.
 fn queue_stops_behind_a_batch(publishes: bool) {
     loom::model(move || {
         let (mut nic, mut driver) = ring();

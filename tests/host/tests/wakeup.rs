@@ -7,8 +7,16 @@
 use cases::cases;
 use oxnic::nic::{
     counter::Counter,
-    irq::{Adaptive, Irq, Moderation, Raised},
-    pause::{Waiters, MAX_QUEUES},
+    dim::Dim,
+    irq::{
+        Irq,
+        Moderation,
+        Raised, //
+    },
+    pause::{
+        Waiters,
+        MAX_QUEUES, //
+    },
 };
 use proptest::prelude::*;
 
@@ -89,7 +97,7 @@ fn many_frames_do_not_wait() {
 
 /// A ring whose frames come at the ends of a model.
 struct Traffic {
-    adaptive: Adaptive,
+    dim: Dim,
     now: u64,
     delay: u32,
 }
@@ -97,19 +105,19 @@ struct Traffic {
 impl Traffic {
     fn new() -> Self {
         Self {
-            adaptive: Adaptive::new(),
+            dim: Dim::new(),
             now: 1_000_000,
             delay: SHORTEST,
         }
     }
 
     fn poll(&mut self, frames: u32) -> u32 {
-        self.delay = self.adaptive.next(frames, self.now);
+        self.delay = self.dim.next(frames, self.now);
         self.delay
     }
 
-    /// A frame each `gap` nanoseconds, whatever the ring does, for so many polls. Returns the delay at
-    /// each of them.
+    /// A frame each `gap` nanoseconds, whatever the ring does, for so many polls. Returns the delay
+    /// at each of them.
     fn stream(&mut self, gap: u64, polls: usize) -> Vec<u32> {
         (0..polls)
             .map(|_| {
@@ -294,8 +302,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(cases(256))]
 
-    /// Frames that no poll has seen are waited for: by a poll that is scheduled, or by a timer, which
-    /// runs no longer than the poll wanted to be left alone. And not by more than `most` frames.
+    /// Frames that no poll has seen are waited for: by a poll that is scheduled, or by a timer,
+    /// which runs no longer than the poll wanted to be left alone. And not by more than `most`
+    /// frames.
     #[test]
     fn no_frame_is_forgotten(most in 1u32..10, steps in steps()) {
         let (irq, mut moderation) = lines(false);
@@ -346,7 +355,7 @@ proptest! {
 
     /// Whatever is seen, the wait stays within its bounds, and nothing overflows.
     #[test]
-    fn adaptive_waits_are_bounded(
+    fn dim_delays_are_bounded(
         polls in prop::collection::vec(
             (
                 prop_oneof![4 => 0u32..200, 1 => any::<u32>()],
@@ -355,12 +364,12 @@ proptest! {
             0..500,
         ),
     ) {
-        let mut adaptive = Adaptive::new();
+        let mut dim = Dim::new();
         let mut now = 0_u64;
         for (frames, gap) in polls {
             // A clock that goes backwards, too.
             now = now.wrapping_add(gap);
-            let delay = adaptive.next(frames, now);
+            let delay = dim.next(frames, now);
             prop_assert!((SHORTEST..=LONGEST).contains(&delay), "{}", delay);
         }
     }

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The completion: what the NIC writes back into the descriptor of a received frame.
+
+use core::num::NonZeroU64;
+
+use super::{
+    rss::{
+        Hash,
+        HashType, //
+    },
+    vlan::{
+        Protocol,
+        Tag, //
+    },
+};
+
+/// Status bits of a completion.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status(u32);
+
+impl Status {
+    /// The last buffer of its frame.
+    pub const END_OF_PACKET: Self = Self(1 << 0);
+
+    /// The transport checksum is known to be good (`CHECKSUM_UNNECESSARY`).
+    pub const CHECKSUM_GOOD: Self = Self(1 << 1);
+
+    /// An 802.1Q tag was stripped from the frame.
+    const CUSTOMER_TAG: Self = Self(1 << 2);
+
+    /// An 802.1ad tag was stripped from the frame.
+    const SERVICE_TAG: Self = Self(1 << 3);
+
+    /// The bits that a caller can set; those of the tag follow from the tag.
+    const PUBLIC: u32 = Self::END_OF_PACKET.0 | Self::CHECKSUM_GOOD.0;
+
+    const TAGS: u32 = Self::CUSTOMER_TAG.0 | Self::SERVICE_TAG.0;
+
+    /// No bits.
+    pub const fn none() -> Self {
+        Self(0)
+    }
+
+    /// The bits of both.
+    #[inline]
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all bits of `other` are set.
+    #[inline]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// What the NIC writes back into a descriptor. If a frame takes several buffers, each of their
+/// descriptors has one.
+///
+/// As in hardware it is a few words, so that it is cheap to write, to copy and to leave alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Completion {
+    timestamp: u64,
+    len: u32,
+    rss_hash: u32,
+    /// Bits 0 to 7: [`Status`]; 8 to 15: [`HashType`]; 16 to 31: the tag's control information.
+    bits: u32,
+}
+
+const HASH_TYPE_SHIFT: u32 = 8;
+const HASH_TYPE_BITS: u32 = 0xff << HASH_TYPE_SHIFT;
+const TCI_SHIFT: u32 = 16;
+
+const _: () = assert!((Status::PUBLIC | Status::TAGS) & !0xff == 0);
+
+#[expect(clippy::len_without_is_empty, reason = "no buffer of a frame is empty")]
+impl Completion {
+    /// The completion of a buffer that holds `len` bytes of the frame, with padding, without FCS.
+    #[inline]
+    pub const fn new(len: u32) -> Self {
+        Self {
+            timestamp: 0,
+            len,
+            rss_hash: 0,
+            bits: 0,
+        }
+    }
+
+    /// Sets the RSS hash.
+    #[inline]
+    #[must_use]
+    pub const fn with_hash(mut self, hash: Hash) -> Self {
+        self.rss_hash = hash.value;
+        self.bits = (self.bits & !HASH_TYPE_BITS) | ((hash.kind as u32) << HASH_TYPE_SHIFT);
+        self
+    }
+
+    /// Sets the tag that was stripped from the frame.
+    #[inline]
+    #[must_use]
+    pub const fn with_vlan(mut self, tag: Tag) -> Self {
+        let bit = match tag.protocol {
+            Protocol::Customer => Status::CUSTOMER_TAG.0,
+            Protocol::Service => Status::SERVICE_TAG.0,
+        };
+        let others = self.bits & (HASH_TYPE_BITS | Status::PUBLIC);
+        self.bits = others | bit | ((tag.tci as u32) << TCI_SHIFT);
+        self
+    }
+
+    /// Sets these status bits and clears the others, except those of a stripped tag.
+    #[inline]
+    #[must_use]
+    pub const fn with_status(mut self, status: Status) -> Self {
+        self.bits = (self.bits & !Status::PUBLIC) | status.0;
+        self
+    }
+
+    /// Sets when the frame was put on the wire, in nanoseconds of the port's clock.
+    #[inline]
+    #[must_use]
+    pub const fn with_timestamp(mut self, time: Option<NonZeroU64>) -> Self {
+        self.timestamp = match time {
+            Some(time) => time.get(),
+            None => 0,
+        };
+        self
+    }
+
+    /// Sets the length and keeps everything else: for the next buffer of the same frame.
+    #[inline]
+    #[must_use]
+    pub const fn with_len(mut self, len: u32) -> Self {
+        self.len = len;
+        self
+    }
+
+    /// Bytes of the frame in this buffer, with padding, without FCS.
+    #[inline]
+    pub const fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// The RSS hash.
+    #[inline]
+    pub const fn hash(&self) -> Hash {
+        Hash {
+            value: self.rss_hash,
+            kind: HashType::from_bits((self.bits >> HASH_TYPE_SHIFT) as u8),
+        }
+    }
+
+    /// The tag that was stripped from the frame.
+    #[inline]
+    pub const fn vlan(&self) -> Option<Tag> {
+        let protocol = match self.bits & Status::TAGS {
+            0 => return None,
+            bit if bit == Status::CUSTOMER_TAG.0 => Protocol::Customer,
+            _ => Protocol::Service,
+        };
+        Some(Tag {
+            protocol,
+            tci: (self.bits >> TCI_SHIFT) as u16,
+        })
+    }
+
+    /// Whether all of these status bits are set.
+    #[inline]
+    pub const fn is(&self, status: Status) -> bool {
+        Status(self.bits).contains(status)
+    }
+
+    /// Whether the completion tells nothing but the length: no hash, no stripped tag, no verified
+    /// checksum.
+    #[inline]
+    pub const fn is_bare(&self) -> bool {
+        self.bits & !Status::END_OF_PACKET.0 == 0
+    }
+
+    /// Whether a tag was stripped from the frame.
+    #[inline]
+    pub const fn has_vlan(&self) -> bool {
+        self.bits & Status::TAGS != 0
+    }
+
+    /// When the frame was put on the wire, in nanoseconds of the port's clock, if the port was to
+    /// note it.
+    #[inline]
+    pub const fn timestamp(&self) -> Option<NonZeroU64> {
+        NonZeroU64::new(self.timestamp)
+    }
+}
