@@ -11,7 +11,7 @@ use crate::{
     },
     netdev_info,
     nic::{
-        ntuple::{Action, FlowIs, Key, Rule, MAX_RULES},
+        ntuple::{Action, Key, Protocols, Rule, MAX_RULES},
         steering::Steering,
     },
 };
@@ -21,14 +21,14 @@ use kernel::{alloc::KVBox, prelude::*};
 pub(super) const MAX: u32 = MAX_RULES as u32;
 
 /// What a frame of each kind is.
-const FLOWS: [(RuleFlow, FlowIs); 7] = [
-    (RuleFlow::Ether, FlowIs::ANY),
-    (RuleFlow::Ipv4, FlowIs::IPV4),
-    (RuleFlow::TcpV4, FlowIs::IPV4.with(FlowIs::TCP)),
-    (RuleFlow::UdpV4, FlowIs::IPV4.with(FlowIs::UDP)),
-    (RuleFlow::Ipv6, FlowIs::IPV6),
-    (RuleFlow::TcpV6, FlowIs::IPV6.with(FlowIs::TCP)),
-    (RuleFlow::UdpV6, FlowIs::IPV6.with(FlowIs::UDP)),
+const FLOWS: [(RuleFlow, Protocols); 7] = [
+    (RuleFlow::Ether, Protocols::ANY),
+    (RuleFlow::Ipv4, Protocols::IPV4),
+    (RuleFlow::TcpV4, Protocols::IPV4.with(Protocols::TCP)),
+    (RuleFlow::UdpV4, Protocols::IPV4.with(Protocols::UDP)),
+    (RuleFlow::Ipv6, Protocols::IPV6),
+    (RuleFlow::TcpV6, Protocols::IPV6.with(Protocols::TCP)),
+    (RuleFlow::UdpV6, Protocols::IPV6.with(Protocols::UDP)),
 ];
 
 impl Vsi {
@@ -37,14 +37,16 @@ impl Vsi {
         let steering = self.port.steering.read(&bh);
         steering
             .rules()
-            .used()
+            .used_locations()
             .for_each(|place| visit(place as u32));
     }
 
     pub(super) fn rule_at(&self, place: u32) -> Option<FlowRule> {
         let bh = bh::disable();
         let rule = self.port.steering.read(&bh).rules().get(place as usize)?;
-        let flow = FLOWS.iter().find(|(_, is)| *is == rule.is);
+        let flow = FLOWS
+            .iter()
+            .find(|(_, protocols)| *protocols == rule.protocols);
         Some(FlowRule {
             flow: flow?.0,
             fields: fields(&rule.key),
@@ -74,9 +76,9 @@ impl Vsi {
         let Some(rule) = rule else {
             return refuse("a kind of rule that there is not", EOPNOTSUPP);
         };
-        let is = FLOWS.iter().find(|(flow, _)| *flow == rule.flow);
+        let protocols = FLOWS.iter().find(|(flow, _)| *flow == rule.flow);
         let rule = Rule {
-            is: is.ok_or(EINVAL)?.1,
+            protocols: protocols.ok_or(EINVAL)?.1,
             key: key(&rule.fields),
             mask: key(&rule.mask),
             action: match rule.action {
@@ -87,7 +89,7 @@ impl Vsi {
         };
         let mut steering = self.port.copy_steering()?;
         let free = |last: bool| {
-            let mut free = steering.rules().free();
+            let mut free = steering.rules().free_locations();
             if last {
                 free.next_back()
             } else {
@@ -96,7 +98,10 @@ impl Vsi {
         };
         let place = match place {
             RulePlace::At(place) => Some(place as usize),
-            RulePlace::Any => steering.rules().like(&rule).or_else(|| free(false)),
+            RulePlace::Any => steering
+                .rules()
+                .find_same_match(&rule)
+                .or_else(|| free(false)),
             RulePlace::First => free(false),
             RulePlace::Last => free(true),
         };
@@ -106,7 +111,7 @@ impl Vsi {
         if !steering.set_rule(place, Some(&rule)) {
             return refuse("a place that there is not", EINVAL);
         }
-        if steering.needed_queues() > steering.queues() {
+        if steering.min_queues() > steering.queues() {
             return refuse("a queue that there is not", EINVAL);
         }
         self.set_steering(dev, steering);

@@ -95,7 +95,7 @@ pub(crate) struct Port {
     /// What decides which of the rings a frame goes to. Changed under the instance lock of the device.
     pub(super) steering: RcuBox<Steering>,
     /// Whether the first ring is the answer, without a look at the registers.
-    pub(super) single: AtomicBool,
+    pub(super) single_queue: AtomicBool,
     /// Frames that got into no ring.
     pub(crate) arrivals: CacheAligned<ArrivalStats>,
     /// Whether the interface is up; written under RTNL.
@@ -168,13 +168,13 @@ impl Port {
         let filter = RcuBox::new(filter::everything()?);
         let steering = RcuBox::new(rss::default(queues.into())?);
         let rings = Rings::new(rings)?;
-        let single = queues == 1;
+        let single_queue = queues == 1;
         let port = Self {
             rings,
             queues: AtomicU32::new(queues.into()),
             ring_size: AtomicU32::new(ring_size),
             tx,
-            single: AtomicBool::new(single),
+            single_queue: AtomicBool::new(single_queue),
             filter,
             steering,
             arrivals: CacheAligned::default(),
@@ -200,7 +200,7 @@ impl Port {
     ) -> Result<(&RxRing, Hash), Discard> {
         let filter = self.filter.read(bh);
         filter.check(frame).map_err(Discard::NotForUs)?;
-        if self.single.load(Ordering::Relaxed) {
+        if self.single_queue.load(Ordering::Relaxed) {
             return Ok((self.rings.first(), Hash::NONE));
         }
         let steering = self.steering.read(bh);
@@ -228,8 +228,8 @@ impl Port {
     }
 
     /// Whether a ring is chosen by a frame's hash.
-    pub(crate) fn steers(&self) -> bool {
-        !self.single.load(Ordering::Relaxed)
+    pub(crate) fn uses_rss(&self) -> bool {
+        !self.single_queue.load(Ordering::Relaxed)
     }
 
     /// The hash of a frame that starts with `head`.

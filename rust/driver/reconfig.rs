@@ -180,7 +180,7 @@ impl Vsi {
             }
         }
         // It has not looked at what rules add to them.
-        if steering.needed_queues() > queues {
+        if steering.min_queues() > queues {
             // ethtool has no other way to be told why.
             netdev_info!(
                 dev,

@@ -14,7 +14,7 @@ use crate::{
     },
     nic::{
         rss::{Indirection, INDIRECTION_LEN, KEY_LEN},
-        steering::{Context, Fields, FlowKind, Input, Steering, Transform, MAIN, MAX_CONTEXTS},
+        steering::{Fields, FlowKind, Input, RssContext, Steering, Transform, MAIN, MAX_CONTEXTS},
     },
 };
 use core::sync::atomic::Ordering;
@@ -41,7 +41,7 @@ const FIELDS: [(Fields, u32); 4] = [
 /// Fails with `ENOMEM`.
 pub(super) fn default(queues: u32) -> Result<KVBox<Steering>> {
     let mut steering = KVBox::init(pin_init::init_zeroed::<Steering>(), gfp_nowarn())?;
-    let context = Context {
+    let context = RssContext {
         key: device::rss_key(),
         input: Input::DEFAULT,
         table: Indirection::new(queues),
@@ -55,7 +55,7 @@ pub(super) fn default(queues: u32) -> Result<KVBox<Steering>> {
 
 impl Port {
     /// The settings of an RSS context. Fails with `ENOENT` if there is no such.
-    pub(super) fn rss_context(&self, number: u32) -> Result<Context> {
+    pub(super) fn rss_context(&self, number: u32) -> Result<RssContext> {
         let context = self.steering.read(&bh::disable()).context(number);
         context.ok_or(ENOENT)
     }
@@ -69,9 +69,9 @@ impl Port {
 
     /// Sets them anew, from some frame on. With the old ones a frame goes to a ring that is still there.
     pub(super) fn exchange_steering(&self, steering: KVBox<Steering>) {
-        let single = steering.is_single();
+        let single_queue = steering.is_single_queue();
         self.steering.replace(steering);
-        self.single.store(single, Ordering::Relaxed);
+        self.single_queue.store(single_queue, Ordering::Relaxed);
     }
 }
 
@@ -172,7 +172,7 @@ impl Vsi {
         &self,
         dev: &Device,
         number: u32,
-        context: &Context,
+        context: &RssContext,
         extack: ExtAck<'_>,
     ) -> Result {
         if !context.input.is_consistent() {
@@ -185,7 +185,7 @@ impl Vsi {
         if !steering.set_context(number, Some(context)) {
             return Err(EINVAL);
         }
-        if steering.needed_queues() > steering.queues() {
+        if steering.min_queues() > steering.queues() {
             extack.set(fmt!(
                 "an ntuple rule adds to these queues, and would pass the last one"
             ));
@@ -197,7 +197,7 @@ impl Vsi {
 }
 
 /// Makes a change to the settings of a context.
-fn apply(context: &mut Context, change: &RxfhChange<'_>) -> Result {
+fn apply(context: &mut RssContext, change: &RxfhChange<'_>) -> Result {
     if let Some(key) = change.key {
         context.key = key.try_into().map_err(|_| EINVAL)?;
     }

@@ -19,8 +19,9 @@ use crate::{
         xdp::{self, Frames, LinearBuff, XdpBuff},
     },
     nic::{
+        headers::{self, Flow},
         ring::{Completion, DriverSide},
-        rss::{self, Hash},
+        rss::Hash,
         tso::Progress,
         vlan::{Protocol, Tag},
         wire::{wire_len, Checksum, Frame, Head, Inlet, Malformed, Patch, Refused},
@@ -37,7 +38,7 @@ impl Frame for SkBuff {
     #[inline]
     fn head(&self) -> Head<'_> {
         let linear = SkBuff::head(self);
-        if linear.len() == self.len() || rss::is_enough(linear) {
+        if linear.len() == self.len() || Flow::is_enough(linear) {
             return Head::Linear(linear);
         }
         copy_head(self)
@@ -86,7 +87,7 @@ impl Frame for SkBuff {
 /// The headers of a frame, of which too few are in its first buffer.
 #[cold]
 fn copy_head(frame: &impl Frame) -> Head<'_> {
-    let mut bytes = [0; rss::HEADERS_LEN];
+    let mut bytes = [0; headers::HEADERS_LEN];
     let len = bytes.len().min(frame.len());
     // If it cannot be read it cannot be sent either.
     let _ = frame.copy_part(0, bytes.get_mut(..len).unwrap_or_default());
@@ -105,7 +106,7 @@ macro_rules! xdp_frame {
 
             #[inline]
             fn head(&self) -> Head<'_> {
-                if self.has_frags() && !rss::is_enough(self.data()) {
+                if self.has_frags() && !Flow::is_enough(self.data()) {
                     return copy_head(self);
                 }
                 Head::Linear(self.data())

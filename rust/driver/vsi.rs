@@ -121,15 +121,15 @@ impl Vsi {
     /// the program may ask for it; the hash unless only the program would see it, or if it is there
     /// anyway.
     pub(super) fn extras(&self, prog: Option<&Prog>, features: u64) -> Extras {
-        Self::extras_if(self.port.steers(), prog, features)
+        Self::extras_if(self.port.uses_rss(), prog, features)
     }
 
     /// As [`extras`](Self::extras), for a port that chooses rings by the hash, or not.
-    fn extras_if(steers: bool, prog: Option<&Prog>, features: u64) -> Extras {
+    fn extras_if(uses_rss: bool, prog: Option<&Prog>, features: u64) -> Extras {
         let dev_bound = prog.is_some_and(Prog::is_dev_bound);
         let rx_hash = features & feature::RXHASH != 0;
         let extras = Extras::none().with(Extras::TIMESTAMP, dev_bound);
-        if steers {
+        if uses_rss {
             extras.with(Extras::STEERING_HASH, rx_hash)
         } else {
             extras.with(Extras::HASH, rx_hash && (dev_bound || prog.is_none()))
@@ -139,15 +139,15 @@ impl Vsi {
     /// Exchanges the registers that decide which ring a frame goes to. A frame on its way meanwhile does
     /// not miss a hash that it needs.
     pub(super) fn set_steering(&self, dev: &Device, steering: KVBox<Steering>) {
-        let steers = !steering.is_single();
+        let uses_rss = !steering.is_single_queue();
         let prog = self.xdp_prog.get();
-        let extras = Self::extras_if(steers, prog.as_deref(), dev.features());
+        let extras = Self::extras_if(uses_rss, prog.as_deref(), dev.features());
         let set_extras = || self.port.set_inlets(|inlet| inlet.extras = extras);
-        if !steers {
+        if !uses_rss {
             set_extras();
         }
         self.port.exchange_steering(steering);
-        if steers {
+        if uses_rss {
             set_extras();
         }
     }

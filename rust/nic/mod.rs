@@ -18,6 +18,8 @@
 //!   by [`dim`];
 //! - [`pause`]: a sender that found no buffer is woken when there are some again.
 //!
+//! [`headers`] parses the frame for those that read its headers.
+//!
 //! Nothing here takes a lock, allocates, or writes a shared cache line per frame.
 
 pub mod cache;
@@ -25,6 +27,7 @@ pub mod completion;
 pub mod counter;
 pub mod dim;
 pub mod filter;
+pub mod headers;
 pub mod irq;
 pub mod ntuple;
 pub mod pause;

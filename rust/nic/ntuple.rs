@@ -1,24 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Flow steering rules (ntuple filters): frames that go to a queue of the user's choice, or nowhere,
-//! whatever their hash.
+//! Flow steering rules (ntuple filters): matching frames go to a queue of the user's choice, or are
+//! dropped, whatever their hash is.
 
 use super::{
-    rss::{self, Addresses, Ports},
-    vlan::Tag,
+    headers::{
+        Addresses,
+        Ethernet,
+        Ip,
+        Ports, //
+    },
+    vlan::Tag, //
 };
 
-/// How many rules there can be; a rule's place among them is its priority.
+/// How many rules there can be. A rule's location in the table is its priority.
 pub const MAX_RULES: usize = 64;
 
-/// What a rule can look at, as it is in the frame. What a frame does not have is zero.
+/// The fields that a rule can match, as they are in the frame. A field that the frame does not have
+/// is zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Key {
     /// Destination address of the Ethernet header.
     pub dst_mac: [u8; 6],
     /// Source address of the Ethernet header.
     pub src_mac: [u8; 6],
-    /// The EtherType behind all tags.
+    /// The EtherType after the tags.
     pub ether_type: [u8; 2],
     /// The EtherType of the outermost tag.
     pub vlan_type: [u8; 2],
@@ -28,9 +34,9 @@ pub struct Key {
     pub src_ip: [u8; 16],
     /// Destination address; of IPv4 in the first four bytes.
     pub dst_ip: [u8; 16],
-    /// Type of service, or traffic class.
+    /// Type of service of IPv4, traffic class of IPv6.
     pub tos: u8,
-    /// The protocol behind IPv4, or behind the fixed header of IPv6.
+    /// The protocol after IPv4, or after the fixed header of IPv6.
     pub protocol: u8,
     /// Source port.
     pub src_port: [u8; 2],
@@ -39,70 +45,62 @@ pub struct Key {
 }
 
 impl Key {
-    /// Of the frame that starts with `head` and has `tag` beside it, if any; and its flow.
-    fn of(head: &[u8], tag: Option<Tag>) -> (Self, FlowIs) {
+    /// The key of the frame that starts with `head` and has the tag `tag`, if that is not in the
+    /// frame; and the protocols of the frame.
+    fn parse(head: &[u8], tag: Option<Tag>) -> (Self, Protocols) {
         let mut key = Self::default();
+        let mut protocols = Protocols::ANY;
         if let Some((dst, rest)) = head.split_first_chunk() {
             key.dst_mac = *dst;
             key.src_mac = rest.first_chunk().copied().unwrap_or_default();
         }
-        if let Some(tag) = tag.or_else(|| Tag::of(head)) {
+        let ethernet = Ethernet::parse(head);
+        if let Some(tag) = tag.or(ethernet.and_then(|ethernet| ethernet.tag)) {
             key.vlan_type = tag.protocol.ethertype().to_be_bytes();
             key.vlan_tci = tag.tci.to_be_bytes();
         }
-        let Some((ether_type, packet)) = rss::packet(head) else {
-            return (key, FlowIs::ANY);
+        let Some(ethernet) = ethernet else {
+            return (key, protocols);
         };
-        key.ether_type = ether_type.to_be_bytes();
-        let Some(flow) = rss::flow(head) else {
-            return (key, FlowIs::ANY);
+        key.ether_type = ethernet.ethertype.to_be_bytes();
+        let Some((ip, flow)) = Ip::parse(&ethernet).and_then(|ip| Some((ip, ip.flow()?))) else {
+            return (key, protocols);
         };
-        let mut is = FlowIs::ANY;
-        // The flow was found, so that the headers are whole.
-        match (flow.addresses, packet) {
-            (
-                Addresses::V4(&[s0, s1, s2, s3, ref dst @ ..]),
-                &[_, tos, _, _, _, _, _, _, _, protocol, ..],
-            ) => {
-                is = is.with(FlowIs::IPV4);
-                (key.tos, key.protocol) = (tos, protocol);
-                for (to, from) in key.src_ip.iter_mut().zip([s0, s1, s2, s3]) {
-                    *to = from;
-                }
-                for (to, &from) in key.dst_ip.iter_mut().zip(dst) {
-                    *to = from;
-                }
+        key.tos = ip.traffic_class();
+        key.protocol = ip.protocol();
+        let addresses: &[u8] = match flow.addresses {
+            Addresses::V4(addresses) => {
+                protocols = protocols.with(Protocols::IPV4);
+                addresses
             }
-            (Addresses::V6(addresses), &[first, second, _, _, _, _, protocol, ..]) => {
-                is = is.with(FlowIs::IPV6);
-                (key.tos, key.protocol) = ((first << 4) | (second >> 4), protocol);
-                let (src, dst) = addresses.split_at(16);
-                for (to, &from) in key.src_ip.iter_mut().zip(src) {
-                    *to = from;
-                }
-                for (to, &from) in key.dst_ip.iter_mut().zip(dst) {
-                    *to = from;
-                }
+            Addresses::V6(addresses) => {
+                protocols = protocols.with(Protocols::IPV6);
+                addresses
             }
-            _ => {}
+        };
+        let (src, dst) = addresses.split_at(addresses.len() / 2);
+        for (to, &from) in key.src_ip.iter_mut().zip(src) {
+            *to = from;
         }
-        let ports = match flow.ports {
-            Ports::None => return (key, is),
+        for (to, &from) in key.dst_ip.iter_mut().zip(dst) {
+            *to = from;
+        }
+        let [src0, src1, dst0, dst1] = match flow.ports {
+            Ports::None => return (key, protocols),
             Ports::Tcp(ports) => {
-                is = is.with(FlowIs::TCP);
-                ports
+                protocols = protocols.with(Protocols::TCP);
+                *ports
             }
             Ports::Udp(ports) => {
-                is = is.with(FlowIs::UDP);
-                ports
+                protocols = protocols.with(Protocols::UDP);
+                *ports
             }
         };
-        let [s0, s1, d0, d1] = *ports;
-        (key.src_port, key.dst_port) = ([s0, s1], [d0, d1]);
-        (key, is)
+        (key.src_port, key.dst_port) = ([src0, src1], [dst0, dst1]);
+        (key, protocols)
     }
 
-    /// Whether all bits that are set in `mask` are the same in both.
+    /// Whether both are equal in the bits that are set in `mask`.
     fn equals(&self, other: &Self, mask: &Self) -> bool {
         fn same<const N: usize>(a: [u8; N], b: [u8; N], mask: [u8; N]) -> bool {
             let pairs = a.into_iter().zip(b);
@@ -122,114 +120,114 @@ impl Key {
     }
 }
 
-/// What a frame has to be, or is: bits.
+/// Protocols that a frame has, or must have to match a rule: bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowIs(u8);
+pub struct Protocols(u8);
 
-impl FlowIs {
-    /// Any frame.
+impl Protocols {
+    /// None in particular: any frame.
     pub const ANY: Self = Self(0);
     /// IPv4.
     pub const IPV4: Self = Self(1 << 0);
     /// IPv6.
     pub const IPV6: Self = Self(1 << 1);
-    /// TCP, with its ports: not a fragment, and not behind extension headers of IPv6.
+    /// TCP, with its ports: not a fragment, and not after extension headers of IPv6.
     pub const TCP: Self = Self(1 << 2);
     /// UDP, likewise.
     pub const UDP: Self = Self(1 << 3);
 
-    /// Both.
+    /// The protocols of both.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether it is all of `other`.
+    /// Whether all protocols of `other` are among these.
     const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 }
 
-/// Where a frame goes.
+/// What happens to a matching frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// To this queue.
+    /// It goes to this queue.
     Queue(u32),
-    /// To the queue that an RSS context says, and from there so many on.
+    /// It goes to the queue that an RSS context yields, plus an offset.
     Rss {
         /// Number of the context; 0 is the main one.
         context: u32,
-        /// What is added to the queue of its table.
+        /// What is added to the queue.
         offset: u32,
     },
-    /// Nowhere.
+    /// It is dropped.
     Drop,
 }
 
 /// A rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// What the frame has to be.
-    pub is: FlowIs,
-    /// What is in it.
+    /// The protocols that the frame must have.
+    pub protocols: Protocols,
+    /// The values of its fields.
     pub key: Key,
-    /// As far as these bits are set.
+    /// The bits of the key that must be equal.
     pub mask: Key,
-    /// Where it goes then.
+    /// What happens to the frame then.
     pub action: Action,
 }
 
 impl Rule {
-    fn matches(&self, is: FlowIs, key: &Key) -> bool {
-        is.contains(self.is) && self.key.equals(key, &self.mask)
+    fn matches(&self, protocols: Protocols, key: &Key) -> bool {
+        protocols.contains(self.protocols) && self.key.equals(key, &self.mask)
     }
 }
 
-/// What kind of [`Action`] it is.
+/// The variant of an [`Action`].
 #[derive(Clone, Copy)]
 #[repr(u8)]
-enum Kind {
+enum ActionKind {
     Queue = 0,
     Rss,
     Drop,
 }
 
-/// A place in the table, of which all zeroes is an empty one.
+/// A location in the table. All bytes zero is an empty one.
 #[derive(Clone, Copy)]
-struct Place {
+struct Location {
     used: bool,
-    is: FlowIs,
+    protocols: Protocols,
     key: Key,
     mask: Key,
-    kind: Kind,
+    action: ActionKind,
     context: u32,
-    /// The queue, or what is added to it.
+    /// The queue, or the offset that is added to it.
     queue: u32,
 }
 
-impl Place {
+impl Location {
     const EMPTY: Self = Self {
         used: false,
-        is: FlowIs::ANY,
+        protocols: Protocols::ANY,
         key: NO_KEY,
         mask: NO_KEY,
-        kind: Kind::Queue,
+        action: ActionKind::Queue,
         context: 0,
         queue: 0,
     };
 
     fn new(rule: &Rule) -> Self {
-        let (kind, context, queue) = match rule.action {
-            Action::Queue(queue) => (Kind::Queue, 0, queue),
-            Action::Rss { context, offset } => (Kind::Rss, context, offset),
-            Action::Drop => (Kind::Drop, 0, 0),
+        let (action, context, queue) = match rule.action {
+            Action::Queue(queue) => (ActionKind::Queue, 0, queue),
+            Action::Rss { context, offset } => (ActionKind::Rss, context, offset),
+            Action::Drop => (ActionKind::Drop, 0, 0),
         };
         Self {
             used: true,
-            is: rule.is,
+            protocols: rule.protocols,
             key: rule.key,
             mask: rule.mask,
-            kind,
+            action,
             context,
             queue,
         }
@@ -237,16 +235,16 @@ impl Place {
 
     fn rule(&self) -> Option<Rule> {
         self.used.then_some(Rule {
-            is: self.is,
+            protocols: self.protocols,
             key: self.key,
             mask: self.mask,
-            action: match self.kind {
-                Kind::Queue => Action::Queue(self.queue),
-                Kind::Rss => Action::Rss {
+            action: match self.action {
+                ActionKind::Queue => Action::Queue(self.queue),
+                ActionKind::Rss => Action::Rss {
                     context: self.context,
                     offset: self.queue,
                 },
-                Kind::Drop => Action::Drop,
+                ActionKind::Drop => Action::Drop,
             },
         })
     }
@@ -266,85 +264,86 @@ const NO_KEY: Key = Key {
     dst_port: [0; 2],
 };
 
-/// All rules: the first that matches a frame decides.
+/// The table of rules. The first rule that matches a frame decides.
 pub struct Rules {
-    places: [Place; MAX_RULES],
+    locations: [Location; MAX_RULES],
     count: u32,
 }
 
 impl Rules {
-    /// None. Some kilobytes.
+    /// No rules. Some kilobytes.
     pub(super) const NONE: Self = Self {
-        places: [Place::EMPTY; MAX_RULES],
+        locations: [Location::EMPTY; MAX_RULES],
         count: 0,
     };
 
-    /// How many there are.
+    /// How many rules there are.
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    /// The rule at a place.
-    pub fn get(&self, place: usize) -> Option<Rule> {
-        self.places.get(place)?.rule()
+    /// The rule at a location.
+    pub fn get(&self, location: usize) -> Option<Rule> {
+        self.locations.get(location)?.rule()
     }
 
-    /// All of them, in the order of their places.
+    /// All rules, by location.
     pub(super) fn all(&self) -> impl Iterator<Item = Rule> + '_ {
-        self.places.iter().filter_map(Place::rule)
+        self.locations.iter().filter_map(Location::rule)
     }
 
-    /// The places that have a rule, in ascending order.
-    pub fn used(&self) -> impl Iterator<Item = usize> + '_ {
-        let places = self.places.iter().enumerate();
-        places.filter(|(_, place)| place.used).map(|(n, _)| n)
+    /// The locations that have a rule, in ascending order.
+    pub fn used_locations(&self) -> impl Iterator<Item = usize> + '_ {
+        let locations = self.locations.iter().enumerate();
+        locations.filter_map(|(number, location)| location.used.then_some(number))
     }
 
-    /// The place of the first rule about just the same frames.
-    pub fn like(&self, rule: &Rule) -> Option<usize> {
-        self.places.iter().position(|place| {
-            place.rule().is_some_and(|other| {
-                (other.is, other.mask) == (rule.is, rule.mask)
+    /// The locations that have no rule, in ascending order.
+    pub fn free_locations(&self) -> impl DoubleEndedIterator<Item = usize> + '_ {
+        let locations = self.locations.iter().enumerate();
+        locations.filter_map(|(number, location)| (!location.used).then_some(number))
+    }
+
+    /// The location of the first rule that matches exactly the same frames.
+    pub fn find_same_match(&self, rule: &Rule) -> Option<usize> {
+        self.locations.iter().position(|location| {
+            location.rule().is_some_and(|other| {
+                (other.protocols, other.mask) == (rule.protocols, rule.mask)
                     && other.key.equals(&rule.key, &rule.mask)
             })
         })
     }
 
-    /// The places that have none, in ascending order.
-    pub fn free(&self) -> impl DoubleEndedIterator<Item = usize> + '_ {
-        let places = self.places.iter().enumerate();
-        places.filter(|(_, place)| !place.used).map(|(n, _)| n)
-    }
-
-    /// Puts a rule to a place, or with [`None`] takes it away. Returns `false` if there is no such
-    /// place, or no rule to take away.
+    /// Sets the rule at a location, or removes it with [`None`]. Returns `false`, with nothing
+    /// changed, if the location is out of range, or there is no rule to remove.
     #[must_use]
-    pub(super) fn set(&mut self, place: usize, rule: Option<&Rule>) -> bool {
-        let Some(place) = self.places.get_mut(place) else {
+    pub(super) fn set(&mut self, location: usize, rule: Option<&Rule>) -> bool {
+        let Some(location) = self.locations.get_mut(location) else {
             return false;
         };
-        let was_used = place.used;
-        *place = rule.map_or(Place::EMPTY, Place::new);
-        self.count = self.count - u32::from(was_used) + u32::from(place.used);
-        was_used || place.used
+        let was_used = location.used;
+        *location = rule.map_or(Location::EMPTY, Location::new);
+        self.count = self.count - u32::from(was_used) + u32::from(location.used);
+        was_used || location.used
     }
 
-    /// Takes over the rules of another table.
+    /// Copies the rules of another table.
     pub(super) fn copy_from(&mut self, other: &Self) {
-        self.places.copy_from_slice(&other.places);
+        self.locations.copy_from_slice(&other.locations);
         self.count = other.count;
     }
 
-    /// Takes all away.
+    /// Removes all rules.
     pub(super) fn clear(&mut self) {
-        self.places.fill(Place::EMPTY);
+        self.locations.fill(Location::EMPTY);
         self.count = 0;
     }
 
-    /// What is to become of the frame that starts with `head` and has `tag` beside it; [`None`] if no
-    /// rule is about it.
+    /// What happens to the frame that starts with `head` and has the tag `tag`, if that is not in
+    /// the frame. [`None`] if it matches no rule.
     pub(super) fn action(&self, head: &[u8], tag: Option<Tag>) -> Option<Action> {
-        let (key, is) = Key::of(head, tag);
-        Some(self.all().find(|rule| rule.matches(is, &key))?.action)
+        let (key, protocols) = Key::parse(head, tag);
+        let rule = self.all().find(|rule| rule.matches(protocols, &key))?;
+        Some(rule.action)
     }
 }

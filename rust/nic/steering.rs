@@ -2,35 +2,40 @@
 
 //! Steering: the registers that decide which queue a frame goes to.
 //!
-//! What is hashed of a frame ([`Input`]), the key and the table are a [`Context`]. There is a main one
-//! for all frames, and there may be further ones for those that a [`Rule`] says. All are set together and
-//! never changed in place: a port makes new registers and exchanges them as a whole, so that no frame
-//! meets half of a change.
+//! What is hashed of a frame ([`Input`]), the key and the indirection table are an RSS context
+//! ([`RssContext`]). The main context is for all frames. There may be extra contexts, for frames
+//! that match a [`Rule`]. The registers are never changed in place: a port makes a copy, changes it
+//! and exchanges the whole, so that no frame is steered by half of a change.
 
 use super::{
-    ntuple::{Action, Rule, Rules},
-    rss::{
-        flow,
-        hash_bytes,
+    headers::{
         Addresses,
         Flow,
+        Ports, //
+    },
+    ntuple::{
+        Action,
+        Rule,
+        Rules, //
+    },
+    rss::{
+        hash_bytes,
         Hash,
         HashType,
         Indirection,
-        Ports,
         Toeplitz,
         INPUT_LEN,
         KEY_LEN, //
     },
     storage::Zeroable,
-    vlan::Tag,
+    vlan::Tag, //
 };
 use core::ops::Deref;
 
 /// Number of the main context.
 pub const MAIN: u32 = 0;
 
-/// How many contexts there can be, with the main one.
+/// How many contexts there can be, the main one included.
 pub const MAX_CONTEXTS: usize = 32;
 
 /// Parts of a flow that can be hashed: bits.
@@ -64,28 +69,28 @@ impl Fields {
         self.0 & other.0 == other.0
     }
 
-    /// Whether there is no difference between the two directions of a flow: of addresses, and of
-    /// ports, there are both or none.
+    /// Whether both directions of a flow have the same fields: both addresses or none, and both
+    /// ports or none.
     pub const fn are_symmetric(self) -> bool {
         self.contains(Self::SRC) == self.contains(Self::DST)
             && self.contains(Self::SRC_PORT) == self.contains(Self::DST_PORT)
     }
 }
 
-/// What is done to addresses and ports before they are hashed (`RXH_XFRM_…`).
+/// How addresses and ports are transformed before they are hashed (`RXH_XFRM_…`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Transform {
-    /// Nothing.
+    /// Not at all.
     None = 0,
-    /// Source and destination are both replaced by the exclusive or of the two, so that both directions
-    /// of a flow have one hash.
+    /// Source and destination are both replaced by the exclusive or of the two, so that both
+    /// directions of a flow have the same hash.
     SymmetricXor,
     /// The source is replaced by the inclusive or of the two, the destination by the exclusive or.
     SymmetricOrXor,
 }
 
-/// A kind of flow whose hashed fields can be chosen.
+/// A kind of flow; each has its own set of hashed fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlowKind {
     /// TCP over IPv4.
@@ -96,7 +101,7 @@ pub enum FlowKind {
     TcpIpv6,
     /// UDP over IPv6.
     UdpIpv6,
-    /// Everything else in IPv4, fragments too.
+    /// Everything else in IPv4, fragments included.
     Ipv4,
     /// Everything else in IPv6.
     Ipv6,
@@ -116,7 +121,7 @@ impl FlowKind {
         }
     }
 
-    /// The fields that such flows have.
+    /// The fields that flows of this kind have.
     pub const fn fields(self) -> Fields {
         match self {
             Self::Ipv4 | Self::Ipv6 => Fields::ADDRESSES,
@@ -124,7 +129,7 @@ impl FlowKind {
         }
     }
 
-    /// What a hash over these fields counts as.
+    /// The type of a hash over these fields.
     const fn hash_type(self, fields: Fields) -> HashType {
         let with_ports = fields.contains(Fields::SRC_PORT) || fields.contains(Fields::DST_PORT);
         match (self, with_ports) {
@@ -143,7 +148,7 @@ impl FlowKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Input {
     fields: [Fields; FlowKind::COUNT],
-    /// What is done to it before.
+    /// How the fields are transformed before.
     pub transform: Transform,
 }
 
@@ -153,7 +158,7 @@ impl Input {
         transform: Transform::None,
     };
 
-    /// All fields that there are, as they are.
+    /// All fields of each kind of flow, not transformed.
     pub const DEFAULT: Self = Self {
         fields: [
             FlowKind::TcpIpv4.fields(),
@@ -166,49 +171,49 @@ impl Input {
         transform: Transform::None,
     };
 
-    /// Which fields of such flows are hashed.
+    /// The hashed fields of flows of this kind.
     pub const fn fields(&self, kind: FlowKind) -> Fields {
         self.fields[kind as usize]
     }
 
-    /// Has these fields of such flows hashed. Returns `false`, and nothing is changed, if they do not
-    /// have all of them.
+    /// Sets the hashed fields of flows of this kind. Returns `false`, with nothing changed, if such
+    /// flows do not have all of them.
     #[must_use]
     pub fn set_fields(&mut self, kind: FlowKind, fields: Fields) -> bool {
-        let there = kind.fields().contains(fields);
-        if there {
+        let has_all = kind.fields().contains(fields);
+        if has_all {
             self.fields[kind as usize] = fields;
         }
-        there
+        has_all
     }
 
-    /// Whether the fields of all kinds are symmetric, if the hash is to be so.
+    /// Whether the fields of all kinds are symmetric, if the transformation makes the hash
+    /// symmetric.
     pub fn is_consistent(&self) -> bool {
         self.transform == Transform::None || self.fields.iter().all(|fields| fields.are_symmetric())
     }
 
-    /// The hash of the frame that starts with `head`, by a function of the bytes that are hashed. Fields
-    /// that are left out count as zeroes, whatever is done to the others.
+    /// The hash of the frame that starts with `head`: `toeplitz` of the selected fields. The other
+    /// fields are zero in its input.
     fn hash(&self, head: &[u8], toeplitz: impl FnOnce(&[u8; INPUT_LEN]) -> u32) -> Hash {
-        let Some(flow) = flow(head) else {
+        let Some(flow) = Flow::parse(head) else {
             return Hash::NONE;
         };
         let kind = FlowKind::of(&flow);
         let fields = self.fields(kind);
         let transform = self.transform;
-        let mut input = [0; INPUT_LEN];
-        let len = match flow.addresses {
-            Addresses::V4(ips) => {
-                pick(&mut input, ips, fields, Fields::SRC, Fields::DST, transform)
-            }
-            Addresses::V6(ips) => {
-                pick(&mut input, ips, fields, Fields::SRC, Fields::DST, transform)
-            }
+        let addresses: &[u8] = match flow.addresses {
+            Addresses::V4(addresses) => addresses,
+            Addresses::V6(addresses) => addresses,
         };
+        let mut input = [0; INPUT_LEN];
+        let (to_addresses, to_ports) = input.split_at_mut(addresses.len());
+        let (src, dst) = (fields.contains(Fields::SRC), fields.contains(Fields::DST));
+        write_pair(to_addresses, addresses, src, dst, transform);
         if let Ports::Tcp(ports) | Ports::Udp(ports) = flow.ports {
-            let rest = input.get_mut(len..).unwrap_or_default();
-            let (src, dst) = (Fields::SRC_PORT, Fields::DST_PORT);
-            pick(rest, ports, fields, src, dst, transform);
+            let src = fields.contains(Fields::SRC_PORT);
+            let dst = fields.contains(Fields::DST_PORT);
+            write_pair(to_ports, ports, src, dst, transform);
         }
         Hash {
             value: toeplitz(&input),
@@ -217,18 +222,18 @@ impl Input {
     }
 }
 
-/// An RSS context: how frames are spread.
+/// An RSS context: how frames are spread over queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Context {
+pub struct RssContext {
     /// The key of the hash.
     pub key: [u8; KEY_LEN],
     /// What is hashed.
     pub input: Input,
-    /// Which queue gets it.
+    /// The queues.
     pub table: Indirection,
 }
 
-impl Context {
+impl RssContext {
     const ZERO: Self = Self {
         key: [0; KEY_LEN],
         input: Input::ZERO,
@@ -236,34 +241,34 @@ impl Context {
     };
 }
 
-/// The place of a further context, of which all zeroes is an empty one.
+/// A context other than the main one, or none. All bytes zero is none.
 #[derive(Clone)]
-struct Further {
+struct ExtraContext {
     used: bool,
-    context: Context,
+    context: RssContext,
 }
 
-impl Further {
+impl ExtraContext {
     const EMPTY: Self = Self {
         used: false,
-        context: Context::ZERO,
+        context: RssContext::ZERO,
     };
 }
 
-/// How frames are dealt with; the usual ways are told from the others by one comparison.
+/// How frames are steered. One comparison per frame tells the default from the others.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Mode {
-    /// There is one queue. All zeroes, as the registers are at first.
-    Single = 0,
-    /// All fields are hashed as they are, and the table says the queue.
-    Usual,
-    /// What is hashed was chosen by the user, or there are rules.
-    Chosen,
+    /// There is one queue. This is zero, as the registers are at first.
+    SingleQueue = 0,
+    /// All fields are hashed as they are, and the indirection table yields the queue.
+    Default,
+    /// The user has chosen what is hashed, or there are rules.
+    Custom,
 }
 
-/// The registers. As large as the hash's tables, hence made like a [`Toeplitz`]: out of zeroes, where
-/// they are to stay.
+/// The registers. They contain the tables of a [`Toeplitz`] and are made as that is: zeroed, in
+/// place on the heap.
 pub struct Steering {
     mode: Mode,
     input: Input,
@@ -271,27 +276,27 @@ pub struct Steering {
     queues: u32,
     hash: Toeplitz,
     rules: Rules,
-    /// Their keys have no tables: these would be as large as all the rest for each of them.
-    further: [Further; MAX_CONTEXTS - 1],
+    /// Their keys have no hash tables, which would take 36 KiB for each context.
+    extra: [ExtraContext; MAX_CONTEXTS - 1],
 }
 
-// SAFETY: The fields are integers, truth values, arrays of these, and enums that each have a variant
-// with the value zero.
+// SAFETY: The fields are integers, truth values, arrays of these, and enums that each have a
+// variant with the value zero.
 unsafe impl Zeroable for Steering {}
 
 impl Steering {
-    /// One queue and a key of zeroes. Not for a kernel stack.
+    /// One queue and a key of zeroes. Too large for a kernel stack.
     pub const ZERO: Self = Self {
-        mode: Mode::Single,
+        mode: Mode::SingleQueue,
         input: Input::ZERO,
         table: Indirection::ZERO,
         queues: 0,
         hash: Toeplitz::ZERO,
         rules: Rules::NONE,
-        further: [const { Further::EMPTY }; MAX_CONTEXTS - 1],
+        extra: [const { ExtraContext::EMPTY }; MAX_CONTEXTS - 1],
     };
 
-    /// Takes over all of other registers.
+    /// Copies all of other registers.
     pub fn copy_from(&mut self, other: &Self) {
         self.mode = other.mode;
         self.input = other.input;
@@ -299,15 +304,15 @@ impl Steering {
         self.queues = other.queues;
         self.hash.copy_from(&other.hash);
         self.rules.copy_from(&other.rules);
-        self.further.clone_from_slice(&other.further);
+        self.extra.clone_from_slice(&other.extra);
     }
 
     fn set_mode(&mut self) {
-        let is_usual = self.input == Input::DEFAULT && self.rules.count() == 0;
-        self.mode = match (is_usual, self.queues) {
-            (false, _) => Mode::Chosen,
-            (true, 0 | 1) => Mode::Single,
-            (true, _) => Mode::Usual,
+        let is_default = self.input == Input::DEFAULT && self.rules.count() == 0;
+        self.mode = match (is_default, self.queues) {
+            (false, _) => Mode::Custom,
+            (true, 0 | 1) => Mode::SingleQueue,
+            (true, _) => Mode::Default,
         };
     }
 
@@ -316,21 +321,22 @@ impl Steering {
         self.queues
     }
 
-    /// Sets how many queues there are: where there is one, nothing is looked up, and where it is not
-    /// needed, nothing hashed.
+    /// Sets how many queues there are. With one queue, frames are neither parsed nor hashed unless
+    /// there are rules.
     pub fn set_queues(&mut self, queues: u32) {
         self.queues = queues;
         self.set_mode();
     }
 
-    /// How many queues there must be, for all that tables and rules say to be there.
-    pub fn needed_queues(&self) -> u32 {
-        let further = self.further.iter().filter(|further| further.used);
-        let tables = further.map(|further| further.context.table.highest());
+    /// The smallest number of queues with which all queues in tables and rules exist.
+    pub fn min_queues(&self) -> u32 {
+        let extra = self.extra.iter().filter(|extra| extra.used);
+        let tables = extra.map(|extra| extra.context.table.highest());
         let rules = self.rules.all().map(|rule| match rule.action {
             Action::Queue(queue) => queue,
             Action::Rss { context, offset } => {
-                let table = self.further(context).map_or(&self.table, |it| &it.table);
+                let context = self.extra_context(context);
+                let table = context.map_or(&self.table, |context| &context.table);
                 table.highest().saturating_add(offset)
             }
             Action::Drop => 0,
@@ -339,22 +345,23 @@ impl Steering {
         highest.saturating_add(1)
     }
 
-    /// What a context is set to, if there is one of this number.
-    pub fn context(&self, number: u32) -> Option<Context> {
+    /// The context of this number, if there is one.
+    pub fn context(&self, number: u32) -> Option<RssContext> {
         if number == MAIN {
-            return Some(Context {
+            return Some(RssContext {
                 key: *self.hash.key(),
                 input: self.input,
                 table: self.table.clone(),
             });
         }
-        self.further(number).cloned()
+        self.extra_context(number).cloned()
     }
 
-    /// Sets a context, or with [`None`] takes it away. Takes some 10,000 steps for the main one. Returns
-    /// `false` if there cannot be one of this number, or not none.
+    /// Sets a context, or removes it with [`None`]. Takes some 10,000 steps for the main one.
+    /// Returns `false`, with nothing changed, if the number is out of range, or the main context
+    /// would be removed.
     #[must_use]
-    pub fn set_context(&mut self, number: u32, context: Option<&Context>) -> bool {
+    pub fn set_context(&mut self, number: u32, context: Option<&RssContext>) -> bool {
         if number == MAIN {
             let Some(context) = context else {
                 return false;
@@ -365,10 +372,10 @@ impl Steering {
             self.set_mode();
             return true;
         }
-        let Some(further) = self.further.get_mut(number as usize - 1) else {
+        let Some(extra) = self.extra.get_mut(number as usize - 1) else {
             return false;
         };
-        *further = context.map_or(Further::EMPTY, |context| Further {
+        *extra = context.map_or(ExtraContext::EMPTY, |context| ExtraContext {
             used: true,
             context: context.clone(),
         });
@@ -376,9 +383,9 @@ impl Steering {
     }
 
     /// A context other than the main one.
-    fn further(&self, number: u32) -> Option<&Context> {
-        let further = self.further.get((number as usize).checked_sub(1)?)?;
-        further.used.then_some(&further.context)
+    fn extra_context(&self, number: u32) -> Option<&RssContext> {
+        let extra = self.extra.get((number as usize).checked_sub(1)?)?;
+        extra.used.then_some(&extra.context)
     }
 
     /// The rules.
@@ -386,28 +393,29 @@ impl Steering {
         &self.rules
     }
 
-    /// Puts a rule to a place, or with [`None`] takes it away. Returns `false` if there is no such
-    /// place, or no rule to take away.
+    /// Sets the rule at a location, or removes it with [`None`]. Returns `false`, with nothing
+    /// changed, if the location is out of range, or there is no rule to remove.
     #[must_use]
-    pub fn set_rule(&mut self, place: usize, rule: Option<&Rule>) -> bool {
-        let done = self.rules.set(place, rule);
+    pub fn set_rule(&mut self, location: usize, rule: Option<&Rule>) -> bool {
+        let done = self.rules.set(location, rule);
         self.set_mode();
         done
     }
 
-    /// Takes all rules away.
+    /// Removes all rules.
     pub fn clear_rules(&mut self) {
         self.rules.clear();
         self.set_mode();
     }
 
-    /// Whether all frames go to queue 0, and none has to be looked at.
-    pub fn is_single(&self) -> bool {
-        self.mode == Mode::Single
+    /// Whether all frames go to queue 0 without being parsed.
+    pub fn is_single_queue(&self) -> bool {
+        self.mode == Mode::SingleQueue
     }
 
-    /// The queue of a frame that starts with what `head` returns and has the `tag` beside it, and its
-    /// hash; none if there is one queue, where it is not needed. [`None`] if the frame is to be dropped.
+    /// The queue and the hash of a frame that starts with the result of `head`, and whose tag, if
+    /// it is not in the frame, is the result of `tag`. With a single queue there is no hash.
+    /// [`None`] if a rule drops the frame.
     #[inline]
     pub fn queue<H: Deref<Target = [u8]>>(
         &self,
@@ -415,11 +423,11 @@ impl Steering {
         tag: impl FnOnce() -> Option<Tag>,
     ) -> Option<(u32, Hash)> {
         match self.mode {
-            Mode::Usual => {
+            Mode::Default => {
                 let hash = self.hash.hash_frame(&head());
                 Some((self.table.queue(hash), hash))
             }
-            _ => self.queue_otherwise(head, tag),
+            _ => self.queue_slow(head, tag),
         }
     }
 
@@ -427,18 +435,18 @@ impl Steering {
     #[inline]
     pub fn hash(&self, head: &[u8]) -> Hash {
         match self.mode {
-            Mode::Single | Mode::Usual => self.hash.hash_frame(head),
-            Mode::Chosen => self.hash_chosen(head),
+            Mode::SingleQueue | Mode::Default => self.hash.hash_frame(head),
+            Mode::Custom => self.hash_custom(head),
         }
     }
 
     #[cold]
-    fn queue_otherwise<H: Deref<Target = [u8]>>(
+    fn queue_slow<H: Deref<Target = [u8]>>(
         &self,
         head: impl FnOnce() -> H,
         tag: impl FnOnce() -> Option<Tag>,
     ) -> Option<(u32, Hash)> {
-        if self.mode == Mode::Single {
+        if self.mode == Mode::SingleQueue {
             return Some((0, Hash::NONE));
         }
         let head = head();
@@ -447,29 +455,30 @@ impl Steering {
             _ => self.rules.action(&head, tag()),
         };
         match action {
-            None => Some(self.spread(&head, MAIN)),
-            Some(Action::Queue(queue)) => Some((queue, self.hash_chosen(&head))),
+            None => Some(self.queue_in_context(&head, MAIN)),
+            Some(Action::Queue(queue)) => Some((queue, self.hash_custom(&head))),
             Some(Action::Rss { context, offset }) => {
-                let (queue, hash) = self.spread(&head, context);
+                let (queue, hash) = self.queue_in_context(&head, context);
                 Some((queue.saturating_add(offset), hash))
             }
             Some(Action::Drop) => None,
         }
     }
 
-    /// The queue of a frame in a context, and its hash there. Without a hash it is queue 0 in the main
-    /// context, and in the others the first entry of the table, which is one of their queues.
-    fn spread(&self, head: &[u8], context: u32) -> (u32, Hash) {
-        if let Some(Context { key, input, table }) = self.further(context) {
+    /// The queue and the hash of a frame in a context. A frame without a hash goes to queue 0 in
+    /// the main context. In the others it goes to the queue in the first entry of the table: queue
+    /// 0 may not be one of theirs.
+    fn queue_in_context(&self, head: &[u8], context: u32) -> (u32, Hash) {
+        if let Some(RssContext { key, input, table }) = self.extra_context(context) {
             let hash = input.hash(head, |bytes| hash_bytes(key, bytes));
             return (table.entry(hash.value), hash);
         }
-        let hash = self.hash_chosen(head);
+        let hash = self.hash_custom(head);
         (self.table.queue(hash), hash)
     }
 
     #[cold]
-    fn hash_chosen(&self, head: &[u8]) -> Hash {
+    fn hash_custom(&self, head: &[u8]) -> Hash {
         if self.input == Input::DEFAULT {
             return self.hash.hash_frame(head);
         }
@@ -477,27 +486,19 @@ impl Steering {
     }
 }
 
-/// Writes a source and a destination, which are in `pair` one behind the other, as they are to be
-/// hashed. Returns how long they are.
-fn pick(
-    to: &mut [u8],
-    pair: &[u8],
-    fields: Fields,
-    src: Fields,
-    dst: Fields,
-    transform: Transform,
-) -> usize {
+/// Writes a pair of a source and a destination, which have the same length, as they are hashed:
+/// each of them only if it is to be hashed, and transformed.
+fn write_pair(to: &mut [u8], pair: &[u8], with_src: bool, with_dst: bool, transform: Transform) {
     let (from_src, from_dst) = pair.split_at(pair.len() / 2);
     let (to_src, to_dst) = to.split_at_mut(from_src.len().min(to.len()));
     let bytes = from_src.iter().zip(from_dst);
-    for ((&s, &d), (to_src, to_dst)) in bytes.zip(to_src.iter_mut().zip(to_dst)) {
-        let s = if fields.contains(src) { s } else { 0 };
-        let d = if fields.contains(dst) { d } else { 0 };
+    for ((&src, &dst), (to_src, to_dst)) in bytes.zip(to_src.iter_mut().zip(to_dst)) {
+        let src = if with_src { src } else { 0 };
+        let dst = if with_dst { dst } else { 0 };
         (*to_src, *to_dst) = match transform {
-            Transform::None => (s, d),
-            Transform::SymmetricXor => (s ^ d, s ^ d),
-            Transform::SymmetricOrXor => (s | d, s ^ d),
+            Transform::None => (src, dst),
+            Transform::SymmetricXor => (src ^ dst, src ^ dst),
+            Transform::SymmetricOrXor => (src | dst, src ^ dst),
         };
     }
-    pair.len()
 }

@@ -1,30 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! TCP segmentation: one large frame of the stack is cut into frames that fit the wire.
+//! TCP segmentation: cuts one large frame of the stack into frames that fit the wire.
 //!
-//! All segments have the large frame's headers, with the fields adjusted that differ from one to the
-//! next. The payload stays where it is; the wire copies it piece by piece.
+//! All segments have the headers of the large frame, except for the fields that differ from segment
+//! to segment. The payload stays where it is, and the wire copies it piece by piece.
 
 use super::{
-    sync::{AtomicU32, AtomicU64, Ordering},
-    vlan::{Tag, TAG_LEN},
-    wire::Patch,
+    headers::{
+        Ethernet,
+        Ip,
+        ETH_LEN,
+        IPPROTO_TCP,
+        IPV4_MAX_LEN,
+        IPV6_LEN,
+        MAX_TAGS, //
+    },
+    sync::{
+        AtomicU32,
+        AtomicU64,
+        Ordering, //
+    },
+    vlan::TAG_LEN,
+    wire::Patch, //
 };
 
-/// How many VLAN tags there may be in a frame.
-const MAX_TAGS: usize = 2;
+const TCP_LEN: usize = 20;
+const TCP_MAX_LEN: usize = 60;
 
-/// Room for the longest headers that are segmented: Ethernet, the VLAN tags, the longest IPv4 header or
-/// an IPv6 header, and the longest TCP header.
-pub const HEADERS_LEN: usize = 14 + MAX_TAGS * TAG_LEN + 60 + 60;
-
-const ETH_LEN: usize = 14;
-const ETH_P_IP: u16 = 0x0800;
-const ETH_P_IPV6: u16 = 0x86dd;
-const IPPROTO_TCP: u8 = 6;
-const IPV4_MIN_LEN: usize = 20;
-const IPV6_LEN: usize = 40;
-const TCP_MIN_LEN: usize = 20;
+/// Length of the longest headers that are segmented: Ethernet, the VLAN tags, the longest IPv4
+/// header or an IPv6 header, and the longest TCP header.
+pub const HEADERS_LEN: usize = ETH_LEN + MAX_TAGS * TAG_LEN + IPV4_MAX_LEN + TCP_MAX_LEN;
 
 const FIN: u8 = 1 << 0;
 const PSH: u8 = 1 << 3;
@@ -32,8 +37,8 @@ const CWR: u8 = 1 << 7;
 
 /// The headers of a large frame, and how it is cut.
 ///
-/// In `bytes` the fields are zero that are filled in for each segment; what the others add to the
-/// checksums is known.
+/// In `bytes`, the fields that differ from segment to segment are zero. The other fields are
+/// already added up for the checksums.
 pub struct Template {
     bytes: [u8; HEADERS_LEN],
     version: Version,
@@ -42,7 +47,7 @@ pub struct Template {
     id: u16,
     sequence: u32,
     flags: u8,
-    /// Where the IP header, the TCP header and the payload start.
+    /// Offsets of the IP header, the TCP header and the payload.
     ip: usize,
     tcp: usize,
     payload: usize,
@@ -56,7 +61,7 @@ enum Version {
     V6,
 }
 
-/// The headers of one segment, complete but for the TCP checksum, which is zero.
+/// The headers of one segment. They are complete except for the TCP checksum, which is zero.
 pub struct Headers {
     bytes: [u8; HEADERS_LEN],
     len: usize,
@@ -67,43 +72,44 @@ pub struct Headers {
 /// The payload of one segment: a part of the large frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Its number.
+    /// Number of the segment.
     pub index: usize,
-    /// Where it starts, in bytes from the start of the large frame.
+    /// Offset in the large frame, in bytes.
     pub offset: usize,
-    /// Its length in bytes.
+    /// Length in bytes.
     pub len: usize,
 }
 
 impl Template {
     /// The headers of a frame of `len` bytes that starts with `head`, to be cut into segments with
-    /// `segment_len` bytes of payload each. [`HEADERS_LEN`] bytes of it are enough.
+    /// `segment_len` bytes of payload each. [`HEADERS_LEN`] bytes of `head` are enough.
     ///
-    /// [`None`] if it is not TCP right behind IPv4 or IPv6 behind up to two VLAN tags, or contradicts
-    /// itself.
+    /// [`None`] if the frame is not TCP directly after IPv4 or IPv6 after up to two VLAN tags, or
+    /// is malformed.
     pub fn new(head: &[u8], len: usize, segment_len: usize) -> Option<Self> {
-        let mut bytes = [0; HEADERS_LEN];
-        let known = head.len().min(HEADERS_LEN);
-        bytes.get_mut(..known)?.copy_from_slice(head.get(..known)?);
-
-        let ip = ETH_LEN + TAG_LEN * tags(&bytes);
-        let (version, tcp) = match (be16(&bytes, ip - 2)?, *bytes.get(ip)?) {
-            (ETH_P_IP, first) if first >> 4 == 4 && bytes.get(ip + 9) == Some(&IPPROTO_TCP) => {
-                let len = usize::from(first & 0xf) * 4;
-                (Version::V4, ip + len.max(IPV4_MIN_LEN))
-            }
-            (ETH_P_IPV6, first) if first >> 4 == 6 && bytes.get(ip + 6) == Some(&IPPROTO_TCP) => {
-                (Version::V6, ip + IPV6_LEN)
-            }
-            _ => return None,
-        };
-        let payload = tcp + (usize::from(bytes.get(tcp + 12)? >> 4) * 4).max(TCP_MIN_LEN);
-        if payload > known || segment_len == 0 {
+        let head = head.get(..HEADERS_LEN).unwrap_or(head);
+        let ethernet = Ethernet::parse(head)?;
+        let parsed = Ip::parse(&ethernet)?;
+        if parsed.protocol() != IPPROTO_TCP {
             return None;
         }
+        let tcp_header = parsed.payload();
+        let tcp_header_len = usize::from(*tcp_header.get(12)? >> 4) * 4;
+        if tcp_header_len < TCP_LEN || tcp_header_len > tcp_header.len() || segment_len == 0 {
+            return None;
+        }
+        let ip = head.len() - ethernet.payload.len();
+        let tcp = head.len() - tcp_header.len();
+        let payload = tcp + tcp_header_len;
+
+        let mut bytes = [0; HEADERS_LEN];
+        bytes.get_mut(..head.len())?.copy_from_slice(head);
         let mut template = Self {
             bytes,
-            version,
+            version: match parsed {
+                Ip::V4 { .. } => Version::V4,
+                Ip::V6 { .. } => Version::V6,
+            },
             ip_sum: 0,
             tcp_sum: 0,
             id: 0,
@@ -115,39 +121,39 @@ impl Template {
             payload_len: len.checked_sub(payload)?,
             segment_len,
         };
-        template.take_out()?;
+        template.clear_segment_fields()?;
         Some(template)
     }
 
-    /// Takes out of the headers what differs from segment to segment, and adds up what is left.
-    fn take_out(&mut self) -> Option<()> {
+    /// Clears the fields that differ from segment to segment, and adds up the others.
+    fn clear_segment_fields(&mut self) -> Option<()> {
         let Self { bytes, ip, tcp, .. } = self;
         let (ip, tcp) = (*ip, *tcp);
         let addresses = match self.version {
             Version::V4 => {
                 self.id = be16(bytes, ip + 4)?;
-                // The length and the id are neighbours.
-                put(bytes, ip + 2, [0; 4]);
-                put(bytes, ip + 10, [0; 2]);
+                // The total length and the id.
+                write_field(bytes, ip + 2, [0; 4]);
+                write_field(bytes, ip + 10, [0; 2]);
                 self.ip_sum = sum(bytes.get(ip..tcp)?);
                 bytes.get(ip + 12..ip + 20)?
             }
             Version::V6 => {
-                put(bytes, ip + 4, [0; 2]);
+                write_field(bytes, ip + 4, [0; 2]);
                 bytes.get(ip + 8..ip + 40)?
             }
         };
         let pseudo = sum(addresses) + u64::from(IPPROTO_TCP);
         self.sequence = u32::from_be_bytes(*bytes.get(tcp + 4..)?.first_chunk()?);
         self.flags = *bytes.get(tcp + 13)?;
-        put(bytes, tcp + 4, [0; 4]);
-        put(bytes, tcp + 13, [0]);
-        put(bytes, tcp + 16, [0; 2]);
+        write_field(bytes, tcp + 4, [0; 4]);
+        write_field(bytes, tcp + 13, [0]);
+        write_field(bytes, tcp + 16, [0; 2]);
         self.tcp_sum = pseudo + sum(bytes.get(tcp..self.payload)?);
         Some(())
     }
 
-    /// The payload of all segments; there is at least one segment.
+    /// The payload of each segment; there is at least one segment.
     pub fn parts(&self) -> impl Iterator<Item = Part> + '_ {
         let count = self.payload_len.div_ceil(self.segment_len).max(1);
         (0..count).map(|index| {
@@ -170,16 +176,16 @@ impl Template {
         self.parts().map(|part| self.payload + part.len)
     }
 
-    /// A number by which a frame is known again: of its headers, of its lengths, and of what else there
-    /// is to say about it. Two frames hardly ever have the same one; it is never 0.
+    /// A number by which a frame is recognised: a hash of its headers, its lengths and `more`. Two
+    /// frames hardly ever have the same one. It is never 0.
     pub fn fingerprint(&self, more: [u64; 2]) -> u64 {
         let lens = [self.payload_len as u64, self.segment_len as u64];
-        let taken_out = [
+        let cleared = [
             u64::from(self.id),
             u64::from(self.sequence),
             u64::from(self.flags),
         ];
-        let words = lens.into_iter().chain(taken_out).chain(more);
+        let words = lens.into_iter().chain(cleared).chain(more);
         let bytes = words.flat_map(u64::to_ne_bytes).chain(self.bytes);
         // FNV-1a.
         let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
@@ -194,19 +200,19 @@ impl Template {
         let start = part.offset.wrapping_sub(self.payload);
         let tcp_len = self.payload - self.tcp + part.len;
 
-        // No frame is longer than its length field can say.
+        // No port takes frames so long that the length does not fit its field.
         match self.version {
             Version::V4 => {
                 let len = (self.tcp - self.ip + tcp_len) as u16;
                 let id = self.id.wrapping_add(part.index as u16);
                 let sum = !fold(self.ip_sum + u64::from(len) + u64::from(id));
-                put(&mut bytes, self.ip + 2, len.to_be_bytes());
-                put(&mut bytes, self.ip + 4, id.to_be_bytes());
-                put(&mut bytes, self.ip + 10, sum.to_be_bytes());
+                write_field(&mut bytes, self.ip + 2, len.to_be_bytes());
+                write_field(&mut bytes, self.ip + 4, id.to_be_bytes());
+                write_field(&mut bytes, self.ip + 10, sum.to_be_bytes());
             }
             Version::V6 => {
                 let len = (self.tcp - self.ip - IPV6_LEN + tcp_len) as u16;
-                put(&mut bytes, self.ip + 4, len.to_be_bytes());
+                write_field(&mut bytes, self.ip + 4, len.to_be_bytes());
             }
         }
 
@@ -218,8 +224,8 @@ impl Template {
         if start + part.len != self.payload_len {
             flags &= !(FIN | PSH);
         }
-        put(&mut bytes, self.tcp + 4, sequence.to_be_bytes());
-        put(&mut bytes, self.tcp + 13, [flags]);
+        write_field(&mut bytes, self.tcp + 4, sequence.to_be_bytes());
+        write_field(&mut bytes, self.tcp + 13, [flags]);
         Headers {
             bytes,
             len: self.payload,
@@ -229,30 +235,31 @@ impl Template {
     }
 }
 
-/// How far a transmit queue has come with a large frame for whose segments there were too few buffers.
+/// How many segments of a large frame a transmit queue has sent before it ran out of buffers.
 ///
-/// The stack keeps such a frame and hands it over again as if nothing had been sent of it, unless it
-/// drops it meanwhile, which nobody is told. So the frame is known again by its
-/// [fingerprint](Template::fingerprint).
+/// The stack keeps such a frame and hands it over again as if nothing of it had been sent. Or it
+/// drops the frame in the meantime, of which the driver is not told. So the frame is recognised by
+/// its [fingerprint](Template::fingerprint).
 ///
-/// The holder of the queue's lock is the only one who has to do with it.
+/// Used only under the lock of the transmit queue.
 #[derive(Default)]
 pub struct Progress {
-    /// The fingerprint; 0 if there is no such frame.
+    /// The fingerprint; 0: no frame.
     frame: AtomicU64,
     segments: AtomicU32,
 }
 
 impl Progress {
-    /// So many segments have been sent of the frame with this fingerprint.
+    /// Notes that this many segments of the frame with this fingerprint have been sent.
     pub fn keep(&self, frame: u64, segments: u32) {
         self.frame.store(frame, Ordering::Relaxed);
         self.segments.store(segments, Ordering::Relaxed);
     }
 
-    /// How many segments have been sent of a frame, whose fingerprint is computed if any frame has come
-    /// that far; it may depend on their number. That is forgotten, be it this frame or another: it is to
-    /// be kept again.
+    /// How many segments of a frame have been sent, and forgets them: if the frame has to wait
+    /// again, its progress must be kept again. `frame` computes the fingerprint of the frame that
+    /// is to be sent now, by the number of segments that were sent of the kept one. It is called
+    /// only if a frame was kept.
     pub fn take(&self, frame: impl FnOnce(u32) -> u64) -> u32 {
         let known = self.frame.load(Ordering::Relaxed);
         if known == 0 {
@@ -267,7 +274,7 @@ impl Progress {
         }
     }
 
-    /// There is no such frame any more.
+    /// Forgets the frame.
     pub fn forget(&self) {
         self.frame.store(0, Ordering::Relaxed);
     }
@@ -280,8 +287,8 @@ impl Headers {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    /// The TCP checksum, if the payload adds up to `payload_sum`: the 16-bit words of the Internet
-    /// checksum, as a sum of any width up to 32 bits.
+    /// The TCP checksum. `payload_sum` is the sum of the 16-bit words of the payload, as in the
+    /// Internet checksum; it may have up to 32 bits.
     #[inline]
     pub fn checksum(&self, payload_sum: u32) -> Patch {
         let sum = !fold(self.sum + u64::from(payload_sum));
@@ -292,18 +299,12 @@ impl Headers {
     }
 }
 
-/// How many VLAN tags there are in a frame, as far as they count.
-fn tags(frame: &[u8]) -> usize {
-    let is_tag = |&n: &usize| Tag::of(frame.get(n * TAG_LEN..).unwrap_or_default()).is_some();
-    (0..MAX_TAGS).take_while(is_tag).count()
-}
-
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// Writes a field that is inside the headers.
-fn put<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
+/// Writes a field of the headers.
+fn write_field<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
     if let Some(field) = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
         *field = value;
     }
@@ -320,7 +321,7 @@ fn sum(bytes: &[u8]) -> u64 {
         .sum()
 }
 
-/// The sum as 16 bits, carries added.
+/// Folds the sum to 16 bits: adds the carries.
 fn fold(mut sum: u64) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);

@@ -6,11 +6,32 @@
 
 use cases::cases;
 use oxnic::nic::{
-    filter::{Address, Filter, Mode, NotForUs, Overflow, MULTICAST_LEN, UNICAST_LEN},
-    vlan::{Protocol, Tag},
-    wire::{Checksum, Frame, Head, Malformed, Patch, HEADER_LEN},
+    filter::{
+        Address,
+        Filter,
+        Mode,
+        NotForUs,
+        Overflow,
+        MULTICAST_LEN,
+        UNICAST_LEN, //
+    },
+    vlan::{
+        Protocol,
+        Tag, //
+    },
+    wire::{
+        Checksum,
+        Frame,
+        Head,
+        Malformed,
+        Patch,
+        HEADER_LEN, //
+    },
 };
-use proptest::{collection::vec, prelude::*};
+use proptest::{
+    collection::vec,
+    prelude::*, //
+};
 
 mod cases;
 
@@ -272,7 +293,8 @@ fn address() -> impl Strategy<Value = Address> {
 proptest! {
     #![proptest_config(cases(256))]
 
-    /// Whatever is set, and in whatever order, the filter does what the words of its documentation say.
+    /// Whatever is set, and in whatever order, the filter does what the words of its documentation
+    /// say.
     #[test]
     fn as_described(
         owns in vec(address(), 1..3),

@@ -407,7 +407,8 @@ impl PolledLine {
     fn poll(&self, driver: &mut DriverSide<Shared>, next: &mut u32) {
         if self.scheduled.swap(false, Ordering::AcqRel) {
             while take(driver, next) {}
-            self.position.store(driver.next_to_clean(), Ordering::Relaxed);
+            self.position
+                .store(driver.next_to_clean(), Ordering::Relaxed);
             self.rearm();
         }
     }

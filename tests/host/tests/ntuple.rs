@@ -6,13 +6,46 @@
 
 use cases::cases;
 use oxnic::nic::{
-    ntuple::{Action, FlowIs, Key, Rule, MAX_RULES},
-    rss::{Indirection, INDIRECTION_LEN, KEY_LEN},
-    steering::{Context, Input, Steering, MAIN},
-    vlan::{Protocol, Tag},
+    ntuple::{
+        Action,
+        Key,
+        Protocols,
+        Rule,
+        MAX_RULES, //
+    },
+    rss::{
+        Indirection,
+        INDIRECTION_LEN,
+        KEY_LEN, //
+    },
+    steering::{
+        Input,
+        RssContext,
+        Steering,
+        MAIN, //
+    },
+    vlan::{
+        Protocol,
+        Tag, //
+    },
 };
-use packets::{any_frame, frame, ipv4, ipv6, Known, ICMP, MACS, SERVICE_VLAN, TCP, UDP, VLAN};
-use proptest::{prelude::*, sample::Index};
+use packets::{
+    any_frame,
+    frame,
+    ipv4,
+    ipv6,
+    Known,
+    ICMP,
+    MACS,
+    SERVICE_VLAN,
+    TCP,
+    UDP,
+    VLAN, //
+};
+use proptest::{
+    prelude::*,
+    sample::Index, //
+};
 
 mod cases;
 mod packets;
@@ -26,11 +59,11 @@ const ALL: [u8; 2] = [0xff; 2];
 const HASH_KEY: [u8; KEY_LEN] = [0x5a; KEY_LEN];
 const OTHER_KEY: [u8; KEY_LEN] = [0x6d; KEY_LEN];
 /// A context with another key than the main one.
-const FURTHER: u32 = 5;
+const EXTRA: u32 = 5;
 
 fn steering(queues: u32) -> Box<Steering> {
     let mut steering = Box::new(Steering::ZERO);
-    let main = Context {
+    let main = RssContext {
         key: HASH_KEY,
         input: Input::DEFAULT,
         table: Indirection::new(1),
@@ -60,9 +93,9 @@ fn wide(ip: [u8; 4]) -> [u8; 16] {
     wide
 }
 
-fn rule(is: FlowIs, key: Key, mask: Key) -> Rule {
+fn rule(protocols: Protocols, key: Key, mask: Key) -> Rule {
     Rule {
-        is,
+        protocols,
         key,
         mask,
         action: Action::Queue(7),
@@ -87,17 +120,20 @@ fn takes(rule: &Rule, frame: &[u8], tag: Option<Tag>) -> bool {
 #[test]
 fn places_and_priority() {
     let mut steering = steering(1);
-    assert!(steering.is_single());
+    assert!(steering.is_single_queue());
     let any = |action| Rule {
         action,
-        ..rule(FlowIs::ANY, Key::default(), Key::default())
+        ..rule(Protocols::ANY, Key::default(), Key::default())
     };
     assert!(!steering.set_rule(3, None), "there is no rule to take away");
     assert!(!steering.set_rule(MAX_RULES, Some(&any(Action::Drop))));
-    assert!(steering.is_single() && steering.rules().count() == 0);
+    assert!(steering.is_single_queue() && steering.rules().count() == 0);
 
     assert!(steering.set_rule(3, Some(&any(Action::Queue(3)))));
-    assert!(!steering.is_single(), "somebody has to look at frames");
+    assert!(
+        !steering.is_single_queue(),
+        "somebody has to look at frames"
+    );
     let frame = v4(UDP);
     let queue = |steering: &Steering| {
         steering
@@ -110,11 +146,14 @@ fn places_and_priority() {
     assert!(steering.set_rule(0, Some(&any(Action::Drop))));
     assert_eq!(queue(&steering), None);
     assert_eq!(
-        steering.rules().used().collect::<Vec<_>>(),
+        steering.rules().used_locations().collect::<Vec<_>>(),
         [0, 3, MAX_RULES - 1]
     );
-    assert_eq!(steering.rules().free().next(), Some(1));
-    assert_eq!(steering.rules().free().next_back(), Some(MAX_RULES - 2));
+    assert_eq!(steering.rules().free_locations().next(), Some(1));
+    assert_eq!(
+        steering.rules().free_locations().next_back(),
+        Some(MAX_RULES - 2)
+    );
     assert_eq!(steering.rules().count(), 3);
 
     // A rule at the place of another takes it over.
@@ -130,11 +169,11 @@ fn places_and_priority() {
     for place in [0, 3, MAX_RULES - 1] {
         assert!(steering.set_rule(place, None));
     }
-    assert!(steering.is_single());
+    assert!(steering.is_single_queue());
     assert_eq!(queue(&steering), Some(0));
     assert_eq!(queue(&copy), Some(2));
     copy.clear_rules();
-    assert!(copy.is_single() && copy.rules().count() == 0);
+    assert!(copy.is_single_queue() && copy.rules().count() == 0);
 }
 
 #[test]
@@ -148,36 +187,36 @@ fn rules_about_the_same_frames() {
         dst_port: [high, low],
         ..Key::default()
     };
-    let udp = FlowIs::IPV4.with(FlowIs::UDP);
+    let udp = Protocols::IPV4.with(Protocols::UDP);
     assert!(steering.set_rule(3, Some(&rule(udp, port(1, 0), mask))));
-    assert!(steering.set_rule(5, Some(&rule(FlowIs::IPV4, port(2, 0), mask))));
-    let like = |rule| steering.rules().like(&rule);
+    assert!(steering.set_rule(5, Some(&rule(Protocols::IPV4, port(2, 0), mask))));
+    let like = |rule| steering.rules().find_same_match(&rule);
     let same = Rule {
         action: Action::Drop,
         // What the mask leaves out makes no difference.
         ..rule(udp, port(1, 7), mask)
     };
     assert_eq!(like(same), Some(3));
-    assert_eq!(like(rule(FlowIs::IPV4, port(2, 0), mask)), Some(5));
+    assert_eq!(like(rule(Protocols::IPV4, port(2, 0), mask)), Some(5));
     assert_eq!(like(rule(udp, port(2, 0), mask)), None);
     assert_eq!(like(rule(udp, port(1, 0), port(0xff, 1))), None);
-    assert_eq!(like(rule(FlowIs::ANY, port(1, 0), mask)), None);
+    assert_eq!(like(rule(Protocols::ANY, port(1, 0), mask)), None);
 }
 
 #[test]
 fn kinds_of_flows() {
-    let everything = |is| rule(is, Key::default(), Key::default());
+    let everything = |protocols| rule(protocols, Key::default(), Key::default());
     let arp = [&MACS[..], &[0x08, 0x06], &[0; 46]].concat();
     let mut fragment = v4(TCP);
     fragment[14 + 7] = 1;
     let kinds = [
-        FlowIs::ANY,
-        FlowIs::IPV4,
-        FlowIs::IPV6,
-        FlowIs::IPV4.with(FlowIs::TCP),
-        FlowIs::IPV4.with(FlowIs::UDP),
-        FlowIs::IPV6.with(FlowIs::TCP),
-        FlowIs::IPV6.with(FlowIs::UDP),
+        Protocols::ANY,
+        Protocols::IPV4,
+        Protocols::IPV6,
+        Protocols::IPV4.with(Protocols::TCP),
+        Protocols::IPV4.with(Protocols::UDP),
+        Protocols::IPV6.with(Protocols::TCP),
+        Protocols::IPV6.with(Protocols::UDP),
     ];
     for (name, frame, expected) in [
         ("ARP", arp, [true, false, false, false, false, false, false]),
@@ -222,7 +261,7 @@ fn kinds_of_flows() {
             [true, false, false, false, false, false, false],
         ),
     ] {
-        let found = kinds.map(|is| takes(&everything(is), &frame, None));
+        let found = kinds.map(|protocols| takes(&everything(protocols), &frame, None));
         assert_eq!(found, expected, "{name}");
     }
 }
@@ -404,7 +443,7 @@ fn fields() {
     ];
     for (n, (frame, key, mask)) in cases.into_iter().enumerate() {
         assert!(
-            takes(&rule(FlowIs::ANY, key, mask), &frame, None),
+            takes(&rule(Protocols::ANY, key, mask), &frame, None),
             "case {n}"
         );
         for (byte, bit) in
@@ -415,7 +454,7 @@ fn fields() {
             let turned = from_bytes(&turned);
             let is_masked = bytes(&mask)[byte] & (1 << bit) == 0;
             assert_eq!(
-                takes(&rule(FlowIs::ANY, turned, mask), &frame, None),
+                takes(&rule(Protocols::ANY, turned, mask), &frame, None),
                 is_masked,
                 "case {n}: byte {byte} bit {bit}"
             );
@@ -436,7 +475,7 @@ fn tags() {
         vlan_tci: [0x0f, 0xff],
         ..Key::default()
     };
-    let five = rule(FlowIs::ANY, vlan([0, 5]), mask);
+    let five = rule(Protocols::ANY, vlan([0, 5]), mask);
     let beside = |tci| {
         Some(Tag {
             protocol: Protocol::Customer,
@@ -514,19 +553,24 @@ proptest! {
         let found = known_bytes(&known);
 
         let mut steering = steering(4);
-        let further = Context {
+        let extra = RssContext {
             key: OTHER_KEY,
             input: Input::DEFAULT,
             table: Indirection::new(3),
         };
-        prop_assert!(steering.set_context(FURTHER, Some(&further)));
+        prop_assert!(steering.set_context(EXTRA, Some(&extra)));
         let mut decided = None;
-        for (n, (is, mask, turned, action)) in rules.iter().enumerate() {
+        for (n, (protocols, mask, turned, action)) in rules.iter().enumerate() {
             let mut key = found.clone();
             if let Some((byte, bit)) = turned {
                 key[byte.index(found.len())] ^= 1 << bit;
             }
-            let rule = Rule { is: flow_is(*is), key: from_bytes(&key), mask: from_bytes(mask), action: *action };
+            let rule = Rule {
+                protocols: protocols_of(*protocols),
+                key: from_bytes(&key),
+                mask: from_bytes(mask),
+                action: *action,
+            };
             // From the last place to the first.
             let place = MAX_RULES - 1 - 3 * n;
             prop_assert!(steering.set_rule(place, Some(&rule)));
@@ -538,7 +582,7 @@ proptest! {
             ]
             .iter()
             .enumerate()
-            .all(|(bit, fits)| is & (1 << bit) == 0 || *fits);
+            .all(|(bit, fits)| protocols & (1 << bit) == 0 || *fits);
             let fits = (0..key.len()).all(|at| (key[at] ^ found[at]) & mask[at] == 0);
             if kind_fits && fits {
                 decided = Some(*action);
@@ -571,8 +615,8 @@ proptest! {
     }
 }
 
-/// What a rule is made of: the kind of flow as bits, the mask, a bit of the key that is not the frame's,
-/// the action.
+/// What a rule is made of: the kind of flow as bits, the mask, a bit of the key that is not the
+/// frame's, the action.
 fn any_rule() -> impl Strategy<Value = (u8, Vec<u8>, Option<(Index, u8)>, Action)> {
     let byte = prop_oneof![6 => Just(0), 1 => Just(0xff), 1 => any::<u8>()];
     (
@@ -582,18 +626,23 @@ fn any_rule() -> impl Strategy<Value = (u8, Vec<u8>, Option<(Index, u8)>, Action
         prop_oneof![
             1 => Just(Action::Drop),
             3 => (0u32..64).prop_map(Action::Queue),
-            3 => (prop::sample::select(vec![MAIN, FURTHER]), 0u32..64)
+            3 => (prop::sample::select(vec![MAIN, EXTRA]), 0u32..64)
                 .prop_map(|(context, offset)| Action::Rss { context, offset }),
         ],
     )
 }
 
-fn flow_is(bits: u8) -> FlowIs {
-    [FlowIs::IPV4, FlowIs::IPV6, FlowIs::TCP, FlowIs::UDP]
-        .into_iter()
-        .enumerate()
-        .filter(|(n, _)| bits & (1 << n) != 0)
-        .fold(FlowIs::ANY, |is, (_, more)| is.with(more))
+fn protocols_of(bits: u8) -> Protocols {
+    [
+        Protocols::IPV4,
+        Protocols::IPV6,
+        Protocols::TCP,
+        Protocols::UDP,
+    ]
+    .into_iter()
+    .enumerate()
+    .filter(|(n, _)| bits & (1 << n) != 0)
+    .fold(Protocols::ANY, |all, (_, more)| all.with(more))
 }
 
 /// A frame's key, laid out as [`bytes`] does.

@@ -7,16 +7,31 @@
 use std::{
     collections::VecDeque,
     sync::{
-        atomic::{AtomicUsize, Ordering},
-        Arc,
+        atomic::{
+            AtomicUsize,
+            Ordering, //
+        },
+        Arc, //
     },
-    thread,
+    thread, //
 };
 
 use cases::cases;
 use oxnic::nic::{
-    ring::{BadSize, Completion, DriverSide, NicSide, Ring, Slot, Status, MAX_SIZE},
-    rss::{Hash, HashType},
+    ring::{
+        BadSize,
+        Completion,
+        DriverSide,
+        NicSide,
+        Ring,
+        Slot,
+        Status,
+        MAX_SIZE, //
+    },
+    rss::{
+        Hash,
+        HashType, //
+    },
 };
 use proptest::prelude::*;
 

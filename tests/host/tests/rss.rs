@@ -1,15 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Receive side scaling: flows, hashes, queues.
+//! Receive side scaling: hashes and queues.
 
 #![cfg(not(loom))]
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{
+    IpAddr,
+    SocketAddr, //
+};
 
 use cases::cases;
-use oxnic::nic::rss::{
-    flow, is_enough, Addresses, Flow, Hash, HashType, Indirection, Ports, Toeplitz, HEADERS_LEN,
-    INDIRECTION_LEN, KEY_LEN,
+use oxnic::nic::{
+    headers::{
+        Addresses,
+        Flow,
+        Ports,
+        HEADERS_LEN, //
+    },
+    rss::{
+        Hash,
+        HashType,
+        Indirection,
+        Toeplitz,
+        INDIRECTION_LEN,
+        KEY_LEN, //
+    },
 };
 use packets::{
     any_frame,
@@ -19,7 +34,6 @@ use packets::{
     ipv6,
     Known,
     ICMP,
-    MACS,
     SERVICE_VLAN,
     TCP,
     UDP,
@@ -140,136 +154,6 @@ fn no_key_is_no_spread() {
     assert_eq!(hash.kind, HashType::TcpIpv4);
 }
 
-const IPS: [u8; 8] = [10, 0, 0, 1, 10, 0, 0, 2];
-const PORTS: [u8; 4] = [0x12, 0x34, 0, 80];
-
-fn ipv4_udp(options: &[u8], payload: &[u8]) -> Vec<u8> {
-    ipv4([10, 0, 0, 1], [10, 0, 0, 2], UDP, options, payload)
-}
-
-fn only_addresses() -> Option<Flow<'static>> {
-    Some(Flow {
-        addresses: Addresses::V4(&IPS),
-        ports: Ports::None,
-    })
-}
-
-fn with_ports() -> Option<Flow<'static>> {
-    Some(Flow {
-        addresses: Addresses::V4(&IPS),
-        ports: Ports::Udp(&PORTS),
-    })
-}
-
-#[test]
-fn options_are_skipped() {
-    for words in 0..=10 {
-        let packet = ipv4_udp(&vec![1; 4 * words], &PORTS);
-        let frame = frame(&[VLAN, VLAN], &packet);
-        assert_eq!(flow(&frame), with_ports());
-        assert!(frame.len() <= HEADERS_LEN);
-    }
-}
-
-#[test]
-fn three_tags_are_too_many() {
-    let frame = frame(&[VLAN; 3], &ipv4_udp(&[], &PORTS));
-    assert_eq!(flow(&frame), None);
-}
-
-#[test]
-fn fragments_have_no_ports() {
-    // More fragments; some offset in either byte; do not fragment; the reserved bit.
-    for (high, low, flow_of) in [
-        (0x20, 0, only_addresses()),
-        (0x00, 1, only_addresses()),
-        (0x10, 0, only_addresses()),
-        (0x40, 0, with_ports()),
-        (0x80, 0, with_ports()),
-    ] {
-        let mut packet = ipv4_udp(&[], &PORTS);
-        packet[6..8].copy_from_slice(&[high, low]);
-        assert_eq!(flow(&frame(&[], &packet)), flow_of, "{high:02x}{low:02x}");
-    }
-}
-
-#[test]
-fn ipv6_extension_headers_hide_the_ports() {
-    let (src, dst) = ([0xfd; 16], [0xfe; 16]);
-    let both = [src, dst].concat();
-    // Hop-by-hop options, fragment, ICMPv6, none.
-    for next_header in [0, 44, 58, 59] {
-        let frame = frame(
-            &[],
-            &ipv6(src, dst, next_header, &[UDP, 0, 0, 0, 0, 0, 0, 0]),
-        );
-        let flow = flow(&frame).unwrap();
-        assert_eq!(flow.addresses, Addresses::V6(both[..].try_into().unwrap()));
-        assert_eq!(flow.ports, Ports::None);
-    }
-}
-
-#[test]
-fn padding_is_not_taken_for_ports() {
-    for payload in 0..4 {
-        let mut frame = frame(&[], &ipv4_udp(&[], &PORTS[..payload]));
-        frame.resize(60, 0xff);
-        assert_eq!(flow(&frame), only_addresses());
-    }
-    let mut frame = frame(&[], &ipv6([1; 16], [2; 16], TCP, &[1, 2]));
-    frame.resize(60, 0xff);
-    assert_eq!(flow(&frame).unwrap().ports, Ports::None);
-}
-
-#[test]
-fn other_protocols_have_no_flow() {
-    let arp = [&MACS[..], &[0x08, 0x06], &[0; 46]].concat();
-    assert_eq!(flow(&arp), None);
-    // 802.3: a length instead of a type.
-    let stp = [&MACS[..], &[0x00, 0x26], &[0x42; 46]].concat();
-    assert_eq!(flow(&stp), None);
-}
-
-#[test]
-fn malformed_frames_have_no_flow() {
-    let good = ipv4_udp(&[], &PORTS);
-    let broken = |at: usize, byte: u8| {
-        let mut packet = good.clone();
-        packet[at] = byte;
-        [&MACS[..], &[0x08, 0x00], &packet].concat()
-    };
-    assert_eq!(flow(&broken(0, 0x55)), None, "version");
-    assert_eq!(flow(&broken(0, 0x44)), None, "header shorter than itself");
-    assert_eq!(
-        flow(&broken(0, 0x4f)),
-        None,
-        "header longer than the packet"
-    );
-    assert_eq!(flow(&broken(3, 19)), None, "packet shorter than its header");
-
-    let mut packet = ipv6([1; 16], [2; 16], UDP, &PORTS);
-    packet[0] = 0x50;
-    assert_eq!(flow(&[&MACS[..], &[0x86, 0xdd], &packet].concat()), None);
-}
-
-#[test]
-fn truncated_frames_are_survived() {
-    let packets = [
-        ipv4_udp(&[1; 40], &PORTS),
-        ipv6([1; 16], [2; 16], TCP, &[7; 20]),
-    ];
-    for packet in packets {
-        let whole = frame(&[SERVICE_VLAN, VLAN], &packet);
-        let expected = flow(&whole).unwrap();
-        for len in 0..whole.len() {
-            if let Some(flow) = flow(&whole[..len]) {
-                assert_eq!(flow.addresses, expected.addresses);
-                assert!(flow.ports == Ports::None || flow.ports == expected.ports);
-            }
-        }
-    }
-}
-
 #[test]
 fn indirection_spreads_evenly() {
     for queues in [1, 2, 3, 64, 128] {
@@ -325,8 +209,8 @@ proptest! {
         }
     }
 
-    /// Whatever comes, its hash is what a reader of the standards finds; what comes after the headers
-    /// makes no difference.
+    /// Whatever comes, its hash is what a reader of the standards finds; what comes after the
+    /// headers makes no difference.
     #[test]
     fn any_frame_has_the_hash_of_the_book(key: [u8; KEY_LEN], frame in any_frame()) {
         let toeplitz = toeplitz(&key);
@@ -335,15 +219,5 @@ proptest! {
         let head = &frame[..frame.len().min(HEADERS_LEN)];
         prop_assert_eq!(hash, toeplitz.hash_frame(head));
         prop_assert!(Indirection::new(5).queue(hash) < 5);
-    }
-
-    /// What is called enough of a frame is enough.
-    #[test]
-    fn enough_is_enough(frame in any_frame()) {
-        for len in 0..frame.len() {
-            if is_enough(&frame[..len]) {
-                prop_assert_eq!(flow(&frame[..len]), flow(&frame), "{} bytes", len);
-            }
-        }
     }
 }

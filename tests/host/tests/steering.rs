@@ -6,11 +6,41 @@
 
 use cases::cases;
 use oxnic::nic::{
-    ntuple::{Action, FlowIs, Key, Rule},
-    rss::{self, Hash, HashType, Indirection, Toeplitz, KEY_LEN},
-    steering::{Context, Fields, FlowKind, Input, Steering, Transform, MAIN, MAX_CONTEXTS},
+    ntuple::{
+        Action,
+        Key,
+        Protocols,
+        Rule, //
+    },
+    rss::{
+        self,
+        Hash,
+        HashType,
+        Indirection,
+        Toeplitz,
+        KEY_LEN, //
+    },
+    steering::{
+        Fields,
+        FlowKind,
+        Input,
+        RssContext,
+        Steering,
+        Transform,
+        MAIN,
+        MAX_CONTEXTS, //
+    },
 };
-use packets::{by_the_book, frame, ipv4, ipv6, ICMP, TCP, UDP, VLAN};
+use packets::{
+    by_the_book,
+    frame,
+    ipv4,
+    ipv6,
+    ICMP,
+    TCP,
+    UDP,
+    VLAN, //
+};
 use proptest::prelude::*;
 
 mod cases;
@@ -26,8 +56,8 @@ const KEY: [u8; KEY_LEN] = {
     key
 };
 
-fn context(queues: u32) -> Context {
-    Context {
+fn context(queues: u32) -> RssContext {
+    RssContext {
         key: KEY,
         input: Input::DEFAULT,
         table: Indirection::new(queues),
@@ -35,7 +65,7 @@ fn context(queues: u32) -> Context {
 }
 
 /// Registers with this main context.
-fn steering(main: &Context, queues: u32) -> Box<Steering> {
+fn steering(main: &RssContext, queues: u32) -> Box<Steering> {
     let mut steering = Box::new(Steering::ZERO);
     steering.set_queues(queues);
     assert!(steering.set_context(MAIN, Some(main)));
@@ -177,9 +207,9 @@ fn a_symmetric_hash_wants_symmetric_fields() {
 }
 
 /// A rule for all frames of a kind.
-fn rule(is: FlowIs, action: Action) -> Rule {
+fn rule(protocols: Protocols, action: Action) -> Rule {
     Rule {
-        is,
+        protocols,
         key: Key::default(),
         mask: Key::default(),
         action,
@@ -187,7 +217,7 @@ fn rule(is: FlowIs, action: Action) -> Rule {
 }
 
 /// A context of its own key, fields and table, for UDP over IPv4; with so much added to its queues.
-fn with_context(number: u32, offset: u32) -> (Box<Steering>, Context) {
+fn with_context(number: u32, offset: u32) -> (Box<Steering>, RssContext) {
     let mut own = context(1);
     own.key = [0xa5; KEY_LEN];
     own.key[7] = 9;
@@ -201,7 +231,7 @@ fn with_context(number: u32, offset: u32) -> (Box<Steering>, Context) {
         context: number,
         offset,
     };
-    let udp = rule(FlowIs::IPV4.with(FlowIs::UDP), action);
+    let udp = rule(Protocols::IPV4.with(Protocols::UDP), action);
     assert!(steering.set_rule(5, Some(&udp)));
     assert_eq!(steering.rules().get(5), Some(udp));
     (steering, own)
@@ -238,8 +268,8 @@ fn a_rule_leads_to_the_main_context() {
     };
     let hash = by_the_book(&KEY, &[&FROM[..], &TO, &PORTS].concat());
     let mut steering = steering(&main, 8);
-    assert!(steering.set_rule(0, Some(&rule(FlowIs::TCP, action(0)))));
-    assert!(steering.set_rule(1, Some(&rule(FlowIs::ANY, action(4)))));
+    assert!(steering.set_rule(0, Some(&rule(Protocols::TCP, action(0)))));
+    assert!(steering.set_rule(1, Some(&rule(Protocols::ANY, action(4)))));
     let at = |steering: &Steering, frame: &[u8]| queue(steering, frame).0;
     assert_eq!(at(&steering, &v4(TCP)), hash % 2);
     assert_eq!(at(&steering, &v4(UDP)), 4 + hash % 2);
@@ -258,7 +288,7 @@ fn a_context_without_a_hash() {
         context: 4,
         offset: 1,
     };
-    assert!(steering.set_rule(5, Some(&rule(FlowIs::ANY, any))));
+    assert!(steering.set_rule(5, Some(&rule(Protocols::ANY, any))));
     assert_eq!(queue(&steering, &[0; 60]), (3, Hash::NONE));
     let mut own = own;
     assert!(own.input.set_fields(FlowKind::UdpIpv4, Fields::NONE));
@@ -288,19 +318,19 @@ fn contexts_come_and_go() {
     let one = context(1);
     assert!(copy.set_context(MAIN, Some(&one)));
     copy.set_queues(1);
-    assert!(copy.is_single());
+    assert!(copy.is_single_queue());
 }
 
 #[test]
 fn queues_that_are_needed() {
     let mut steering = steering(&context(2), 8);
-    assert_eq!(steering.needed_queues(), 2);
+    assert_eq!(steering.min_queues(), 2);
     assert!(steering.set_context(3, Some(&context(5))));
-    assert_eq!(steering.needed_queues(), 5);
+    assert_eq!(steering.min_queues(), 5);
     let mut needed = |place, action: Option<Action>| {
-        let rule = action.map(|action| rule(FlowIs::ANY, action));
+        let rule = action.map(|action| rule(Protocols::ANY, action));
         assert!(steering.set_rule(place, rule.as_ref()));
-        steering.needed_queues()
+        steering.min_queues()
     };
     let rss = |context, offset| Some(Action::Rss { context, offset });
     assert_eq!(needed(0, Some(Action::Drop)), 5);
@@ -344,7 +374,7 @@ proptest! {
         tags in 0usize..3,
     ) {
         let transform = if or_xor { Transform::SymmetricOrXor } else { Transform::SymmetricXor };
-        let mut main = Context { key, ..context(4) };
+        let mut main = RssContext { key, ..context(4) };
         main.input.transform = transform;
         let symmetric = steering(&main, 4);
         let tags = &[VLAN; 2][..tags];

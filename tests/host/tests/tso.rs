@@ -5,8 +5,15 @@
 #![cfg(not(loom))]
 
 use cases::cases;
-use oxnic::nic::tso::{Progress, Template, HEADERS_LEN};
-use proptest::{prelude::*, sample::Index};
+use oxnic::nic::tso::{
+    Progress,
+    Template,
+    HEADERS_LEN, //
+};
+use proptest::{
+    prelude::*,
+    sample::Index, //
+};
 
 mod cases;
 
@@ -15,8 +22,8 @@ const PSH: u8 = 8;
 const ACK: u8 = 16;
 const CWR: u8 = 128;
 
-/// A large frame with all flags that matter, whose own lengths and checksums mean nothing. The kinds of its
-/// VLAN tags say whether they are 802.1ad.
+/// A large frame with all flags that matter, whose own lengths and checksums mean nothing. The
+/// kinds of its VLAN tags say whether they are 802.1ad.
 fn large(
     tags: &[bool],
     v6: bool,
@@ -171,8 +178,8 @@ proptest! {
         prop_assert_eq!(template.parts().count(), count);
     }
 
-    /// A frame that lies, or is none, is refused or cut so that nothing of it is lost, sent twice or
-    /// read from behind its end; the headers change in no other place than they have to.
+    /// A frame that lies, or is none, is refused or cut so that nothing of it is lost, sent twice
+    /// or read from behind its end; the headers change in no other place than they have to.
     #[test]
     fn anything_is_refused_or_cut(
         (v6, random) in any::<(bool, bool)>(),

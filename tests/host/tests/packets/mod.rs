@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the tests of hashes and steering share: frames good and bad, what is in them, and the hash of
-//! the specification.
+//! What the tests of hashes and steering share: frames good and bad, what is in them, and the hash
+//! of the specification.
 
 #![allow(
     dead_code,
@@ -80,8 +80,8 @@ pub fn frame(tags: &[[u8; 4]], packet: &[u8]) -> Vec<u8> {
     [&MACS[..], &tags.concat(), &ethertype, packet].concat()
 }
 
-/// Frames of every kind: random bytes, and frames whose layers fit together until some bytes are turned
-/// over, the end is cut off or padding is added.
+/// Frames of every kind: random bytes, and frames whose layers fit together until some bytes are
+/// turned over, the end is cut off or padding is added.
 pub fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     let tags = prop::collection::vec(prop::sample::select(vec![VLAN, SERVICE_VLAN]), 0..4);
     let protocol = prop::sample::select(vec![TCP, UDP, ICMP, 0, 44]);
@@ -128,8 +128,8 @@ pub fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// What there is to know about a frame, read byte by byte at the offsets of the standards: slow, and
-/// nothing of it is shared with what is tested. What a frame does not have is zero.
+/// What there is to know about a frame, read byte by byte at the offsets of the standards: slow,
+/// and nothing of it is shared with what is tested. What a frame does not have is zero.
 #[derive(Debug, Default)]
 pub struct Known {
     pub dst_mac: [u8; 6],
