@@ -41,7 +41,7 @@ enum Body {
     Bare(fn() -> Result<()>),
 }
 
-/// A test.
+/// A test; [`case!`] makes it one of those that run.
 pub struct Case {
     name: &'static str,
     params: &'static str,
@@ -89,8 +89,13 @@ impl Case {
 
     /// Makes a test of allocations that fail: it may provoke what the kernel says of them, and is ignored
     /// by a kernel without fault injection.
-    pub fn with_faults(self) -> Self {
+    pub const fn with_faults(self) -> Self {
         self.needs(fault::is_there).allow(&fault::SAID)
+    }
+
+    /// Makes a test of what takes two processors.
+    pub const fn two_cpus(self) -> Self {
+        self.needs(|| cpus::all().is_ok_and(|cpus| cpus.len() >= 2))
     }
 
     /// Makes a test of what the debug kernel is too slow or too large for: it ignores the test.
@@ -109,12 +114,33 @@ impl Case {
     }
 }
 
+inventory::collect!(Case);
+
+/// Registers a test, in the line above its function: one of [`Case`]'s constructors, its arguments, and after
+/// a semicolon calls of [`Case`]'s methods. `case!(ports "mtu::limits", "queues=4", limits; stock_only());`
+macro_rules! case {
+    ($kind:ident $($argument:expr),+ $(; $($method:ident($($with:expr)?)),+)?) => {
+        inventory::submit! {
+            $crate::harness::Case::$kind($($argument),+) $($(.$method($($with)?))+)?
+        }
+    };
+}
+pub(crate) use case;
+
+/// All registered tests, in the order of their names.
+pub fn cases() -> Vec<&'static Case> {
+    let mut cases: Vec<_> = inventory::iter::<Case>.into_iter().collect();
+
+    cases.sort_by_key(|case| case.name);
+    cases
+}
+
 /// Wraps a test for the test runner.
-pub fn trial(case: Case) -> Trial {
+pub fn trial(case: &'static Case) -> Trial {
     let ignored = !(case.needs)();
 
     Trial::test(case.name, move || {
-        surrounded(&case).map_err(|e| Failed::from(format!("{e:#}")))
+        surrounded(case).map_err(|e| Failed::from(format!("{e:#}")))
     })
     .with_ignored_flag(ignored)
 }

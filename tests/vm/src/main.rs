@@ -42,7 +42,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let trials = cases::all()
+    let trials = harness::cases()
         .into_iter()
         .skip(first)
         .step_by(every)

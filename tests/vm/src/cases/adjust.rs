@@ -6,7 +6,7 @@ use super::{send_all, steer::Chain};
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::ensure_eq,
     stats::check_both,
     wire::{
@@ -25,34 +25,6 @@ use aya::{
 /// Bytes of a receive buffer that a frame can take: a page of 4096 bytes without head room (320)
 /// and room for `struct skb_shared_info` (320).
 const FRAME_ROOM: usize = 4096 - 320 - 320;
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("adjust::head_grows", "", head_grows),
-        Case::ports("adjust::head_shrinks", "", head_shrinks),
-        Case::ports("adjust::head_limits", "", head_limits),
-        Case::ports("adjust::tail_shrinks", "", tail_shrinks),
-        Case::ports("adjust::tail_grows_to_the_limit", "", tail_grows),
-        Case::ports(
-            "adjust::tail_grows_beyond_the_peers_mtu",
-            "",
-            tail_beyond_mtu,
-        ),
-        Case::ports("adjust::short_frame_is_padded_on_tx", "", short_tx),
-        Case::ports("adjust::metadata_reaches_the_skb", "", |bed| {
-            metadata(bed, verdict::PASS)
-        }),
-        Case::ports("adjust::metadata_goes_along_to_a_cpu", "", |bed| {
-            metadata(bed, verdict::REDIRECT)
-        }),
-        Case::ports("adjust::metadata_ends_with_tx", "", metadata_tx),
-        Case::ports(
-            "adjust::metadata_ends_with_a_redirect_to_a_port",
-            "pairs=2",
-            metadata_device,
-        ),
-    ]
-}
 
 /// What `adjust_head` writes in front of a frame: an Ethernet header and a pattern.
 fn pattern() -> [u8; 256] {
@@ -127,6 +99,7 @@ fn finish(bed: &Bed) -> Result<()> {
     check_both(&a, &b)
 }
 
+case!(ports "adjust::head_grows", "", head_grows);
 fn head_grows(bed: &Bed) -> Result<()> {
     let mut program = attach(bed, "adjust_head")?;
 
@@ -140,6 +113,7 @@ fn head_grows(bed: &Bed) -> Result<()> {
     finish(bed)
 }
 
+case!(ports "adjust::head_shrinks", "", head_shrinks);
 fn head_shrinks(bed: &Bed) -> Result<()> {
     let mut program = attach(bed, "adjust_head")?;
 
@@ -153,6 +127,7 @@ fn head_shrinks(bed: &Bed) -> Result<()> {
     finish(bed)
 }
 
+case!(ports "adjust::head_limits", "", head_limits);
 /// The head room is 320 bytes, of which the kernel keeps 40 for itself.
 fn head_limits(bed: &Bed) -> Result<()> {
     let mut program = attach(bed, "adjust_head")?;
@@ -176,6 +151,7 @@ fn head_limits(bed: &Bed) -> Result<()> {
     finish(bed)
 }
 
+case!(ports "adjust::tail_shrinks", "", tail_shrinks);
 fn tail_shrinks(bed: &Bed) -> Result<()> {
     let mut program = attach(bed, "adjust_tail")?;
 
@@ -188,6 +164,7 @@ fn tail_shrinks(bed: &Bed) -> Result<()> {
     finish(bed)
 }
 
+case!(ports "adjust::tail_grows_to_the_limit", "", tail_grows);
 /// The new bytes are zero. One byte more than the buffer has room for is refused.
 fn tail_grows(bed: &Bed) -> Result<()> {
     let mut program = attach(bed, "adjust_tail")?;
@@ -229,6 +206,7 @@ fn tail_grows(bed: &Bed) -> Result<()> {
     finish(bed)
 }
 
+case!(ports "adjust::tail_grows_beyond_the_peers_mtu", "", tail_beyond_mtu);
 /// A frame that grew too long for the port it is sent to is lost there, under its name.
 fn tail_beyond_mtu(bed: &Bed) -> Result<()> {
     let mut program = attach(bed, "adjust_tail")?;
@@ -250,6 +228,7 @@ fn tail_beyond_mtu(bed: &Bed) -> Result<()> {
     finish(bed)
 }
 
+case!(ports "adjust::short_frame_is_padded_on_tx", "", short_tx);
 fn short_tx(bed: &Bed) -> Result<()> {
     let mut program = attach(bed, "adjust_tail")?;
     let tap = Tap::open(&bed.a)?;
@@ -292,6 +271,8 @@ fn send_and_compare(bed: &Bed, tap: &Tap) -> Result<()> {
     tap.silence()
 }
 
+case!(ports "adjust::metadata_reaches_the_skb", "", |bed| metadata(bed, verdict::PASS));
+case!(ports "adjust::metadata_goes_along_to_a_cpu", "", |bed| metadata(bed, verdict::REDIRECT));
 /// What a program leaves in front of a frame is there when a program of tc looks at the skb, be it
 /// made by the port or by a cpumap.
 fn metadata(bed: &Bed, act: u8) -> Result<()> {
@@ -338,6 +319,7 @@ fn expect_none(program: &Program) -> Result<()> {
     Ok(())
 }
 
+case!(ports "adjust::metadata_ends_with_tx", "", metadata_tx);
 /// The wire carries frames, not what is in front of them.
 fn metadata_tx(bed: &Bed) -> Result<()> {
     let mut program = attach(bed, "write_meta")?;
@@ -350,6 +332,7 @@ fn metadata_tx(bed: &Bed) -> Result<()> {
     finish(bed)
 }
 
+case!(ports "adjust::metadata_ends_with_a_redirect_to_a_port", "pairs=2", metadata_device);
 fn metadata_device(bed: &Bed) -> Result<()> {
     let chain = Chain::make(bed)?;
     let mut program = attach(bed, "write_meta")?;

@@ -5,7 +5,7 @@
 use crate::{
     bed::{Bed, Port},
     bpf::{self, wait_freed, Program},
-    harness::Case,
+    harness::case,
     host::{ensure_eq, module, wait_until},
     nl::link::{
         XDP_FLAGS_DRV_MODE, XDP_FLAGS_HW_MODE, XDP_FLAGS_REPLACE, XDP_FLAGS_SKB_MODE,
@@ -23,31 +23,6 @@ use nix::errno::Errno;
 const MODE_NONE: u64 = 0;
 const MODE_DRIVER: u64 = 1;
 const MODE_GENERIC: u64 = 2;
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("attach::modes_of_ip_link", "", modes),
-        Case::ports("attach::offload_is_refused", "", offload),
-        Case::ports("attach::only_if_none", "", only_if_none),
-        Case::ports("attach::expected_program", "", expected_program),
-        Case::ports(
-            "attach::native_and_generic_exclude_each_other",
-            "",
-            native_and_generic,
-        ),
-        Case::ports("attach::bpf_link", "", bpf_link),
-        Case::ports(
-            "attach::bpf_link_and_netlink_exclude_each_other",
-            "",
-            link_and_netlink,
-        ),
-        Case::ports("attach::bpf_link_and_mtu", "", link_and_mtu),
-        Case::ports("attach::bpf_link_survives_rmmod", "", link_and_rmmod),
-        Case::ports("attach::while_down", "", while_down),
-        Case::ports("attach::rmmod_frees_the_program", "", rmmod_frees),
-        Case::ports("attach::netns_deletion_frees_the_program", "", netns_frees),
-    ]
-}
 
 fn expect_attached(port: &Port, mode: u64, id: Option<u32>) -> Result<()> {
     let link = port.link()?;
@@ -80,6 +55,7 @@ fn send(bed: &Bed, before: u64, count: u32) -> Result<u64> {
     Ok(before + u64::from(count))
 }
 
+case!(ports "attach::modes_of_ip_link", "", modes);
 /// `ip link set dev ox1 xdp|xdpdrv|xdpgeneric obj ... sec xdp`, as people do it.
 fn modes(bed: &Bed) -> Result<()> {
     let object = bpf::path("xdp_drop")?;
@@ -117,6 +93,7 @@ fn modes(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "attach::offload_is_refused", "", offload);
 fn offload(bed: &Bed) -> Result<()> {
     let program = Program::sample("xdp_pass")?;
     let object = bpf::path("xdp_pass")?;
@@ -130,6 +107,7 @@ fn offload(bed: &Bed) -> Result<()> {
     expect_attached(&bed.b, MODE_NONE, None)
 }
 
+case!(ports "attach::only_if_none", "", only_if_none);
 fn only_if_none(bed: &Bed) -> Result<()> {
     let (first, second) = (Program::sample("xdp_pass")?, Program::sample("xdp_drop")?);
     let flags = XDP_FLAGS_DRV_MODE | XDP_FLAGS_UPDATE_IF_NOEXIST;
@@ -140,6 +118,7 @@ fn only_if_none(bed: &Bed) -> Result<()> {
     expect_attached(&bed.b, MODE_DRIVER, Some(first.id))
 }
 
+case!(ports "attach::expected_program", "", expected_program);
 fn expected_program(bed: &Bed) -> Result<()> {
     let (first, second) = (Program::sample("xdp_pass")?, Program::sample("xdp_drop")?);
     let flags = XDP_FLAGS_DRV_MODE | XDP_FLAGS_REPLACE;
@@ -178,6 +157,7 @@ fn expected_program(bed: &Bed) -> Result<()> {
     expect_attached(&bed.b, MODE_NONE, None)
 }
 
+case!(ports "attach::native_and_generic_exclude_each_other", "", native_and_generic);
 fn native_and_generic(bed: &Bed) -> Result<()> {
     let (first, second) = (Program::sample("xdp_pass")?, Program::sample("xdp_drop")?);
     let reason = "Native and generic XDP can't be active at the same time";
@@ -230,6 +210,7 @@ pub(super) fn linked(port: &Port, program: &mut Program) -> Result<XdpLink> {
     Ok(program.xdp()?.take_link(id)?)
 }
 
+case!(ports "attach::bpf_link", "", bpf_link);
 fn bpf_link(bed: &Bed) -> Result<()> {
     let mut first = Program::load("count", "count_drop")?;
     let mut second = Program::load("count", "count_pass")?;
@@ -267,6 +248,7 @@ fn bpf_link(bed: &Bed) -> Result<()> {
     wait_freed(gone)
 }
 
+case!(ports "attach::bpf_link_and_netlink_exclude_each_other", "", link_and_netlink);
 fn link_and_netlink(bed: &Bed) -> Result<()> {
     let mut first = Program::sample("xdp_pass")?;
     let mut second = Program::sample("xdp_drop")?;
@@ -296,6 +278,7 @@ fn link_and_netlink(bed: &Bed) -> Result<()> {
     expect_attached(&bed.b, MODE_DRIVER, Some(first.id))
 }
 
+case!(ports "attach::bpf_link_and_mtu", "", link_and_mtu);
 /// With an MTU that needs several buffers for a frame, a link is neither made for nor given to a
 /// program that knows nothing of these.
 fn link_and_mtu(bed: &Bed) -> Result<()> {
@@ -334,6 +317,7 @@ fn link_and_mtu(bed: &Bed) -> Result<()> {
     bed.b.set("mtu 9000")
 }
 
+case!(ports "attach::bpf_link_survives_rmmod", "", link_and_rmmod);
 /// The module goes while a link is held: the link loses its device, not its program.
 fn link_and_rmmod(bed: &Bed) -> Result<()> {
     let mut program = Program::sample("xdp_pass")?;
@@ -352,6 +336,7 @@ fn link_and_rmmod(bed: &Bed) -> Result<()> {
     wait_freed(id)
 }
 
+case!(ports "attach::while_down", "", while_down);
 fn while_down(bed: &Bed) -> Result<()> {
     let first = Program::load("count", "count_drop")?;
     let second = Program::load("count", "count_pass")?;
@@ -404,6 +389,7 @@ fn attach_and_forget(port: &Port) -> Result<u32> {
     Ok(program.id)
 }
 
+case!(ports "attach::rmmod_frees_the_program", "", rmmod_frees);
 fn rmmod_frees(bed: &Bed) -> Result<()> {
     let down = attach_and_forget(&bed.a)?;
     let up = attach_and_forget(&bed.b)?;
@@ -420,6 +406,7 @@ fn rmmod_frees(bed: &Bed) -> Result<()> {
     wait_freed(up)
 }
 
+case!(ports "attach::netns_deletion_frees_the_program", "", netns_frees);
 /// A port goes with its namespace, and its program with it.
 fn netns_frees(bed: &Bed) -> Result<()> {
     let id = attach_and_forget(&bed.b)?;

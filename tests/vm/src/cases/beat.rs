@@ -6,7 +6,7 @@
 use crate::{
     bed::{Port, NS_A},
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::{cmd, ensure_eq, module, netns::Netns, wait_until},
     wire::{
         packet::{Sender, Tap},
@@ -19,10 +19,7 @@ const FRAMES: u32 = 100;
 /// What the device receives.
 const FRAME: [u8; 60] = [0; 60];
 
-pub fn cases() -> Vec<Case> {
-    vec![Case::bare("beat::example_driver_works", works)]
-}
-
+case!(bare "beat::example_driver_works", works);
 fn works() -> Result<()> {
     let path = std::env::var("OXNIC_BEAT").context("OXNIC_BEAT names no module")?;
 

@@ -5,7 +5,7 @@
 use crate::{
     bed::{Bed, V4, V6},
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::{ensure_eq, PATIENCE},
     stats::check_both,
 };
@@ -20,33 +20,14 @@ use std::{
 const LEN: usize = 10 << 20;
 const CHUNK: usize = 64 << 10;
 
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("bulk::tcp_over_ipv4", "queues=4", |bed| {
-            bulk(bed, &V4, None)
-        }),
-        Case::ports("bulk::tcp_over_ipv6", "queues=4", |bed| {
-            bulk(bed, &V6, None)
-        }),
-        Case::ports(
-            "bulk::long_frames_and_short_rings_over_ipv4",
-            "queues=2 ring_size=64",
-            |bed| bulk(bed, &V4, Some(3434)),
-        ),
-        Case::ports("bulk::long_frames_over_ipv6", "queues=2", |bed| {
-            bulk(bed, &V6, Some(3434))
-        }),
-        Case::ports(
-            "bulk::several_buffers_and_short_rings_over_ipv4",
-            "queues=2 ring_size=64",
-            |bed| bulk(bed, &V4, Some(9000)),
-        ),
-        Case::ports("bulk::many_buffers_over_ipv6", "queues=2", |bed| {
-            bulk(bed, &V6, Some(62_186))
-        }),
-    ]
-}
-
+case!(ports "bulk::tcp_over_ipv4", "queues=4", |bed| bulk(bed, &V4, None));
+case!(ports "bulk::tcp_over_ipv6", "queues=4", |bed| bulk(bed, &V6, None));
+case!(ports "bulk::long_frames_and_short_rings_over_ipv4", "queues=2 ring_size=64",
+    |bed| bulk(bed, &V4, Some(3434)));
+case!(ports "bulk::long_frames_over_ipv6", "queues=2", |bed| bulk(bed, &V6, Some(3434)));
+case!(ports "bulk::several_buffers_and_short_rings_over_ipv4", "queues=2 ring_size=64",
+    |bed| bulk(bed, &V4, Some(9000)));
+case!(ports "bulk::many_buffers_over_ipv6", "queues=2", |bed| bulk(bed, &V6, Some(62_186)));
 fn bulk(bed: &Bed, addresses: &[&str; 2], mtu: Option<u32>) -> Result<()> {
     let name = match mtu {
         Some(mtu) if mtu > 3434 => "count_pass_frags",

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     bed::{Bed, V4, V4_VLAN, V6},
-    harness::Case,
+    harness::case,
     host::ensure_eq,
     wire::{
         capture::Capture,
@@ -26,18 +26,6 @@ use std::{
     os::fd::AsRawFd,
     thread,
 };
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("checksum::udp", "", udp_datagrams),
-        Case::ports("checksum::udp_zero_is_written_as_ones", "", udp_zero),
-        Case::ports("checksum::udp_fragments", "", udp_fragments),
-        Case::ports("checksum::udp_segments", "", udp_segments),
-        Case::ports("checksum::tcp", "", tcp),
-        Case::ports("checksum::vlan", "", vlan),
-        Case::ports("checksum::frames_in_several_buffers", "", several_buffers),
-    ]
-}
 
 /// Brings the link up with addresses and records what port B receives.
 fn start(bed: &Bed) -> Result<Capture> {
@@ -71,6 +59,7 @@ fn is_udp(frame: &[u8]) -> bool {
         || frame[12..14] == [0x86, 0xdd] && frame[ETH + 6] == 17
 }
 
+case!(ports "checksum::udp", "", udp_datagrams);
 fn udp_datagrams(bed: &Bed) -> Result<()> {
     const LENS: [usize; 12] = [0, 1, 2, 3, 17, 18, 19, 100, 999, 1000, 1451, 1452];
     let mut capture = start(bed)?;
@@ -92,6 +81,7 @@ fn udp_datagrams(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "checksum::udp_zero_is_written_as_ones", "", udp_zero);
 /// A computed checksum of zero would say "no checksum", so UDP sends its complement.
 fn udp_zero(bed: &Bed) -> Result<()> {
     let mut capture = start(bed)?;
@@ -127,6 +117,7 @@ fn udp_zero(bed: &Bed) -> Result<()> {
     receive(&receiver, &payload)
 }
 
+case!(ports "checksum::udp_fragments", "", udp_fragments);
 /// The checksum of a datagram in several IP fragments covers all of them.
 fn udp_fragments(bed: &Bed) -> Result<()> {
     const LEN: usize = 8001;
@@ -166,6 +157,7 @@ fn reassemble(frames: &[Vec<u8>]) -> (u32, Vec<u8>) {
     (addresses, pieces.into_values().flatten().collect())
 }
 
+case!(ports "checksum::udp_segments", "", udp_segments);
 /// One send that the stack cuts into datagrams just above the port (UDP_SEGMENT).
 fn udp_segments(bed: &Bed) -> Result<()> {
     const SIZE: u16 = 1001;
@@ -204,6 +196,7 @@ fn udp_segments(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "checksum::tcp", "", tcp);
 /// Long writes become segments that the stack cuts just above the port.
 fn tcp(bed: &Bed) -> Result<()> {
     const LEN: usize = 400_000;
@@ -236,6 +229,7 @@ fn tcp(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "checksum::vlan", "", vlan);
 /// A VLAN device above the port: the port sums up what is behind the tag, at full length too,
 /// whether it puts the tag in or the stack has done so.
 fn vlan(bed: &Bed) -> Result<()> {
@@ -269,6 +263,7 @@ fn vlan(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "checksum::frames_in_several_buffers", "", several_buffers);
 /// The sum goes across the buffers, from which none but the last has an odd number of bytes.
 fn several_buffers(bed: &Bed) -> Result<()> {
     const LEN: usize = 300_000;

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::{ensure_eq, tracefs::Trace, PATIENCE},
     wire::{
         packet::{Sender, Tap},
@@ -40,36 +40,7 @@ const SETTINGS: [&str; 6] = [
     "adaptive-rx off rx-usecs 10000 rx-frames 0",
 ];
 
-pub fn cases() -> Vec<Case> {
-    const SMALL: &str = "queues=1 ring_size=64";
-
-    vec![
-        Case::ports("coalesce::settings", "", settings),
-        Case::ports("coalesce::refusals", "", refusals),
-        Case::ports(
-            "coalesce::refusals_of_another_ring",
-            "ring_size=64",
-            |bed| {
-                refused(
-                    bed,
-                    "rx-frames 65",
-                    "rx-frames: at most 64, the size of the ring",
-                )?;
-                bed.a.ethtool("-C", "rx-frames 0")?;
-                bed.a.ethtool("-C", "rx-frames 64").map(drop)
-            },
-        ),
-        Case::ports("coalesce::no_time", "queues=1", no_time),
-        Case::ports("coalesce::the_time", "queues=1", the_time),
-        Case::ports("coalesce::the_time_with_xdp_tx", "queues=1", with_xdp_tx),
-        // With all its instruments the debug kernel does not send so many frames in the longest time.
-        Case::ports("coalesce::enough_frames", "queues=1", enough_frames).stock_only(),
-        Case::ports("coalesce::half_a_ring", SMALL, half_a_ring).stock_only(),
-        Case::ports("coalesce::a_full_ring_loses_nothing", SMALL, full_ring),
-        Case::ports("coalesce::no_frame_is_stuck", "pairs=2 queues=2", not_stuck),
-        Case::ports("coalesce::changed_under_traffic", "queues=2", under_traffic),
-    ]
-}
+const SMALL: &str = "queues=1 ring_size=64";
 
 /// What `ethtool -c` shows: rx-usecs, rx-frames, adaptive-rx.
 fn shown(port: &Port) -> Result<(u32, u32, bool)> {
@@ -89,6 +60,7 @@ fn shown(port: &Port) -> Result<(u32, u32, bool)> {
     ))
 }
 
+case!(ports "coalesce::settings", "", settings);
 /// What is set is kept, each port's for itself, whether it is up or not.
 fn settings(bed: &Bed) -> Result<()> {
     const DEFAULT: (u32, u32, bool) = (0, 64, true);
@@ -130,6 +102,7 @@ fn refused(bed: &Bed, what: &str, reason: &str) -> Result<()> {
     Ok(())
 }
 
+case!(ports "coalesce::refusals", "", refusals);
 /// A refusal changes nothing, not even what it could.
 fn refusals(bed: &Bed) -> Result<()> {
     const USECS: &str = "rx-usecs: at most 10000";
@@ -161,6 +134,17 @@ fn refusals(bed: &Bed) -> Result<()> {
         }
     }
     Ok(())
+}
+
+case!(ports "coalesce::refusals_of_another_ring", "ring_size=64", refusals_of_another_ring);
+fn refusals_of_another_ring(bed: &Bed) -> Result<()> {
+    refused(
+        bed,
+        "rx-frames 65",
+        "rx-frames: at most 64, the size of the ring",
+    )?;
+    bed.a.ethtool("-C", "rx-frames 0")?;
+    bed.a.ethtool("-C", "rx-frames 64").map(drop)
 }
 
 /// A few frames one after the other, the first of which comes after a pause. What the others do is
@@ -245,6 +229,7 @@ fn mostly(
     Ok(())
 }
 
+case!(ports "coalesce::no_time", "queues=1", no_time);
 /// Each frame that finds the port idle is announced by an interrupt of its own, which brings one poll.
 fn no_time(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 100;
@@ -273,6 +258,7 @@ fn no_time(bed: &Bed) -> Result<()> {
     settle(bed).map(drop)
 }
 
+case!(ports "coalesce::the_time", "queues=1", the_time);
 fn the_time(bed: &Bed) -> Result<()> {
     let probe = Probe::new(1, 0);
 
@@ -303,6 +289,7 @@ fn the_time(bed: &Bed) -> Result<()> {
     settle(bed).map(drop)
 }
 
+case!(ports "coalesce::the_time_with_xdp_tx", "queues=1", with_xdp_tx);
 /// The frames of the peer's program are moderated as those of its stack.
 fn with_xdp_tx(bed: &Bed) -> Result<()> {
     let probe = Probe::new(1, 0).verdict(verdict::TX);
@@ -325,6 +312,8 @@ fn with_xdp_tx(bed: &Bed) -> Result<()> {
     settle(bed).map(drop)
 }
 
+// With all its instruments the debug kernel does not send so many frames in the longest time.
+case!(ports "coalesce::enough_frames", "queues=1", enough_frames; stock_only());
 /// So many frames do not wait for the time, one less does.
 fn enough_frames(bed: &Bed) -> Result<()> {
     let probe = Probe::new(1, 0);
@@ -354,6 +343,7 @@ fn enough_frames(bed: &Bed) -> Result<()> {
     settle(bed).map(drop)
 }
 
+case!(ports "coalesce::half_a_ring", SMALL, half_a_ring; stock_only());
 /// At the latest when half of the ring is filled the poll is told, whatever the user said.
 fn half_a_ring(bed: &Bed) -> Result<()> {
     let probe = Probe::new(1, 0).len(60);
@@ -382,6 +372,7 @@ fn half_a_ring(bed: &Bed) -> Result<()> {
     b.counters.expect_rx("B", &[("no_buffer", 0)])
 }
 
+case!(ports "coalesce::a_full_ring_loses_nothing", SMALL, full_ring);
 /// Flow control with polls that are held off: a queue that stops is woken by the poll it waits for.
 fn full_ring(bed: &Bed) -> Result<()> {
     const FLOWS: u32 = 2;
@@ -403,6 +394,7 @@ fn full_ring(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "coalesce::no_frame_is_stuck", "pairs=2 queues=2", not_stuck);
 /// Single frames and small bursts, by the stack and by redirects, with every setting: all of them
 /// come, and none waits for the next.
 fn not_stuck(bed: &Bed) -> Result<()> {
@@ -444,6 +436,7 @@ fn not_stuck(bed: &Bed) -> Result<()> {
         .expect_rx("ox3", &[("packets", seq.into()), ("no_buffer", 0)])
 }
 
+case!(ports "coalesce::changed_under_traffic", "queues=2", under_traffic);
 /// The settings change while traffic runs both ways; not a frame is lost.
 fn under_traffic(bed: &Bed) -> Result<()> {
     bed.up()?;

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::{ensure_eq, wait_until},
     stats::{check_both, Snapshot},
     wire::{
@@ -33,18 +33,6 @@ const MIX: [(u8, &[&str]); 7] = [
     (verdict::UNKNOWN, &["xdp_unknown"]),
     (verdict::BAD_REDIRECT, &["xdp_redirect_errors"]),
 ];
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("conserve::mixed_verdicts_both_ways", "queues=4", mixed).allow(&[ILLEGAL]),
-        Case::ports(
-            "conserve::small_rings_without_pause",
-            "queues=2 ring_size=64",
-            lossy,
-        )
-        .allow(&[ILLEGAL]),
-    ]
-}
 
 /// The probe with sequence number `seq` of a flow: verdict and length go round.
 fn probe(flow: u32, seq: u32) -> Probe {
@@ -116,6 +104,7 @@ fn check_mix(program: &Program, port: &Snapshot) -> Result<()> {
     port.check_verdicts()
 }
 
+case!(ports "conserve::mixed_verdicts_both_ways", "queues=4", mixed; allow(&[ILLEGAL]));
 fn mixed(bed: &Bed) -> Result<()> {
     let [(program_a, a), (program_b, b)] = exchange(bed)?;
     let each = u64::from(FLOWS * PER_FLOW) / MIX.len() as u64;
@@ -176,6 +165,8 @@ fn mixed(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "conserve::small_rings_without_pause", "queues=2 ring_size=64", lossy;
+    allow(&[ILLEGAL]));
 /// Without flow control: whatever is lost is lost under a name.
 fn lossy(bed: &Bed) -> Result<()> {
     for port in [&bed.a, &bed.b] {

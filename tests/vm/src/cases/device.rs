@@ -9,7 +9,7 @@ use super::{
 use crate::{
     bed::{mac_text, Bed, Port, V4},
     bpf::{wait_freed, Program},
-    harness::Case,
+    harness::case,
     host::{ensure_eq, module, netns::Netns, wait_until},
     nl::netdev::{
         self, NETDEV_XDP_ACT_BASIC, NETDEV_XDP_ACT_NDO_XMIT, NETDEV_XDP_ACT_NDO_XMIT_SG,
@@ -31,22 +31,6 @@ use std::{
 /// `NET_ADDR_RANDOM` and `NET_ADDR_SET`.
 const ADDR_RANDOM: &str = "1";
 const ADDR_SET: &str = "3";
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("device::carrier_follows_the_peer", "", carrier),
-        Case::ports("device::carrier_of_a_moving_peer", "", carrier_moving),
-        Case::ports("device::driver_info", "", driver_info),
-        Case::bare("device::addresses", addresses),
-        Case::ports("device::address_is_settable", "", set_address),
-        Case::ports("device::moves_between_namespaces", "queues=2", moves),
-        Case::ports("device::counters_survive", "queues=2", counters),
-        Case::ports("device::xdp_features", "", xdp_features),
-        Case::ports("device::queues_and_napis", "queues=3", queues),
-        Case::ports("device::features", "", features),
-        Case::ports("device::receive_offloads", "queues=1", offloads),
-    ]
-}
 
 /// The driver sets the carrier before `ip link set` returns, at both ends.
 fn check_carrier(bed: &Bed, what: &str, a: bool, b: bool) -> Result<()> {
@@ -73,6 +57,7 @@ fn check_ethtool(bed: &Bed, expected: &str) -> Result<()> {
     Ok(())
 }
 
+case!(ports "device::carrier_follows_the_peer", "", carrier);
 fn carrier(bed: &Bed) -> Result<()> {
     check_carrier(bed, "both down", false, false)?;
     check_ethtool(bed, "no")?;
@@ -103,6 +88,7 @@ fn carrier(bed: &Bed) -> Result<()> {
     tap.only().map(drop)
 }
 
+case!(ports "device::carrier_of_a_moving_peer", "", carrier_moving);
 /// A port that moves to another namespace goes down.
 fn carrier_moving(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -125,6 +111,7 @@ fn field<'a>(text: &'a str, name: &str) -> Result<&'a str> {
         .ok_or_else(|| anyhow!("no {name} in: {text}"))
 }
 
+case!(ports "device::driver_info", "", driver_info);
 fn driver_info(bed: &Bed) -> Result<()> {
     for port in [&bed.a, &bed.b] {
         let text = port.ethtool("-i", "")?;
@@ -154,6 +141,7 @@ fn addr_assign_type(port: &Port) -> Result<String> {
         .to_owned())
 }
 
+case!(bare "device::addresses", addresses);
 fn addresses() -> Result<()> {
     const PORTS: usize = 32;
     let initial = Netns::initial();
@@ -183,6 +171,7 @@ fn addresses() -> Result<()> {
     Ok(())
 }
 
+case!(ports "device::address_is_settable", "", set_address);
 /// The address is changed while the port is up, and is the one that is used from then on.
 fn set_address(bed: &Bed) -> Result<()> {
     const NEW: Mac = [0x02, 0xaa, 0xbb, 0xcc, 0xdd, 0x01];
@@ -228,6 +217,7 @@ fn set_address(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "device::moves_between_namespaces", "queues=2", moves);
 /// Both ports in one namespace, in the initial one, exchanged, and back.
 fn moves(bed: &Bed) -> Result<()> {
     let program = Program::load("count", "count_pass")?;
@@ -274,6 +264,7 @@ fn moves(bed: &Bed) -> Result<()> {
     wait_freed(id)
 }
 
+case!(ports "device::counters_survive", "queues=2", counters);
 /// Every counter is what it was, and goes on from there.
 fn counters(bed: &Bed) -> Result<()> {
     const LINK_COUNTERS: [&str; 12] = [
@@ -346,6 +337,7 @@ fn counters(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "device::xdp_features", "", xdp_features);
 /// The same with any program and without; nothing is announced that is not there.
 fn xdp_features(bed: &Bed) -> Result<()> {
     let program = Program::sample("xdp_pass")?;
@@ -383,6 +375,7 @@ fn xdp_features(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "device::queues_and_napis", "queues=3", queues);
 /// Each receive queue has a NAPI of its own while the port is up. They keep their ids, as the
 /// settings that a user gave them are kept.
 fn queues(bed: &Bed) -> Result<()> {
@@ -436,6 +429,7 @@ fn queues(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "device::features", "", features);
 fn features(bed: &Bed) -> Result<()> {
     let text = bed.b.ethtool("-k", "")?;
 
@@ -486,6 +480,7 @@ fn features(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "device::receive_offloads", "queues=1", offloads);
 /// What the port says of a frame, and that it says no more when told so.
 fn offloads(bed: &Bed) -> Result<()> {
     let observer = Observer::attach(&bed.b)?;

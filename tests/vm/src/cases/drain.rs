@@ -13,7 +13,7 @@ use super::{
 use crate::{
     bed::Bed,
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::{
         cpus, ensure_eq,
         tracefs::{Calls, Function},
@@ -32,22 +32,6 @@ use anyhow::{ensure, Context, Result};
 /// millisecond, and all in all for a second.
 const MOST_ROUNDS: usize = 1000;
 
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports(
-            "drain::slow_program",
-            "queues=8 ring_size=512",
-            slow_program,
-        ),
-        Case::ports(
-            "drain::many_rings",
-            "queues=64 ring_size=64",
-            many_rings, //
-        ),
-        Case::ports("drain::merged_frames", "queues=2", merged_frames),
-    ]
-}
-
 /// Keeps the polls of B, which are threads, on one processor: they leave the others to whoever changes B.
 fn keep_polls_together(bed: &Bed) -> Result<()> {
     let cpu = cpus::all()?.pop().unwrap_or(0);
@@ -65,6 +49,7 @@ fn fill(bed: &Bed, frames: u32) -> Result<()> {
     (0..64).try_for_each(|flow| sender.send_flow(&Probe::new(flow, 0), frames))
 }
 
+case!(ports "drain::slow_program", "queues=8 ring_size=512", slow_program);
 /// Rings that a slow program does not empty for seconds are given up together; a program that is not as slow
 /// gets all frames.
 fn slow_program(bed: &Bed) -> Result<()> {
@@ -123,6 +108,7 @@ fn slow_program(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "drain::many_rings", "queues=64 ring_size=64", many_rings);
 /// How many grace periods are waited for does not depend on the number of rings.
 fn many_rings(bed: &Bed) -> Result<()> {
     const GRACE_PERIODS: [Function; 1] = [Function {
@@ -169,6 +155,7 @@ fn many_rings(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "drain::merged_frames", "queues=2", merged_frames);
 /// Frames that GRO holds, to merge them with later ones, come to the stack before the NAPI goes that they are
 /// with.
 fn merged_frames(bed: &Bed) -> Result<()> {

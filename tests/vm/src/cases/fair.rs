@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     bed::{Bed, Port},
-    harness::Case,
+    harness::case,
     host::{cpus, ensure_eq, wait_until},
     wire::{
         packet::{Sender, Tap},
@@ -34,23 +34,7 @@ const SEGMENTS: u32 = 27;
 /// What the ring is full of before it is looked at.
 const STOPS: u64 = 3;
 
-pub fn cases() -> Vec<Case> {
-    const TWO: &str = "queues=2 ring_size=64";
-
-    [
-        Case::ports("fair::small_and_large", TWO, |bed| {
-            shares(bed, [Kind::Small, Kind::Large])
-        }),
-        Case::ports("fair::large_and_small", TWO, |bed| {
-            shares(bed, [Kind::Large, Kind::Small])
-        }),
-        Case::ports("fair::large_and_large", TWO, |bed| {
-            shares(bed, [Kind::Large, Kind::Large])
-        }),
-    ]
-    .map(|case| case.needs(|| cpus::all().is_ok_and(|cpus| cpus.len() >= 2)))
-    .into()
-}
+const TWO: &str = "queues=2 ring_size=64";
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -70,6 +54,12 @@ impl Kind {
     }
 }
 
+case!(ports "fair::small_and_large", TWO,
+    |bed| shares(bed, [Kind::Small, Kind::Large]); two_cpus());
+case!(ports "fair::large_and_small", TWO,
+    |bed| shares(bed, [Kind::Large, Kind::Small]); two_cpus());
+case!(ports "fair::large_and_large", TWO,
+    |bed| shares(bed, [Kind::Large, Kind::Large]); two_cpus());
 fn shares(bed: &Bed, kinds: [Kind; 2]) -> Result<()> {
     let cpus = &cpus::all()?[..2];
     let _slow = slow_down(&bed.b)?;

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     bed::{port_names, Bed, Port},
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::{
         ensure_eq,
         fault::{self, Faults},
@@ -47,29 +47,6 @@ const ASKED: [(&str, u8); 5] = [
     ("flow control", ethtool::ETHTOOL_MSG_PAUSE_GET),
 ];
 const IFLA_VLAN_ID: u16 = 1;
-
-pub fn cases() -> Vec<Case> {
-    [
-        Case::bare("fault::load", load),
-        Case::ports("fault::create", SMALL, create),
-        Case::ports("fault::create_peer", SMALL, create_peer),
-        Case::ports("fault::open", SMALL, open),
-        Case::ports("fault::ring_size", SMALL, ring_size),
-        Case::ports("fault::channels", SMALL, channels),
-        Case::ports("fault::rss", SMALL, rss),
-        Case::ports("fault::mtu", SMALL, mtu),
-        Case::ports("fault::attach", SMALL, attach),
-        Case::ports("fault::rules", SMALL, rules),
-        Case::ports("fault::contexts", SMALL, contexts),
-        Case::ports("fault::vlan", SMALL, vlan),
-        Case::ports("fault::filter", SMALL, filter),
-        Case::ports("fault::traffic", SMALL, traffic),
-        Case::ports("fault::no_pages", SMALL, no_pages),
-        Case::ports("fault::few_pages", "queues=1 ring_size=64", few_pages),
-    ]
-    .map(Case::with_faults)
-    .into()
-}
 
 /// What the user sees of a port's settings but for the rules, and of the links beside it, by what it is
 /// about. There are many to be compared, and a debug kernel takes its time for each command, so it is asked
@@ -163,6 +140,7 @@ fn some_fail(
     Ok(())
 }
 
+case!(bare "fault::load", load; with_faults());
 /// The module is loaded as a whole or not at all. Loading it takes a debug kernel seconds, and
 /// [`create`] looks at all that a port needs, so with ports only some allocations fail.
 fn load() -> Result<()> {
@@ -209,6 +187,7 @@ fn add_port(name: &str, peer: Option<u32>) -> Result<()> {
     })
 }
 
+case!(ports "fault::create", SMALL, create; with_faults());
 /// A port beside the others, alone.
 fn create(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -219,6 +198,7 @@ fn create(bed: &Bed) -> Result<()> {
     )
 }
 
+case!(ports "fault::create_peer", SMALL, create_peer; with_faults());
 /// A port at the other end of one that is alone.
 fn create_peer(bed: &Bed) -> Result<()> {
     let ns = &bed.b.ns;
@@ -240,6 +220,7 @@ fn create_peer(bed: &Bed) -> Result<()> {
     )
 }
 
+case!(ports "fault::open", SMALL, open; with_faults());
 fn open(bed: &Bed) -> Result<()> {
     bed.a.set("up")?;
     some_fail(
@@ -251,6 +232,7 @@ fn open(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "fault::ring_size", SMALL, ring_size; with_faults());
 fn ring_size(bed: &Bed) -> Result<()> {
     bed.up()?;
     some_fail(
@@ -260,6 +242,7 @@ fn ring_size(bed: &Bed) -> Result<()> {
     )
 }
 
+case!(ports "fault::channels", SMALL, channels; with_faults());
 fn channels(bed: &Bed) -> Result<()> {
     bed.up()?;
     bed.b.ethtool("-L", "combined 1")?;
@@ -284,6 +267,7 @@ fn one_ring(context: u32) -> ethtool::Rss<'static> {
     }
 }
 
+case!(ports "fault::rss", SMALL, rss; with_faults());
 fn rss(bed: &Bed) -> Result<()> {
     bed.up()?;
     let rss = one_ring(0);
@@ -294,6 +278,7 @@ fn rss(bed: &Bed) -> Result<()> {
     )
 }
 
+case!(ports "fault::mtu", SMALL, mtu; with_faults());
 fn mtu(bed: &Bed) -> Result<()> {
     bed.up()?;
     each_fails(
@@ -304,6 +289,7 @@ fn mtu(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "fault::attach", SMALL, attach; with_faults());
 fn attach(bed: &Bed) -> Result<()> {
     let program = Program::load("count", "count_pass")?;
     let fd = program.fd()?;
@@ -316,6 +302,7 @@ fn attach(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "fault::rules", SMALL, rules; with_faults());
 /// The command that adds a rule allocates too, but not below the module.
 fn rules(bed: &Bed) -> Result<()> {
     const ROUNDS: u32 = 20;
@@ -345,6 +332,7 @@ fn rules(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "fault::contexts", SMALL, contexts; with_faults());
 fn contexts(bed: &Bed) -> Result<()> {
     let port = &bed.b;
     let new = || port.ethtool("-X", "context new").map(drop);
@@ -363,6 +351,7 @@ fn contexts(bed: &Bed) -> Result<()> {
     some_fail(bed, |ifindex| ethtool::delete_rss_of(ifindex, 1), new)
 }
 
+case!(ports "fault::vlan", SMALL, vlan; with_faults());
 /// What is on top of the port has to be let in.
 fn vlan(bed: &Bed) -> Result<()> {
     bed.b.ethtool("-K", "rx-vlan-filter on")?;
@@ -380,6 +369,7 @@ fn vlan(bed: &Bed) -> Result<()> {
     )
 }
 
+case!(ports "fault::filter", SMALL, filter; with_faults());
 /// A filter that finds no memory is set later, when the kernel tries again.
 fn filter(bed: &Bed) -> Result<()> {
     const NEW: Mac = [0x02, 0, 0, 0, 0, 0x78];
@@ -453,6 +443,7 @@ fn for_a_while(
     check_alive(bed)
 }
 
+case!(ports "fault::traffic", SMALL, traffic; with_faults());
 /// Frames that find no memory are dropped and counted, and those that come later are not.
 fn traffic(bed: &Bed) -> Result<()> {
     let faults = Faults::below_module()?;
@@ -464,6 +455,7 @@ fn traffic(bed: &Bed) -> Result<()> {
     )
 }
 
+case!(ports "fault::no_pages", SMALL, no_pages; with_faults());
 /// Rings that get no pages for a while fill up again.
 fn no_pages(bed: &Bed) -> Result<()> {
     for_a_while(
@@ -473,6 +465,7 @@ fn no_pages(bed: &Bed) -> Result<()> {
     )
 }
 
+case!(ports "fault::few_pages", "queues=1 ring_size=64", few_pages; with_faults());
 /// Hardly any pages for a while: polls end with a ring that is far from full. Neither large frames nor
 /// single ones that queue up behind them are kept back by that, during the shortage or after it.
 fn few_pages(bed: &Bed) -> Result<()> {

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     bed::{mac_text, Bed, Port, V4, V6},
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::{ensure_eq, kmsg::Kmsg, live, process::Running, wait_until},
     stats::{check_both, Snapshot},
     wire::{
@@ -27,20 +27,6 @@ const FOREIGN: Mac = [0x02, 0, 0, 0, 0, 0x77];
 /// As much, but for a group.
 const GROUP: Mac = [0x01, 0, 0x5e, 0x77, 0, 0x77];
 const BROADCAST: Mac = [0xff; 6];
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("filter::addresses_and_modes", "", modes),
-        Case::ports("filter::groups_that_sockets_join", "", groups),
-        Case::ports("filter::address_changes", "queues=2", address_changes),
-        Case::ports("filter::address_changes_under_traffic", "", under_traffic),
-        Case::ports("filter::more_addresses_than_room", "queues=1", tables),
-        Case::ports("filter::vlans", "", vlans),
-        Case::ports("filter::frames_of_xdp", "", xdp_frames),
-        Case::ports("filter::tcpdump", "", tcpdump),
-        Case::ports("filter::neighbour_discovery", "", neighbours),
-    ]
-}
 
 /// Sends frames from A and looks which of them B takes.
 struct Gate<'a> {
@@ -139,6 +125,7 @@ pub fn is_promiscuous(port: &Port) -> Result<bool> {
     Ok(!text.contains("promiscuity 0"))
 }
 
+case!(ports "filter::addresses_and_modes", "", modes);
 fn modes(bed: &Bed) -> Result<()> {
     let gate = Gate::make(bed)?;
     let own = bed.b.mac()?;
@@ -198,6 +185,7 @@ fn modes(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "filter::groups_that_sockets_join", "", groups);
 /// Groups of IPv4 and IPv6, as long as somebody is in them.
 fn groups(bed: &Bed) -> Result<()> {
     const V4_GROUP: Ipv4Addr = Ipv4Addr::new(239, 7, 8, 9);
@@ -228,6 +216,7 @@ fn groups(bed: &Bed) -> Result<()> {
     check("all have left", false, false)
 }
 
+case!(ports "filter::address_changes", "queues=2", address_changes);
 /// Up and down, and what is refused changes nothing.
 fn address_changes(bed: &Bed) -> Result<()> {
     let gate = Gate::make(bed)?;
@@ -248,6 +237,7 @@ fn address_changes(bed: &Bed) -> Result<()> {
     check("changed while down", true)
 }
 
+case!(ports "filter::address_changes_under_traffic", "", under_traffic);
 /// Frames to the old and to the new address all the time; each is received or counted, and from
 /// the moment on in which the change is done only the new one is the port's.
 fn under_traffic(bed: &Bed) -> Result<()> {
@@ -291,6 +281,7 @@ fn under_traffic(bed: &Bed) -> Result<()> {
     gate.check("after all", &[(macs[0], true), (macs[1], false)])
 }
 
+case!(ports "filter::more_addresses_than_room", "queues=1", tables);
 /// As many addresses as there is room for are told apart; with one more all of the kind are let in,
 /// and the log says so. The port is not called promiscuous for that.
 fn tables(bed: &Bed) -> Result<()> {
@@ -364,6 +355,7 @@ fn tables(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "filter::vlans", "", vlans);
 /// The filter for VLANs: off, on, with VLAN devices that come and go, tags in the frame's bytes or
 /// not.
 fn vlans(bed: &Bed) -> Result<()> {
@@ -441,6 +433,7 @@ fn vlans(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "filter::frames_of_xdp", "", xdp_frames);
 /// The filter is the receiver's: frames of XDP_TX and ndo_xdp_xmit meet it at the other end, count as
 /// sent, and are no error.
 fn xdp_frames(bed: &Bed) -> Result<()> {
@@ -504,6 +497,7 @@ fn xdp_frames(bed: &Bed) -> Result<()> {
         .expect_tx("B", &[("xdp_xmit", 2 * u64::from(COUNT))])
 }
 
+case!(ports "filter::tcpdump", "", tcpdump);
 /// As long as somebody looks at all frames, the port takes them.
 fn tcpdump(bed: &Bed) -> Result<()> {
     let gate = Gate::make(bed)?;
@@ -539,6 +533,7 @@ fn tcpdump(bed: &Bed) -> Result<()> {
     check("after", false)
 }
 
+case!(ports "filter::neighbour_discovery", "", neighbours);
 /// Two stacks that know nothing of each other's addresses find and reach each other, since each
 /// listens to the groups that it has to.
 fn neighbours(bed: &Bed) -> Result<()> {

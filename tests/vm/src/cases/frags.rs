@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     bed::Bed,
-    harness::Case,
+    harness::case,
     host::ensure_eq,
     stats::Snapshot,
     wire::{
@@ -28,23 +28,6 @@ pub const BUFFER: usize = 3456;
 /// The MTU that needs as many buffers as a frame can have.
 pub const MTU_MAX: usize = 62186;
 const JUMBO: usize = 9000;
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("frags::no_program", "", no_program),
-        Case::ports("frags::pass", "", |bed| {
-            verdicts(bed, verdict::PASS, "xdp_pass")
-        }),
-        Case::ports("frags::tx", "", |bed| verdicts(bed, verdict::TX, "xdp_tx")),
-        Case::ports("frags::drop", "", |bed| {
-            verdicts(bed, verdict::DROP, "xdp_drop")
-        }),
-        Case::ports("frags::redirect_to_port", "pairs=2", to_port),
-        Case::ports("frags::redirect_to_cpu", "pairs=2 queues=2", to_cpu),
-        Case::ports("frags::veth_and_back", "", veth_and_back),
-        Case::ports("frags::mixed", "pairs=2 queues=4 ring_size=2048", mixed),
-    ]
-}
 
 pub fn set_mtu(bed: &Bed, mtu: usize) -> Result<()> {
     for port in [&bed.a, &bed.b] {
@@ -87,6 +70,7 @@ fn check_received(port: &Snapshot, probes: &[Probe]) -> Result<()> {
     )
 }
 
+case!(ports "frags::no_program", "", no_program);
 fn no_program(bed: &Bed) -> Result<()> {
     let mut all = Vec::new();
 
@@ -105,6 +89,9 @@ fn no_program(bed: &Bed) -> Result<()> {
     check_received(&b, &all)
 }
 
+case!(ports "frags::pass", "", |bed| verdicts(bed, verdict::PASS, "xdp_pass"));
+case!(ports "frags::tx", "", |bed| verdicts(bed, verdict::TX, "xdp_tx"));
+case!(ports "frags::drop", "", |bed| verdicts(bed, verdict::DROP, "xdp_drop"));
 /// Every frame gets the verdict that it asks for; those that are not dropped come out whole.
 fn verdicts(bed: &Bed, verdict: u8, counter: &str) -> Result<()> {
     let mut steer = Steer::load_frags()?;
@@ -151,6 +138,7 @@ fn verdicts(bed: &Bed, verdict: u8, counter: &str) -> Result<()> {
     Ok(())
 }
 
+case!(ports "frags::redirect_to_port", "pairs=2", to_port);
 /// By devmap with a program on the entry, then by the device's number.
 fn to_port(bed: &Bed) -> Result<()> {
     let chain = Chain::make(bed)?;
@@ -195,6 +183,7 @@ fn to_port(bed: &Bed) -> Result<()> {
     )
 }
 
+case!(ports "frags::redirect_to_cpu", "pairs=2 queues=2", to_cpu);
 /// To the stack without and with a program on the cpumap's entry, and on to another port.
 fn to_cpu(bed: &Bed) -> Result<()> {
     let chain = Chain::make(bed)?;
@@ -236,6 +225,7 @@ fn to_cpu(bed: &Bed) -> Result<()> {
         .expect_rx("ox3", &[("packets", all.len() as u64 / 3)])
 }
 
+case!(ports "frags::veth_and_back", "", veth_and_back);
 fn veth_and_back(bed: &Bed) -> Result<()> {
     let (_steers, near) = detour(bed, true, MTU_MAX)?;
     let mut all = Vec::new();
@@ -271,6 +261,7 @@ const MIX: [u8; 4] = [
     verdict::PASS,
 ];
 
+case!(ports "frags::mixed", "pairs=2 queues=4 ring_size=2048", mixed);
 /// Frames of 9000 bytes and others, all at once: ox0 sends and gets them back by XDP_TX or by way of
 /// a veth pair, or they go on to ox3, or to the stack; ox3 sends likewise, without a veth pair.
 fn mixed(bed: &Bed) -> Result<()> {

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     bed::{Bed, Port},
     bpf::{wait_freed, Program},
-    harness::Case,
+    harness::case,
     host::{ensure_eq, wait_until},
     nl::link::XDP_FLAGS_DRV_MODE,
     stats::{check_both, Snapshot},
@@ -42,23 +42,6 @@ const REASON: &str = "the program has no frags support, so the MTU may be at mos
 
 /// Where the frames of a verdict come out, and what it is called in the counters.
 const WAYS: [(u8, &str); 2] = [(verdict::PASS, "xdp_pass"), (verdict::TX, "xdp_tx")];
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("frags_prog::load_and_store_bytes", "", exchange),
-        Case::ports("frags_prog::adjust_head", "", adjust_head),
-        Case::ports("frags_prog::tail_shrinks", "", tail_shrinks),
-        Case::ports("frags_prog::tail_grows", "", tail_grows),
-        Case::ports("frags_prog::mtu_excludes_a_program", "", mtu_first),
-        Case::ports("frags_prog::program_excludes_an_mtu", "", program_first),
-        Case::ports("frags_prog::swap_at_the_usual_mtu", "queues=4", swap),
-        Case::ports(
-            "frags_prog::frames_of_a_larger_mtu",
-            "queues=1",
-            in_the_ring,
-        ),
-    ]
-}
 
 /// The last frame as the program saw it, and what the helpers answered.
 struct Outcome {
@@ -182,6 +165,7 @@ fn finish(bed: &Bed) -> Result<()> {
     check_both(&a, &b)
 }
 
+case!(ports "frags_prog::load_and_store_bytes", "", exchange);
 /// Pieces in one buffer and across one or two boundaries, and such that are not all in the frame.
 fn exchange(bed: &Bed) -> Result<()> {
     const PIECES: [(usize, usize); 12] = [
@@ -242,6 +226,7 @@ fn exchange(bed: &Bed) -> Result<()> {
     finish(bed)
 }
 
+case!(ports "frags_prog::adjust_head", "", adjust_head);
 /// The head is in the first buffer: it moves into the head room, or up to an Ethernet header's length
 /// before that buffer's end.
 fn adjust_head(bed: &Bed) -> Result<()> {
@@ -268,6 +253,7 @@ fn adjust_head(bed: &Bed) -> Result<()> {
     finish(bed)
 }
 
+case!(ports "frags_prog::tail_shrinks", "", tail_shrinks);
 /// From one byte less to hardly anything left; buffers that are no longer needed go home.
 fn tail_shrinks(bed: &Bed) -> Result<()> {
     const LAST: usize = LEN - 2 * BUFFER;
@@ -298,6 +284,7 @@ fn tail_shrinks(bed: &Bed) -> Result<()> {
     finish(bed)
 }
 
+case!(ports "frags_prog::tail_grows", "", tail_grows);
 /// The new bytes are zero, and in the last buffer.
 fn tail_grows(bed: &Bed) -> Result<()> {
     let mut setup = Setup::make(bed, "adjust_tail")?;
@@ -338,6 +325,7 @@ fn expect_max_mtu(port: &Port, expected: usize, what: &str) -> Result<()> {
     Ok(())
 }
 
+case!(ports "frags_prog::mtu_excludes_a_program", "", mtu_first);
 /// With an MTU that needs several buffers, only a program that knows of them can be attached.
 fn mtu_first(bed: &Bed) -> Result<()> {
     let plain = Program::load("count", "count_pass")?;
@@ -388,6 +376,7 @@ fn mtu_first(bed: &Bed) -> Result<()> {
     finish(bed)
 }
 
+case!(ports "frags_prog::program_excludes_an_mtu", "", program_first);
 /// A program that does not know of several buffers keeps the MTU down, for as long as it is there.
 fn program_first(bed: &Bed) -> Result<()> {
     let plain = Program::load("count", "count_pass")?;
@@ -428,6 +417,7 @@ fn program_first(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "frags_prog::swap_at_the_usual_mtu", "queues=4", swap);
 /// At the usual MTU the one kind replaces the other under traffic, and no frame is lost.
 fn swap(bed: &Bed) -> Result<()> {
     let plain = Program::load("count", "count_pass")?;
@@ -495,6 +485,7 @@ fn hold_and_release(bed: &Bed, change: impl FnOnce() -> Result<()>) -> Result<Sn
     bed.b.snapshot()
 }
 
+case!(ports "frags_prog::frames_of_a_larger_mtu", "queues=1", in_the_ring);
 /// Frames in several buffers that came before the MTU was lowered do not reach a program that does not know
 /// such, and are counted; all others that wait in the ring are received.
 fn in_the_ring(bed: &Bed) -> Result<()> {

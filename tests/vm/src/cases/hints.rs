@@ -11,7 +11,7 @@ use super::{
 use crate::{
     bed::{Bed, Port},
     bpf::{self, wait_freed, Bound, Program},
-    harness::Case,
+    harness::case,
     host::{
         clock::{tai, TaiOffset},
         ensure_eq, module, wait_until,
@@ -40,23 +40,6 @@ const L4_TCP: u32 = 1 << 4;
 const L4_UDP: u32 = 1 << 5;
 
 const ENODATA: i32 = -(Errno::ENODATA as i32);
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("hints::timestamp", "queues=1", timestamp),
-        Case::ports("hints::timestamp_is_the_senders", "queues=1", waiting),
-        Case::ports(
-            "hints::timestamp_of_frames_before_the_program",
-            "queues=1",
-            before,
-        ),
-        Case::ports("hints::hash_and_its_type", "queues=2", hashes),
-        Case::ports("hints::vlan_tag", "queues=1", vlan),
-        Case::ports("hints::frame_in_several_buffers", "", frags),
-        Case::ports("hints::program_of_another_port", "", other_port),
-        Case::ports("hints::rmmod_with_a_bound_program", "", rmmod),
-    ]
-}
 
 /// What the program noted about a frame.
 #[derive(Clone, Copy, Debug)]
@@ -148,6 +131,7 @@ impl Observer {
     }
 }
 
+case!(ports "hints::timestamp", "queues=1", timestamp);
 /// Taken between the moment before the frame is sent and the one when the program runs, whether the
 /// stack, a verdict or a redirect sends it.
 fn timestamp(bed: &Bed) -> Result<()> {
@@ -199,6 +183,7 @@ fn timestamp(bed: &Bed) -> Result<()> {
     settle(bed).map(drop)
 }
 
+case!(ports "hints::timestamp_is_the_senders", "queues=1", waiting);
 /// A frame that waits in the ring has the stamp of when it came there.
 fn waiting(bed: &Bed) -> Result<()> {
     let observer = Observer::attach(&bed.b)?;
@@ -221,6 +206,7 @@ fn waiting(bed: &Bed) -> Result<()> {
     settle(bed).map(drop)
 }
 
+case!(ports "hints::timestamp_of_frames_before_the_program", "queues=1", before);
 /// Stamps are not to be had for nothing, so frames get none while nobody could ask for it.
 fn before(bed: &Bed) -> Result<()> {
     const EARLY: u32 = 150;
@@ -258,6 +244,7 @@ fn before(bed: &Bed) -> Result<()> {
     settle(bed).map(drop)
 }
 
+case!(ports "hints::hash_and_its_type", "queues=2", hashes);
 /// Every kind of frame that is hashed, and such that are not.
 fn hashes(bed: &Bed) -> Result<()> {
     let key = Key::of_the_system()?;
@@ -356,6 +343,7 @@ fn hashes(bed: &Bed) -> Result<()> {
     settle_wire(bed).map(drop)
 }
 
+case!(ports "hints::vlan_tag", "queues=1", vlan);
 /// With stripping on, the tag is beside the frame; with it off, it is in the frame and no hint.
 fn vlan(bed: &Bed) -> Result<()> {
     let observer = Observer::attach(&bed.b)?;
@@ -411,6 +399,7 @@ fn vlan(bed: &Bed) -> Result<()> {
     settle_wire(bed).map(drop)
 }
 
+case!(ports "hints::frame_in_several_buffers", "", frags);
 /// The hints are those of the frame, in however many buffers it is.
 fn frags(bed: &Bed) -> Result<()> {
     let key = Key::of_the_system()?;
@@ -435,6 +424,7 @@ fn frags(bed: &Bed) -> Result<()> {
     bed.b.counters()?.expect_rx("B", &[("multi_buffer", 1)])
 }
 
+case!(ports "hints::program_of_another_port", "", other_port);
 fn other_port(bed: &Bed) -> Result<()> {
     let bound = Bound::load(&bed.b, "hints")?;
     let plain = Program::load("count", "count_pass")?;
@@ -464,6 +454,7 @@ fn other_port(bed: &Bed) -> Result<()> {
     wait_freed(id)
 }
 
+case!(ports "hints::rmmod_with_a_bound_program", "", rmmod);
 /// The port goes while the program that is bound to it is attached and held.
 fn rmmod(bed: &Bed) -> Result<()> {
     let observer = Observer::attach(&bed.b)?;

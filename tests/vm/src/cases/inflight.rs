@@ -9,7 +9,7 @@ use super::{
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::{cpus::free_deferred_skbs, ensure_eq, instruments, module, repeat_until, wait_until},
     nl::netdev::page_pools,
     stats::Snapshot,
@@ -26,25 +26,6 @@ use std::{
 
 const QUEUES: &str = "pairs=2 queues=4 ring_size=256";
 const SENDERS: usize = 4;
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("inflight::programs_come_and_go", QUEUES, programs),
-        Case::ports("inflight::target_goes_down_and_up", QUEUES, target),
-        Case::ports("inflight::source_goes_down_and_up", QUEUES, source),
-        Case::ports(
-            "inflight::rmmod_with_frames_for_a_processor",
-            "queues=2",
-            rmmod_cpu,
-        ),
-        Case::ports(
-            "inflight::rmmod_with_frames_beyond_veth",
-            "queues=2",
-            rmmod_veth,
-        ),
-        Case::ports("inflight::rmmod_of_source_and_target", QUEUES, rmmod),
-    ]
-}
 
 /// The way from ox1 to ox2, open.
 fn way(bed: &Bed) -> Result<(Chain, Steer)> {
@@ -89,6 +70,7 @@ fn settle_both(chain: &Chain) -> Result<[Snapshot; 4]> {
     Ok([ox0, ox1, ox2, ox3])
 }
 
+case!(ports "inflight::programs_come_and_go", QUEUES, programs);
 /// Attached, replaced and detached, at the port that redirects and at its target, under traffic on
 /// all rings: each frame has the one fate or the other.
 fn programs(bed: &Bed) -> Result<()> {
@@ -194,6 +176,7 @@ fn toggled(
     check_alive(&chain.second)
 }
 
+case!(ports "inflight::target_goes_down_and_up", QUEUES, target);
 /// The port that frames are redirected to, and its peer, go down and come up.
 fn target(bed: &Bed) -> Result<()> {
     toggled(
@@ -206,6 +189,7 @@ fn target(bed: &Bed) -> Result<()> {
     )
 }
 
+case!(ports "inflight::source_goes_down_and_up", QUEUES, source);
 /// The port that redirects goes down, while buffers of its rings are elsewhere.
 fn source(bed: &Bed) -> Result<()> {
     toggled(
@@ -226,6 +210,7 @@ fn pages_out(port: &Port) -> Result<u64> {
         .sum())
 }
 
+case!(ports "inflight::rmmod_with_frames_for_a_processor", "queues=2", rmmod_cpu);
 /// Frames wait for a processor when their port and its module go. Which of the two is faster, the removal or
 /// the processor, is chance.
 fn rmmod_cpu(bed: &Bed) -> Result<()> {
@@ -280,6 +265,7 @@ fn removed_before_cpu(bed: &Bed) -> Result<bool> {
     Ok(waiting)
 }
 
+case!(ports "inflight::rmmod_with_frames_beyond_veth", "queues=2", rmmod_veth);
 /// Frames that went through a veth pair wait in a socket of its far end, still in buffers of a port
 /// whose module is gone. They keep their bytes, and their pages go home when they are read.
 fn rmmod_veth(bed: &Bed) -> Result<()> {
@@ -320,6 +306,7 @@ fn rmmod_veth(bed: &Bed) -> Result<()> {
     })
 }
 
+case!(ports "inflight::rmmod_of_source_and_target", QUEUES, rmmod);
 /// Both ports of a redirect go at once, in the midst of it.
 fn rmmod(bed: &Bed) -> Result<()> {
     let (chain, steer) = way(bed)?;

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     bed::{Bed, Port, V4},
     bpf::{Program, SlowIpi},
-    harness::Case,
+    harness::case,
     host::{cpus, ensure_eq, tracefs::Returns},
     nl::netdev::{self, Napi},
     sockopt::{BusyPoll, PreferBusyPoll},
@@ -26,27 +26,6 @@ const FRAMES: u32 = 20;
 const AT_ONCE: &str = "adaptive-rx off rx-usecs 0";
 /// The next is announced when its time has come, by a timer.
 const BY_TIMER: &str = "adaptive-rx off rx-usecs 2000";
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("irq::listed", "queues=3", listed),
-        Case::ports("irq::affinity", "queues=1", |bed| affinity(bed, AT_ONCE)),
-        Case::ports("irq::affinity_with_the_timer", "queues=1", |bed| {
-            affinity(bed, BY_TIMER)
-        }),
-        Case::ports("irq::affinity_stays", "queues=2", stays),
-        Case::ports("irq::affinity_refused", "queues=1", refused),
-        Case::ports("irq::cpu_goes_offline", "queues=1", offline),
-        Case::ports("irq::threaded", "queues=1", threaded),
-        Case::ports("irq::moved_under_traffic", "queues=2", moved),
-        Case::ports("irq::on_its_way_while_busy_polling", "queues=1", |bed| {
-            on_its_way(bed, busy_poll)
-        }),
-        Case::ports("irq::on_its_way_while_restarted", "queues=1", |bed| {
-            on_its_way(bed, restart)
-        }),
-    ]
-}
 
 /// The NAPI of a receive queue.
 pub fn napi(port: &Port, queue: u64) -> Result<Napi> {
@@ -158,6 +137,7 @@ fn expect(bed: &Bed, program: &Program, irq: u64, from: usize, to: usize) -> Res
     Ok(())
 }
 
+case!(ports "irq::listed", "queues=3", listed);
 /// Each queue of a port that is up has an interrupt of its own, with its name, for all CPUs.
 fn listed(bed: &Bed) -> Result<()> {
     let all: Vec<_> = cpus::all()?;
@@ -198,6 +178,8 @@ fn listed(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "irq::affinity", "queues=1", |bed| affinity(bed, AT_ONCE));
+case!(ports "irq::affinity_with_the_timer", "queues=1", |bed| affinity(bed, BY_TIMER));
 /// Frames are polled on the CPU that the user chose, from wherever they come; else on the sender's.
 fn affinity(bed: &Bed, coalesce: &str) -> Result<()> {
     let program = Program::load("where", "where")?;
@@ -220,6 +202,7 @@ fn affinity(bed: &Bed, coalesce: &str) -> Result<()> {
     Ok(())
 }
 
+case!(ports "irq::affinity_stays", "queues=2", stays);
 /// What was set holds for a queue whose ring is made anew, goes and comes.
 fn stays(bed: &Bed) -> Result<()> {
     let program = Program::load("where", "where")?;
@@ -253,6 +236,7 @@ fn stays(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "irq::affinity_refused", "queues=1", refused);
 /// An interrupt cannot go to a CPU that there is not.
 fn refused(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -300,6 +284,7 @@ impl Drop for Offline {
     }
 }
 
+case!(ports "irq::cpu_goes_offline", "queues=1", offline);
 /// When the only CPU of the affinity goes, another takes its place.
 fn offline(bed: &Bed) -> Result<()> {
     let program = Program::load("where", "where")?;
@@ -325,6 +310,7 @@ fn offline(bed: &Bed) -> Result<()> {
     expect(bed, &program, irq, 0, last).context("when it is online again")
 }
 
+case!(ports "irq::threaded", "queues=1", threaded);
 /// A NAPI with a thread is polled by it; the interrupt only wakes the thread.
 fn threaded(bed: &Bed) -> Result<()> {
     let mut program = Program::load("where", "where")?;
@@ -353,6 +339,7 @@ fn threaded(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "irq::moved_under_traffic", "queues=2", moved);
 /// No frame is lost or stuck while interrupts move from CPU to CPU and rings are made anew.
 fn moved(bed: &Bed) -> Result<()> {
     let all = cpus::all()?;
@@ -372,6 +359,8 @@ fn moved(bed: &Bed) -> Result<()> {
     )
 }
 
+case!(ports "irq::on_its_way_while_busy_polling", "queues=1", |bed| on_its_way(bed, busy_poll));
+case!(ports "irq::on_its_way_while_restarted", "queues=1", |bed| on_its_way(bed, restart));
 /// Whatever raises an interrupt that is on its way to another CPU, it is not sent once more before it
 /// is there: the kernel does not check that, and would queue it twice.
 fn on_its_way(bed: &Bed, raise: fn(&Bed) -> Result<()>) -> Result<()> {

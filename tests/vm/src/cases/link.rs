@@ -5,18 +5,10 @@
 use super::traffic::check_alive;
 use crate::{
     bed::{Bed, Port},
-    harness::Case,
+    harness::case,
     host::{ensure_eq, kmsg::Kmsg},
 };
 use anyhow::{anyhow, ensure, Context, Result};
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("link::speed", "", speed),
-        Case::ports("link::refusals", "", refusals),
-        Case::ports("link::time_stamping", "", time_stamping),
-    ]
-}
 
 /// A value that `ethtool PORT` shows.
 fn shown(port: &Port, name: &str) -> Result<String> {
@@ -63,6 +55,7 @@ fn check_sysfs(port: &Port, speed: &str, duplex: &str) -> Result<()> {
     Ok(())
 }
 
+case!(ports "link::speed", "", speed);
 /// What is set at one end holds at both, also if it is set while there is no link, which has no speed.
 fn speed(bed: &Bed) -> Result<()> {
     check_unknown(bed)?;
@@ -94,6 +87,7 @@ fn speed(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "link::refusals", "", refusals);
 fn refusals(bed: &Bed) -> Result<()> {
     let mut log = Kmsg::from_now()?;
 
@@ -121,6 +115,7 @@ fn refusals(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "link::time_stamping", "", time_stamping);
 /// Sockets get time stamps of the kernel's, so nothing else is announced.
 fn time_stamping(bed: &Bed) -> Result<()> {
     let text = bed.a.ethtool("-T", "")?;

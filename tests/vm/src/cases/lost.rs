@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     bed::{Bed, Port},
-    harness::Case,
+    harness::case,
     host::{ensure_eq, wait_until},
     wire::{packet::Sender, probe::Probe, ETH, ETH_ZLEN},
 };
@@ -21,14 +21,6 @@ const VLAN: &str = "vl5";
 const TAG: usize = 4;
 /// Of a large frame's segments.
 const HEADERS: usize = ETH + 20 + 20;
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("lost::bytes_without_a_buffer", SMALL, no_buffer),
-        Case::ports("lost::bytes_dropped_by_a_rule", SMALL, by_rule),
-        Case::ports("lost::bytes_of_frames_that_are_too_long", SMALL, too_long),
-    ]
-}
 
 /// What is sent, and where from: the port itself, or a VLAN device on it that has the tag put in.
 #[derive(Clone, Copy)]
@@ -128,6 +120,7 @@ fn all(bed: &Bed, kinds: &[Kind], lost: impl Fn() -> Result<u64>, kept: usize) -
     Ok(())
 }
 
+case!(ports "lost::bytes_without_a_buffer", SMALL, no_buffer);
 /// Nobody polls the ring, which is full.
 fn no_buffer(bed: &Bed) -> Result<()> {
     let lost = || bed.b.counters()?.rx("no_buffer");
@@ -147,6 +140,7 @@ fn no_buffer(bed: &Bed) -> Result<()> {
     settle(bed).map(drop)
 }
 
+case!(ports "lost::bytes_dropped_by_a_rule", SMALL, by_rule);
 fn by_rule(bed: &Bed) -> Result<()> {
     up(bed)?;
     bed.b
@@ -155,6 +149,7 @@ fn by_rule(bed: &Bed) -> Result<()> {
     settle(bed).map(drop)
 }
 
+case!(ports "lost::bytes_of_frames_that_are_too_long", SMALL, too_long);
 /// Of a large frame the last segment may be short enough.
 fn too_long(bed: &Bed) -> Result<()> {
     const LONGEST: usize = 1522;

@@ -62,74 +62,11 @@ mod xsk_tx;
 
 use crate::{
     bed::{Bed, Port},
-    harness::Case,
     host::cpus,
     wire::{packet::Sender, probe::Probe},
 };
 use anyhow::{anyhow, Result};
 use std::thread;
-
-/// Every test, in the order in which they run.
-pub fn all() -> Vec<Case> {
-    [
-        verdict::cases(),
-        rings::cases(),
-        swap::cases(),
-        attach::cases(),
-        adjust::cases(),
-        checksum::cases(),
-        skbs::cases(),
-        conserve::cases(),
-        redirect::cases(),
-        xmit::cases(),
-        xps::cases(),
-        xsk::cases(),
-        xsk_tx::cases(),
-        frags::cases(),
-        frags_prog::cases(),
-        short_head::cases(),
-        hints::cases(),
-        vlan::cases(),
-        qstats::cases(),
-        inflight::cases(),
-        sample::cases(),
-        samples::cases(),
-        trace::cases(),
-        device::cases(),
-        params::cases(),
-        mtu::cases(),
-        pause::cases(),
-        fair::cases(),
-        coalesce::cases(),
-        irq::cases(),
-        napi::cases(),
-        link::cases(),
-        newlink::cases(),
-        rss::cases(),
-        ntuple::cases(),
-        filter::cases(),
-        stacked::cases(),
-        netdevsim::cases(),
-        rss_context::cases(),
-        reconfig::cases(),
-        drain::cases(),
-        restart::cases(),
-        tso::cases(),
-        lost::cases(),
-        limits::cases(),
-        hell::cases(),
-        bulk::cases(),
-        fault::cases(),
-        teardown::cases(),
-        reload::cases(),
-        beat::cases(),
-        tools::cases(),
-        storm::cases(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
 
 /// Runs every closure in a thread of its own and returns the first error.
 fn in_parallel<T: Send>(

@@ -6,7 +6,7 @@ use super::traffic::{settle, wait_flowing, while_sending, Source};
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::{ensure_eq, wait_until},
     wire::{
         ensure_same,
@@ -24,22 +24,11 @@ const SINGLE: usize = 3434;
 /// What a frame may be longer than the MTU of the port that receives it.
 const OVERHEAD: usize = 22;
 
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("mtu::limits", "", limits),
-        Case::ports("mtu::every_length", "", every_length),
-        Case::ports("mtu::longest_frame", "", longest),
-        Case::ports("mtu::longest_frame_with_two_tags", "", tagged),
-        Case::ports("mtu::too_long_for_the_receiver", "", too_long),
-        Case::ports("mtu::too_long_by_xdp_tx", "", too_long_tx),
-        Case::ports("mtu::change_under_traffic", "queues=4", under_traffic),
-    ]
-}
-
 fn set_mtu(port: &Port, mtu: usize) -> Result<()> {
     port.set(&format!("mtu {mtu}"))
 }
 
+case!(ports "mtu::limits", "", limits);
 fn limits(bed: &Bed) -> Result<()> {
     let program = Program::sample("xdp_pass")?;
     let check = |up: &str, max: usize| -> Result<()> {
@@ -81,6 +70,7 @@ fn limits(bed: &Bed) -> Result<()> {
     check("with a program", SINGLE)
 }
 
+case!(ports "mtu::every_length", "", every_length);
 /// From the shortest frame to the longest in one buffer, and some beyond.
 fn every_length(bed: &Bed) -> Result<()> {
     for port in [&bed.a, &bed.b] {
@@ -105,6 +95,7 @@ fn every_length(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "mtu::longest_frame", "", longest);
 /// The longest in one buffer: without a program, passed by one, and sent back by one.
 fn longest(bed: &Bed) -> Result<()> {
     const LEN: usize = SINGLE + ETH;
@@ -161,6 +152,7 @@ fn longest(bed: &Bed) -> Result<()> {
     )
 }
 
+case!(ports "mtu::longest_frame_with_two_tags", "", tagged);
 /// Two VLAN tags fill the last buffer that a frame can have to its last byte.
 fn tagged(bed: &Bed) -> Result<()> {
     let mut ends = Vec::new();
@@ -203,6 +195,7 @@ fn tagged(bed: &Bed) -> Result<()> {
     )
 }
 
+case!(ports "mtu::too_long_for_the_receiver", "", too_long);
 /// A frame longer than the receiver's MTU and the longest header is lost in front of the ring; the
 /// sender does not notice.
 fn too_long(bed: &Bed) -> Result<()> {
@@ -259,6 +252,7 @@ fn too_long(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "mtu::too_long_by_xdp_tx", "", too_long_tx);
 /// A program makes frames longer than what the port that they go back to takes.
 fn too_long_tx(bed: &Bed) -> Result<()> {
     const LEN: usize = 1514;
@@ -292,6 +286,7 @@ fn too_long_tx(bed: &Bed) -> Result<()> {
     b.check_verdicts()
 }
 
+case!(ports "mtu::change_under_traffic", "queues=4", under_traffic);
 /// The receiver's limit changes while frames of a length between the limits arrive. Not a frame is
 /// lost for another reason.
 fn under_traffic(bed: &Bed) -> Result<()> {

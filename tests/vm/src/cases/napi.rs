@@ -7,7 +7,7 @@ use super::{irq::napi, pause::poll_in_threads, send_all, traffic::check_alive};
 use crate::{
     bed::{Bed, Port, V4},
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::{ensure_eq, epoll::BusyEpoll, wait_until, FOR_EVER},
     nl::netdev::{self, Napi, NapiSettings},
     sockopt::{BusyPoll, IncomingNapiId, PreferBusyPoll},
@@ -28,22 +28,6 @@ const POLLING_USECS: u32 = 5_000_000;
 /// Where the datagrams go.
 const UDP_PORT: u16 = 7777;
 
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("napi::settings_stay", "queues=3", settings_stay),
-        Case::ports("napi::thread_of_one", "queues=2", thread_of_one),
-        Case::ports("napi::threads_of_all", "queues=2", threads_of_all),
-        Case::ports("napi::busy_poll", "queues=1", busy_poll),
-        Case::ports("napi::epoll_and_suspended_interrupts", "queues=1", epoll),
-        Case::ports("napi::af_xdp_busy_poll", "queues=1", af_xdp),
-        Case::ports(
-            "napi::af_xdp_busy_poll_of_a_full_ring",
-            "queues=1 ring_size=64",
-            af_xdp_full,
-        ),
-    ]
-}
-
 fn napis(port: &Port) -> Result<Vec<Napi>> {
     port.ns.enter(|| netdev::napis(port.ifindex))
 }
@@ -52,6 +36,7 @@ fn set(port: &Port, id: u64, settings: &NapiSettings) -> Result<()> {
     port.ns.enter(|| netdev::set_napi(id, settings))
 }
 
+case!(ports "napi::settings_stay", "queues=3", settings_stay);
 /// What a user has set for a NAPI is that of its queue: rings that are made anew, go and come have it.
 fn settings_stay(bed: &Bed) -> Result<()> {
     let settings = |queue: u32| NapiSettings {
@@ -127,6 +112,7 @@ fn watched(bed: &Bed) -> Result<Program> {
     Ok(program)
 }
 
+case!(ports "napi::thread_of_one", "queues=2", thread_of_one);
 /// One NAPI has a thread, which polls its queue and no other, as long as the user wants.
 fn thread_of_one(bed: &Bed) -> Result<()> {
     let mut program = watched(bed)?;
@@ -157,6 +143,7 @@ fn thread_of_one(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "napi::threads_of_all", "queues=2", threads_of_all);
 /// The device's switch gives each NAPI a thread; they go with the device.
 fn threads_of_all(bed: &Bed) -> Result<()> {
     let mut program = watched(bed)?;
@@ -242,6 +229,7 @@ fn polled(program: &Program) -> Result<u64> {
     program.read("in_thread", 0)
 }
 
+case!(ports "napi::busy_poll", "queues=1", busy_poll);
 /// Who waits for a datagram polls the queue himself, once the socket knows which.
 fn busy_poll(bed: &Bed) -> Result<()> {
     bed.up_with_addresses()?;
@@ -261,6 +249,7 @@ fn busy_poll(bed: &Bed) -> Result<()> {
     pair.until_polled(&program, || Ok(()))
 }
 
+case!(ports "napi::epoll_and_suspended_interrupts", "queues=1", epoll);
 /// While a program handles what it got by polling, interrupts are suspended: what comes meanwhile waits
 /// until it looks again.
 fn epoll(bed: &Bed) -> Result<()> {
@@ -340,6 +329,7 @@ fn end_polling(bed: &Bed, socket: Xsk) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "napi::af_xdp_busy_poll", "queues=1", af_xdp);
 /// Who has an AF_XDP socket can do without interrupts: its queue is polled when it asks for frames, and only
 /// then.
 fn af_xdp(bed: &Bed) -> Result<()> {
@@ -360,6 +350,7 @@ fn af_xdp(bed: &Bed) -> Result<()> {
     end_polling(bed, socket)
 }
 
+case!(ports "napi::af_xdp_busy_poll_of_a_full_ring", "queues=1 ring_size=64", af_xdp_full);
 /// A ring that is full is polled as any other, and the sender whose queue has stopped goes on as buffers are
 /// posted.
 fn af_xdp_full(bed: &Bed) -> Result<()> {

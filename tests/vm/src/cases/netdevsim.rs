@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     bed::{Bed, Port, NS_A, NS_B},
-    harness::Case,
+    harness::case,
     host::{
         ensure_eq,
         netdevsim::{self, Netdevsim},
@@ -20,15 +20,6 @@ use crate::{
     },
 };
 use anyhow::{Context, Result};
-
-pub fn cases() -> Vec<Case> {
-    [
-        Case::ports("netdevsim::bridge", "queues=2", bridge),
-        Case::ports("netdevsim::redirect", "queues=2", redirect),
-    ]
-    .map(|case| case.needs(netdevsim::is_there))
-    .into()
-}
 
 /// Sends frames of all lengths, and fails unless they come out as they are. Returns how many these are.
 fn through(from: &Port, to: &Port, what: &str) -> Result<u64> {
@@ -56,6 +47,7 @@ fn frames(port: &Port) -> Result<(u64, u64)> {
     Ok((link.stat("rx_packets")?, link.stat("tx_packets")?))
 }
 
+case!(ports "netdevsim::bridge", "queues=2", bridge; needs(netdevsim::is_there));
 fn bridge(bed: &Bed) -> Result<()> {
     bed.up()?;
     let sim = Netdevsim::make(NS_B, NS_A)?;
@@ -78,6 +70,7 @@ fn bridge(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "netdevsim::redirect", "queues=2", redirect; needs(netdevsim::is_there));
 /// netdevsim runs programs on skbs, which are redirected to the port's `ndo_start_xmit`. It takes no frames of
 /// XDP itself: what the port's program redirects to it is lost and counted.
 fn redirect(bed: &Bed) -> Result<()> {

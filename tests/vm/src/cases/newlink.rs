@@ -10,7 +10,7 @@ use super::{
 use crate::{
     bed::{port_names, Bed, Port, NS_A, NS_B},
     bpf::{wait_freed, Program},
-    harness::Case,
+    harness::case,
     host::{ensure_eq, live, module, netns::Netns, wait_until},
     nl::{link, Attrs, Refused},
     wire::{
@@ -23,25 +23,6 @@ use nix::{errno::Errno, libc, net::if_::if_nametoindex};
 
 /// No link has this number.
 const NOBODY: u32 = 0x7fff_0000;
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::bare("newlink::alone", alone),
-        Case::bare("newlink::sends_to_nobody", sends_to_nobody),
-        Case::bare("newlink::joined", joined),
-        Case::bare("newlink::joined_by_netnsid", joined_by_netnsid),
-        Case::ports("newlink::refusals", "pairs=2", refusals),
-        Case::ports(
-            "newlink::either_end_goes",
-            "queues=2 ring_size=64",
-            either_end_goes,
-        ),
-        Case::ports("newlink::settings_are_new", "queues=2", settings_are_new),
-        Case::ports("newlink::rmmod", "queues=2", rmmod),
-        Case::bare("newlink::many", many),
-        Case::bare("newlink::again_and_again", again_and_again),
-    ]
-}
 
 /// What `ip -d -j link` says about a device, a list of `"name":value`.
 struct Shown {
@@ -140,6 +121,7 @@ pub(super) fn exchange(bed: &Bed, frames: u32) -> Result<()> {
     Ok(())
 }
 
+case!(bare "newlink::alone", alone);
 /// Ports without a peer are as they were asked for, and have no carrier.
 fn alone() -> Result<()> {
     let (ns, _) = empty("queues=3 ring_size=128")?;
@@ -178,6 +160,7 @@ fn alone() -> Result<()> {
     Ok(())
 }
 
+case!(bare "newlink::sends_to_nobody", sends_to_nobody);
 /// What is sent to no peer is lost, and counted as for a peer that is down.
 fn sends_to_nobody() -> Result<()> {
     const COUNT: u32 = 100;
@@ -205,6 +188,7 @@ fn sends_to_nobody() -> Result<()> {
     seen.check_link_stats_after_down()
 }
 
+case!(bare "newlink::joined", joined);
 /// A port that is joined with one in another namespace is a wire between both.
 fn joined() -> Result<()> {
     const FRAMES: u32 = 300;
@@ -251,6 +235,7 @@ fn joined() -> Result<()> {
     module::unload()
 }
 
+case!(bare "newlink::joined_by_netnsid", joined_by_netnsid);
 /// The port to be joined with is looked for where the user says.
 fn joined_by_netnsid() -> Result<()> {
     let (ns_a, ns_b) = empty("queues=2")?;
@@ -278,6 +263,7 @@ fn joined_by_netnsid() -> Result<()> {
     exchange(&bed, 50)
 }
 
+case!(ports "newlink::refusals", "pairs=2", refusals);
 /// Wrong use is refused with a reason, and nothing is left of it.
 fn refusals(bed: &Bed) -> Result<()> {
     let ns = &bed.a.ns;
@@ -398,6 +384,7 @@ fn refusals(bed: &Bed) -> Result<()> {
     exchange(&bed, 50)
 }
 
+case!(ports "newlink::either_end_goes", "queues=2 ring_size=64", either_end_goes);
 /// Each end is deleted while frames of all verdicts are under way, and made anew.
 fn either_end_goes(bed: &Bed) -> Result<()> {
     const ROUNDS: usize = 6;
@@ -450,6 +437,7 @@ fn either_end_goes(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "newlink::settings_are_new", "queues=2", settings_are_new);
 /// A port that is made has none of the settings of the one that was there before it, but those that are
 /// the wire's; and the other end has all of its own.
 fn settings_are_new(bed: &Bed) -> Result<()> {
@@ -489,6 +477,7 @@ fn settings_are_new(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "newlink::rmmod", "queues=2", rmmod);
 /// Ports that were made go with the module, in all namespaces, with their programs.
 fn rmmod(bed: &Bed) -> Result<()> {
     let initial = Netns::initial();
@@ -523,6 +512,7 @@ fn rmmod(bed: &Bed) -> Result<()> {
     wait_freed(id)
 }
 
+case!(bare "newlink::many", many);
 /// As many pairs as the module's parameter can make at most.
 fn many() -> Result<()> {
     empty("queues=2 ring_size=64")?;
@@ -543,6 +533,7 @@ fn many() -> Result<()> {
     Ok(())
 }
 
+case!(bare "newlink::again_and_again", again_and_again);
 /// One end after the other is deleted and made anew, while the wire is up.
 fn again_and_again() -> Result<()> {
     let (ns, _) = empty("queues=2 ring_size=64")?;

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     bed::{mac_text, Bed, Port},
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::{ensure_eq, kmsg::Kmsg},
     wire::{
         frames::{ethernet, ipv4, ipv6, tagged, transport, ARP, CTAG, ICMP, IPV4, IPV6, TCP, UDP},
@@ -22,19 +22,6 @@ use crate::{
     },
 };
 use anyhow::{anyhow, ensure, Context, Result};
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("ntuple::rules", "queues=4", rules),
-        Case::ports("ntuple::refusals", "queues=2", refusals),
-        Case::ports("ntuple::queue", "queues=4", queue),
-        Case::ports("ntuple::drop", "queues=2", dropped),
-        Case::ports("ntuple::drop_with_one_queue", "queues=1", dropped),
-        Case::ports("ntuple::channels", "queues=4", channels),
-        Case::ports("ntuple::queue_of_a_socket", "queues=4", socket),
-        Case::ports("ntuple::changed_under_traffic", "queues=4", under_traffic),
-    ]
-}
 
 /// Adds a rule and returns its place.
 pub(super) fn add(port: &Port, rule: &str) -> Result<u32> {
@@ -63,6 +50,7 @@ pub(super) fn places(port: &Port) -> Result<Vec<u32>> {
         .collect())
 }
 
+case!(ports "ntuple::rules", "queues=4", rules);
 /// Rules are shown as they were set, stay when the port goes down, and go when the feature is
 /// switched off.
 fn rules(bed: &Bed) -> Result<()> {
@@ -192,6 +180,7 @@ fn set_hashed(port: &Port, letters: &str) -> Result<()> {
         .map(drop)
 }
 
+case!(ports "ntuple::refusals", "queues=2", refusals);
 fn refusals(bed: &Bed) -> Result<()> {
     let mut log = Kmsg::from_now()?;
 
@@ -247,6 +236,7 @@ const B4: [u8; 4] = [10, 77, 0, 2];
 const A6: [u8; 16] = [0xfd, 0x77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 const B6: [u8; 16] = [0xfd, 0x77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
 
+case!(ports "ntuple::queue", "queues=4", queue);
 /// What rules are about goes where they say, and all else to queue 0.
 fn queue(bed: &Bed) -> Result<()> {
     let udp4 = ethernet(IPV4, &ipv4(A4, B4, UDP, 0, &transport(4000, 9, UDP)));
@@ -318,6 +308,8 @@ fn queue(bed: &Bed) -> Result<()> {
     settle_wire(bed).map(drop)
 }
 
+case!(ports "ntuple::drop", "queues=2", dropped);
+case!(ports "ntuple::drop_with_one_queue", "queues=1", dropped);
 /// What a rule drops is counted there, whoever sends it, and everything else arrives.
 fn dropped(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 100;
@@ -374,6 +366,7 @@ fn dropped(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "ntuple::channels", "queues=4", channels);
 /// A queue that a rule sends to is not taken away, and rules stay when others are.
 fn channels(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -403,6 +396,7 @@ fn channels(bed: &Bed) -> Result<()> {
     settle(bed).map(drop)
 }
 
+case!(ports "ntuple::queue_of_a_socket", "queues=4", socket);
 /// A socket gets the flow that a rule sends to its queue.
 fn socket(bed: &Bed) -> Result<()> {
     socket_gets(bed, || add(&bed.b, "flow-type udp4 dst-port 9 action 2"))
@@ -431,6 +425,7 @@ pub(super) fn socket_gets(bed: &Bed, add_rule: impl FnOnce() -> Result<u32>) -> 
     settle(bed).map(drop)
 }
 
+case!(ports "ntuple::changed_under_traffic", "queues=4", under_traffic);
 /// Rules come and go while frames come in: each goes by the old ones or by the new ones.
 fn under_traffic(bed: &Bed) -> Result<()> {
     let program = Program::load("count", "count_drop")?;

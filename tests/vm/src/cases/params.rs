@@ -5,7 +5,7 @@
 use super::traffic::settle;
 use crate::{
     bed::{port_names, Bed, Port, V4, V6},
-    harness::Case,
+    harness::case,
     host::{cmd, ensure_eq, kmsg::Kmsg, module, netns::Netns, wait_until},
     wire::{
         packet::{Sender, Tap},
@@ -22,24 +22,6 @@ const RING_SIZES: &str = "a power of two from 64 to 4096";
 const LARGEST_RING: u64 = 4096;
 /// Lines about any module from elsewhere, which the kernel begins with the module's name.
 const TAINTS: [&str; 2] = ["taints kernel", "module verification failed"];
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::bare("params::out_of_range", out_of_range).allow(&["must be"]),
-        Case::bare("params::no_number", no_number).allow(&["invalid for parameter"]),
-        Case::bare("params::modinfo", modinfo),
-        Case::ports("params::defaults", "", defaults),
-        Case::bare("params::most_of_everything_loads", most),
-        Case::bare("params::all_pairs_are_joined", all_pairs),
-        Case::ports("params::most_queues", "queues=64 ring_size=64", most_queues),
-        Case::ports(
-            "params::least_of_everything",
-            "pairs=1 queues=1 ring_size=64",
-            |bed| check_port(bed, 1, 64),
-        ),
-        Case::ports("params::largest_ring", "ring_size=4096", largest_ring),
-    ]
-}
 
 /// What the module itself wrote to the log.
 fn own_lines(log: &mut Kmsg) -> Result<Vec<String>> {
@@ -60,6 +42,7 @@ fn nothing_left() -> Result<()> {
     Ok(())
 }
 
+case!(bare "params::out_of_range", out_of_range; allow(&["must be"]));
 fn out_of_range() -> Result<()> {
     let mut log = Kmsg::from_now()?;
 
@@ -126,6 +109,7 @@ fn out_of_range() -> Result<()> {
     nothing_left()
 }
 
+case!(bare "params::no_number", no_number; allow(&["invalid for parameter"]));
 /// What is no number is the kernel's to refuse.
 fn no_number() -> Result<()> {
     for params in ["pairs=two", "queues=", "ring_size=64k", "queues=1.5"] {
@@ -139,6 +123,7 @@ fn no_number() -> Result<()> {
     Ok(())
 }
 
+case!(bare "params::modinfo", modinfo);
 fn modinfo() -> Result<()> {
     let text = cmd::run(&format!("modinfo -p {}", module::path()?))?;
     let mut names = Vec::new();
@@ -237,6 +222,8 @@ fn ping(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "params::least_of_everything", "pairs=1 queues=1 ring_size=64",
+    |bed| check_port(bed, 1, 64));
 /// The port has what it was asked for, and works.
 fn check_port(bed: &Bed, queues: u64, ring_size: u64) -> Result<()> {
     for port in [&bed.a, &bed.b] {
@@ -254,6 +241,7 @@ fn cpus() -> Result<u64> {
         .count() as u64)
 }
 
+case!(ports "params::defaults", "", defaults);
 fn defaults(bed: &Bed) -> Result<()> {
     check_port(bed, cpus()?.min(4), 512)?;
     let links = cmd::run("ip -br link")?;
@@ -264,6 +252,7 @@ fn defaults(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "params::largest_ring", "ring_size=4096", largest_ring);
 /// Every descriptor gets its turn, and again.
 fn largest_ring(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 9000;
@@ -279,6 +268,7 @@ fn largest_ring(bed: &Bed) -> Result<()> {
     check_port(bed, cpus()?.min(4), 4096)
 }
 
+case!(ports "params::most_queues", "queues=64 ring_size=64", most_queues);
 /// All 64 rings are in use, and all 64 transmit queues run.
 fn most_queues(bed: &Bed) -> Result<()> {
     const FLOWS: u32 = 1024;
@@ -303,6 +293,7 @@ fn most_queues(bed: &Bed) -> Result<()> {
     check_port(bed, 64, 64)
 }
 
+case!(bare "params::most_of_everything_loads", most);
 /// Rings have no memory until the port goes up, so all limits at once are no problem.
 fn most() -> Result<()> {
     module::load("pairs=64 queues=64 ring_size=4096")?;
@@ -325,6 +316,7 @@ pub(super) fn ip_batch(lines: impl Iterator<Item = String>) -> Result<()> {
     Ok(fs::remove_file(file)?)
 }
 
+case!(bare "params::all_pairs_are_joined", all_pairs);
 /// 64 pairs, all of them up: a frame into each port comes out of its partner and nowhere else.
 fn all_pairs() -> Result<()> {
     let initial = Netns::initial();

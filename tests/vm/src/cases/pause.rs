@@ -11,7 +11,7 @@ use super::{
 use crate::{
     bed::{Bed, Port, V4, V6},
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::{cpus, ensure_eq, instruments, kmsg::Kmsg, repeat_until, wait_until, PATIENCE},
     stats::Snapshot,
     wire::{
@@ -34,26 +34,8 @@ const COUNT: u32 = 500;
 /// send.
 const SLOW: u32 = 50_000;
 
-pub fn cases() -> Vec<Case> {
-    const ONE: &str = "queues=1 ring_size=64";
-    const FOUR: &str = "queues=4 ring_size=64";
-
-    vec![
-        Case::ports("pause::one_full_ring_loses_nothing", ONE, |bed| {
-            raw(bed, false)
-        }),
-        Case::ports("pause::four_full_rings_lose_nothing", FOUR, |bed| {
-            raw(bed, true)
-        }),
-        Case::ports("pause::udp_loses_nothing", FOUR, udp),
-        Case::ports("pause::both_directions", FOUR, both_directions),
-        Case::ports("pause::off_loses_and_counts", FOUR, off),
-        Case::ports("pause::autonegotiation_is_refused", "", autoneg),
-        Case::ports("pause::a_port_that_goes_down_frees_waiters", FOUR, down),
-        Case::ports("pause::xdp_tx_does_not_wait", ONE, xdp_tx),
-        Case::ports("pause::watchdog", ONE, watchdog).allow(&["NETDEV WATCHDOG"]),
-    ]
-}
+const ONE: &str = "queues=1 ring_size=64";
+const FOUR: &str = "queues=4 ring_size=64";
 
 /// Makes a port's polls slow.
 pub fn slow_down(port: &Port) -> Result<Program> {
@@ -140,6 +122,8 @@ fn check_flows(probes: &[Probe], flows: u32, count: u32) -> Result<()> {
     Ok(())
 }
 
+case!(ports "pause::one_full_ring_loses_nothing", ONE, |bed| raw(bed, false));
+case!(ports "pause::four_full_rings_lose_nothing", FOUR, |bed| raw(bed, true));
 fn raw(bed: &Bed, threads: bool) -> Result<()> {
     let slow = slow_down(&bed.b)?;
 
@@ -172,6 +156,7 @@ fn raw(bed: &Bed, threads: bool) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "pause::udp_loses_nothing", FOUR, udp);
 /// Datagrams from sockets that wait for room in their send buffers.
 fn udp(bed: &Bed) -> Result<()> {
     let _slow = slow_down(&bed.b)?;
@@ -276,6 +261,7 @@ fn datagram(flow: u32, seq: u32) -> Vec<u8> {
     bytes
 }
 
+case!(ports "pause::both_directions", FOUR, both_directions);
 /// Each port's full ring stops the other's queues; no port waits for itself.
 fn both_directions(bed: &Bed) -> Result<()> {
     let _slow = (slow_down(&bed.a)?, slow_down(&bed.b)?);
@@ -309,6 +295,7 @@ fn both_directions(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "pause::off_loses_and_counts", FOUR, off);
 /// Without flow control, at either end, the receiver loses what finds no buffer, and counts it.
 fn off(bed: &Bed) -> Result<()> {
     let _slow = slow_down(&bed.b)?;
@@ -377,6 +364,7 @@ fn off(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "pause::autonegotiation_is_refused", "", autoneg);
 fn autoneg(bed: &Bed) -> Result<()> {
     let mut log = Kmsg::from_now()?;
     let before = bed.b.ethtool("-a", "")?;
@@ -426,6 +414,7 @@ fn setting<'a>(text: &'a str, name: &str) -> Option<&'a str> {
         .map(|(_, value)| value.trim())
 }
 
+case!(ports "pause::a_port_that_goes_down_frees_waiters", FOUR, down);
 /// Queues that wait for a port that goes down, or whose own port goes down, run again afterwards.
 fn down(bed: &Bed) -> Result<()> {
     let _slow = slow_down(&bed.b)?;
@@ -452,6 +441,7 @@ fn down(bed: &Bed) -> Result<()> {
         .expect_rx("B", &[("no_buffer", 0), ("oversize", 0)])
 }
 
+case!(ports "pause::xdp_tx_does_not_wait", ONE, xdp_tx);
 /// One ring gets frames from its peer's stack, which waits, and from its peer's program, which does
 /// not: only the latter loses any, in front of the ring.
 fn xdp_tx(bed: &Bed) -> Result<()> {
@@ -498,6 +488,7 @@ fn xdp_tx(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "pause::watchdog", ONE, watchdog; allow(&["NETDEV WATCHDOG"]));
 /// A queue that was stopped for too long says so, and has the peer's ring polled, which it would wait for
 /// else: its interrupts are deferred.
 fn watchdog(bed: &Bed) -> Result<()> {

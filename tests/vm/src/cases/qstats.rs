@@ -11,21 +11,13 @@ use super::{
 };
 use crate::{
     bed::{Bed, Port},
-    harness::Case,
+    harness::case,
     host::ensure_eq,
     nl::netdev::{self, QueueStats},
     stats::Snapshot,
     wire::{packet::Sender, probe::Probe},
 };
 use anyhow::{ensure, Result};
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("qstats::all_verdicts", "queues=4", verdicts).allow(&[ILLEGAL]),
-        Case::ports("qstats::redirects", "pairs=2 queues=2", redirects),
-        Case::ports("qstats::down_and_up", "queues=2", down_and_up).allow(&[ILLEGAL]),
-    ]
-}
 
 fn device_stats(port: &Port) -> Result<QueueStats> {
     port.ns.enter(|| netdev::device_stats(port.ifindex))
@@ -108,6 +100,7 @@ fn check_device(port: &Port, snapshot: &Snapshot) -> Result<()> {
     Ok(())
 }
 
+case!(ports "qstats::all_verdicts", "queues=4", verdicts; allow(&[ILLEGAL]));
 /// Frames that XDP consumed count as those that it passed.
 fn verdicts(bed: &Bed) -> Result<()> {
     let [(_program_a, a), (_program_b, b)] = exchange(bed)?;
@@ -123,6 +116,7 @@ fn verdicts(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "qstats::redirects", "pairs=2 queues=2", redirects);
 /// What is redirected counts at the queue that sends it.
 fn redirects(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 100;
@@ -146,6 +140,7 @@ fn redirects(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "qstats::down_and_up", "queues=2", down_and_up; allow(&[ILLEGAL]));
 /// A port that goes down and comes up again keeps its sums, and shows its queues while it is up.
 fn down_and_up(bed: &Bed) -> Result<()> {
     let _programs = exchange(bed)?;

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::{ensure_eq, wait_until},
     nl::netdev,
     wire::{packet::Sender, probe::Probe, xsk::Xsk},
@@ -19,39 +19,6 @@ use anyhow::{anyhow, ensure, Context, Result};
 use std::{collections::BTreeSet, fmt::Display};
 
 const SIZE_REFUSED: &str = "rx: must be a power of two from 64 to 4096";
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("reconfig::ring_size", "queues=2", ring_size),
-        Case::ports("reconfig::channels", "queues=4", channels),
-        Case::ports("reconfig::channels_in_use", "queues=4", in_use),
-        Case::ports("reconfig::what_is_hashed_with_one", "queues=2", with_one),
-        Case::ports("reconfig::segments", "", segments),
-        Case::ports(
-            "reconfig::ring_size_under_traffic",
-            "queues=2",
-            size_under_traffic,
-        ),
-        Case::ports("reconfig::with_threaded_napi", "queues=2", |bed| {
-            bed.up()?;
-            poll_in_threads(&bed.a)?;
-            poll_in_threads(&bed.b)?;
-            size_under_traffic(bed)
-        }),
-        Case::ports(
-            "reconfig::channels_under_traffic",
-            "queues=4",
-            channels_under_traffic,
-        ),
-        Case::ports(
-            "reconfig::without_memory",
-            "queues=64 ring_size=64",
-            without_memory,
-        )
-        // The debug kernel's VM has more memory than two ports can take.
-        .stock_only(),
-    ]
-}
 
 /// What `ethtool -g` or `-l` shows under that name: the most that there can be, and what there is.
 fn shown(port: &Port, option: &str, name: &str) -> Result<(u32, u32)> {
@@ -90,6 +57,7 @@ fn refused(port: &Port, option: &str, what: &str, reason: &str) -> Result<()> {
     Ok(())
 }
 
+case!(ports "reconfig::ring_size", "queues=2", ring_size);
 /// What is set is kept, each port's for itself; a refusal changes nothing.
 fn ring_size(bed: &Bed) -> Result<()> {
     ensure_eq!(size(&bed.b)?, 512, "by default");
@@ -147,6 +115,7 @@ fn check_capacity(bed: &Bed, size: u32) -> Result<()> {
     Ok(())
 }
 
+case!(ports "reconfig::channels", "queues=4", channels);
 /// The kernel sees as many queues as there are channels, and frames reach all of them.
 fn channels(bed: &Bed) -> Result<()> {
     ensure_eq!(shown(&bed.b, "-l", "Combined")?, (4, 4), "by default");
@@ -201,6 +170,7 @@ fn check_spread(bed: &Bed, n: usize) -> Result<()> {
     Ok(())
 }
 
+case!(ports "reconfig::channels_in_use", "queues=4", in_use);
 /// What somebody uses is not taken away.
 fn in_use(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -237,6 +207,7 @@ fn in_use(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "reconfig::what_is_hashed_with_one", "queues=2", with_one);
 /// With one channel a hash is computed only for who may see it, and with more it is there.
 fn with_one(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -251,6 +222,7 @@ fn with_one(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "reconfig::segments", "", segments);
 /// How many segments a port cuts a frame into depends on the rings of its peer.
 fn segments(bed: &Bed) -> Result<()> {
     let limits = |port: &Port| -> Result<[String; 2]> {
@@ -330,6 +302,7 @@ pub(super) fn under_traffic<S: Copy + Display>(
     check_alive(bed)
 }
 
+case!(ports "reconfig::ring_size_under_traffic", "queues=2", size_under_traffic);
 fn size_under_traffic(bed: &Bed) -> Result<()> {
     const STEPS: [&str; 7] = [
         "rx 64", "rx 1024", "rx 128", "rx 64", "rx 4096", "rx 256", "rx 512",
@@ -342,6 +315,15 @@ fn size_under_traffic(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "reconfig::with_threaded_napi", "queues=2", with_threaded_napi);
+fn with_threaded_napi(bed: &Bed) -> Result<()> {
+    bed.up()?;
+    poll_in_threads(&bed.a)?;
+    poll_in_threads(&bed.b)?;
+    size_under_traffic(bed)
+}
+
+case!(ports "reconfig::channels_under_traffic", "queues=4", channels_under_traffic);
 fn channels_under_traffic(bed: &Bed) -> Result<()> {
     const STEPS: [&str; 8] = ["1", "4", "2", "1", "3", "4", "3", "1"];
 
@@ -362,6 +344,8 @@ fn channels_under_traffic(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+// The debug kernel's VM has more memory than two ports can take.
+case!(ports "reconfig::without_memory", "queues=64 ring_size=64", without_memory; stock_only());
 /// Without enough memory everything stays as it is.
 fn without_memory(bed: &Bed) -> Result<()> {
     bed.up()?;

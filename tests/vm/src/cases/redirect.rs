@@ -14,7 +14,7 @@ use super::{
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::ensure_eq,
     wire::{
         packet::{Sender, Tap},
@@ -22,30 +22,6 @@ use crate::{
     },
 };
 use anyhow::{ensure, Result};
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("redirect::by_ifindex", "pairs=2", by_ifindex),
-        Case::ports("redirect::by_devmap", "pairs=2", by_devmap),
-        Case::ports("redirect::devmap_program", "pairs=2", devmap_program),
-        Case::ports(
-            "redirect::target_has_a_program",
-            "pairs=2 queues=2",
-            target_program,
-        ),
-        Case::ports("redirect::back_into_the_same_port", "", same_port),
-        Case::ports("redirect::broadcast", "pairs=3 queues=2", broadcast),
-        Case::ports("redirect::from_veth", "", from_veth),
-        Case::ports("redirect::veth_and_back", "", veth_and_back),
-        Case::ports("redirect::cpumap_program", "queues=2", cpumap_program),
-        Case::ports(
-            "redirect::cpumap_program_redirects",
-            "pairs=2 queues=2",
-            cpumap_redirects,
-        ),
-        Case::ports("redirect::too_long_for_the_target", "pairs=2", too_long),
-    ]
-}
 
 /// Sends probes of all sizes to ox1, whose program sends them to ox2; they have to be at ox3 with
 /// `mark`. All counters say so.
@@ -86,6 +62,7 @@ fn forwarded(chain: &Chain, mark: u8) -> Result<()> {
     )
 }
 
+case!(ports "redirect::by_ifindex", "pairs=2", by_ifindex);
 fn by_ifindex(bed: &Bed) -> Result<()> {
     let chain = Chain::make(bed)?;
     let mut steer = Steer::load()?;
@@ -96,6 +73,7 @@ fn by_ifindex(bed: &Bed) -> Result<()> {
     forwarded(&chain, 0)
 }
 
+case!(ports "redirect::by_devmap", "pairs=2", by_devmap);
 fn by_devmap(bed: &Bed) -> Result<()> {
     let chain = Chain::make(bed)?;
     let mut steer = Steer::load()?;
@@ -107,6 +85,7 @@ fn by_devmap(bed: &Bed) -> Result<()> {
     forwarded(&chain, 0)
 }
 
+case!(ports "redirect::devmap_program", "pairs=2", devmap_program);
 /// The entry's program changes a byte of what it passes, and drops some.
 fn devmap_program(bed: &Bed) -> Result<()> {
     let chain = Chain::make(bed)?;
@@ -138,6 +117,7 @@ fn devmap_program(bed: &Bed) -> Result<()> {
         .expect_tx("ox2", &[("xdp_xmit", before), ("xdp_xmit_errors", 0)])
 }
 
+case!(ports "redirect::target_has_a_program", "pairs=2 queues=2", target_program);
 /// A program on the target has no part in what goes out there; one on its peer sees it.
 fn target_program(bed: &Bed) -> Result<()> {
     let chain = Chain::make(bed)?;
@@ -161,6 +141,7 @@ fn target_program(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "redirect::back_into_the_same_port", "", same_port);
 /// The buffer that arrived is sent from the port that it arrived at, by way of `ndo_xdp_xmit`.
 fn same_port(bed: &Bed) -> Result<()> {
     let probes = assorted(verdict::PASS);
@@ -182,6 +163,7 @@ fn same_port(bed: &Bed) -> Result<()> {
         .expect_rx("ox1", &[("xdp_tx", 0), ("packets", count)])
 }
 
+case!(ports "redirect::broadcast", "pairs=3 queues=2", broadcast);
 /// One frame goes out of several ports: the kernel makes copies in pages of its own.
 fn broadcast(bed: &Bed) -> Result<()> {
     let beds = [bed.clone(), pair(bed, 1)?, pair(bed, 2)?];
@@ -245,6 +227,7 @@ fn broadcast(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "redirect::from_veth", "", from_veth);
 /// What comes out of a veth device goes out of a port.
 fn from_veth(bed: &Bed) -> Result<()> {
     let probes = assorted(verdict::PASS);
@@ -295,6 +278,7 @@ pub fn detour(bed: &Bed, frags: bool, mtu: usize) -> Result<([Steer; 3], Port)> 
     Ok((steers, near))
 }
 
+case!(ports "redirect::veth_and_back", "", veth_and_back);
 /// From the wire into a veth pair, turned round there, and back onto the wire: buffers of a port's
 /// own pool come to its `ndo_xdp_xmit`.
 fn veth_and_back(bed: &Bed) -> Result<()> {
@@ -321,6 +305,7 @@ fn veth_and_back(bed: &Bed) -> Result<()> {
     )
 }
 
+case!(ports "redirect::cpumap_program", "queues=2", cpumap_program);
 /// A program on the cpumap's entry sees each frame and changes it on the way to the stack.
 fn cpumap_program(bed: &Bed) -> Result<()> {
     let probes = assorted(verdict::PASS);
@@ -347,6 +332,7 @@ fn cpumap_program(bed: &Bed) -> Result<()> {
     b.counters.expect_rx("ox1", &[("xdp_redirect", 2 * count)])
 }
 
+case!(ports "redirect::cpumap_program_redirects", "pairs=2 queues=2", cpumap_redirects);
 /// The entry's program redirects in its turn, so `ndo_xdp_xmit` is called by the cpumap's thread.
 fn cpumap_redirects(bed: &Bed) -> Result<()> {
     let chain = Chain::make(bed)?;
@@ -371,6 +357,7 @@ fn cpumap_redirects(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "redirect::too_long_for_the_target", "pairs=2", too_long);
 /// The kernel does not ask a port to take a frame that is longer than its MTU and a tag; a longer
 /// one than the target's peer takes is lost there.
 fn too_long(bed: &Bed) -> Result<()> {

@@ -5,7 +5,7 @@
 use crate::{
     bed::{Bed, Port, NS_A, NS_B},
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::{
         instruments, module,
         netns::Netns,
@@ -33,13 +33,7 @@ const TOLERANCES: Tolerances = Tolerances {
     slab: 4 * CYCLES,
 };
 
-pub fn cases() -> Vec<Case> {
-    vec![Case::bare(
-        "reload::memory_is_where_it_was",
-        memory_is_where_it_was,
-    )]
-}
-
+case!(bare "reload::memory_is_where_it_was", memory_is_where_it_was);
 fn memory_is_where_it_was() -> Result<()> {
     let ns_a = Netns::create(NS_A)?;
     let ns_b = Netns::create(NS_B)?;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     bed::{Bed, Port, NS_A},
-    harness::Case,
+    harness::case,
     host::{
         cmd, ensure_eq,
         fault::{self, Faults},
@@ -33,35 +33,6 @@ use std::{
 };
 
 const FILE: &str = "/sys/kernel/debug/oxnic/restart_queue";
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("restart::under_traffic", "queues=4", traffic),
-        Case::ports(
-            "restart::with_slow_program",
-            "queues=2 ring_size=64",
-            slow_program,
-        ),
-        Case::ports(
-            "restart::without_flow_control",
-            "queues=2 ring_size=64",
-            without_flow_control,
-        ),
-        Case::ports("restart::what_stays", "queues=4", what_stays),
-        Case::ports("restart::refused", "queues=4", refused),
-        Case::ports("restart::while_down", "queues=2", while_down),
-        Case::ports("restart::with_socket", "queues=2", with_socket),
-        Case::ports("restart::and_other_changes", "queues=4", and_other_changes),
-        Case::ports("restart::only_root", "queues=1", only_root),
-        Case::ports("restart::module_goes", "queues=1", module_goes),
-        Case::ports(
-            "restart::without_memory",
-            "queues=2 ring_size=64",
-            without_memory,
-        )
-        .with_faults(),
-    ]
-}
 
 /// Writes to the file from a network namespace; the inner error is the kernel's refusal.
 pub fn write(from: &Netns, text: &str) -> Result<Result<(), Errno>> {
@@ -138,6 +109,7 @@ fn queues(port: &Port) -> Result<Vec<Queue>> {
         .collect()
 }
 
+case!(ports "restart::under_traffic", "queues=4", traffic);
 /// Frames in both directions, programs on both ports: nothing is lost, every frame has one verdict.
 fn traffic(bed: &Bed) -> Result<()> {
     under_traffic(bed, |queue, port| restart(port, queue), &[0, 1, 2, 3, 3, 0])?;
@@ -147,6 +119,7 @@ fn traffic(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "restart::with_slow_program", "queues=2 ring_size=64", slow_program);
 /// Rings are full when they go, and the senders wait for the new ones.
 fn slow_program(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -175,6 +148,7 @@ fn slow_program(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "restart::without_flow_control", "queues=2 ring_size=64", without_flow_control);
 /// Who does not wait loses frames meanwhile, as for want of buffers, and all are counted.
 fn without_flow_control(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -193,6 +167,7 @@ fn without_flow_control(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "restart::what_stays", "queues=4", what_stays);
 /// The queue has a new page pool, and the old one is gone with all its pages. Its NAPI, the interrupt and the
 /// user's settings are as before, and so are the other queues.
 fn what_stays(bed: &Bed) -> Result<()> {
@@ -241,6 +216,7 @@ fn what_stays(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "restart::refused", "queues=4", refused);
 /// What cannot be done is refused with a reason, and everything goes on.
 fn refused(bed: &Bed) -> Result<()> {
     const FORM: &str = "must be a port and one of its receive queues: \"ox0 3\"";
@@ -317,6 +293,7 @@ fn refused(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "restart::while_down", "queues=2", while_down);
 /// A port that is down has no rings that could be made anew.
 fn while_down(bed: &Bed) -> Result<()> {
     let mut log = Kmsg::from_now()?;
@@ -350,6 +327,7 @@ fn while_down(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "restart::with_socket", "queues=2", with_socket);
 /// An AF_XDP socket goes on to get the frames of its queue.
 fn with_socket(bed: &Bed) -> Result<()> {
     let socket = Xsk::open(&bed.b, 1, 4096, false)?;
@@ -377,6 +355,7 @@ fn with_socket(bed: &Bed) -> Result<()> {
     b.counters.expect_rx("ox1", &[("xdp_redirect", 5)])
 }
 
+case!(ports "restart::and_other_changes", "queues=4", and_other_changes);
 /// Between other changes of the rings, each of which finds what it needs.
 fn and_other_changes(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -411,6 +390,7 @@ fn and_other_changes(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "restart::only_root", "queues=1", only_root);
 /// Nobody but root may write to the file, and nobody may read it.
 fn only_root(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -428,6 +408,7 @@ fn only_root(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "restart::module_goes", "queues=1", module_goes);
 /// A file that is open when the module goes does nothing any more.
 fn module_goes(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -449,6 +430,7 @@ fn module_goes(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "restart::without_memory", "queues=2 ring_size=64", without_memory; with_faults());
 /// Whatever allocation fails: the queue is made anew or goes on as it was.
 fn without_memory(bed: &Bed) -> Result<()> {
     bed.up()?;

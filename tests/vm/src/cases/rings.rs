@@ -6,7 +6,7 @@ use super::in_parallel;
 use crate::{
     bed::Bed,
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::{ensure_eq, kmsg::Kmsg},
     stats::check_both,
     wire::{packet::Sender, probe::Probe},
@@ -15,13 +15,7 @@ use anyhow::{ensure, Result};
 
 const FLOWS: u32 = 64;
 
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("rings::each_sees_the_program", "queues=4", each_sees),
-        Case::ports("rings::a_flow_stays_in_its_ring", "queues=4", flow_stays),
-    ]
-}
-
+case!(ports "rings::each_sees_the_program", "queues=4", each_sees);
 /// Attach, replace, detach: after each, frames on all rings, and the log names ring and program.
 fn each_sees(bed: &Bed) -> Result<()> {
     let mut log = Kmsg::from_now()?;
@@ -123,6 +117,7 @@ fn check_lines(log: &mut Kmsg, verdict: &str, expected: &[u64]) -> Result<()> {
     log.forget()
 }
 
+case!(ports "rings::a_flow_stays_in_its_ring", "queues=4", flow_stays);
 /// Frames of one flow share a ring whichever transmit queue they took.
 fn flow_stays(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 200;

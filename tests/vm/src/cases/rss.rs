@@ -6,7 +6,7 @@ use super::traffic::{check_alive, settle_wire, wait_flowing, while_sending, Sour
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::ensure_eq,
     nl::{
         ethtool::{
@@ -22,19 +22,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(super) const ENTRIES: usize = 128;
 const FLOWS: u32 = 64;
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("rss::settings", "queues=4", settings),
-        Case::ports("rss::refusals", "queues=2", refusals),
-        Case::ports("rss::rings_follow_key_and_table", "queues=4", follow),
-        Case::ports("rss::fields", "queues=4", fields),
-        Case::ports("rss::symmetric", "queues=4", symmetric),
-        Case::ports("rss::one_ring", "queues=1", one_ring),
-        Case::ports("rss::a_change_is_whole", "queues=2", whole),
-        Case::ports("rss::changed_under_traffic", "queues=4", under_traffic),
-    ]
-}
 
 pub(super) fn key(seed: u8) -> Key {
     let mut byte = seed;
@@ -107,6 +94,7 @@ pub(super) fn spread(queues: u32) -> Vec<u32> {
     (0..ENTRIES as u32).map(|entry| entry % queues).collect()
 }
 
+case!(ports "rss::settings", "queues=4", settings);
 /// What is set is kept, each port's for itself, whether it is up or not.
 fn settings(bed: &Bed) -> Result<()> {
     let system = Key::of_the_system()?.text();
@@ -188,6 +176,7 @@ pub(super) fn set_hashed(port: &Port, kind: &str, letters: &str) -> Result<()> {
         .map(drop)
 }
 
+case!(ports "rss::refusals", "queues=2", refusals);
 /// A refusal says why where ethtool has a way to be told, and changes nothing.
 fn refusals(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -306,6 +295,7 @@ fn set_both(port: &Port, key: &Key, table: &[u32]) -> Result<()> {
     )
 }
 
+case!(ports "rss::rings_follow_key_and_table", "queues=4", follow);
 /// The ring of each frame is the one that the specification says.
 fn follow(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -328,6 +318,7 @@ fn follow(bed: &Bed) -> Result<()> {
     check_rings(bed, "one of the rings", |_| Some(2))
 }
 
+case!(ports "rss::fields", "queues=4", fields);
 /// Only what is chosen is hashed.
 fn fields(bed: &Bed) -> Result<()> {
     let system = Key::of_the_system()?;
@@ -364,6 +355,7 @@ fn fields(bed: &Bed) -> Result<()> {
     })
 }
 
+case!(ports "rss::symmetric", "queues=4", symmetric);
 /// Both directions of a flow go to the same ring, and not because all do.
 fn symmetric(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -414,6 +406,7 @@ pub(super) fn ring_of(bed: &Bed, sender: &Sender, frame: &[u8]) -> Result<usize>
         .ok_or_else(|| anyhow!("no ring got the frame"))
 }
 
+case!(ports "rss::one_ring", "queues=1", one_ring);
 /// With one ring there is nothing to choose, and all can be set all the same.
 fn one_ring(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -425,6 +418,7 @@ fn one_ring(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "rss::a_change_is_whole", "queues=2", whole);
 /// Key and table change at once: with one's key and the other's table, frames would go to the
 /// wrong ring.
 fn whole(bed: &Bed) -> Result<()> {
@@ -477,6 +471,7 @@ fn whole(bed: &Bed) -> Result<()> {
     settle_wire(bed).map(drop)
 }
 
+case!(ports "rss::changed_under_traffic", "queues=4", under_traffic);
 /// No frame is lost by a change, with a program attached.
 fn under_traffic(bed: &Bed) -> Result<()> {
     bed.up()?;

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::{ensure_eq, kmsg::Kmsg},
     nl::{
         ethtool::{create_rss, rss_contexts, set_rss, Rss, ETH_RSS_HASH_XOR, RXH_XFRM_SYM_XOR},
@@ -26,20 +26,6 @@ use anyhow::{anyhow, bail, ensure, Context, Result};
 
 /// The probes whose UDP source port is even.
 const EVEN: &str = "flow-type udp4 src-port 0 m 0xfffe";
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("rss_context::settings", "queues=4", settings),
-        Case::ports("rss_context::refusals", "queues=4", refusals),
-        Case::ports("rss_context::rings", "queues=4", rings),
-        Case::ports("rss_context::main_context", "queues=4", main_context),
-        Case::ports("rss_context::offset", "queues=4", offset),
-        Case::ports("rss_context::one_ring", "queues=1", one_ring),
-        Case::ports("rss_context::channels", "queues=4", channels),
-        Case::ports("rss_context::socket", "queues=4", socket),
-        Case::ports("rss_context::under_traffic", "queues=4", under_traffic),
-    ]
-}
 
 /// Makes a context and returns its number.
 fn new(port: &Port, settings: &str) -> Result<u32> {
@@ -65,6 +51,7 @@ fn table(queues: &[u32]) -> Vec<u32> {
     queues.iter().copied().cycle().take(ENTRIES).collect()
 }
 
+case!(ports "rss_context::settings", "queues=4", settings);
 /// What a context is set to stays, whatever becomes of the port and of other contexts.
 fn settings(bed: &Bed) -> Result<()> {
     let port = &bed.b;
@@ -146,6 +133,7 @@ fn settings(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "rss_context::refusals", "queues=4", refusals);
 /// A refusal says why, and changes nothing.
 fn refusals(bed: &Bed) -> Result<()> {
     let port = &bed.b;
@@ -275,6 +263,7 @@ fn is_even(tuple: &[u8]) -> bool {
     tuple[9] % 2 == 0
 }
 
+case!(ports "rss_context::rings", "queues=4", rings);
 /// A rule's frames go by the context's key, fields and table, and all others by the main one's.
 fn rings(bed: &Bed) -> Result<()> {
     let port = &bed.b;
@@ -355,6 +344,7 @@ fn rings(bed: &Bed) -> Result<()> {
     settle_wire(bed).map(drop)
 }
 
+case!(ports "rss_context::main_context", "queues=4", main_context);
 /// A rule that leads to the main context keeps others from taking its frames.
 fn main_context(bed: &Bed) -> Result<()> {
     let port = &bed.b;
@@ -380,6 +370,7 @@ fn main_context(bed: &Bed) -> Result<()> {
     settle_wire(bed).map(drop)
 }
 
+case!(ports "rss_context::offset", "queues=4", offset);
 /// What a rule adds to the queues of its context.
 fn offset(bed: &Bed) -> Result<()> {
     let port = &bed.b;
@@ -419,6 +410,7 @@ fn offset(bed: &Bed) -> Result<()> {
     settle_wire(bed).map(drop)
 }
 
+case!(ports "rss_context::one_ring", "queues=1", one_ring);
 /// With one ring there is nothing to choose, and all can be set all the same.
 fn one_ring(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -428,6 +420,7 @@ fn one_ring(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "rss_context::channels", "queues=4", channels);
 /// A queue that a context needs is not taken away.
 fn channels(bed: &Bed) -> Result<()> {
     let port = &bed.b;
@@ -459,6 +452,7 @@ fn channels(bed: &Bed) -> Result<()> {
     settle(bed).map(drop)
 }
 
+case!(ports "rss_context::socket", "queues=4", socket);
 /// A socket gets the flows that a context sends to its queue.
 fn socket(bed: &Bed) -> Result<()> {
     socket_gets(bed, || {
@@ -470,6 +464,7 @@ fn socket(bed: &Bed) -> Result<()> {
     })
 }
 
+case!(ports "rss_context::under_traffic", "queues=4", under_traffic);
 /// Contexts come, change and go while frames come in, and none is lost. In the end the port goes with
 /// a context and its rule.
 fn under_traffic(bed: &Bed) -> Result<()> {

@@ -5,20 +5,13 @@
 use crate::{
     bed::{mac_text, Bed, V4, V6},
     bpf,
-    harness::Case,
+    harness::case,
     host::ensure_eq,
     stats::check_both,
     wire::stream::{read_all, tcp_pair},
 };
 use anyhow::{ensure, Result};
 use std::io::Write;
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("sample::drop_and_pass", "", drop_and_pass),
-        Case::ports("sample::tx_answers_pings", "", tx_answers),
-    ]
-}
 
 /// Without `-force` ip does not replace a program.
 fn attach(bed: &Bed, name: &str) -> Result<()> {
@@ -37,6 +30,7 @@ fn ping(bed: &Bed, rest: &str) -> Result<String> {
     bed.a.ns.ping(&format!("-c 3 -i 0.2 {rest}"))
 }
 
+case!(ports "sample::drop_and_pass", "", drop_and_pass);
 fn drop_and_pass(bed: &Bed) -> Result<()> {
     bed.up_with_addresses()?;
     ping(bed, V4[1])?;
@@ -67,6 +61,7 @@ fn drop_and_pass(bed: &Bed) -> Result<()> {
     check_both(&a, &b)
 }
 
+case!(ports "sample::tx_answers_pings", "", tx_answers);
 /// With B's stack out of the way (the addresses pinged are nobody's) only the program can answer;
 /// ping itself checks the checksum, the sequence and every byte of the reply.
 fn tx_answers(bed: &Bed) -> Result<()> {

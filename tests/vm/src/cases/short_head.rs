@@ -10,7 +10,7 @@ use super::{
 use crate::{
     bed::Bed,
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::{ensure_eq, wait_until},
     wire::{
         capture::Capture,
@@ -28,15 +28,6 @@ const FLOWS: u32 = 16;
 const CUT: usize = BUFFER - ETH;
 /// The verdicts that send a frame back to A. The program redirects to its own port.
 const WAYS: [(u8, &str); 2] = [(verdict::TX, "XDP_TX"), (verdict::REDIRECT, "redirect")];
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("short_head::rss", "queues=4", rss),
-        Case::ports("short_head::rule", "queues=4", rule),
-        Case::ports("short_head::vlan_filter", "queues=4", vlan_filter),
-        Case::ports("short_head::tag_is_taken_out", "queues=4", taken_out),
-    ]
-}
 
 /// A program at B that cuts frames from A so, and sends what is left back.
 struct Cutter {
@@ -70,6 +61,7 @@ impl Cutter {
     }
 }
 
+case!(ports "short_head::rss", "queues=4", rss);
 /// Each flow is received by the ring that gets it when the stack sends it.
 fn rss(bed: &Bed) -> Result<()> {
     let mut cutter = Cutter::start(bed)?;
@@ -118,17 +110,20 @@ fn dropped(bed: &Bed, frame: &[u8], why: &str) -> Result<()> {
     settle_wire(bed).map(drop)
 }
 
+case!(ports "short_head::rule", "queues=4", rule);
 fn rule(bed: &Bed) -> Result<()> {
     bed.a.ethtool("-N", "flow-type udp4 dst-port 9 action -1")?;
     dropped(bed, &Probe::new(1, 0).frame(), "ntuple")
 }
 
+case!(ports "short_head::vlan_filter", "queues=4", vlan_filter);
 fn vlan_filter(bed: &Bed) -> Result<()> {
     bed.a.ethtool("-K", "rx-vlan-filter on")?;
     let frame = tagged(&Probe::new(1, 0).frame(), &[(CTAG, 5)]);
     dropped(bed, &frame, "vlan_filter")
 }
 
+case!(ports "short_head::tag_is_taken_out", "queues=4", taken_out);
 /// Of the tag itself only the protocol is in the first buffer.
 fn taken_out(bed: &Bed) -> Result<()> {
     let mut cutter = Cutter::start(bed)?;

@@ -6,7 +6,7 @@ use super::in_parallel;
 use crate::{
     bed::{Bed, Port, NS_A, NS_B, V4},
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::{ensure_eq, module, netns::Netns, tracefs::Trace},
     sockopt::{VnetHdr, ZeroCopy},
     stats::check_both,
@@ -30,17 +30,6 @@ use nix::{
 };
 use std::{collections::BTreeMap, fs::File, net::TcpStream, os::fd::AsRawFd};
 
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("skbs::sendfile", "", send_file),
-        Case::ports("skbs::zerocopy", "", zero_copy),
-        Case::ports("skbs::segmentation_of_raw_frames", "", raw_segments),
-        Case::ports("skbs::taps_on_both_ports", "", taps),
-        Case::bare("skbs::mirrored_to_two_ports", mirrored),
-        Case::ports("skbs::freed_without_the_wire_lock", "queues=1", freed),
-    ]
-}
-
 /// A job for [`in_parallel`].
 type Job<'a> = Box<dyn FnOnce() -> Result<()> + Send + 'a>;
 
@@ -63,6 +52,7 @@ fn one_way(
     check_both(&a, &b)
 }
 
+case!(ports "skbs::sendfile", "", send_file);
 /// Pages of the page cache, at odd offsets.
 fn send_file(bed: &Bed) -> Result<()> {
     one_way(bed, 2_000_001, |stream, payload| {
@@ -80,6 +70,7 @@ fn send_file(bed: &Bed) -> Result<()> {
     })
 }
 
+case!(ports "skbs::zerocopy", "", zero_copy);
 /// Pages of the sender itself.
 fn zero_copy(bed: &Bed) -> Result<()> {
     one_way(bed, 2_000_001, |stream, payload| {
@@ -96,6 +87,7 @@ fn zero_copy(bed: &Bed) -> Result<()> {
     })
 }
 
+case!(ports "skbs::segmentation_of_raw_frames", "", raw_segments);
 /// One raw frame of 30 kB that the stack has to cut up and sum up (`virtio_net_hdr` with GSO):
 /// linear headers, data in pages.
 fn raw_segments(bed: &Bed) -> Result<()> {
@@ -148,6 +140,7 @@ fn raw_segments(bed: &Bed) -> Result<()> {
     ensure_data("segments", &found, &payload)
 }
 
+case!(ports "skbs::taps_on_both_ports", "", taps);
 /// While packet sockets look on, every skb is shared with them.
 fn taps(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 500;
@@ -169,6 +162,7 @@ fn taps(bed: &Bed) -> Result<()> {
     check_both(&a, &b)
 }
 
+case!(bare "skbs::mirrored_to_two_ports", mirrored);
 /// One skb goes out of two ports (tc's mirred clones it); each wire carries all of it.
 fn mirrored() -> Result<()> {
     module::load("pairs=2")?;
@@ -214,6 +208,7 @@ fn mirrored() -> Result<()> {
     Ok(())
 }
 
+case!(ports "skbs::freed_without_the_wire_lock", "queues=1", freed);
 /// What an skb costs to free is nobody's business who waits for the same ring. Spin locks disable
 /// preemption: the driver frees an skb with as many locks held as it was given it with.
 fn freed(bed: &Bed) -> Result<()> {

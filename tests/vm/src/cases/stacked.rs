@@ -7,7 +7,7 @@ use super::{filter::is_promiscuous, steer::Chain, tools::SecondPair, traffic::se
 use crate::{
     bed::{mac_text, Bed, Port, NS_A, NS_B},
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::{cmd, ensure_eq, netns::Netns, wait_until},
     wire::{packet::Sender, probe::Probe, Mac},
 };
@@ -15,14 +15,6 @@ use anyhow::{ensure, Context, Result};
 
 /// Addresses that are pinged.
 const HOSTS: [&str; 3] = ["10.77.0.1", "10.77.0.2", "10.77.0.3"];
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("stacked::macvlan", "", macvlan),
-        Case::ports("stacked::bridge", "pairs=2", bridge),
-        Case::ports("stacked::bond", "pairs=2", bond),
-    ]
-}
 
 fn ping(from: &Netns, to: &str) -> Result<()> {
     from.ping(&format!("-c 3 -i 0.01 -s 1400 {to}")).map(drop)
@@ -83,6 +75,7 @@ fn one_frame(bed: &Bed, what: &str, to: &Mac, taken: bool) -> Result<()> {
     Ok(())
 }
 
+case!(ports "stacked::macvlan", "", macvlan);
 /// Two macvlans on a port, one in a namespace of its own: they talk to the other end of the wire and
 /// to each other. The port looks out for their addresses and need not be promiscuous.
 fn macvlan(bed: &Bed) -> Result<()> {
@@ -136,6 +129,7 @@ fn macvlan(bed: &Bed) -> Result<()> {
     one_frame(bed, "to mv2, which is gone", &far_mac, false)
 }
 
+case!(ports "stacked::bridge", "pairs=2", bridge);
 /// Ports of two pairs in a bridge, which has to see all frames: the far ends talk to each other.
 fn bridge(bed: &Bed) -> Result<()> {
     let second = SecondPair::make(bed)?;
@@ -202,6 +196,7 @@ fn bridge(bed: &Bed) -> Result<()> {
     one_frame(bed, "to the far end", &second.far.mac()?, false)
 }
 
+case!(ports "stacked::bond", "pairs=2", bond);
 /// Each end of two wires in a bond, one wire in use at a time. All ports of a bond have its address,
 /// and get back their own when they leave.
 fn bond(bed: &Bed) -> Result<()> {

@@ -6,7 +6,7 @@ use super::in_parallel;
 use crate::{
     bed::Bed,
     bpf::{wait_freed, Program},
-    harness::Case,
+    harness::case,
     host::{ensure_eq, wait_until},
     stats::check_both,
     wire::{packet::Sender, probe::Probe},
@@ -27,14 +27,7 @@ const FLEETING: usize = 20;
 /// How often each of two lasting programs takes over between two fleeting ones.
 const ROUNDS: usize = 6;
 
-pub fn cases() -> Vec<Case> {
-    vec![Case::ports(
-        "swap::under_traffic",
-        "queues=4",
-        under_traffic,
-    )]
-}
-
+case!(ports "swap::under_traffic", "queues=4", under_traffic);
 /// Every frame is counted by exactly one program's own map, however often the program changes and
 /// although most are given up at once when they are replaced.
 fn under_traffic(bed: &Bed) -> Result<()> {

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     bed::{Bed, Port, NS_A, NS_B, V4},
     bpf::{wait_freed, Program},
-    harness::Case,
+    harness::case,
     host::{
         cpus::free_deferred_skbs, ensure_eq, module, netns::Netns, repeat_until, wait_until,
         PATIENCE,
@@ -34,22 +34,6 @@ const QUEUES: &str = "queues=4 ring_size=64";
 /// How often programs and MTUs change while ports go down and up.
 const CHANGES: usize = 8;
 
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("teardown::down_and_up", QUEUES, down_and_up),
-        Case::ports(
-            "teardown::down_with_frames_in_the_ring",
-            "queues=1 ring_size=512",
-            down_full,
-        ),
-        Case::ports("teardown::rmmod", QUEUES, rmmod),
-        Case::ports("teardown::namespace", QUEUES, namespace),
-        Case::ports("teardown::both_namespaces", QUEUES, both_namespaces),
-        Case::ports("teardown::skbs_outlive_the_ring", "", skbs),
-        Case::ports("teardown::tcp_outlives_the_module", "", tcp),
-    ]
-}
-
 /// Two senders on each port that take errors.
 fn both_ways(bed: &Bed) -> Vec<Source<'_>> {
     [&bed.a, &bed.b]
@@ -58,6 +42,7 @@ fn both_ways(bed: &Bed) -> Vec<Source<'_>> {
         .collect()
 }
 
+case!(ports "teardown::down_and_up", QUEUES, down_and_up);
 /// Every frame is accounted for whatever happens to the ports.
 fn down_and_up(bed: &Bed) -> Result<()> {
     let (first, second) = (
@@ -144,6 +129,7 @@ fn change(
     Ok(())
 }
 
+case!(ports "teardown::down_with_frames_in_the_ring", "queues=1 ring_size=512", down_full);
 /// What is in the ring of a port that goes down reaches nobody, and is counted.
 fn down_full(bed: &Bed) -> Result<()> {
     let slow = slow_down(&bed.b)?;
@@ -184,6 +170,7 @@ fn attach_and_forget(port: &Port) -> Result<u32> {
     Ok(program.id)
 }
 
+case!(ports "teardown::rmmod", QUEUES, rmmod);
 /// The module goes while frames of all verdicts are under way; senders get an error and none hangs.
 fn rmmod(bed: &Bed) -> Result<()> {
     const TIMES: usize = 5;
@@ -219,6 +206,7 @@ fn rmmod(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "teardown::namespace", QUEUES, namespace);
 /// The ports go with their namespace. The program sends frames back, so there is traffic both ways
 /// although no socket, which would keep the namespace alive, is in it.
 fn namespace(bed: &Bed) -> Result<()> {
@@ -252,6 +240,7 @@ fn namespace(bed: &Bed) -> Result<()> {
     exchange(&bed, 100)
 }
 
+case!(ports "teardown::both_namespaces", QUEUES, both_namespaces);
 /// Both ends leave their namespaces while frames are sent, then lose those that they are in at once.
 fn both_namespaces(bed: &Bed) -> Result<()> {
     let ids = [attach_and_forget(&bed.a)?, attach_and_forget(&bed.b)?];
@@ -312,6 +301,7 @@ fn inflight(pools: &[PagePool]) -> (u64, usize) {
     )
 }
 
+case!(ports "teardown::skbs_outlive_the_ring", "", skbs);
 /// A socket holds frames whose buffers belong to a ring, then to none, then to a module that is gone.
 /// They keep their bytes, and their pages go home when they are read.
 fn skbs(bed: &Bed) -> Result<()> {
@@ -375,6 +365,7 @@ fn skbs(bed: &Bed) -> Result<()> {
     })
 }
 
+case!(ports "teardown::tcp_outlives_the_module", "", tcp);
 /// Data that a TCP connection had received, but nobody had read, when the module went.
 fn tcp(bed: &Bed) -> Result<()> {
     const LEN: usize = 200_000;

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::{ensure_eq, kmsg::Kmsg, tracefs::clear_warn_once, wait_until},
     wire::{
         packet::Sender,
@@ -23,22 +23,6 @@ use nix::errno::Errno;
 
 /// `KERN_INFO`.
 const INFO: u8 = 6;
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("trace::control_path", "queues=3", control_path),
-        Case::ports("trace::control_path_switched_off", "queues=2", drv_off),
-        Case::ports("trace::silent_by_default", "queues=1", silent),
-        Case::ports("trace::verdicts", "queues=1", verdicts)
-            .allow(&["Illegal XDP return value 42"]),
-        Case::ports("trace::failures", "queues=1", failures),
-        Case::ports("trace::redirects", "pairs=2 queues=1", redirects),
-        Case::ports("trace::batches", "pairs=2 queues=1", batches),
-        Case::ports("trace::several_buffers", "queues=1", several_buffers),
-        Case::ports("trace::frame_bytes", "queues=1", frame_bytes),
-        Case::ports("trace::loading_and_unloading_say_nothing", "", loading),
-    ]
-}
 
 /// The lines about a port, without what all of them begin with.
 fn lines(log: &mut Kmsg, port: &Port) -> Result<Vec<String>> {
@@ -94,6 +78,7 @@ fn named(program: &Program, name: &str) -> (String, String) {
     )
 }
 
+case!(ports "trace::control_path", "queues=3", control_path);
 /// Attach, replace, detach; down and up, with either port.
 fn control_path(bed: &Bed) -> Result<()> {
     const RINGS: usize = 3;
@@ -143,6 +128,7 @@ fn control_path(bed: &Bed) -> Result<()> {
     expect(&mut log, &bed.b, "refused", &[])
 }
 
+case!(ports "trace::control_path_switched_off", "queues=2", drv_off);
 fn drv_off(bed: &Bed) -> Result<()> {
     let (first, second) = (Program::sample("xdp_drop")?, Program::sample("xdp_pass")?);
     let mut log = Kmsg::from_now()?;
@@ -173,6 +159,7 @@ fn drv_off(bed: &Bed) -> Result<()> {
     )
 }
 
+case!(ports "trace::silent_by_default", "queues=1", silent);
 /// Frames leave no line unless somebody wants them to.
 fn silent(bed: &Bed) -> Result<()> {
     let program = Program::load("verdict", "verdict")?;
@@ -224,6 +211,7 @@ fn send_each(bed: &Bed, probes: &[Probe]) -> Result<()> {
     Ok(())
 }
 
+case!(ports "trace::verdicts", "queues=1", verdicts; allow(&["Illegal XDP return value 42"]));
 fn verdicts(bed: &Bed) -> Result<()> {
     const NAMES: [(u8, &str); 6] = [
         (verdict::PASS, "XDP_PASS"),
@@ -296,6 +284,7 @@ fn verdicts(bed: &Bed) -> Result<()> {
     )
 }
 
+case!(ports "trace::failures", "queues=1", failures);
 /// What the driver could not do has a line of its own behind the verdict's.
 fn failures(bed: &Bed) -> Result<()> {
     let program = Program::load("verdict", "verdict")?;
@@ -326,6 +315,7 @@ fn failures(bed: &Bed) -> Result<()> {
     )
 }
 
+case!(ports "trace::redirects", "pairs=2 queues=1", redirects);
 /// Each way to redirect names its target, and says if the kernel would not go it.
 fn redirects(bed: &Bed) -> Result<()> {
     let chain = Chain::make(bed)?;
@@ -406,6 +396,7 @@ fn redirects(bed: &Bed) -> Result<()> {
     )
 }
 
+case!(ports "trace::batches", "pairs=2 queues=1", batches);
 /// The port that sends for others says how many frames it was given and how many it took.
 fn batches(bed: &Bed) -> Result<()> {
     let chain = Chain::make(bed)?;
@@ -433,6 +424,7 @@ fn batches(bed: &Bed) -> Result<()> {
     )
 }
 
+case!(ports "trace::several_buffers", "queues=1", several_buffers);
 /// A frame that is in more than one buffer is said to be so.
 fn several_buffers(bed: &Bed) -> Result<()> {
     let program = Program::load("frags", "frags_drop")?;
@@ -476,6 +468,7 @@ fn dump(frame: &[u8]) -> Vec<String> {
         .collect()
 }
 
+case!(ports "trace::frame_bytes", "queues=1", frame_bytes);
 fn frame_bytes(bed: &Bed) -> Result<()> {
     const LENGTHS: [usize; 7] = [60, 61, 63, 64, 65, 128, 1514];
     let program = Program::load("verdict", "verdict")?;
@@ -541,6 +534,7 @@ fn frame_bytes(bed: &Bed) -> Result<()> {
     expect(&mut log, &bed.b, "a padded frame", &dump(&short))
 }
 
+case!(ports "trace::loading_and_unloading_say_nothing", "", loading);
 /// Nothing but the control path of XDP is worth a line.
 fn loading(bed: &Bed) -> Result<()> {
     let mut log = Kmsg::from_now()?;

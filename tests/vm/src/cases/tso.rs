@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     bed::{Bed, Port, V4, V4_VLAN, V6},
-    harness::Case,
+    harness::case,
     host::{ensure_eq, repeat_until, tracefs::Trace},
     sockopt::{DestinationOptions, QdiscBypass, VnetHdr},
     stats::Snapshot,
@@ -43,39 +43,6 @@ const ACK: u8 = 0x10;
 const ECE: u8 = 0x40;
 const CWR: u8 = 0x80;
 
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("tso::features_and_limit", SMALL, |bed| limit(bed, 64)),
-        Case::ports("tso::limit_of_the_default_ring", "", |bed| limit(bed, 512)),
-        Case::ports("tso::streams", ONE, |bed| {
-            streams(bed, &[(1500, 300_000), (9000, 300_000), (600, 100_000)])
-        }),
-        Case::ports("tso::streams_and_a_short_ring", SMALL, |bed| {
-            streams(bed, &[(1500, 300_000), (9000, 300_000), (600, 100_000)])
-        }),
-        Case::ports("tso::many_streams", "queues=4", many_streams),
-        Case::ports("tso::vlan_device", ONE, |bed| {
-            vlan(bed, &[(CTAG, 5)], "txvlan")
-        }),
-        Case::ports("tso::vlan_device_on_vlan_device", ONE, |bed| {
-            vlan(bed, &[(STAG, 7), (CTAG, 5)], "tx-vlan-stag-hw-insert")
-        }),
-        Case::ports("tso::vlan_device_few_frames", ONE, vlan_few),
-        Case::ports("tso::more_tags", ONE, more_tags),
-        Case::ports("tso::without_flow_control", SMALL, lossy),
-        Case::ports("tso::as_the_stack_does_it", ONE, as_the_stack),
-        Case::ports("tso::more_segments_than_the_limit", SMALL, |bed| {
-            many_segments(bed, false)
-        }),
-        Case::ports("tso::more_segments_than_there_are_buffers", SMALL, |bed| {
-            many_segments(bed, true)
-        }),
-        Case::ports("tso::dropped_by_the_peer", ONE, dropped),
-        Case::ports("tso::headers_that_lie", ONE, lies),
-        Case::ports("tso::ipv6_extension_headers", ONE, extension_headers),
-    ]
-}
-
 /// The value of a line `NAME: VALUE` of ethtool's.
 fn feature<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines()
@@ -84,6 +51,8 @@ fn feature<'a>(text: &'a str, name: &str) -> Option<&'a str> {
         .map(|(_, value)| value.trim())
 }
 
+case!(ports "tso::features_and_limit", SMALL, |bed| limit(bed, 64));
+case!(ports "tso::limit_of_the_default_ring", "", |bed| limit(bed, 512));
 /// What the port announces, and that the user can have it otherwise. All segments of a frame have to
 /// fit into a ring that is half empty.
 fn limit(bed: &Bed, ring_size: u32) -> Result<()> {
@@ -253,6 +222,10 @@ fn check_stream(frames: &[Vec<u8>], from: &str, mtu: usize, payload: &[u8]) -> R
     ensure_data("what the wire carried", &stream, payload)
 }
 
+case!(ports "tso::streams", ONE,
+    |bed| streams(bed, &[(1500, 300_000), (9000, 300_000), (600, 100_000)]));
+case!(ports "tso::streams_and_a_short_ring", SMALL,
+    |bed| streams(bed, &[(1500, 300_000), (9000, 300_000), (600, 100_000)]));
 /// TCP with and without the port's help over both IP versions. The same comes out, and the wire carries
 /// nothing but ordinary packets.
 fn streams(bed: &Bed, sizes: &[(usize, usize)]) -> Result<()> {
@@ -298,6 +271,7 @@ fn streams(bed: &Bed, sizes: &[(usize, usize)]) -> Result<()> {
     settle(bed).map(drop)
 }
 
+case!(ports "tso::many_streams", "queues=4", many_streams);
 /// Streams both ways at once over several queues.
 fn many_streams(bed: &Bed) -> Result<()> {
     const LEN: usize = 500_000;
@@ -352,6 +326,9 @@ fn add_vlans(bed: &Bed, tags: &[(u16, u16)]) -> Result<()> {
     Ok(())
 }
 
+case!(ports "tso::vlan_device", ONE, |bed| vlan(bed, &[(CTAG, 5)], "txvlan"));
+case!(ports "tso::vlan_device_on_vlan_device", ONE,
+    |bed| vlan(bed, &[(STAG, 7), (CTAG, 5)], "tx-vlan-stag-hw-insert"));
 /// VLAN devices above the port, which puts the outermost tag in, or has it put in by the stack, before it
 /// cuts the frame.
 fn vlan(bed: &Bed, tags: &[(u16, u16)], insert: &str) -> Result<()> {
@@ -395,6 +372,7 @@ fn vlan(bed: &Bed, tags: &[(u16, u16)], insert: &str) -> Result<()> {
     settle(bed).map(drop)
 }
 
+case!(ports "tso::vlan_device_few_frames", ONE, vlan_few);
 /// Much data comes to the port in few frames, be there a VLAN device or not.
 fn vlan_few(bed: &Bed) -> Result<()> {
     const LEN: usize = 3 << 20;
@@ -424,6 +402,7 @@ fn vlan_few(bed: &Bed) -> Result<()> {
     bed.settled().map(drop)
 }
 
+case!(ports "tso::more_tags", ONE, more_tags);
 /// However many tags a frame has, and whoever puts them in, it is cut: by the port, or by the stack where the
 /// port cannot.
 fn more_tags(bed: &Bed) -> Result<()> {
@@ -456,6 +435,7 @@ fn more_tags(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "tso::without_flow_control", SMALL, lossy);
 /// Without flow control a full ring loses whole frames of the stack: every segment of them counts, and
 /// TCP sends them again.
 fn lossy(bed: &Bed) -> Result<()> {
@@ -596,6 +576,7 @@ fn joined(frames: &[Vec<u8>], large: &Large) -> Result<Vec<u8>> {
     Ok(segments.into_iter().flat_map(|s| s.payload).collect())
 }
 
+case!(ports "tso::dropped_by_the_peer", ONE, dropped);
 /// The peer drops all segments of a large frame, by a rule or by its filter, and each is counted.
 fn dropped(bed: &Bed) -> Result<()> {
     let large = Large::new(30_001, 1000);
@@ -640,6 +621,7 @@ fn dropped(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "tso::as_the_stack_does_it", ONE, as_the_stack);
 /// What the port makes of a large frame is byte by byte what the stack makes of it.
 fn as_the_stack(bed: &Bed) -> Result<()> {
     let mut capture = Capture::start(&bed.b)?;
@@ -713,6 +695,8 @@ fn as_the_stack(bed: &Bed) -> Result<()> {
     settle(bed).map(drop)
 }
 
+case!(ports "tso::more_segments_than_the_limit", SMALL, |bed| many_segments(bed, false));
+case!(ports "tso::more_segments_than_there_are_buffers", SMALL, |bed| many_segments(bed, true));
 /// More segments than the port takes at a time, and than there are buffers: the stack cuts them, or if
 /// it was told to pass the frame on unseen the port does not wait for what will never be there.
 fn many_segments(bed: &Bed, bypass: bool) -> Result<()> {
@@ -748,6 +732,7 @@ fn many_segments(bed: &Bed, bypass: bool) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "tso::headers_that_lie", ONE, lies);
 /// Frames that contradict what is said about them reach nobody, and harm nobody.
 fn lies(bed: &Bed) -> Result<()> {
     let good = Large::new(30_000, 1000);
@@ -811,6 +796,7 @@ fn lies(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "tso::ipv6_extension_headers", ONE, extension_headers);
 /// TCP need not come right behind the IPv6 header.
 fn extension_headers(bed: &Bed) -> Result<()> {
     const LEN: usize = 300_000;

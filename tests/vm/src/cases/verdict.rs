@@ -6,7 +6,7 @@ use super::{assorted, flood, pause::poll_in_threads, send_all, total_len};
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::{
         ensure_eq,
         kmsg::Kmsg,
@@ -30,26 +30,6 @@ const EXCEPTION: &str = "xdp/xdp_exception";
 /// The kernel's own word on a verdict that it does not know.
 pub const ILLEGAL: &str = "Illegal XDP return value 42 on prog verdict";
 
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("verdict::no_program", "", no_program),
-        Case::ports("verdict::short_frames_are_padded", "queues=1", padding),
-        Case::ports("verdict::pass", "", pass),
-        Case::ports("verdict::drop", "", drop),
-        Case::ports("verdict::tx", "", tx),
-        Case::ports(
-            "verdict::tx_into_full_ring",
-            "queues=1 ring_size=64",
-            tx_full,
-        ),
-        Case::ports("verdict::aborted", "", aborted),
-        Case::ports("verdict::unknown", "", unknown).allow(&[ILLEGAL]),
-        Case::ports("verdict::redirect_to_cpu", "", redirect_cpu),
-        Case::ports("verdict::redirect_to_device", "", redirect_device),
-        Case::ports("verdict::redirect_fails", "", redirect_fails),
-    ]
-}
-
 /// Attaches `verdict.bpf.c` to port B and brings the link up.
 pub fn attach_verdict(bed: &Bed) -> Result<Program> {
     let program = Program::load("verdict", "verdict")?;
@@ -69,6 +49,7 @@ pub fn set_cpumap(program: &mut Program) -> Result<()> {
     Ok(CpuMap::try_from(map)?.set(0, 8192, None, 0)?)
 }
 
+case!(ports "verdict::no_program", "", no_program);
 fn no_program(bed: &Bed) -> Result<()> {
     let probes = assorted(verdict::PASS);
 
@@ -97,6 +78,7 @@ fn no_program(bed: &Bed) -> Result<()> {
     check_both(&a, &b)
 }
 
+case!(ports "verdict::short_frames_are_padded", "queues=1", padding);
 /// A frame shorter than Ethernet allows gets zeros, and nothing but zeros, at its end.
 fn padding(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -131,6 +113,7 @@ fn padding(bed: &Bed) -> Result<()> {
     check_both(&a, &b)
 }
 
+case!(ports "verdict::pass", "", pass);
 fn pass(bed: &Bed) -> Result<()> {
     let probes = assorted(verdict::PASS);
     let program = attach_verdict(bed)?;
@@ -146,6 +129,7 @@ fn pass(bed: &Bed) -> Result<()> {
     settled(bed, "xdp_pass", &probes)
 }
 
+case!(ports "verdict::drop", "", drop);
 fn drop(bed: &Bed) -> Result<()> {
     let probes = assorted(verdict::DROP);
     let program = attach_verdict(bed)?;
@@ -163,6 +147,7 @@ fn drop(bed: &Bed) -> Result<()> {
     settled(bed, "xdp_drop", &probes)
 }
 
+case!(ports "verdict::tx", "", tx);
 fn tx(bed: &Bed) -> Result<()> {
     let probes = assorted(verdict::TX);
     let expected: Vec<_> = probes.iter().map(Probe::reflected).collect();
@@ -185,6 +170,7 @@ fn tx(bed: &Bed) -> Result<()> {
     settled(bed, "xdp_tx", &probes)
 }
 
+case!(ports "verdict::tx_into_full_ring", "queues=1 ring_size=64", tx_full);
 /// XDP_TX does not wait for room: what finds the far ring full was sent, and is lost and counted there.
 fn tx_full(bed: &Bed) -> Result<()> {
     const FLOWS: u32 = 4;
@@ -225,10 +211,12 @@ fn tx_full(bed: &Bed) -> Result<()> {
     check_both(&a, &b)
 }
 
+case!(ports "verdict::aborted", "", aborted);
 fn aborted(bed: &Bed) -> Result<()> {
     exceptional(bed, verdict::ABORTED, "xdp_aborted", "ABORTED").map(std::mem::drop)
 }
 
+case!(ports "verdict::unknown", "", unknown; allow(&[ILLEGAL]));
 fn unknown(bed: &Bed) -> Result<()> {
     clear_warn_once()?;
     let mut log = Kmsg::from_now()?;
@@ -246,6 +234,7 @@ fn unknown(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "verdict::redirect_fails", "", redirect_fails);
 fn redirect_fails(bed: &Bed) -> Result<()> {
     exceptional(
         bed,
@@ -287,6 +276,7 @@ fn exception(program: &Program, action: &str, port: &Port) -> String {
     )
 }
 
+case!(ports "verdict::redirect_to_cpu", "", redirect_cpu);
 fn redirect_cpu(bed: &Bed) -> Result<()> {
     let probes = assorted(verdict::REDIRECT);
     let mut program = attach_verdict(bed)?;
@@ -298,6 +288,7 @@ fn redirect_cpu(bed: &Bed) -> Result<()> {
     settled(bed, "xdp_redirect", &probes)
 }
 
+case!(ports "verdict::redirect_to_device", "", redirect_device);
 /// The far end of the veth pair has to run a NAPI for frames to be redirected into the pair.
 fn redirect_device(bed: &Bed) -> Result<()> {
     let probes = assorted(verdict::DEVMAP);

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     bed::{Bed, Port, V4_VLAN},
-    harness::Case,
+    harness::case,
     host::{ensure_eq, wait_until},
     wire::{
         capture::Capture,
@@ -24,18 +24,6 @@ use anyhow::{ensure, Context, Result};
 
 /// Control information that a VLAN device sends: priority 3, VLAN id 5.
 const TCI: u16 = (3 << 13) | 5;
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("vlan::devices_with_all_settings", "queues=1", devices),
-        Case::ports("vlan::tags_of_both_kinds", "queues=1", kinds),
-        Case::ports("vlan::frames_with_several_tags", "queues=1", raw),
-        Case::ports("vlan::frames_in_several_buffers", "queues=1", long),
-        Case::ports("vlan::ping", "queues=1", ping),
-        Case::ports("vlan::sent_back_without_the_tag", "queues=1", sent_back),
-        Case::ports("vlan::features", "", features),
-    ]
-}
 
 fn word(on: bool) -> &'static str {
     if on {
@@ -130,10 +118,12 @@ fn through_devices(bed: &Bed, kind: &str, protocol: u16, [insert, strip]: [&str;
         .expect_rx("B", &[("packets", frames), ("bytes", bytes)])
 }
 
+case!(ports "vlan::devices_with_all_settings", "queues=1", devices);
 fn devices(bed: &Bed) -> Result<()> {
     through_devices(bed, "proto 802.1q", CTAG, ["txvlan", "rxvlan"])
 }
 
+case!(ports "vlan::tags_of_both_kinds", "queues=1", kinds);
 fn kinds(bed: &Bed) -> Result<()> {
     through_devices(
         bed,
@@ -143,6 +133,7 @@ fn kinds(bed: &Bed) -> Result<()> {
     )
 }
 
+case!(ports "vlan::frames_with_several_tags", "queues=1", raw);
 /// Tags that somebody has put into the frame. The outermost is taken out if it is of a kind that
 /// the port is told to take; the others stay.
 fn raw(bed: &Bed) -> Result<()> {
@@ -197,6 +188,7 @@ fn raw(bed: &Bed) -> Result<()> {
         .expect_rx("B", &[("packets", frames), ("bytes", bytes)])
 }
 
+case!(ports "vlan::frames_in_several_buffers", "queues=1", long);
 /// The tag does not shift what is in which buffer when it is taken out, and needs room when it is
 /// not.
 fn long(bed: &Bed) -> Result<()> {
@@ -259,6 +251,7 @@ fn long(bed: &Bed) -> Result<()> {
     )
 }
 
+case!(ports "vlan::ping", "queues=1", ping);
 /// The stack itself, in both directions, with checksums that the ports compute behind the tag.
 fn ping(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -283,6 +276,7 @@ fn ping(bed: &Bed) -> Result<()> {
     settle(bed).map(drop)
 }
 
+case!(ports "vlan::sent_back_without_the_tag", "queues=1", sent_back);
 /// The program saw no tag, so it sends none; the counters of either end agree all the same.
 fn sent_back(bed: &Bed) -> Result<()> {
     let mut steer = Steer::load()?;
@@ -316,6 +310,7 @@ fn sent_back(bed: &Bed) -> Result<()> {
     b.check_verdicts()
 }
 
+case!(ports "vlan::features", "", features);
 /// What is on by default, and that all of it can be switched.
 fn features(bed: &Bed) -> Result<()> {
     for (name, value) in [

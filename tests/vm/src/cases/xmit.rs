@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     bed::Bed,
-    harness::Case,
+    harness::case,
     host::{cpus, ensure_eq, live, repeat_until, tracefs::Trace, wait_until},
     nl::netdev::{self, NapiSettings},
     wire::{
@@ -29,49 +29,6 @@ const EVENT: &str = "xdp/xdp_devmap_xmit";
 /// `DEV_MAP_BULK_SIZE`: frames that the kernel hands over at a time, at most.
 const BULK: i64 = 16;
 const FLOWS: u32 = 8;
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports(
-            "xmit::batches_over_several_rings",
-            "pairs=2 queues=4 ring_size=2048",
-            batches,
-        ),
-        Case::ports(
-            "xmit::frames_without_a_flush",
-            "queues=1 ring_size=64",
-            unflushed,
-        ),
-        Case::ports(
-            "xmit::frames_without_a_flush_before_the_stack",
-            "queues=1 ring_size=64",
-            unflushed_before_the_stack,
-        ),
-        Case::ports(
-            "xmit::frames_without_a_flush_before_tso",
-            "queues=1 ring_size=64",
-            unflushed_before_tso,
-        ),
-        Case::ports(
-            "xmit::the_processor_chooses_the_queue",
-            "pairs=2 queues=2",
-            queues,
-        ),
-        Case::ports("xmit::live_frames", "queues=2 ring_size=1024", live_frames),
-        Case::ports("xmit::peer_is_down", "pairs=2", peer_down),
-        Case::ports("xmit::target_is_down", "pairs=2", target_down),
-        Case::ports(
-            "xmit::peer_is_slow",
-            "pairs=2 queues=1 ring_size=64",
-            peer_slow,
-        ),
-        Case::ports(
-            "xmit::one_ring_is_full",
-            "queues=2 ring_size=64",
-            one_ring_full,
-        ),
-    ]
-}
 
 /// A number in a line of a tracepoint.
 fn number(line: &str, name: &str) -> Result<i64> {
@@ -132,6 +89,7 @@ fn way(bed: &Bed) -> Result<(Chain, Steer)> {
     Ok((chain, steer))
 }
 
+case!(ports "xmit::batches_over_several_rings", "pairs=2 queues=4 ring_size=2048", batches);
 /// What has gathered in the rings goes out in batches as large as the kernel makes them,
 /// several in one poll, on all rings at once. Not a frame is lost, and each flow stays in order.
 fn batches(bed: &Bed) -> Result<()> {
@@ -223,6 +181,7 @@ impl Unflushed {
     }
 }
 
+case!(ports "xmit::frames_without_a_flush", "queues=1 ring_size=64", unflushed);
 /// Frames without a flush are not forgotten, even if no other frame follows.
 fn unflushed(bed: &Bed) -> Result<()> {
     let unflushed = Unflushed::prepare(bed)?;
@@ -245,6 +204,8 @@ fn unflushed(bed: &Bed) -> Result<()> {
         .expect_tx("ox1", &[("xdp_xmit", count), ("xdp_xmit_errors", 0)])
 }
 
+case!(ports "xmit::frames_without_a_flush_before_the_stack", "queues=1 ring_size=64",
+    unflushed_before_the_stack);
 /// What the stack sends finds a ring that is full of frames without a flush: it waits, and goes on.
 fn unflushed_before_the_stack(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 100;
@@ -271,6 +232,8 @@ fn unflushed_before_the_stack(bed: &Bed) -> Result<()> {
     settle(bed).map(drop)
 }
 
+case!(ports "xmit::frames_without_a_flush_before_tso", "queues=1 ring_size=64",
+    unflushed_before_tso);
 /// The same for one large frame, which needs more buffers than there are behind those frames.
 fn unflushed_before_tso(bed: &Bed) -> Result<()> {
     const MSS: usize = 1000;
@@ -290,6 +253,7 @@ fn unflushed_before_tso(bed: &Bed) -> Result<()> {
     settle(bed).map(drop)
 }
 
+case!(ports "xmit::the_processor_chooses_the_queue", "pairs=2 queues=2", queues);
 /// The poll runs where the frame was sent, so the sender's processor is the one that transmits.
 fn queues(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 20;
@@ -319,6 +283,7 @@ fn queues(bed: &Bed) -> Result<()> {
     check_redirected(&ox1, &ox2, expected.iter().sum())
 }
 
+case!(ports "xmit::live_frames", "queues=2 ring_size=1024", live_frames);
 /// Frames that come from no device at all, in pages of the kernel's own.
 fn live_frames(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 300;
@@ -348,6 +313,7 @@ fn live_frames(bed: &Bed) -> Result<()> {
     )
 }
 
+case!(ports "xmit::peer_is_down", "pairs=2", peer_down);
 /// Every frame is refused with ENETDOWN, counted, and given back to its owner. Then the peer comes
 /// up and everything is as it was.
 fn peer_down(bed: &Bed) -> Result<()> {
@@ -405,6 +371,7 @@ fn peer_down(bed: &Bed) -> Result<()> {
         .expect_tx("ox2", &[("xdp_xmit", count), ("xdp_xmit_errors", count)])
 }
 
+case!(ports "xmit::target_is_down", "pairs=2", target_down);
 /// The kernel does not redirect to a device that is down: the redirect itself fails.
 fn target_down(bed: &Bed) -> Result<()> {
     let (chain, _steer) = way(bed)?;
@@ -438,6 +405,7 @@ fn target_down(bed: &Bed) -> Result<()> {
     ox2.counters.expect_tx("ox2", &[("xdp_xmit", count)])
 }
 
+case!(ports "xmit::peer_is_slow", "pairs=2 queues=1 ring_size=64", peer_slow);
 /// A peer that does not keep up loses what it has no buffers for; nothing is refused or waited for,
 /// whatever flow control says.
 fn peer_slow(bed: &Bed) -> Result<()> {
@@ -480,6 +448,7 @@ fn peer_slow(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "xmit::one_ring_is_full", "queues=2 ring_size=64", one_ring_full);
 /// Batches for two rings, one of which nobody polls: what that has no buffers for is lost there, and
 /// what is for the other arrives.
 fn one_ring_full(bed: &Bed) -> Result<()> {

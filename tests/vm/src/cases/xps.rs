@@ -5,7 +5,7 @@
 
 use crate::{
     bed::{Bed, Port},
-    harness::Case,
+    harness::case,
     host::{cpus, ensure_eq},
     nl::link,
     wire::{packet::Sender, probe::Probe},
@@ -14,19 +14,8 @@ use anyhow::{Context, Result};
 
 const QUEUES: usize = 4;
 
-pub fn cases() -> Vec<Case> {
-    const FOUR: &str = "queues=4 ring_size=64";
-    const TWO: &str = "queues=2 ring_size=64";
-
-    vec![
-        Case::ports("xps::default_map", FOUR, default_map),
-        Case::ports("xps::map_of_a_new_port", FOUR, new_port),
-        Case::ports("xps::map_of_the_user", FOUR, map_of_the_user),
-        Case::ports("xps::map_of_added_queues", FOUR, added_queues),
-        Case::ports("xps::sender_uses_its_queue", TWO, sender)
-            .needs(|| cpus::all().is_ok_and(|cpus| cpus.len() >= 2)),
-    ]
-}
+const FOUR: &str = "queues=4 ring_size=64";
+const TWO: &str = "queues=2 ring_size=64";
 
 fn file(port: &Port, queue: usize) -> String {
     format!("/sys/class/net/{}/queues/tx-{queue}/xps_cpus", port.name)
@@ -69,6 +58,7 @@ fn expect(port: &Port, expected: &[u64], what: &str) -> Result<()> {
     Ok(())
 }
 
+case!(ports "xps::default_map", FOUR, default_map);
 fn default_map(bed: &Bed) -> Result<()> {
     let expected = all_defaults(QUEUES)?;
 
@@ -81,6 +71,7 @@ fn default_map(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "xps::map_of_a_new_port", FOUR, new_port);
 fn new_port(bed: &Bed) -> Result<()> {
     let ns = &bed.a.ns;
 
@@ -90,6 +81,7 @@ fn new_port(bed: &Bed) -> Result<()> {
     ns.enter(|| link::delete(port.ifindex))
 }
 
+case!(ports "xps::map_of_the_user", FOUR, map_of_the_user);
 /// It stays, whether it was set before the port was first up or later.
 fn map_of_the_user(bed: &Bed) -> Result<()> {
     let port = &bed.a;
@@ -116,6 +108,7 @@ fn map_of_the_user(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "xps::map_of_added_queues", FOUR, added_queues);
 /// What is added has the map of the beginning, whatever it had when it was taken away, and whether the port
 /// is up or not.
 fn added_queues(bed: &Bed) -> Result<()> {
@@ -139,6 +132,7 @@ fn added_queues(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "xps::sender_uses_its_queue", TWO, sender; two_cpus());
 /// Whatever the flow, the queue is that of the processor: by the map of the beginning, by that of the user,
 /// and again after the queue was away.
 fn sender(bed: &Bed) -> Result<()> {

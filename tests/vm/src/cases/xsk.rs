@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     bed::Bed,
-    harness::Case,
+    harness::case,
     host::ensure_eq,
     wire::{
         packet::Tap,
@@ -23,19 +23,6 @@ use anyhow::{ensure, Context, Result};
 
 /// Sizes of the sockets' buffers: the largest there can be, and half of that.
 const CHUNKS: [usize; 2] = [4096, 2048];
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("xsk::single_buffer", "queues=1", single),
-        Case::ports("xsk::multi_buffer", "queues=1", multi),
-        Case::ports("xsk::several_queues", "queues=4", queues),
-        Case::ports(
-            "xsk::frame_that_the_socket_cannot_take",
-            "queues=1",
-            refused,
-        ),
-    ]
-}
 
 /// Sends the probes to a socket and compares what comes to it.
 fn received(bed: &Bed, steer: &mut Steer, chunk: usize, sg: bool, probes: &[Probe]) -> Result<()> {
@@ -61,6 +48,7 @@ fn received(bed: &Bed, steer: &mut Steer, chunk: usize, sg: bool, probes: &[Prob
     Ok(())
 }
 
+case!(ports "xsk::single_buffer", "queues=1", single);
 fn single(bed: &Bed) -> Result<()> {
     let probes = assorted(verdict::PASS);
     let mut steer = Steer::load()?;
@@ -77,6 +65,7 @@ fn single(bed: &Bed) -> Result<()> {
         .expect_rx("B", &[("xdp_redirect", 2 * probes.len() as u64)])
 }
 
+case!(ports "xsk::multi_buffer", "queues=1", multi);
 /// A frame in several buffers of the port arrives in several of the socket, be they of another size.
 fn multi(bed: &Bed) -> Result<()> {
     let mut steer = Steer::load_frags()?;
@@ -107,6 +96,7 @@ fn multi(bed: &Bed) -> Result<()> {
     )
 }
 
+case!(ports "xsk::several_queues", "queues=4", queues);
 /// Each queue has a socket of its own, which gets that queue's frames and no others.
 fn queues(bed: &Bed) -> Result<()> {
     const FLOWS: u32 = 32;
@@ -153,6 +143,7 @@ fn queues(bed: &Bed) -> Result<()> {
     b.check_verdicts()
 }
 
+case!(ports "xsk::frame_that_the_socket_cannot_take", "queues=1", refused);
 /// A frame that needs several buffers of a socket that wants each in one is lost and counted; so is
 /// one for a queue without a socket.
 fn refused(bed: &Bed) -> Result<()> {

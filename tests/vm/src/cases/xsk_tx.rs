@@ -14,7 +14,7 @@ use super::{
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::{
         clock::{tai, TaiOffset},
         ensure_eq,
@@ -37,24 +37,7 @@ use nix::errno::Errno;
 /// Metadata with all that there is to ask for.
 const METADATA: u32 = 24;
 
-pub fn cases() -> Vec<Case> {
-    const SMALL: &str = "queues=1 ring_size=64";
-
-    vec![
-        Case::ports("xsk_tx::each_length", "queues=1", lengths),
-        Case::ports("xsk_tx::from_socket_to_socket", "queues=1", to_socket),
-        Case::ports("xsk_tx::every_queue", "queues=4", queues),
-        Case::ports("xsk_tx::multi_buffer", "queues=1", multi),
-        Case::ports("xsk_tx::checksum", "queues=1", checksums),
-        Case::ports("xsk_tx::timestamp", "queues=1", timestamps),
-        Case::ports("xsk_tx::wrong_metadata", "queues=1", wrong_metadata),
-        Case::ports("xsk_tx::invalid_descriptors", "queues=1", invalid),
-        Case::ports("xsk_tx::longer_than_the_mtu", "queues=1", too_long),
-        Case::ports("xsk_tx::no_link", "queues=1", no_link),
-        Case::ports("xsk_tx::a_full_ring_loses_nothing", SMALL, full),
-        Case::ports("xsk_tx::closed_with_frames_in_it", SMALL, closed),
-    ]
-}
+const SMALL: &str = "queues=1 ring_size=64";
 
 /// Both directions: who sends, and who receives.
 fn ways(bed: &Bed) -> [(&Port, &Port); 2] {
@@ -95,6 +78,7 @@ fn expect_frame(tap: &Tap, what: &str, expected: &[u8]) -> Result<()> {
     ensure_same(what, &found, expected)
 }
 
+case!(ports "xsk_tx::each_length", "queues=1", lengths);
 /// From a single byte to the largest that fits, padded to what the wire needs. What has no whole header is no
 /// frame: it is dropped and counted.
 fn lengths(bed: &Bed) -> Result<()> {
@@ -148,6 +132,7 @@ fn lengths(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "xsk_tx::from_socket_to_socket", "queues=1", to_socket);
 /// What one socket sends comes to another one, of the port at the other end.
 fn to_socket(bed: &Bed) -> Result<()> {
     let probes = assorted(verdict::PASS);
@@ -178,6 +163,7 @@ fn to_socket(bed: &Bed) -> Result<()> {
     settle(bed).map(drop)
 }
 
+case!(ports "xsk_tx::every_queue", "queues=4", queues);
 /// A socket on each queue of both ports at once, with the stack's own frames in between.
 fn queues(bed: &Bed) -> Result<()> {
     const QUEUES: u32 = 4;
@@ -245,6 +231,7 @@ fn cut<'a>(random: &mut Random, frame: &'a [u8], parts: usize, room: usize) -> V
 /// The most buffers that the kernel takes for a frame: one for the head of an skb, and its fragments.
 const PARTS_MAX: usize = 18;
 
+case!(ports "xsk_tx::multi_buffer", "queues=1", multi);
 /// Frames in several buffers, up to the longest there are.
 fn multi(bed: &Bed) -> Result<()> {
     let seed = seed()?;
@@ -299,6 +286,7 @@ fn multi(bed: &Bed) -> Result<()> {
     settle_wire(bed).map(drop)
 }
 
+case!(ports "xsk_tx::checksum", "queues=1", checksums);
 /// The port computes the checksum that metadata asks for, wherever it is; as the kernel itself does.
 fn checksums(bed: &Bed) -> Result<()> {
     const ROUNDS: usize = 60;
@@ -377,6 +365,7 @@ fn checksums(bed: &Bed) -> Result<()> {
     settle_wire(bed).map(drop)
 }
 
+case!(ports "xsk_tx::timestamp", "queues=1", timestamps);
 /// Completed frames say when they were sent, in TAI; the others keep what was there.
 fn timestamps(bed: &Bed) -> Result<()> {
     const FRAMES: u32 = 100;
@@ -424,6 +413,7 @@ fn timestamps(bed: &Bed) -> Result<()> {
     settle(bed).map(drop)
 }
 
+case!(ports "xsk_tx::wrong_metadata", "queues=1", wrong_metadata);
 /// The kernel says no to metadata that is wrong, and keeps the descriptor until it is right.
 fn wrong_metadata(bed: &Bed) -> Result<()> {
     let checksum = |csum_start, csum_offset| Request {
@@ -483,6 +473,7 @@ fn spoil(random: &mut Random, desc: &mut Desc, chunk: usize, metadata: u32) {
     }
 }
 
+case!(ports "xsk_tx::invalid_descriptors", "queues=1", invalid);
 /// Frames with an invalid descriptor among their own are counted and given back, all of them, and
 /// nothing of them is sent. The others arrive, in order.
 fn invalid(bed: &Bed) -> Result<()> {
@@ -545,6 +536,7 @@ fn invalid(bed: &Bed) -> Result<()> {
     settle_wire(bed).map(drop)
 }
 
+case!(ports "xsk_tx::longer_than_the_mtu", "queues=1", too_long);
 /// The kernel sends by AF_XDP what it would not send by itself. The receiver keeps what a tagged frame
 /// may have, and counts the rest.
 fn too_long(bed: &Bed) -> Result<()> {
@@ -583,6 +575,7 @@ fn too_long(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+case!(ports "xsk_tx::no_link", "queues=1", no_link);
 /// Without a link the kernel drops and says so, a port that is down takes nothing, and both are over
 /// when the link is there again.
 fn no_link(bed: &Bed) -> Result<()> {
@@ -655,6 +648,7 @@ fn until_stopped(bed: &Bed, socket: &mut XskTx, seq: &mut u32) -> Result<usize> 
     }
 }
 
+case!(ports "xsk_tx::a_full_ring_loses_nothing", SMALL, full);
 /// What finds no buffer stays with the socket, which is told to try again; nothing is lost, sent twice,
 /// out of order or completed before it was sent.
 fn full(bed: &Bed) -> Result<()> {
@@ -678,6 +672,7 @@ fn full(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
+case!(ports "xsk_tx::closed_with_frames_in_it", SMALL, closed);
 /// A socket goes while the queue is stopped, with descriptors in its ring, and one with half a frame taken.
 /// The queue goes on, and the next socket can have it.
 fn closed(bed: &Bed) -> Result<()> {

@@ -6,7 +6,7 @@ use super::rounds;
 use crate::{
     bed::Bed,
     cases::traffic::settle_wire,
-    harness::Case,
+    harness::case,
     host::ensure_eq,
     random::Random,
     wire::{
@@ -26,18 +26,6 @@ use nix::errno::Errno;
 /// Frames of a round, as many as the recording program has room for.
 const COUNT: usize = 500;
 const MTU: usize = 1500;
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("hell::any_frames", "queues=1", to_one_queue),
-        Case::ports(
-            "hell::any_frames_through_filter_and_rules",
-            "queues=4",
-            through_filter_and_rules,
-        ),
-        Case::ports("hell::no_frames", "", none),
-    ]
-}
 
 /// A frame as it should be: any packet in any number of tags.
 fn good(random: &mut Random) -> Vec<u8> {
@@ -129,6 +117,7 @@ fn send(
     Ok(found.len())
 }
 
+case!(ports "hell::any_frames", "queues=1", to_one_queue);
 fn to_one_queue(bed: &Bed) -> Result<()> {
     let mut sent = 0;
 
@@ -146,6 +135,7 @@ fn to_one_queue(bed: &Bed) -> Result<()> {
     b.check_verdicts()
 }
 
+case!(ports "hell::any_frames_through_filter_and_rules", "queues=4", through_filter_and_rules);
 /// Somebody looks at every header there is, and at the destination.
 fn through_filter_and_rules(bed: &Bed) -> Result<()> {
     let (mut sent, mut received) = (0, 0);
@@ -191,6 +181,7 @@ fn through_filter_and_rules(bed: &Bed) -> Result<()> {
     b.check_verdicts()
 }
 
+case!(ports "hell::no_frames", "", none);
 /// What is no frame for the kernel does not reach the port.
 fn none(bed: &Bed) -> Result<()> {
     bed.up()?;

@@ -5,7 +5,7 @@
 use crate::{
     bed::{Bed, Port},
     cases::{in_parallel, tools::SecondPair, traffic::settle_wire},
-    harness::Case,
+    harness::case,
     host::{ensure_eq, wait_until},
     wire::{
         capture::Capture,
@@ -27,14 +27,7 @@ use std::{
 /// Of the outer ports.
 const ADDRESSES: [&str; 2] = ["10.79.0.1", "10.79.0.2"];
 
-pub fn cases() -> Vec<Case> {
-    vec![Case::ports(
-        "hell::forwarded_lists",
-        "pairs=2 queues=1",
-        forwarded,
-    )]
-}
-
+case!(ports "hell::forwarded_lists", "pairs=2 queues=1", forwarded);
 /// Two ports in a bridge, each of which makes lists of what it receives and gets to send the other's.
 fn forwarded(bed: &Bed) -> Result<()> {
     let second = SecondPair::make(bed)?;

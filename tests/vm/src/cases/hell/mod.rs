@@ -14,25 +14,10 @@ mod shapes;
 mod vanish;
 
 use crate::{
-    harness::Case,
     host::{setting, watchdog},
     random::{self, Random},
 };
 use anyhow::{Context, Result};
-
-pub fn cases() -> Vec<Case> {
-    [
-        frames::cases(),
-        padding::cases(),
-        programs::cases(),
-        shapes::cases(),
-        lists::cases(),
-        vanish::cases(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
 
 /// Does something that chooses at random, as often as the environment says. The numbers that it follows
 /// from are said beforehand, for a machine that does not survive it, and with the error.

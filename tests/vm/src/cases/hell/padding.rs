@@ -6,7 +6,7 @@ use crate::{
     bed::Bed,
     bpf::Program,
     cases::{steer::Steer, traffic::settle_wire},
-    harness::Case,
+    harness::case,
     host::ensure_eq,
     wire::{
         capture::Capture,
@@ -29,16 +29,6 @@ const ROUNDS: usize = 200;
 const NOBODYS: u16 = 0x88b5;
 /// The longest frame.
 const LONGEST: usize = 1514;
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("hell::padding_in_the_stack", SMALL, stack),
-        Case::ports("hell::padding_in_a_program", SMALL, program),
-        Case::ports("hell::padding_in_a_socket", SMALL, socket),
-        Case::ports("hell::padding_of_what_a_program_shrank", SMALL, shrunk),
-        Case::ports("hell::a_grown_tail_is_empty", SMALL, grown),
-    ]
-}
 
 /// Fills each of a port's buffers.
 fn poison() -> Vec<u8> {
@@ -92,6 +82,7 @@ fn compare(
     Ok(())
 }
 
+case!(ports "hell::padding_in_the_stack", SMALL, stack);
 fn stack(bed: &Bed) -> Result<()> {
     bed.up()?;
     let sender = Sender::open(&bed.a)?;
@@ -103,6 +94,7 @@ fn stack(bed: &Bed) -> Result<()> {
     settle_wire(bed).map(drop)
 }
 
+case!(ports "hell::padding_in_a_program", SMALL, program);
 fn program(bed: &Bed) -> Result<()> {
     let mut capture = Capture::start(&bed.b)?;
     let mut next = || {
@@ -121,6 +113,7 @@ fn program(bed: &Bed) -> Result<()> {
     settle_wire(bed).map(drop)
 }
 
+case!(ports "hell::padding_in_a_socket", SMALL, socket);
 /// The program of redirects wants probes, which take 58 bytes at least: two of padding are left.
 fn socket(bed: &Bed) -> Result<()> {
     const SHORTEST: usize = 58;
@@ -158,6 +151,7 @@ impl Tail {
     }
 }
 
+case!(ports "hell::padding_of_what_a_program_shrank", SMALL, shrunk);
 /// A program cuts off a frame's end and sends the rest back, into a buffer that had a long frame.
 fn shrunk(bed: &Bed) -> Result<()> {
     let mut tail = Tail::attach(bed)?;
@@ -178,6 +172,7 @@ fn shrunk(bed: &Bed) -> Result<()> {
     settle_wire(bed).map(drop)
 }
 
+case!(ports "hell::a_grown_tail_is_empty", SMALL, grown);
 /// A program makes a frame longer, in a buffer that had a longer one.
 fn grown(bed: &Bed) -> Result<()> {
     let mut tail = Tail::attach(bed)?;

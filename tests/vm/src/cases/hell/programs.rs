@@ -7,7 +7,7 @@ use crate::{
     bed::Bed,
     bpf::Program,
     cases::steer::Chain,
-    harness::Case,
+    harness::case,
     host::ensure_eq,
     random::Random,
     wire::{
@@ -35,13 +35,6 @@ const LONGEST_REDIRECT: usize = 1518;
 const NO_ENTRY: u32 = 0x88;
 const DID_HEAD: u32 = 1;
 const DID_TAIL: u32 = 2;
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("hell::programs_do_anything", "pairs=2 queues=1", anything)
-            .allow(&["Illegal XDP return value"]),
-    ]
-}
 
 /// What the program is to do to a probe: what it hands to the helpers, and its verdict.
 #[derive(Clone, Copy)]
@@ -142,6 +135,8 @@ fn choose(random: &mut Random) -> Vec<(Probe, Step)> {
     (0..COUNT).map(choice).collect()
 }
 
+case!(ports "hell::programs_do_anything", "pairs=2 queues=1", anything;
+    allow(&["Illegal XDP return value"]));
 fn anything(bed: &Bed) -> Result<()> {
     let chain = Chain::make(bed)?;
     let target = &chain.second.a;

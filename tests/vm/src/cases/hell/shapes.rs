@@ -5,7 +5,7 @@
 use crate::{
     bed::{Bed, V4, V6},
     cases::{in_parallel, traffic::settle},
-    harness::Case,
+    harness::case,
     host::{cmd, ensure_eq, pktgen::Pktgen},
     sockopt::ZeroCopy,
     stats::check_wire,
@@ -24,14 +24,7 @@ use nix::{
 };
 use std::{fs, io::Write, net::IpAddr, os::fd::AsRawFd};
 
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("hell::udp_in_segments", "queues=1", udp_segments),
-        Case::ports("hell::tcp_in_tunnels", "queues=1", tunnels),
-        Case::ports("hell::clones_of_the_packet_generator", "queues=1", clones),
-    ]
-}
-
+case!(ports "hell::udp_in_segments", "queues=1", udp_segments);
 /// The stack cuts large UDP packets that nobody told the port about, with data from its own pages and
 /// from the sender's.
 fn udp_segments(bed: &Bed) -> Result<()> {
@@ -80,6 +73,7 @@ fn udp_segments(bed: &Bed) -> Result<()> {
     settle(bed).map(drop)
 }
 
+case!(ports "hell::tcp_in_tunnels", "queues=1", tunnels);
 /// The port cannot cut what is in a tunnel, so the stack does.
 fn tunnels(bed: &Bed) -> Result<()> {
     let passed = in_tunnels(bed);
@@ -145,6 +139,7 @@ fn in_tunnels(bed: &Bed) -> Result<()> {
     check_wire(&b, &a)
 }
 
+case!(ports "hell::clones_of_the_packet_generator", "queues=1", clones);
 /// The packet generator sends one skb many times, alone and in bursts, from one piece of memory and from
 /// several, with a checksum that is left to the port and without. None may be changed by being sent.
 fn clones(bed: &Bed) -> Result<()> {

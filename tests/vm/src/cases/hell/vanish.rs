@@ -9,7 +9,7 @@ use crate::{
         steer::{veth, Steer},
         traffic::{check_alive, settle_after_down, while_sending, Source},
     },
-    harness::Case,
+    harness::case,
     host::wait_until,
 };
 use anyhow::{ensure, Result};
@@ -17,17 +17,8 @@ use anyhow::{ensure, Result};
 /// How often a device goes in a round.
 const TIMES: usize = 3;
 
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("hell::entry_of_a_devmap_vanishes", "queues=2", |bed| {
-            vanish(bed, true)
-        }),
-        Case::ports("hell::device_by_number_vanishes", "queues=2", |bed| {
-            vanish(bed, false)
-        }),
-    ]
-}
-
+case!(ports "hell::entry_of_a_devmap_vanishes", "queues=2", |bed| vanish(bed, true));
+case!(ports "hell::device_by_number_vanishes", "queues=2", |bed| vanish(bed, false));
 /// A veth pair is made, gets frames, and is removed under traffic, time and again. What its map's entry
 /// or its number stood for is lost for a reason, and the next pair gets frames again.
 fn vanish(bed: &Bed, by_map: bool) -> Result<()> {

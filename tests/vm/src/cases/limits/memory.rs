@@ -4,7 +4,7 @@
 
 use crate::{
     bed::{Bed, Port},
-    harness::Case,
+    harness::case,
     host::{
         ensure_eq, module,
         usage::{self, Tolerances, Usage},
@@ -16,24 +16,6 @@ use anyhow::{ensure, Result};
 
 /// Of a buffer.
 const PAGE: u64 = 4096;
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports(
-            "limits::buffers_of_rings",
-            "queues=64 ring_size=64",
-            buffers,
-        ),
-        // With what the debug kernel's instruments keep of each object there is more.
-        Case::ports(
-            "limits::memory_of_descriptors",
-            "queues=64 ring_size=64",
-            descriptors,
-        )
-        .stock_only(),
-        Case::bare("limits::memory_of_ports", ports).stock_only(),
-    ]
-}
 
 /// The page pools in a port's namespace, where there are no others.
 fn pools(port: &Port) -> Result<Vec<PagePool>> {
@@ -60,6 +42,7 @@ fn check_buffers(port: &Port, queues: u64, size: u64) -> Result<()> {
     Ok(())
 }
 
+case!(ports "limits::buffers_of_rings", "queues=64 ring_size=64", buffers);
 /// What the kernel counts of an idle port's pools: after it went up, after each change of the rings, down,
 /// and removed.
 fn buffers(bed: &Bed) -> Result<()> {
@@ -94,6 +77,8 @@ fn buffers(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+// With what the debug kernel's instruments keep of each object there is more.
+case!(ports "limits::memory_of_descriptors", "queues=64 ring_size=64", descriptors; stock_only());
 /// What a descriptor takes beside its buffer: 32 bytes, and 8 for its place in the pool. Rings that are
 /// larger take so much more, and it is given back.
 fn descriptors(bed: &Bed) -> Result<()> {
@@ -123,6 +108,7 @@ fn descriptors(bed: &Bed) -> Result<()> {
     })
 }
 
+case!(bare "limits::memory_of_ports", ports; stock_only());
 /// As many ports with as many queues as there can be, all of them down. They are made twice, since the
 /// kernel keeps some of what it makes the first time.
 fn ports() -> Result<()> {

@@ -6,15 +6,8 @@ mod ethtool;
 mod memory;
 mod privileges;
 
-use crate::{bed::Port, harness::Case};
+use crate::bed::Port;
 use anyhow::Result;
-
-pub fn cases() -> Vec<Case> {
-    [privileges::cases(), memory::cases(), ethtool::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
-}
 
 /// All that can be asked of a port, and what can be seen of it.
 fn state(port: &Port) -> Result<String> {

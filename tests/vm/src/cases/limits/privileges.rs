@@ -6,7 +6,7 @@ use super::state;
 use crate::{
     bed::Bed,
     cases::traffic::check_alive,
-    harness::Case,
+    harness::case,
     host::{
         cmd::{self, AS_NOBODY},
         ensure_eq, module,
@@ -18,13 +18,7 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path};
 /// Behind [`AS_NOBODY`]: as root of a user namespace.
 const ITS_ROOT: &str = "unshare --user --map-root-user";
 
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("limits::users_change_nothing", "queues=2", users),
-        Case::ports("limits::files_are_root_s", "", files),
-    ]
-}
-
+case!(ports "limits::users_change_nothing", "queues=2", users);
 /// Whatever changes something is refused, for that reason and no other.
 fn users(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -106,6 +100,7 @@ fn check_files(folder: &Path) -> Result<usize> {
     Ok(count)
 }
 
+case!(ports "limits::files_are_root_s", "", files);
 /// The files that the kernel makes for the module, the one in debugfs, and none beside them.
 fn files(_bed: &Bed) -> Result<()> {
     ensure!(

@@ -6,7 +6,7 @@ use super::{command, refused, refused_to_nobody, start};
 use crate::{
     bed::{mac_text, Bed, Port, V4},
     bpf::{wait_freed, Program},
-    harness::Case,
+    harness::case,
     host::{ensure_eq, pktgen::Pktgen, process::Running, wait_until, PATIENCE},
     wire::{
         frames::{ethernet, ipv4, ipv6, tagged, transport, ARP, CTAG, IPV4, IPV6, STAG, UDP},
@@ -19,17 +19,6 @@ use std::{io::Write, path::Path, thread, time::Instant};
 
 const PINS: &str = "/sys/fs/bpf/ddos_filter";
 const READY: &str = "Filtering what ox1 receives";
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("samples::ddos_filter_rules", "", rules),
-        Case::ports("samples::ddos_filter_limit", "ring_size=4096", limit),
-        Case::ports("samples::ddos_filter_flood", "", flood),
-        Case::ports("samples::ddos_filter_killed", "", killed),
-        Case::ports("samples::ddos_filter_terminal", "", terminal),
-        Case::ports("samples::ddos_filter_refusals", "", refusals),
-    ]
-}
 
 /// Starts the filter at B, with more arguments, and waits until it is attached.
 fn run(bed: &Bed, rest: &str) -> Result<Running> {
@@ -111,6 +100,7 @@ fn expect_through(tap: &Tap, count: u64) -> Result<()> {
     tap.silence()
 }
 
+case!(ports "samples::ddos_filter_rules", "", rules);
 /// The longest prefix decides, of both versions and behind tags; what it decided is counted; and
 /// rules can be changed meanwhile.
 fn rules(bed: &Bed) -> Result<()> {
@@ -212,6 +202,7 @@ fn change_rules(bed: &Bed, tap: &Tap, blocked: &[u8], blocked_v6: &[u8]) -> Resu
     expect_through(tap, 0)
 }
 
+case!(ports "samples::ddos_filter_limit", "ring_size=4096", limit);
 /// A source may send a burst, and then as many a second as the limit says. Others are not affected.
 fn limit(bed: &Bed) -> Result<()> {
     const RATE: u64 = 5;
@@ -314,6 +305,7 @@ fn prepare(port: &Port, to: &Port) -> Result<Pktgen> {
     Ok(pktgen)
 }
 
+case!(ports "samples::ddos_filter_flood", "", flood);
 /// While a flood is dropped, TCP goes on, and every byte arrives.
 fn flood(bed: &Bed) -> Result<()> {
     bed.up_with_addresses()?;
@@ -377,6 +369,7 @@ fn beside_the_flood(bed: &Bed) -> Result<()> {
     wait_until("the flood goes on", || Ok(dropped()? > before + 1000))
 }
 
+case!(ports "samples::ddos_filter_killed", "", killed);
 /// One that was killed leaves no program behind, and the next one clears up.
 fn killed(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -404,6 +397,7 @@ fn killed(bed: &Bed) -> Result<()> {
 const HOME: &str = "\x1b[1;1H";
 const CTRL_C: &str = "\x03";
 
+case!(ports "samples::ddos_filter_terminal", "", terminal);
 /// On a terminal the table is drawn anew in its place, on a screen of its own.
 fn terminal(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -435,6 +429,7 @@ fn terminal(bed: &Bed) -> Result<()> {
     expect_detached(&bed.b)
 }
 
+case!(ports "samples::ddos_filter_refusals", "", refusals);
 fn refusals(bed: &Bed) -> Result<()> {
     bed.up()?;
     refused(&bed.b, "ddos_filter run ox9", "no interface called ox9")?;

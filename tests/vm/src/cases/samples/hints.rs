@@ -6,7 +6,7 @@ use super::{expect_program, ours, refused, refused_to_nobody, start};
 use crate::{
     bed::Bed,
     bpf::{self, Program},
-    harness::Case,
+    harness::case,
     host::{clock::tai, cmd, ensure_eq, process::Running},
     wire::{
         frames::{ethernet, ipv4, tagged, transport, ARP, CTAG, IPV4, STAG, UDP},
@@ -17,15 +17,6 @@ use crate::{
 };
 use anyhow::{anyhow, ensure, Context, Result};
 use nix::sys::signal::Signal;
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("samples::hints_of_each_frame", "queues=2", frames),
-        Case::ports("samples::hints_full_ring", "", full_ring),
-        Case::ports("samples::hints_ends", "", ends),
-        Case::ports("samples::hints_refusals", "", refusals),
-    ]
-}
 
 /// Starts the sample on B and waits until it is attached.
 fn watching(bed: &Bed, options: &str) -> Result<(Running, u32)> {
@@ -70,6 +61,7 @@ fn line(said: &str, frame: usize) -> Result<Line> {
     })
 }
 
+case!(ports "samples::hints_of_each_frame", "queues=2", frames);
 /// Time, hash and tag of every frame, as the tests know them.
 fn frames(bed: &Bed) -> Result<()> {
     let key = Key::of_the_system()?;
@@ -135,6 +127,7 @@ fn frames(bed: &Bed) -> Result<()> {
     expect_program(&bed.b, None)
 }
 
+case!(ports "samples::hints_full_ring", "", full_ring);
 /// What comes while it does not read fills the ring; the rest goes its way, and is counted.
 fn full_ring(bed: &Bed) -> Result<()> {
     /// More than fit into 1 MiB, each with 48 bytes and 8 in front.
@@ -169,6 +162,7 @@ fn full_ring(bed: &Bed) -> Result<()> {
         .expect_rx("B", &[("xdp_pass", COUNT.into())])
 }
 
+case!(ports "samples::hints_ends", "", ends);
 /// After a number of frames, a time, or at SIGTERM.
 fn ends(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -192,6 +186,7 @@ fn ends(bed: &Bed) -> Result<()> {
     expect_program(&bed.b, None)
 }
 
+case!(ports "samples::hints_refusals", "", refusals);
 fn refusals(bed: &Bed) -> Result<()> {
     refused(&bed.b, "hints ox9", "no interface called ox9")?;
     refused_to_nobody(&bed.b, "hints ox1")?;

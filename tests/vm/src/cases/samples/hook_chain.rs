@@ -6,7 +6,7 @@ use super::{refused, refused_to_nobody, start};
 use crate::{
     bed::{Bed, Port, V4},
     bpf::{wait_freed, Program},
-    harness::Case,
+    harness::case,
     host::{ensure_eq, kmsg::Kmsg, module, process::Running},
 };
 use anyhow::{anyhow, ensure, Context, Result};
@@ -20,15 +20,6 @@ use std::{
 const TRACEFS: &str = "/sys/kernel/tracing";
 const INSTANCE: &str = "/sys/kernel/tracing/instances/hook_chain";
 const WAITING: &str = "Waiting for a frame at ox1";
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("samples::hook_chain_trees", "", trees),
-        Case::ports("samples::hook_chain_whole", "", whole),
-        Case::ports("samples::hook_chain_interrupted", "", interrupted),
-        Case::ports("samples::hook_chain_refusals", "", refusals),
-    ]
-}
 
 /// What the sample changes for a while.
 #[derive(Debug, PartialEq, Eq)]
@@ -218,6 +209,7 @@ fn wait_for_frame(port: &Port, line: &str) -> Result<(Running, u32)> {
     Ok((sample, id))
 }
 
+case!(ports "samples::hook_chain_trees", "", trees);
 fn trees(bed: &Bed) -> Result<()> {
     bed.up_with_addresses()?;
     let before = State::now(&bed.b)?;
@@ -335,6 +327,7 @@ fn data_path(tree: &[Node], id: u32, frames: &[String]) -> Result<()> {
     check_known(tree)
 }
 
+case!(ports "samples::hook_chain_whole", "", whole);
 /// From the system call on, with nothing left for the text before the tree.
 fn whole(bed: &Bed) -> Result<()> {
     bed.up_with_addresses()?;
@@ -360,6 +353,7 @@ fn whole(bed: &Bed) -> Result<()> {
         .with_context(|| said.clone())
 }
 
+case!(ports "samples::hook_chain_interrupted", "", interrupted);
 fn interrupted(bed: &Bed) -> Result<()> {
     // Without addresses nobody sends anything.
     bed.up()?;
@@ -391,6 +385,7 @@ fn interrupted(bed: &Bed) -> Result<()> {
     wait_freed(id)
 }
 
+case!(ports "samples::hook_chain_refusals", "", refusals);
 fn refusals(bed: &Bed) -> Result<()> {
     bed.up()?;
     let before = State::now(&bed.b)?;

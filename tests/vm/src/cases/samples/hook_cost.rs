@@ -8,7 +8,7 @@ use super::{refused, refused_to_nobody, start};
 use crate::{
     bed::Port,
     bpf::Program,
-    harness::Case,
+    harness::case,
     host::{cmd, ensure_eq, module, netns::Netns, tracefs::Trace},
 };
 use anyhow::{anyhow, ensure, Context, Result};
@@ -35,16 +35,6 @@ const PLACES: [&str; 7] = [
 ];
 
 const MARK: &str = "<!-- make hook-cost: ";
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::bare("samples::hook_cost_drops_where_it_says", drops),
-        // It would take the debug kernel minutes.
-        Case::bare("samples::hook_cost_table_and_chart", results).stock_only(),
-        Case::bare("samples::hook_cost_stops", stops),
-        Case::bare("samples::hook_cost_refusals", refusals),
-    ]
-}
 
 /// Two joined ports in the initial namespace, where the sample finds both.
 fn ports() -> Result<[Port; 2]> {
@@ -224,6 +214,7 @@ impl Drop for Rule {
     }
 }
 
+case!(bare "samples::hook_cost_drops_where_it_says", drops);
 fn drops() -> Result<()> {
     let ports = ports()?;
     let _rule = Rule::add()?;
@@ -247,6 +238,8 @@ fn rows(table: &str) -> Vec<Vec<&str>> {
         .collect()
 }
 
+// It would take the debug kernel minutes.
+case!(bare "samples::hook_cost_table_and_chart", results; stock_only());
 /// The table, the chart and the texts have the same numbers.
 fn results() -> Result<()> {
     let ports = ports()?;
@@ -352,6 +345,7 @@ fn check_chart(svg: &str, costs: &[f64]) -> Result<()> {
     Ok(())
 }
 
+case!(bare "samples::hook_cost_stops", stops);
 /// Stopped while a place drops, it lets frames pass again.
 fn stops() -> Result<()> {
     let ports = ports()?;
@@ -373,6 +367,7 @@ fn stops() -> Result<()> {
     Ok(())
 }
 
+case!(bare "samples::hook_cost_refusals", refusals);
 fn refusals() -> Result<()> {
     let ports = ports()?;
     let b = &ports[1];

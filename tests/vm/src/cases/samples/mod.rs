@@ -11,7 +11,6 @@ mod xdp_attach;
 
 use crate::{
     bed::{Bed, Port},
-    harness::Case,
     host::{cmd, ensure_eq, process::Running},
     wire::{
         frames::{ethernet, ipv4, ipv6, transport, ARP, ICMP, IPV4, IPV6, TCP, UDP},
@@ -22,20 +21,6 @@ use anyhow::{anyhow, ensure, Context, Result};
 use std::{env, path::Path};
 
 const ICMPV6: u8 = 58;
-
-pub fn cases() -> Vec<Case> {
-    [
-        xdp_attach::cases(),
-        socket_filter::cases(),
-        hook_chain::cases(),
-        hook_cost::cases(),
-        hints::cases(),
-        ddos_filter::cases(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
 
 /// Starts a sample, given with its arguments as one line, in the port's namespace.
 fn start(port: &Port, line: &str) -> Result<Running> {

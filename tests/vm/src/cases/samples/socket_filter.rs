@@ -6,7 +6,7 @@ use super::{expect_program, ours, refused, refused_to_nobody, row, send, sent, s
 use crate::{
     bed::{mac_text, Bed, V4},
     bpf::{self, Program},
-    harness::Case,
+    harness::case,
     host::{cmd, ensure_eq, process::Running},
     wire::{
         frames::{ethernet, ipv4, transport, ARP, IPV4, UDP},
@@ -17,14 +17,6 @@ use anyhow::{anyhow, ensure, Context, Result};
 
 /// Of the sample's UDP socket.
 const PORT: u16 = 4009;
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("samples::socket_filter_counts", "", counts),
-        Case::ports("samples::socket_filter_behind_a_drop", "", behind_a_drop),
-        Case::ports("samples::socket_filter_refusals", "", refusals),
-    ]
-}
 
 /// Brings the ports up, B with an address but without IPv6: its stack says nothing by itself.
 fn up(bed: &Bed) -> Result<()> {
@@ -99,6 +91,7 @@ fn view(said: &str, title: &str, column: usize) -> Result<String> {
         .with_context(|| format!("no \"{title}\" in column {column} of: {views}"))
 }
 
+case!(ports "samples::socket_filter_counts", "", counts);
 fn counts(bed: &Bed) -> Result<()> {
     const DATAGRAMS: u64 = 4;
     const OUTGOING: u64 = 3;
@@ -186,6 +179,7 @@ fn counts(bed: &Bed) -> Result<()> {
     expect_program(&bed.b, None)
 }
 
+case!(ports "samples::socket_filter_behind_a_drop", "", behind_a_drop);
 /// What an XDP program drops, no socket sees; what a filter refuses, all others still get.
 fn behind_a_drop(bed: &Bed) -> Result<()> {
     let drop = Program::sample("xdp_drop")?;
@@ -213,6 +207,7 @@ fn behind_a_drop(bed: &Bed) -> Result<()> {
     expect_program(&bed.b, None)
 }
 
+case!(ports "samples::socket_filter_refusals", "", refusals);
 fn refusals(bed: &Bed) -> Result<()> {
     up(bed)?;
     refused(&bed.b, "socket_filter ox9", "no interface called ox9")?;

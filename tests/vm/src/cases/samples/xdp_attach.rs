@@ -6,7 +6,7 @@ use super::{ours, refused, refused_to_nobody, row, send, sent, start};
 use crate::{
     bed::{Bed, Port},
     bpf::{self, wait_freed, Program},
-    harness::Case,
+    harness::case,
     host::{cmd, ensure_eq, module, process::Running},
     nl::{attr, link::Link, number},
 };
@@ -28,18 +28,6 @@ const MODE_NONE: u64 = 0;
 const MODE_DRIVER: u64 = 1;
 const MODE_GENERIC: u64 = 2;
 
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("samples::xdp_attach_counts", "", counts),
-        Case::ports("samples::xdp_attach_message", "", message),
-        Case::ports("samples::xdp_attach_modes", "", modes),
-        Case::ports("samples::xdp_attach_another_program", "", another_program),
-        Case::ports("samples::xdp_attach_cleans_up", "", cleans_up),
-        Case::ports("samples::xdp_attach_rmmod", "", rmmod),
-        Case::ports("samples::xdp_attach_refusals", "", refusals),
-    ]
-}
-
 /// Waits until the program is attached, and returns its id as the sample says it.
 fn attached(sample: &mut Running) -> Result<u32> {
     sample.wait_for("4. What the program counts")?;
@@ -59,6 +47,7 @@ fn expect_mode(port: &Port, expected: (u64, Option<u32>)) -> Result<()> {
     Ok(())
 }
 
+case!(ports "samples::xdp_attach_counts", "", counts);
 /// What it counts is what was sent, of every protocol; in the end no program is left.
 fn counts(bed: &Bed) -> Result<()> {
     bed.up()?;
@@ -129,6 +118,7 @@ fn bytes(part: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+case!(ports "samples::xdp_attach_message", "", message);
 /// What the sample shows of its message is what strace sees it send, and what the tests' own netlink
 /// code reads in it; the same for the answer.
 fn message(bed: &Bed) -> Result<()> {
@@ -205,6 +195,7 @@ fn traced(dump: &str, call: &str, word: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+case!(ports "samples::xdp_attach_modes", "", modes);
 fn modes(bed: &Bed) -> Result<()> {
     bed.up()?;
     let sent = send(bed)?;
@@ -235,6 +226,7 @@ fn modes(bed: &Bed) -> Result<()> {
         .expect_rx("B", &[("xdp_drop", sent / 2), ("packets", sent)])
 }
 
+case!(ports "samples::xdp_attach_another_program", "", another_program);
 /// A program that was there before, or comes later.
 fn another_program(bed: &Bed) -> Result<()> {
     let first = Program::sample("xdp_pass")?;
@@ -290,6 +282,7 @@ fn another_program(bed: &Bed) -> Result<()> {
     expect_mode(&bed.b, (MODE_DRIVER, Some(second.id)))
 }
 
+case!(ports "samples::xdp_attach_cleans_up", "", cleans_up);
 /// However it ends, its program does not stay.
 fn cleans_up(bed: &Bed) -> Result<()> {
     let mut sample = start(&bed.b, "xdp_attach ox1")?;
@@ -328,6 +321,7 @@ fn cleans_up(bed: &Bed) -> Result<()> {
     expect_mode(&bed.b, (MODE_NONE, None))
 }
 
+case!(ports "samples::xdp_attach_rmmod", "", rmmod);
 /// The interface goes while it runs.
 fn rmmod(bed: &Bed) -> Result<()> {
     let mut sample = start(&bed.b, "xdp_attach ox1")?;
@@ -342,6 +336,7 @@ fn rmmod(bed: &Bed) -> Result<()> {
     wait_freed(id)
 }
 
+case!(ports "samples::xdp_attach_refusals", "", refusals);
 fn refusals(bed: &Bed) -> Result<()> {
     refused(&bed.b, "xdp_attach ox9", "no interface called ox9")?;
     refused_to_nobody(&bed.b, "xdp_attach ox1")?;

@@ -26,7 +26,7 @@ mod world;
 
 use crate::{
     bed::{NS_A, NS_B},
-    harness::Case,
+    harness::case,
     host::{cmd, instruments, netns::Netns, setting, usage::Usage},
     random,
 };
@@ -45,13 +45,8 @@ const PKTGEN: &str = "pktgen: ";
 /// Steps between two lines that say how far the storm is.
 const PROGRESS: u32 = 500;
 
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::bare("storm::steps", storm).allow(&[PKTGEN]),
-        Case::ports("storm::soak", soak::PARAMS, soak::soak),
-    ]
-}
-
+case!(ports "storm::soak", soak::PARAMS, soak::soak);
+case!(bare "storm::steps", storm; allow(&[PKTGEN]));
 fn storm() -> Result<()> {
     let usual = if instruments::present() {
         DEBUG_STEPS

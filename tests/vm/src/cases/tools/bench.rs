@@ -5,6 +5,7 @@
 use super::{start, total, Pins, SecondPair};
 use crate::{
     bed::Bed,
+    harness::case,
     host::ensure_eq,
     stats::check_both,
     wire::{
@@ -17,7 +18,8 @@ use anyhow::{Context, Result};
 /// Frames per mode.
 const COUNT: u32 = 500;
 
-pub fn bench(bed: &Bed) -> Result<()> {
+case!(ports "tools::bench", "pairs=2", bench);
+fn bench(bed: &Bed) -> Result<()> {
     let pins = Pins::watch()?;
     let second = SecondPair::make(bed)?;
     let (b, out) = (&bed.b.name, &second.near.name);

@@ -6,6 +6,7 @@ use super::{load, start, unload_all, Pins};
 use crate::{
     bed::Bed,
     cases::{assorted, send_all},
+    harness::case,
     host::{cmd, ensure_eq},
     wire::{
         packet::Tap,
@@ -21,7 +22,8 @@ const MARK: u8 = 3;
 /// As xdpdump writes it, and as tcpdump writes what it read of that.
 const FILES: [&str; 2] = ["/tmp/oxnic-xdpdump.pcapng", "/tmp/oxnic-tcpdump.pcap"];
 
-pub fn dump(bed: &Bed) -> Result<()> {
+case!(ports "tools::dump", "", dump);
+fn dump(bed: &Bed) -> Result<()> {
     let pins = Pins::watch()?;
     let outcome = dump_both_ways(bed);
 

@@ -5,6 +5,7 @@
 use super::{refusal, run, Pins, Status};
 use crate::{
     bed::{mac_text, Bed, Port, V4, V6},
+    harness::case,
     host::{ensure_eq, wait_until},
     stats::check_both,
     wire::stream::udp,
@@ -23,7 +24,9 @@ const OTHER_PORT: u16 = 4243;
 /// Shorter than TCP waits before it sends its first segment again.
 const SHORT: Duration = Duration::from_millis(500);
 
-pub fn filter(bed: &Bed) -> Result<()> {
+// Its program takes the debug kernel minutes to load.
+case!(ports "tools::filter", "", filter; stock_only());
+fn filter(bed: &Bed) -> Result<()> {
     let pins = Pins::watch()?;
     let port = &bed.b;
 

@@ -5,6 +5,7 @@
 use super::{run, Pins, SecondPair, Status};
 use crate::{
     bed::{mac_text, Bed, Port},
+    harness::case,
     host::{ensure_eq, netns::Netns},
     wire::stream::{data, ensure_data, read_all, tcp_pair},
 };
@@ -22,7 +23,8 @@ const NETS: [[&str; 2]; 2] = [
 const HOSTS: [[&str; 2]; 2] = [["10.77.1.1", "fd77:1::1"], ["10.77.2.1", "fd77:2::1"]];
 const ROUTER: [[&str; 2]; 2] = [["10.77.1.9", "fd77:1::9"], ["10.77.2.9", "fd77:2::9"]];
 
-pub fn forward(bed: &Bed) -> Result<()> {
+case!(ports "tools::forward", "pairs=2", forward);
+fn forward(bed: &Bed) -> Result<()> {
     let pins = Pins::watch()?;
     let path = Path::make(bed)?;
     let ports = format!("{} {}", path.near.name, path.far.name);

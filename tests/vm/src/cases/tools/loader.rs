@@ -6,6 +6,7 @@ use super::{load, run, unload_all, Pins, Status};
 use crate::{
     bed::Bed,
     bpf,
+    harness::case,
     host::ensure_eq,
     stats::check_both,
     wire::{
@@ -39,7 +40,8 @@ fn mark(chain: &[(u32, &str)]) -> u8 {
     })
 }
 
-pub fn dispatcher(bed: &Bed) -> Result<()> {
+case!(ports "tools::loader_dispatcher", "", dispatcher);
+fn dispatcher(bed: &Bed) -> Result<()> {
     let pins = Pins::watch()?;
     let port = &bed.b;
 

@@ -17,7 +17,6 @@ mod trafficgen;
 use crate::{
     bed::{Bed, Port},
     bpf,
-    harness::Case,
     host::{cmd, netns::Netns, process::Running},
 };
 use anyhow::{anyhow, bail, ensure, Context, Result};
@@ -28,24 +27,6 @@ use std::{
 
 /// Where the tools pin what outlives them.
 const PINS: &str = "/sys/fs/bpf";
-
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("tools::loader_dispatcher", "", loader::dispatcher),
-        // This one's program, and those of trafficgen, take the debug kernel minutes to load.
-        Case::ports("tools::filter", "", filter::filter).stock_only(),
-        Case::ports("tools::forward", "pairs=2", forward::forward),
-        Case::ports("tools::dump", "", dump::dump),
-        Case::ports("tools::bench", "pairs=2", bench::bench),
-        Case::ports(
-            "tools::trafficgen",
-            "ring_size=4096",
-            trafficgen::trafficgen,
-        )
-        .stock_only(),
-        Case::ports("tools::monitor", "", monitor::monitor),
-    ]
-}
 
 /// Runs a tool in the port's namespace and returns all that it says.
 fn run(port: &Port, line: &str) -> Result<String> {

@@ -6,6 +6,7 @@ use super::{start, total, Pins};
 use crate::{
     bed::Bed,
     cases::verdict::{attach_verdict, set_cpumap},
+    harness::case,
     host::ensure_eq,
     wire::{
         packet::Sender,
@@ -20,7 +21,8 @@ const TO_PORT: u32 = 200;
 const ABORTED: u32 = 20;
 const FAILED: u32 = 10;
 
-pub fn monitor(bed: &Bed) -> Result<()> {
+case!(ports "tools::monitor", "", monitor);
+fn monitor(bed: &Bed) -> Result<()> {
     let pins = Pins::watch()?;
     let port = &bed.b;
     let mut program = attach_verdict(bed)?;

@@ -5,6 +5,7 @@
 use super::{run, start, Pins};
 use crate::{
     bed::{mac_text, Bed},
+    harness::case,
     host::{ensure_eq, PATIENCE},
     wire::{ensure_same, packet::Tap, ETH},
 };
@@ -23,7 +24,9 @@ const PORTS: u16 = 16;
 const SRC: &str = "fd77::1";
 const DST: &str = "fd77::2";
 
-pub fn trafficgen(bed: &Bed) -> Result<()> {
+// Its programs take the debug kernel minutes to load.
+case!(ports "tools::trafficgen", "ring_size=4096", trafficgen; stock_only());
+fn trafficgen(bed: &Bed) -> Result<()> {
     let pins = Pins::watch()?;
     let mac = bed.b.mac()?;
 

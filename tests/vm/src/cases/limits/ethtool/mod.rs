@@ -11,7 +11,7 @@ use super::state;
 use crate::{
     bed::{Bed, Port},
     cases::traffic::check_alive,
-    harness::Case,
+    harness::case,
     host::{
         ensure_eq,
         ethtool::{self as ioctl, Ethtool},
@@ -30,26 +30,11 @@ const QUEUES: u32 = 4;
 /// Tried for every number, beside its own limits.
 const EDGES: [u32; 4] = [0, 1, 1 << 31, u32::MAX];
 
-pub fn cases() -> Vec<Case> {
-    vec![
-        Case::ports("limits::numbers_of_ethtool", "queues=4", |bed| {
-            on(bed, numbers::numbers)
-        }),
-        Case::ports("limits::numbers_of_rss", "queues=4", |bed| {
-            on(bed, rss::rss)
-        }),
-        Case::ports("limits::fields_of_rss", "queues=4", |bed| {
-            on(bed, rss::fields)
-        }),
-        Case::ports("limits::places_of_rules", "queues=4", |bed| {
-            on(bed, rules::rules)
-        }),
-        Case::ports("limits::what_ethtool_has_besides", "queues=4", |bed| {
-            on(bed, besides)
-        }),
-    ]
-}
-
+case!(ports "limits::numbers_of_ethtool", "queues=4", |bed| on(bed, numbers::numbers));
+case!(ports "limits::numbers_of_rss", "queues=4", |bed| on(bed, rss::rss));
+case!(ports "limits::fields_of_rss", "queues=4", |bed| on(bed, rss::fields));
+case!(ports "limits::places_of_rules", "queues=4", |bed| on(bed, rules::rules));
+case!(ports "limits::what_ethtool_has_besides", "queues=4", |bed| on(bed, besides));
 /// Tries something on a port that is up. Afterwards the port is as it was, and no queue stands still.
 fn on(bed: &Bed, work: fn(&Port) -> Result<()>) -> Result<()> {
     bed.up()?;
