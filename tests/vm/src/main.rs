@@ -25,6 +25,7 @@ mod nl;
 mod random;
 mod sockopt;
 mod stats;
+mod support;
 mod wire;
 
 use anyhow::{ensure, Context, Result};

@@ -2,13 +2,13 @@
 
 //! Programs that move the head or tail of a frame or put metadata in front of it.
 
-use super::{send_all, steer::Chain};
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
     harness::case,
     host::ensure_eq,
     stats::check_both,
+    support::{probes::send_all, steer::Chain},
     wire::{
         ensure_same,
         packet::{Sender, Tap},

@@ -11,13 +11,10 @@ use crate::{
         XDP_FLAGS_DRV_MODE, XDP_FLAGS_HW_MODE, XDP_FLAGS_REPLACE, XDP_FLAGS_SKB_MODE,
         XDP_FLAGS_UPDATE_IF_NOEXIST,
     },
+    support::attach::{link_create, linked},
     wire::{packet::Sender, probe::Probe},
 };
 use anyhow::{anyhow, bail, ensure, Result};
-use aya::programs::{
-    xdp::{XdpLink, XdpLinkId},
-    ProgramError, XdpFlags,
-};
 use nix::errno::Errno;
 
 const MODE_NONE: u64 = 0;
@@ -183,31 +180,6 @@ fn native_and_generic(bed: &Bed) -> Result<()> {
         reason,
     )?;
     expect_attached(&bed.b, MODE_GENERIC, Some(second.id))
-}
-
-/// `BPF_LINK_CREATE`; the program keeps the link until it is taken out.
-fn link_create(port: &Port, program: &mut Program) -> Result<XdpLinkId, ProgramError> {
-    let mut outcome = None;
-    let attached = port.ns.enter(|| {
-        outcome = Some(
-            program
-                .xdp()?
-                .attach_to_if_index(port.ifindex, XdpFlags::DRV_MODE),
-        );
-        Ok(())
-    });
-
-    match (attached, outcome) {
-        (Ok(()), Some(result)) => result,
-        (error, _) => panic!("creating a link: {error:?}"),
-    }
-}
-
-/// Attaches a program by a BPF link, for as long as that is there.
-pub(super) fn linked(port: &Port, program: &mut Program) -> Result<XdpLink> {
-    let id = link_create(port, program)?;
-
-    Ok(program.xdp()?.take_link(id)?)
 }
 
 case!(ports "attach::bpf_link", "", bpf_link);

@@ -2,14 +2,14 @@
 
 //! What the stack leaves to the port to sum up is right on the wire.
 
-use super::{
-    frags::{set_mtu, BUFFER, MTU_MAX},
-    traffic::settle,
-};
 use crate::{
     bed::{Bed, V4, V4_VLAN, V6},
     harness::case,
     host::ensure_eq,
+    support::{
+        probes::{set_mtu, BUFFER, MTU_MAX},
+        traffic::settle,
+    },
     wire::{
         capture::Capture,
         checksum::{fold, sum, transport, verify, Kind},

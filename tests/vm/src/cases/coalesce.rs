@@ -2,16 +2,16 @@
 
 //! Interrupt moderation: when a port's poll is told of frames.
 
-use super::{
-    flood,
-    steer::{Chain, Steer},
-    traffic::{check_alive, settle, wait_flowing, while_sending, Source},
-};
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
     harness::case,
     host::{ensure_eq, tracefs::Trace, PATIENCE},
+    support::{
+        probes::flood,
+        steer::{Chain, Steer},
+        traffic::{check_alive, settle, wait_flowing, while_sending, Source},
+    },
     wire::{
         packet::{Sender, Tap},
         probe::{verdict, Probe},

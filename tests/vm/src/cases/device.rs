@@ -2,10 +2,6 @@
 
 //! A port as a network device: link, addresses, features, and what other tools see of it.
 
-use super::{
-    observe::{Observer, Seen},
-    traffic::{check_alive, settle},
-};
 use crate::{
     bed::{mac_text, Bed, Port, V4},
     bpf::{wait_freed, Program},
@@ -15,6 +11,11 @@ use crate::{
         self, NETDEV_XDP_ACT_BASIC, NETDEV_XDP_ACT_NDO_XMIT, NETDEV_XDP_ACT_NDO_XMIT_SG,
         NETDEV_XDP_ACT_REDIRECT, NETDEV_XDP_ACT_RX_SG, NETDEV_XDP_RX_METADATA_HASH,
         NETDEV_XDP_RX_METADATA_TIMESTAMP, NETDEV_XDP_RX_METADATA_VLAN_TAG,
+    },
+    support::{
+        observe::{Observer, Seen},
+        probes::send_all,
+        traffic::{check_alive, settle},
     },
     wire::{
         packet::{Sender, Tap},
@@ -303,7 +304,7 @@ fn counters(bed: &Bed) -> Result<()> {
     bed.b.attach(&program)?;
     for round in 1..=2 {
         bed.up()?;
-        super::send_all(bed, &frames)?;
+        send_all(bed, &frames)?;
         bed.b.wait_received(round * count)?;
         let (_, b) = settle(bed)?;
         b.counters.expect_rx(

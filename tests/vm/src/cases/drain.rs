@@ -3,13 +3,6 @@
 //! What a change of many rings waits for: once for all of them, not for each. Counted in what is waited for, not
 //! in time.
 
-use super::{
-    irq::napi,
-    pause::poll_in_threads,
-    restart::restart,
-    traffic::{check_alive, settle},
-    tso::{self, Large},
-};
 use crate::{
     bed::Bed,
     bpf::Program,
@@ -20,6 +13,12 @@ use crate::{
         FOR_EVER,
     },
     nl::netdev::{self, NapiSettings},
+    support::{
+        large::{self, Large},
+        polls::{napi, poll_in_threads},
+        restart::restart,
+        traffic::{check_alive, settle},
+    },
     wire::{
         packet::{Sender, Tap},
         probe::Probe,
@@ -193,7 +192,7 @@ fn merged_frames(bed: &Bed) -> Result<()> {
                 .sum::<usize>(),
         )
     };
-    let sender = tso::open(&bed.a)?;
+    let sender = large::open(&bed.a)?;
     let large = Large::new(PAYLOAD, MSS as u16).frame();
     for (what, change) in CHANGES {
         let mut attempts = 0..ATTEMPTS;

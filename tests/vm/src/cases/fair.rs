@@ -3,15 +3,15 @@
 //! Small and large frames from two transmit queues meet in one receive ring that is always full: each
 //! queue gets its share of the buffers, and large frames arrive as a whole, a few segments at a time.
 
-use super::{
-    pause::{poll_in_threads, slow_down},
-    traffic::{check_alive, settle_wire},
-    tso::{self, Large},
-};
 use crate::{
     bed::{Bed, Port},
     harness::case,
     host::{cpus, ensure_eq, wait_until},
+    support::{
+        large::{self, Large},
+        polls::{poll_in_threads, slow_down},
+        traffic::{check_alive, settle_wire},
+    },
     wire::{
         packet::{Sender, Tap},
         probe::Probe,
@@ -48,7 +48,7 @@ impl Kind {
             Self::Small => (Sender::open(port)?, Probe::new(0, 0).frame()),
             Self::Large => {
                 let large = Large::new(SEGMENTS as usize * usize::from(MSS), MSS);
-                (tso::open(port)?, large.frame())
+                (large::open(port)?, large.frame())
             }
         })
     }

@@ -3,11 +3,6 @@
 //! Allocations that fail, one after the other: a change is made as a whole or not at all, and frames that
 //! find no memory are dropped and counted. Needs a kernel with fault injection.
 
-use super::{
-    newlink::exchange,
-    traffic::{check_alive, settle_wire, wait_flowing, while_sending, Source},
-    tso::{self, Large},
-};
 use crate::{
     bed::{port_names, Bed, Port},
     bpf::Program,
@@ -19,6 +14,11 @@ use crate::{
         module, wait_until,
     },
     nl::{ethtool, link, Attrs, Refused},
+    support::{
+        large::{self, Large},
+        ports::exchange,
+        traffic::{check_alive, settle_wire, wait_flowing, while_sending, Source},
+    },
     wire::{
         packet::{Sender, Tap},
         probe::Probe,
@@ -479,7 +479,7 @@ fn few_pages(bed: &Bed) -> Result<()> {
     thread::scope(|scope| {
         let sender = scope.spawn(move || {
             let (single, socket) = (Probe::new(0, 0).frame(), Sender::open(&bed.a)?);
-            let cut = tso::open(&bed.a)?;
+            let cut = large::open(&bed.a)?;
             while !stop.load(Ordering::Relaxed) {
                 cut.send(&large)?;
                 socket.send(&single)?;

@@ -2,16 +2,17 @@
 
 //! The receive filter: which frames a port takes, and what becomes of the others.
 
-use super::{
-    steer::Steer,
-    traffic::{settle, settle_wire, while_sending, Source},
-};
 use crate::{
     bed::{mac_text, Bed, Port, V4, V6},
     bpf::Program,
     harness::case,
     host::{ensure_eq, kmsg::Kmsg, live, process::Running, wait_until},
     stats::{check_both, Snapshot},
+    support::{
+        ports::is_promiscuous,
+        steer::Steer,
+        traffic::{settle, settle_wire, while_sending, Source},
+    },
     wire::{
         frames::{tagged, CTAG, STAG},
         packet::{Sender, Tap},
@@ -116,13 +117,6 @@ impl<'a> Gate<'a> {
 /// the link ends.
 fn settle_filter(port: &Port) -> Result<()> {
     port.set("up")
-}
-
-/// Whether somebody has made a device promiscuous.
-pub fn is_promiscuous(port: &Port) -> Result<bool> {
-    let text = port.ns.ip(&format!("-d link show dev {}", port.name))?;
-
-    Ok(!text.contains("promiscuity 0"))
 }
 
 case!(ports "filter::addresses_and_modes", "", modes);

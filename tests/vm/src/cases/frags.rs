@@ -2,19 +2,19 @@
 
 //! Frames in several buffers: without a program, and with every verdict.
 
-use super::{
-    in_parallel,
-    redirect::detour,
-    send_all,
-    steer::{check_redirected, last_cpu, Chain, Steer, BY_CPU, BY_CPU_BEYOND, BY_DEVICE},
-    total_len,
-    traffic::settle,
-};
 use crate::{
     bed::Bed,
     harness::case,
     host::ensure_eq,
     stats::Snapshot,
+    support::{
+        in_parallel,
+        probes::{lengths, long, send_all, set_mtu, total_len, BUFFER, MTU_MAX},
+        steer::{
+            check_redirected, detour, last_cpu, Chain, Steer, BY_CPU, BY_CPU_BEYOND, BY_DEVICE,
+        },
+        traffic::settle,
+    },
     wire::{
         packet::{Sender, Tap},
         probe::{verdict, Probe},
@@ -23,38 +23,7 @@ use crate::{
 };
 use anyhow::Result;
 
-/// Bytes of a frame that a buffer holds.
-pub const BUFFER: usize = 3456;
-/// The MTU that needs as many buffers as a frame can have.
-pub const MTU_MAX: usize = 62186;
 const JUMBO: usize = 9000;
-
-pub fn set_mtu(bed: &Bed, mtu: usize) -> Result<()> {
-    for port in [&bed.a, &bed.b] {
-        port.set(&format!("mtu {mtu}"))?;
-    }
-    Ok(())
-}
-
-/// Probes of one flow with lengths around every boundary between buffers that the MTU allows.
-pub fn lengths(mtu: usize, verdict: u8) -> Vec<Probe> {
-    let longest = mtu + ETH;
-    let around = |n: usize| [n * BUFFER - 1, n * BUFFER, n * BUFFER + 1];
-
-    [60, 1514]
-        .into_iter()
-        .chain([1, 2, 3, 9, 17].into_iter().flat_map(around))
-        .chain([BUFFER + 2, 8000, 30_000, longest - 1, longest])
-        .filter(|len| *len <= longest)
-        .zip(0..)
-        .map(|(len, seq)| Probe::new(1, seq).verdict(verdict).len(len))
-        .collect()
-}
-
-/// How many of the probes are in more than one buffer.
-pub fn long(probes: &[Probe]) -> u64 {
-    probes.iter().filter(|probe| probe.len > BUFFER).count() as u64
-}
 
 /// The port has received the probes, and nothing else so far.
 fn check_received(port: &Snapshot, probes: &[Probe]) -> Result<()> {

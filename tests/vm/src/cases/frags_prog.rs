@@ -2,12 +2,6 @@
 
 //! What a program can do with a frame in several buffers, and which program may have such.
 
-use super::{
-    attach::linked,
-    frags::{set_mtu, BUFFER, MTU_MAX},
-    held::Held,
-    traffic::{settle, while_sending, Source},
-};
 use crate::{
     bed::{Bed, Port},
     bpf::{wait_freed, Program},
@@ -15,6 +9,12 @@ use crate::{
     host::{ensure_eq, wait_until},
     nl::link::XDP_FLAGS_DRV_MODE,
     stats::{check_both, Snapshot},
+    support::{
+        attach::linked,
+        held::Held,
+        probes::{set_mtu, BUFFER, MTU_MAX},
+        traffic::{settle, while_sending, Source},
+    },
     wire::{
         ensure_same,
         packet::{Sender, Tap},

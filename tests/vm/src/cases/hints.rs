@@ -2,12 +2,6 @@
 
 //! What a program bound to a port is told about each frame: time stamp, hash, VLAN tag.
 
-use super::{
-    frags::set_mtu,
-    held::Held,
-    steer::Steer,
-    traffic::{settle, settle_wire},
-};
 use crate::{
     bed::{Bed, Port},
     bpf::{self, wait_freed, Bound, Program},
@@ -17,6 +11,12 @@ use crate::{
         ensure_eq, module, wait_until,
     },
     nl::link::XDP_FLAGS_DRV_MODE,
+    support::{
+        held::Held,
+        probes::set_mtu,
+        steer::Steer,
+        traffic::{settle, settle_wire},
+    },
     wire::{
         ensure_same,
         frames::{

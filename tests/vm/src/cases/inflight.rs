@@ -2,10 +2,6 @@
 
 //! Programs, ports and the module change while redirected frames are under way.
 
-use super::{
-    steer::{last_cpu, veth, Chain, Steer},
-    traffic::{check_alive, settle_after_down, while_sending, Source},
-};
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
@@ -13,6 +9,10 @@ use crate::{
     host::{cpus::free_deferred_skbs, ensure_eq, instruments, module, repeat_until, wait_until},
     nl::netdev::page_pools,
     stats::Snapshot,
+    support::{
+        steer::{last_cpu, veth, Chain, Steer},
+        traffic::{check_alive, settle_after_down, while_sending, Source},
+    },
     wire::{
         packet::{Sender, Tap},
         probe::Probe,

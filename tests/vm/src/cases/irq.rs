@@ -2,18 +2,17 @@
 
 //! The interrupt of a receive queue: what the kernel shows of it, and the CPU that it goes to.
 
-use super::{
-    pause::poll_in_threads,
-    reconfig::under_traffic,
-    traffic::{check_alive, wait_flowing, while_sending, Source},
-};
 use crate::{
     bed::{Bed, Port, V4},
     bpf::{Program, SlowIpi},
     harness::case,
     host::{cpus, ensure_eq, tracefs::Returns},
-    nl::netdev::{self, Napi},
     sockopt::{BusyPoll, PreferBusyPoll},
+    support::{
+        changes::under_traffic,
+        polls::{napi, poll_in_threads},
+        traffic::{check_alive, wait_flowing, while_sending, Source},
+    },
     wire::{packet::Sender, probe::Probe, stream},
 };
 use anyhow::{anyhow, bail, ensure, Context, Result};
@@ -26,22 +25,6 @@ const FRAMES: u32 = 20;
 const AT_ONCE: &str = "adaptive-rx off rx-usecs 0";
 /// The next is announced when its time has come, by a timer.
 const BY_TIMER: &str = "adaptive-rx off rx-usecs 2000";
-
-/// The NAPI of a receive queue.
-pub fn napi(port: &Port, queue: u64) -> Result<Napi> {
-    let (queues, napis) = port
-        .ns
-        .enter(|| Ok((netdev::queues(port.ifindex)?, netdev::napis(port.ifindex)?)))?;
-    let id = queues
-        .iter()
-        .find(|it| it.receives && it.id == queue)
-        .and_then(|it| it.napi);
-
-    napis
-        .into_iter()
-        .find(|napi| Some(napi.id) == id)
-        .with_context(|| format!("{}: queue {queue} has no NAPI", port.name))
-}
 
 /// The number of the interrupt of a receive queue.
 fn number(port: &Port, queue: u64) -> Result<u64> {

@@ -2,11 +2,11 @@
 
 //! The link's settings, and what a port says about time stamps.
 
-use super::traffic::check_alive;
 use crate::{
     bed::{Bed, Port},
     harness::case,
     host::{ensure_eq, kmsg::Kmsg},
+    support::traffic::check_alive,
 };
 use anyhow::{anyhow, ensure, Context, Result};
 

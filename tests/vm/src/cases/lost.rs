@@ -3,15 +3,15 @@
 //! The bytes of frames that are lost at the end of the wire: they were on it all the same, with their
 //! tags and their padding.
 
-use super::{
-    held::Held,
-    traffic::settle,
-    tso::{open, Large},
-};
 use crate::{
     bed::{Bed, Port},
     harness::case,
     host::{ensure_eq, wait_until},
+    support::{
+        held::Held,
+        large::{open, Large},
+        traffic::settle,
+    },
     wire::{packet::Sender, probe::Probe, ETH, ETH_ZLEN},
 };
 use anyhow::{ensure, Result};

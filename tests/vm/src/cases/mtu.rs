@@ -2,12 +2,15 @@
 
 //! The MTU, and the longest frame that a port sends and takes.
 
-use super::traffic::{settle, wait_flowing, while_sending, Source};
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
     harness::case,
     host::{ensure_eq, wait_until},
+    support::{
+        probes::{send_all, total_len},
+        traffic::{settle, wait_flowing, while_sending, Source},
+    },
     wire::{
         ensure_same,
         packet::{Sender, Tap},
@@ -83,13 +86,13 @@ fn every_length(bed: &Bed) -> Result<()> {
         .map(|(len, seq)| Probe::new(1, seq).len(len))
         .collect();
 
-    super::send_all(bed, &probes)?;
+    send_all(bed, &probes)?;
     let found = tap.probes(probes.len())?;
     ensure!(found == probes, "frames at B are not those sent");
     let (a, _) = settle(bed)?;
     ensure_eq!(
         a.counters.tx("bytes")?,
-        super::total_len(&probes),
+        total_len(&probes),
         "A: bytes put on the wire"
     );
     Ok(())
@@ -215,7 +218,7 @@ fn too_long(bed: &Bed) -> Result<()> {
         let (good, bad) = probes.split_at(2);
 
         set_mtu(&bed.b, mtu)?;
-        super::send_all(bed, &probes)?;
+        send_all(bed, &probes)?;
         ensure_eq!(tap.probes(good.len())?, good, "mtu {mtu}: frames at B");
         received.extend(good.to_vec());
         sent.extend(probes.clone());
@@ -228,7 +231,7 @@ fn too_long(bed: &Bed) -> Result<()> {
             &[
                 ("oversize", lost),
                 ("packets", received.len() as u64),
-                ("bytes", super::total_len(&received)),
+                ("bytes", total_len(&received)),
                 ("no_buffer", 0),
             ],
         )?;
@@ -242,7 +245,7 @@ fn too_long(bed: &Bed) -> Result<()> {
         );
         ensure_eq!(
             a.counters.tx("bytes")?,
-            super::total_len(&sent),
+            total_len(&sent),
             "mtu {mtu}: A: bytes put on the wire"
         );
         for name in ["tx_errors", "tx_dropped"] {

@@ -3,7 +3,6 @@
 //! What users set for the NAPIs of a port, and who polls them: softirqs, threads of their own, or those
 //! who wait for the frames.
 
-use super::{irq::napi, pause::poll_in_threads, send_all, traffic::check_alive};
 use crate::{
     bed::{Bed, Port, V4},
     bpf::Program,
@@ -11,6 +10,11 @@ use crate::{
     host::{ensure_eq, epoll::BusyEpoll, wait_until, FOR_EVER},
     nl::netdev::{self, Napi, NapiSettings},
     sockopt::{BusyPoll, IncomingNapiId, PreferBusyPoll},
+    support::{
+        polls::{napi, poll_in_threads},
+        probes::send_all,
+        traffic::check_alive,
+    },
     wire::{packet::Sender, probe::Probe, stream, xsk::Xsk},
 };
 use anyhow::{ensure, Context, Result};

@@ -2,17 +2,17 @@
 
 //! A port beside a device of netdevsim: bridged, and with programs that redirect from one to the other.
 
-use super::{
-    assorted,
-    steer::Steer,
-    traffic::{settle, settle_wire},
-};
 use crate::{
     bed::{Bed, Port, NS_A, NS_B},
     harness::case,
     host::{
         ensure_eq,
         netdevsim::{self, Netdevsim},
+    },
+    support::{
+        probes::{assorted, send_all},
+        steer::Steer,
+        traffic::{settle, settle_wire},
     },
     wire::{
         packet::{Sender, Tap},
@@ -94,7 +94,7 @@ fn redirect(bed: &Bed) -> Result<()> {
     steer.by_ifindex(sim.near.ifindex)?;
     bed.b.attach(&steer.program)?;
     let lost = assorted(verdict::PASS);
-    super::send_all(bed, &lost)?;
+    send_all(bed, &lost)?;
     bed.b.wait_received(lost.len() as u64)?;
     let (_, b) = settle(bed)?;
     b.check_verdicts()?;

@@ -2,19 +2,19 @@
 
 //! Ports that users make, join and delete: `ip link add ... type oxnic`.
 
-use super::{
-    params::{check_sizes, ip_batch},
-    steer::Steer,
-    traffic::{wait_flowing, while_sending, Source},
-};
 use crate::{
     bed::{port_names, Bed, Port, NS_A, NS_B},
     bpf::{wait_freed, Program},
     harness::case,
     host::{ensure_eq, live, module, netns::Netns, wait_until},
     nl::{link, Attrs, Refused},
+    support::{
+        ports::{check_sizes, exchange, found, ip_batch, make_joined},
+        steer::Steer,
+        traffic::{wait_flowing, while_sending, Source},
+    },
     wire::{
-        packet::{Sender, Tap},
+        packet::Sender,
         probe::{verdict, Probe},
     },
 };
@@ -65,60 +65,11 @@ fn exists(ns: &Netns, name: &str) -> bool {
     Port::find(ns, name).is_ok()
 }
 
-/// A port that is there, and receives the tests' frames.
-fn found(ns: &Netns, name: &str) -> Result<Port> {
-    let port = Port::find(ns, name)?;
-
-    port.receive_probes()?;
-    Ok(port)
-}
-
 /// Makes namespaces for a module without ports.
 fn empty(params: &str) -> Result<(Netns, Netns)> {
     module::load(&format!("pairs=0 {params}"))?;
     ensure_eq!(port_names()?, Vec::<String>::new(), "ports of no pair");
     Ok((Netns::create(NS_A)?, Netns::create(NS_B)?))
-}
-
-/// Makes a port in a namespace, joined with `peer`.
-pub(super) fn make_joined(name: &str, ns_name: &str, peer: &Port) -> Result<Port> {
-    peer.ns.ip(&format!(
-        "link add {name} netns {ns_name} link {} type oxnic",
-        peer.name
-    ))?;
-    found(&Netns::existing(ns_name), name)
-}
-
-/// Probes pass in both directions: each arrives with all its bytes, once, and is counted once.
-pub(super) fn exchange(bed: &Bed, frames: u32) -> Result<()> {
-    for (from, to) in [(&bed.a, &bed.b), (&bed.b, &bed.a)] {
-        let tap = Tap::open(to)?;
-        let before = (from.snapshot()?, to.snapshot()?);
-
-        Sender::open(from)?.send_flow(&Probe::new(3, 0), frames)?;
-        for (seq, probe) in (0..).zip(tap.probes(frames as usize)?) {
-            ensure_eq!(probe.seq, seq, "{}: frame in its turn", to.name);
-        }
-        let after = (from.snapshot()?, to.snapshot()?);
-        ensure_eq!(
-            after.0.counters.tx("packets")? - before.0.counters.tx("packets")?,
-            u64::from(frames),
-            "{}: tx packets",
-            from.name
-        );
-        ensure_eq!(
-            after.1.counters.rx("packets")? - before.1.counters.rx("packets")?,
-            u64::from(frames),
-            "{}: rx packets",
-            to.name
-        );
-        for (snapshot, who) in [(&after.0, from), (&after.1, to)] {
-            snapshot
-                .check_link_stats_after_down()
-                .with_context(|| who.name.clone())?;
-        }
-    }
-    Ok(())
 }
 
 case!(bare "newlink::alone", alone);

@@ -2,53 +2,26 @@
 
 //! Flow steering rules: frames go to the queue of the user's choice, or nowhere.
 
-use super::{
-    rss::ring_of,
-    send_all,
-    steer::Steer,
-    traffic::{check_alive, settle, settle_wire, wait_flowing, while_sending, Source},
-};
 use crate::{
     bed::{mac_text, Bed, Port},
     bpf::Program,
     harness::case,
     host::{ensure_eq, kmsg::Kmsg},
+    support::{
+        ntuple::{add, all_received, places, shown, socket_gets},
+        probes::send_all,
+        rss::ring_of,
+        steer::Steer,
+        traffic::{check_alive, settle, settle_wire, wait_flowing, while_sending, Source},
+    },
     wire::{
         frames::{ethernet, ipv4, ipv6, tagged, transport, ARP, CTAG, ICMP, IPV4, IPV6, TCP, UDP},
         packet::Sender,
         probe::{verdict, Probe},
-        xsk::Xsk,
         NOBODY,
     },
 };
-use anyhow::{anyhow, ensure, Context, Result};
-
-/// Adds a rule and returns its place.
-pub(super) fn add(port: &Port, rule: &str) -> Result<u32> {
-    let text = port.ethtool("-N", rule)?;
-
-    text.split_whitespace()
-        .next_back()
-        .and_then(|place| place.parse().ok())
-        .ok_or_else(|| anyhow!("ethtool -N {rule} names no place: {text}"))
-}
-
-/// What `ethtool -n` shows of a rule, a line each, without blanks at either end.
-pub(super) fn shown(port: &Port, place: u32) -> Result<Vec<String>> {
-    let text = port.ethtool("-n", &format!("rule {place}"))?;
-
-    Ok(text.lines().map(|line| line.trim().to_owned()).collect())
-}
-
-pub(super) fn places(port: &Port) -> Result<Vec<u32>> {
-    let text = port.ethtool("-n", "")?;
-
-    Ok(text
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("Filter: "))
-        .filter_map(|place| place.parse().ok())
-        .collect())
-}
+use anyhow::{ensure, Context, Result};
 
 case!(ports "ntuple::rules", "queues=4", rules);
 /// Rules are shown as they were set, stay when the port goes down, and go when the feature is
@@ -402,29 +375,6 @@ fn socket(bed: &Bed) -> Result<()> {
     socket_gets(bed, || add(&bed.b, "flow-type udp4 dst-port 9 action 2"))
 }
 
-/// A socket of queue 2 gets the probes, once `add_rule` has sent them there.
-pub(super) fn socket_gets(bed: &Bed, add_rule: impl FnOnce() -> Result<u32>) -> Result<()> {
-    const COUNT: u32 = 50;
-    let mut steer = Steer::load()?;
-    let socket = Xsk::open(&bed.b, 2, 2048, false)?;
-
-    steer.socket(2, &socket)?;
-    steer.by_socket()?;
-    bed.b.attach(&steer.program)?;
-    add_rule()?;
-    bed.up()?;
-    let probes: Vec<_> = (0..COUNT).map(|seq| Probe::new(seq, seq)).collect();
-    send_all(bed, &probes)?;
-    for probe in &probes {
-        ensure_eq!(
-            Probe::parse(&socket.any()?)?,
-            Some(probe.clone()),
-            "frame in the socket"
-        );
-    }
-    settle(bed).map(drop)
-}
-
 case!(ports "ntuple::changed_under_traffic", "queues=4", under_traffic);
 /// Rules come and go while frames come in: each goes by the old ones or by the new ones.
 fn under_traffic(bed: &Bed) -> Result<()> {
@@ -455,14 +405,4 @@ fn under_traffic(bed: &Bed) -> Result<()> {
         Ok(())
     })?;
     all_received(bed)
-}
-
-/// Port B has had a program all the time, and got every frame.
-pub(super) fn all_received(bed: &Bed) -> Result<()> {
-    let (_, b) = settle_wire(bed)?;
-    b.counters
-        .expect_rx("B", &[("no_buffer", 0), ("oversize", 0), ("down", 0)])?;
-    ensure_eq!(b.counters.dropped_by("ntuple")?, 0, "dropped");
-    b.check_verdicts()?;
-    check_alive(bed)
 }

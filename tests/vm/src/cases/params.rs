@@ -2,24 +2,26 @@
 
 //! Module parameters: their ranges, their defaults, and what a port of each extreme can do.
 
-use super::traffic::settle;
 use crate::{
     bed::{port_names, Bed, Port, V4, V6},
     harness::case,
     host::{cmd, ensure_eq, kmsg::Kmsg, module, netns::Netns, wait_until},
+    support::{
+        ports::{check_sizes, ip_batch},
+        traffic::settle,
+    },
     wire::{
         packet::{Sender, Tap},
         probe::Probe,
     },
 };
-use anyhow::{anyhow, bail, ensure, Context, Result};
+use anyhow::{anyhow, bail, ensure, Result};
 use nix::errno::Errno;
 use std::fs;
 
 const ZERO_TO_64: &str = "0 to 64";
 const ONE_TO_64: &str = "1 to 64";
 const RING_SIZES: &str = "a power of two from 64 to 4096";
-const LARGEST_RING: u64 = 4096;
 /// Lines about any module from elsewhere, which the kernel begins with the module's name.
 const TAINTS: [&str; 2] = ["taints kernel", "module verification failed"];
 
@@ -158,52 +160,6 @@ fn modinfo() -> Result<()> {
     Ok(())
 }
 
-/// The value of `NAME:` in a section of ethtool's output that follows a line with `section`.
-fn ethtool_value(text: &str, section: &str, name: &str) -> Result<u64> {
-    let (_, rest) = text
-        .split_once(section)
-        .ok_or_else(|| anyhow!("ethtool shows no \"{section}\": {text}"))?;
-
-    rest.lines()
-        .filter_map(|line| line.split_once(':'))
-        .find(|(n, _)| *n == name)
-        .with_context(|| format!("ethtool shows no {name}: {text}"))?
-        .1
-        .trim()
-        .parse()
-        .with_context(|| format!("ethtool, {name}: {text}"))
-}
-
-pub(super) fn check_sizes(port: &Port, queues: u64, ring_size: u64) -> Result<()> {
-    let channels = port.ethtool("-l", "")?;
-    let rings = port.ethtool("-g", "")?;
-
-    for section in ["Pre-set maximums", "Current hardware settings"] {
-        ensure_eq!(
-            ethtool_value(&channels, section, "Combined")?,
-            queues,
-            "ethtool -l, {section}"
-        );
-    }
-    for (section, value) in [
-        ("Pre-set maximums", LARGEST_RING),
-        ("Current hardware settings", ring_size),
-    ] {
-        ensure_eq!(
-            ethtool_value(&rings, section, "RX")?,
-            value,
-            "ethtool -g, {section}"
-        );
-    }
-    port.expect_queues(queues as usize)?;
-    ensure_eq!(
-        port.counters()?.rx_each("packets")?.len() as u64,
-        queues,
-        "receive queues in ethtool -S"
-    );
-    Ok(())
-}
-
 /// Pings over IPv4 and IPv6, in the largest size too.
 fn ping(bed: &Bed) -> Result<()> {
     for address in [V4[1], V6[1]] {
@@ -305,15 +261,6 @@ fn most() -> Result<()> {
     ensure_eq!(found, expected, "ports of 64 pairs");
     module::unload()?;
     nothing_left()
-}
-
-/// Commands for `ip -batch`, which starts one process instead of hundreds.
-pub(super) fn ip_batch(lines: impl Iterator<Item = String>) -> Result<()> {
-    let file = "/tmp/oxnic-tests.batch";
-
-    fs::write(file, lines.collect::<Vec<_>>().join("\n") + "\n")?;
-    cmd::run(&format!("ip -batch {file}"))?;
-    Ok(fs::remove_file(file)?)
 }
 
 case!(bare "params::all_pairs_are_joined", all_pairs);

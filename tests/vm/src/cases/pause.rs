@@ -2,18 +2,19 @@
 
 //! Flow control: what becomes of frames for a full receive ring.
 
-use super::{
-    flood,
-    held::Held,
-    in_parallel,
-    traffic::{check_alive, settle, settle_after_down, while_sending, Source},
-};
 use crate::{
     bed::{Bed, Port, V4, V6},
     bpf::Program,
     harness::case,
-    host::{cpus, ensure_eq, instruments, kmsg::Kmsg, repeat_until, wait_until, PATIENCE},
+    host::{cpus, ensure_eq, kmsg::Kmsg, repeat_until, wait_until, PATIENCE},
     stats::Snapshot,
+    support::{
+        held::Held,
+        in_parallel,
+        polls::{poll_in_threads, slow_down},
+        probes::flood,
+        traffic::{check_alive, settle, settle_after_down, while_sending, Source},
+    },
     wire::{
         packet::{Sender, Tap},
         probe::{verdict, Probe},
@@ -30,46 +31,8 @@ const SENDERS: u32 = 4;
 const FRAMES: u32 = 600;
 /// Datagrams of a sender.
 const COUNT: u32 = 500;
-/// Rounds of the idle loop for each frame, so that a port receives much slower than its peer can
-/// send.
-const SLOW: u32 = 50_000;
-
 const ONE: &str = "queues=1 ring_size=64";
 const FOUR: &str = "queues=4 ring_size=64";
-
-/// Makes a port's polls slow.
-pub fn slow_down(port: &Port) -> Result<Program> {
-    let mut program = Program::load("count", "count_slow")?;
-
-    // What makes the debug kernel's senders slow does not make programs slow.
-    let rounds = if instruments::present() {
-        4 * SLOW
-    } else {
-        SLOW
-    };
-    program.write("rounds", 0, rounds)?;
-    port.attach(&program)?;
-    Ok(program)
-}
-
-/// Gives each ring's poll of a port that is up a thread of its own. In softirqs, slow polls of more
-/// rings than there are processors would leave no time to the senders, and rings would hardly get
-/// full.
-pub fn poll_in_threads(port: &Port) -> Result<()> {
-    set_threaded(port, true)
-}
-
-/// Gives polls threads of their own, or takes these away.
-pub fn set_threaded(port: &Port, threaded: bool) -> Result<()> {
-    // The line is split at blanks, so what the shell gets must not have any.
-    port.ns
-        .exec_with_sysfs(&format!(
-            "sh -c echo${{IFS}}{}>/sys/class/net/{}/threaded",
-            u8::from(threaded),
-            port.name
-        ))
-        .map(drop)
-}
 
 /// Whether a queue of the port had to wait.
 fn was_stopped(port: &Port) -> Result<bool> {

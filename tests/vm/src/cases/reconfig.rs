@@ -2,21 +2,18 @@
 
 //! Rings of another size, or another number of them, while frames come in.
 
-use super::{
-    pause::poll_in_threads,
-    qstats::check_first,
-    traffic::{check_alive, settle_wire, wait_flowing, while_sending, Source},
-};
 use crate::{
     bed::{Bed, Port},
-    bpf::Program,
     harness::case,
     host::{ensure_eq, wait_until},
     nl::netdev,
+    support::{
+        changes::under_traffic, polls::poll_in_threads, qstats::check_first, traffic::check_alive,
+    },
     wire::{packet::Sender, probe::Probe, xsk::Xsk},
 };
 use anyhow::{anyhow, ensure, Context, Result};
-use std::{collections::BTreeSet, fmt::Display};
+use std::collections::BTreeSet;
 
 const SIZE_REFUSED: &str = "rx: must be a power of two from 64 to 4096";
 
@@ -250,55 +247,6 @@ fn segments(bed: &Bed) -> Result<()> {
     ensure_eq!(limits(&bed.a)?, ["508", "100"], "the user's limit");
     bed.b.ethtool("-G", "rx 64")?;
     ensure_eq!(limits(&bed.a)?, ["28", "28"], "less than the user's limit");
-    check_alive(bed)
-}
-
-/// Programs on both ports and traffic in both directions, while `work` goes on; no frame is lost.
-pub(super) fn under_traffic<S: Copy + Display>(
-    bed: &Bed,
-    work: impl Fn(S, &Port) -> Result<()>,
-    steps: &[S],
-) -> Result<()> {
-    let programs = [
-        Program::load("count", "count_drop")?,
-        Program::load("count", "count_pass")?,
-    ];
-
-    bed.up()?;
-    bed.a.attach(&programs[0])?;
-    bed.b.attach(&programs[1])?;
-    let sources = [Source::new(&bed.a), Source::new(&bed.b)];
-    while_sending(&sources, |_| {
-        for &step in steps {
-            for port in [&bed.b, &bed.a] {
-                work(step, port).with_context(|| format!("{}: {step}", port.name))?;
-                wait_flowing(bed, 100).with_context(|| format!("{}: {step}", port.name))?;
-            }
-        }
-        Ok(())
-    })?;
-    let (a, b) = settle_wire(bed)?;
-    for (snapshot, program) in [(&a, &programs[0]), (&b, &programs[1])] {
-        snapshot.check_verdicts()?;
-        snapshot.counters.expect_rx(
-            &snapshot.name,
-            &[
-                ("no_buffer", 0),
-                ("oversize", 0),
-                ("down", 0),
-                ("skb_alloc_fail", 0),
-            ],
-        )?;
-        snapshot
-            .counters
-            .expect_tx(&snapshot.name, &[("dropped", 0), ("carrier", 0)])?;
-        ensure_eq!(
-            program.seen()?,
-            snapshot.counters.rx("packets")?,
-            "{}: frames that the program saw",
-            snapshot.name
-        );
-    }
     check_alive(bed)
 }
 

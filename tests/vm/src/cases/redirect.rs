@@ -2,20 +2,19 @@
 
 //! Frames redirected from a port: to other ports by every kind of map, to veth, to processors.
 
-use super::{
-    assorted, send_all,
-    steer::{
-        check_redirected, last_cpu, marked, pair, veth, Chain, Steer, BROADCAST, BY_CPU,
-        BY_CPU_BEYOND, BY_DEVICE, EXCLUDE_INGRESS,
-    },
-    total_len,
-    traffic::settle,
-};
 use crate::{
-    bed::{Bed, Port},
+    bed::Bed,
     bpf::Program,
     harness::case,
     host::ensure_eq,
+    support::{
+        probes::{assorted, send_all, total_len},
+        steer::{
+            check_redirected, detour, last_cpu, marked, pair, veth, Chain, Steer, BROADCAST,
+            BY_CPU, BY_CPU_BEYOND, BY_DEVICE, EXCLUDE_INGRESS,
+        },
+        traffic::settle,
+    },
     wire::{
         packet::{Sender, Tap},
         probe::{verdict, Probe},
@@ -255,27 +254,6 @@ fn from_veth(bed: &Bed) -> Result<()> {
             ("xdp_xmit_errors", 0),
         ],
     )
-}
-
-/// Sets up a way from port B into a veth pair, whose far end turns frames round, and out of B again.
-pub fn detour(bed: &Bed, frags: bool, mtu: usize) -> Result<([Steer; 3], Port)> {
-    let load = if frags {
-        Steer::load_frags
-    } else {
-        Steer::load
-    };
-    let (near, far) = veth(&bed.b.ns, mtu)?;
-    let mut steers = [load()?, load()?, load()?];
-
-    steers[0].device(0, &near, None)?;
-    steers[0].by_device(0)?;
-    steers[1].back()?;
-    steers[2].device(0, &bed.b, None)?;
-    steers[2].by_device(0)?;
-    for (steer, port) in steers.iter().zip([&bed.b, &far, &near]) {
-        port.attach(&steer.program)?;
-    }
-    Ok((steers, near))
 }
 
 case!(ports "redirect::veth_and_back", "", veth_and_back);

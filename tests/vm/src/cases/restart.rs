@@ -2,14 +2,6 @@
 
 //! One receive queue is made anew while the others go on (`restart_queue` in debugfs).
 
-use super::{
-    pause::{poll_in_threads, slow_down},
-    qstats::check_first,
-    reconfig::under_traffic,
-    send_all,
-    steer::Steer,
-    traffic::{check_alive, settle, settle_wire, wait_flowing, while_sending, Source},
-};
 use crate::{
     bed::{Bed, Port, NS_A},
     harness::case,
@@ -22,6 +14,15 @@ use crate::{
         wait_until,
     },
     nl::netdev::{self, NapiSettings},
+    support::{
+        changes::under_traffic,
+        polls::{poll_in_threads, slow_down},
+        probes::send_all,
+        qstats::check_first,
+        restart::{restart, write, FILE},
+        steer::Steer,
+        traffic::{check_alive, settle, settle_wire, wait_flowing, while_sending, Source},
+    },
     wire::{probe::Probe, xsk::Xsk},
 };
 use anyhow::{anyhow, ensure, Context, Result};
@@ -31,32 +32,6 @@ use std::{
     io::{ErrorKind, Write},
     os::unix::fs::{MetadataExt, PermissionsExt},
 };
-
-const FILE: &str = "/sys/kernel/debug/oxnic/restart_queue";
-
-/// Writes to the file from a network namespace; the inner error is the kernel's refusal.
-pub fn write(from: &Netns, text: &str) -> Result<Result<(), Errno>> {
-    from.enter(|| {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .open(FILE)
-            .with_context(|| format!("opening {FILE}"))?;
-
-        match file.write_all(text.as_bytes()) {
-            Ok(()) => Ok(Ok(())),
-            Err(error) => match error.raw_os_error() {
-                Some(number) => Ok(Err(Errno::from_raw(number))),
-                None => Err(error.into()),
-            },
-        }
-    })
-}
-
-/// Makes a queue of a port that is up anew.
-pub fn restart(port: &Port, queue: u64) -> Result<()> {
-    write(&port.ns, &format!("{} {queue}\n", port.name))?
-        .with_context(|| format!("{}: restart of queue {queue}", port.name))
-}
 
 /// A receive queue as the kernel shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,13 +2,13 @@
 
 //! Every receive ring has the program.
 
-use super::in_parallel;
 use crate::{
     bed::Bed,
     bpf::Program,
     harness::case,
     host::{ensure_eq, kmsg::Kmsg},
     stats::check_both,
+    support::in_parallel,
     wire::{packet::Sender, probe::Probe},
 };
 use anyhow::{ensure, Result};

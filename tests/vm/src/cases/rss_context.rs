@@ -2,11 +2,6 @@
 
 //! RSS contexts: flows that a rule says are spread by a key, fields and a table of their own.
 
-use super::{
-    ntuple::{add, all_received, places, shown, socket_gets},
-    rss::{check_rings, hashed, key, ring_of, set_hashed, spread, Shown, ENTRIES},
-    traffic::{check_alive, settle, settle_wire, wait_flowing, while_sending, Source},
-};
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
@@ -15,6 +10,11 @@ use crate::{
     nl::{
         ethtool::{create_rss, rss_contexts, set_rss, Rss, ETH_RSS_HASH_XOR, RXH_XFRM_SYM_XOR},
         Refused,
+    },
+    support::{
+        ntuple::{add, all_received, places, shown, socket_gets},
+        rss::{check_rings, hashed, key, ring_of, set_hashed, spread, Shown, ENTRIES},
+        traffic::{check_alive, settle, settle_wire, wait_flowing, while_sending, Source},
     },
     wire::{
         frames::{ethernet, ARP},

@@ -3,15 +3,15 @@
 //! XDP frames with hardly more than the Ethernet header in their first buffer: whoever receives them finds
 //! the other headers all the same.
 
-use super::{
-    frags::{set_mtu, BUFFER},
-    traffic::settle_wire,
-};
 use crate::{
     bed::Bed,
     bpf::Program,
     harness::case,
     host::{ensure_eq, wait_until},
+    support::{
+        probes::{set_mtu, BUFFER},
+        traffic::settle_wire,
+    },
     wire::{
         capture::Capture,
         ensure_same,

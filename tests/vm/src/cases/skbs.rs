@@ -2,7 +2,6 @@
 
 //! skbs of every shape that the stack makes: data in pages of all kinds, clones, shared ones.
 
-use super::in_parallel;
 use crate::{
     bed::{Bed, Port, NS_A, NS_B, V4},
     bpf::Program,
@@ -10,6 +9,7 @@ use crate::{
     host::{ensure_eq, module, netns::Netns, tracefs::Trace},
     sockopt::{VnetHdr, ZeroCopy},
     stats::check_both,
+    support::in_parallel,
     wire::{
         capture::Capture,
         checksum::{fold, sum, verify, Kind},

@@ -3,12 +3,16 @@
 //! Devices of the stack on top of ports: macvlans, bridges and bonds, each with and without a program
 //! in the port below. VLAN devices are in [`super::vlan`].
 
-use super::{filter::is_promiscuous, steer::Chain, tools::SecondPair, traffic::settle_wire};
 use crate::{
     bed::{mac_text, Bed, Port, NS_A, NS_B},
     bpf::Program,
     harness::case,
     host::{cmd, ensure_eq, netns::Netns, wait_until},
+    support::{
+        ports::is_promiscuous,
+        steer::{Chain, SecondPair},
+        traffic::settle_wire,
+    },
     wire::{packet::Sender, probe::Probe, Mac},
 };
 use anyhow::{ensure, Context, Result};

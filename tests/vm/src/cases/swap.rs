@@ -2,13 +2,13 @@
 
 //! Programs are swapped while frames arrive on all rings.
 
-use super::in_parallel;
 use crate::{
     bed::Bed,
     bpf::{wait_freed, Program},
     harness::case,
     host::{ensure_eq, wait_until},
     stats::check_both,
+    support::in_parallel,
     wire::{packet::Sender, probe::Probe},
 };
 use anyhow::{anyhow, ensure, Result};

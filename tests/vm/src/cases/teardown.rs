@@ -2,11 +2,6 @@
 
 //! Ports, namespaces and the module go away while frames are under way.
 
-use super::{
-    newlink::{exchange, make_joined},
-    pause::{poll_in_threads, slow_down},
-    traffic::{check_alive, settle_after_down, wait_flowing, while_sending, Source},
-};
 use crate::{
     bed::{Bed, Port, NS_A, NS_B, V4},
     bpf::{wait_freed, Program},
@@ -16,6 +11,11 @@ use crate::{
         PATIENCE,
     },
     nl::netdev::{page_pools, PagePool},
+    support::{
+        polls::{poll_in_threads, slow_down},
+        ports::{exchange, make_joined},
+        traffic::{check_alive, settle_after_down, wait_flowing, while_sending, Source},
+    },
     wire::{
         packet::{Sender, Tap},
         probe::{verdict, Probe},

@@ -2,16 +2,16 @@
 
 //! The trace in the kernel log, line by line.
 
-use super::{
-    send_all,
-    steer::{Chain, Steer, BROADCAST},
-    verdict::set_cpumap,
-};
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
     harness::case,
     host::{ensure_eq, kmsg::Kmsg, tracefs::clear_warn_once, wait_until},
+    support::{
+        probes::send_all,
+        steer::{Chain, Steer, BROADCAST},
+        verdict::set_cpumap,
+    },
     wire::{
         packet::Sender,
         probe::{verdict, Probe},

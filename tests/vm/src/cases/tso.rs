@@ -2,23 +2,24 @@
 
 //! TCP segmentation: what the port cuts out of large frames of the stack.
 
-use super::{
-    frags::set_mtu,
-    in_parallel,
-    pause::{poll_in_threads, slow_down},
-    traffic::{check_alive, settle, settle_after_down},
-};
 use crate::{
-    bed::{Bed, Port, V4, V4_VLAN, V6},
+    bed::{Bed, V4, V4_VLAN, V6},
     harness::case,
     host::{ensure_eq, repeat_until, tracefs::Trace},
-    sockopt::{DestinationOptions, QdiscBypass, VnetHdr},
+    sockopt::{DestinationOptions, QdiscBypass},
     stats::Snapshot,
+    support::{
+        in_parallel,
+        large::{open, Large, ACK, CWR, ECE, FIN, PSH, TCP},
+        polls::{poll_in_threads, slow_down},
+        probes::set_mtu,
+        traffic::{check_alive, settle, settle_after_down},
+    },
     wire::{
         capture::Capture,
-        checksum::{fold, sum, verify, Kind},
+        checksum::{verify, Kind},
         frames::{tagged, CTAG, STAG},
-        packet::{Sender, Tap},
+        packet::Tap,
         stream::{data, ensure_data, read_all, tcp_pair},
         ETH, ETH_ZLEN, NOBODY,
     },
@@ -34,14 +35,6 @@ use std::{
 const ONE: &str = "queues=1";
 const SMALL: &str = "queues=1 ring_size=64";
 const EVENT: &str = "net/net_dev_start_xmit";
-
-/// A TCP header without options.
-const TCP: usize = 20;
-const FIN: u8 = 0x01;
-const PSH: u8 = 0x08;
-const ACK: u8 = 0x10;
-const ECE: u8 = 0x40;
-const CWR: u8 = 0x80;
 
 /// The value of a line `NAME: VALUE` of ethtool's.
 fn feature<'a>(text: &'a str, name: &str) -> Option<&'a str> {
@@ -467,104 +460,6 @@ fn lossy(bed: &Bed) -> Result<()> {
     ensure_eq!(a.counters.tx("stopped")?, 0, "A: queues stopped");
     bed.b.ethtool("-A", "tx on rx on")?;
     check_alive(bed)
-}
-
-/// One large frame, as a packet socket hands it to the stack with a `struct virtio_net_hdr`.
-#[derive(Clone)]
-pub struct Large {
-    v6: bool,
-    /// Of the IPv4 header.
-    ip_options: usize,
-    flags: u8,
-    len: usize,
-    mss: u16,
-    /// Bytes of the frame that are made to lie.
-    lies: Vec<(usize, u8)>,
-    csum_start: Option<u16>,
-}
-
-impl Large {
-    pub fn new(len: usize, mss: u16) -> Self {
-        Self {
-            v6: false,
-            ip_options: 0,
-            flags: ACK,
-            len,
-            mss,
-            lies: Vec::new(),
-            csum_start: None,
-        }
-    }
-
-    fn payload(&self) -> Vec<u8> {
-        data(9, self.len)
-    }
-
-    fn count(&self) -> usize {
-        self.len.div_ceil(self.mss.into())
-    }
-
-    pub fn frame(&self) -> Vec<u8> {
-        let tcp_len = TCP + self.len;
-        let mut packet;
-        let addresses;
-
-        if self.v6 {
-            packet = vec![0x60, 0, 0, 0];
-            packet.extend((tcp_len as u16).to_be_bytes());
-            packet.extend([6, 64]);
-            for last in [1, 2] {
-                packet.extend([0xfd, 0x77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]);
-            }
-            addresses = sum(&packet[8..40]);
-        } else {
-            let ip = 20 + self.ip_options;
-
-            packet = vec![0x40 + (ip / 4) as u8, 0];
-            packet.extend(((ip + tcp_len) as u16).to_be_bytes());
-            packet.extend([0xff, 0xf0, 0x40, 0, 64, 6, 0, 0]);
-            packet.extend([10, 77, 0, 1, 10, 77, 0, 2]);
-            // No operation.
-            packet.resize(ip, 1);
-            let header = !fold(sum(&packet));
-            packet[10..12].copy_from_slice(&header.to_be_bytes());
-            addresses = sum(&packet[12..20]);
-        }
-        let tcp = ETH + packet.len();
-        // The checksum field holds the pseudo header's sum, as CHECKSUM_PARTIAL wants it. The
-        // sequence numbers wrap around.
-        let pseudo = fold(addresses + 6 + tcp_len as u32);
-        packet.extend([0x10, 0, 0x20, 0, 0xff, 0xff, 0xf0, 0, 0, 0, 0, 1]);
-        packet.extend([0x50, self.flags, 0xff, 0xff]);
-        packet.extend(pseudo.to_be_bytes());
-        packet.extend([0, 0]);
-
-        let mut frame = [NOBODY, [2, 0, 0, 0, 0, 1]].concat();
-        frame.extend(if self.v6 { [0x86, 0xdd] } else { [8, 0] });
-        frame.extend(packet);
-        frame.extend(self.payload());
-        for (at, value) in &self.lies {
-            frame[*at] = *value;
-        }
-
-        // flags NEEDS_CSUM, gso_type, hdr_len, gso_size, csum_start, csum_offset.
-        let ecn = if self.flags & CWR != 0 { 0x80 } else { 0 };
-        let mut bytes = vec![1, ecn | if self.v6 { 4 } else { 1 }];
-        let start = self.csum_start.unwrap_or(tcp as u16);
-        for word in [(tcp + TCP) as u16, self.mss, start, 16] {
-            bytes.extend(word.to_ne_bytes());
-        }
-        bytes.extend(frame);
-        bytes
-    }
-}
-
-/// A socket that large frames can be sent with.
-pub fn open(port: &Port) -> Result<Sender> {
-    let sender = Sender::open(port)?;
-
-    setsockopt(&sender, VnetHdr, &true)?;
-    Ok(sender)
 }
 
 /// The payload of all segments together, whatever their order.

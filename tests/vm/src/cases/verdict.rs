@@ -2,7 +2,6 @@
 
 //! Every verdict, with the bytes of every frame compared.
 
-use super::{assorted, flood, pause::poll_in_threads, send_all, total_len};
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
@@ -15,6 +14,11 @@ use crate::{
         wait_until,
     },
     stats::check_both,
+    support::{
+        polls::poll_in_threads,
+        probes::{assorted, flood, send_all, total_len},
+        verdict::{attach_verdict, set_cpumap, ILLEGAL},
+    },
     wire::{
         ensure_same,
         packet::{Sender, Tap},
@@ -23,31 +27,9 @@ use crate::{
     },
 };
 use anyhow::{anyhow, ensure, Result};
-use aya::maps::{CpuMap, DevMap};
+use aya::maps::DevMap;
 
 const EXCEPTION: &str = "xdp/xdp_exception";
-
-/// The kernel's own word on a verdict that it does not know.
-pub const ILLEGAL: &str = "Illegal XDP return value 42 on prog verdict";
-
-/// Attaches `verdict.bpf.c` to port B and brings the link up.
-pub fn attach_verdict(bed: &Bed) -> Result<Program> {
-    let program = Program::load("verdict", "verdict")?;
-
-    bed.b.attach(&program)?;
-    bed.up()?;
-    Ok(program)
-}
-
-/// Lets the verdict redirect send frames to the stack by way of the first processor.
-pub fn set_cpumap(program: &mut Program) -> Result<()> {
-    let map = program
-        .object()
-        .map_mut("cpus")
-        .ok_or_else(|| anyhow!("no map cpus"))?;
-
-    Ok(CpuMap::try_from(map)?.set(0, 8192, None, 0)?)
-}
 
 case!(ports "verdict::no_program", "", no_program);
 fn no_program(bed: &Bed) -> Result<()> {

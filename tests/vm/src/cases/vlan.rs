@@ -2,16 +2,16 @@
 
 //! VLAN tags: put in and taken out by the ports, by the stack, or by nobody.
 
-use super::{
-    frags::{set_mtu, BUFFER},
-    observe::{Observer, Seen},
-    steer::Steer,
-    traffic::{settle, settle_wire},
-};
 use crate::{
     bed::{Bed, Port, V4_VLAN},
     harness::case,
     host::{ensure_eq, wait_until},
+    support::{
+        observe::{Observer, Seen},
+        probes::{set_mtu, BUFFER},
+        steer::Steer,
+        traffic::{settle, settle_wire},
+    },
     wire::{
         capture::Capture,
         ensure_same,

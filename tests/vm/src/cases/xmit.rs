@@ -2,21 +2,20 @@
 
 //! `ndo_xdp_xmit` from its caller's side: batches, queues, and what is refused.
 
-use super::{
-    flood,
-    held::Held,
-    ntuple,
-    pause::{poll_in_threads, slow_down},
-    send_all,
-    steer::{check_redirected, Chain, Steer},
-    traffic::{settle, settle_after_down},
-    tso::{self, Large},
-};
 use crate::{
     bed::Bed,
     harness::case,
     host::{cpus, ensure_eq, live, repeat_until, tracefs::Trace, wait_until},
     nl::netdev::{self, NapiSettings},
+    support::{
+        held::Held,
+        large::{self, Large},
+        ntuple,
+        polls::{poll_in_threads, slow_down},
+        probes::{flood, send_all},
+        steer::{check_redirected, Chain, Steer},
+        traffic::{settle, settle_after_down},
+    },
     wire::{
         packet::{Sender, Tap},
         probe::Probe,
@@ -241,7 +240,7 @@ fn unflushed_before_tso(bed: &Bed) -> Result<()> {
     let unflushed = Unflushed::prepare(bed)?;
 
     bed.up()?;
-    let sender = tso::open(&bed.b)?;
+    let sender = large::open(&bed.b)?;
     for _round in 0..4 {
         unflushed.send(bed)?;
         let sent = bed.b.counters()?.tx("packets")?;

@@ -2,17 +2,15 @@
 
 //! Frames redirected to AF_XDP sockets in copy mode.
 
-use super::{
-    assorted,
-    frags::{lengths, long, set_mtu},
-    send_all,
-    steer::Steer,
-    traffic::settle,
-};
 use crate::{
     bed::Bed,
     harness::case,
     host::ensure_eq,
+    support::{
+        probes::{assorted, lengths, long, send_all, set_mtu},
+        steer::Steer,
+        traffic::settle,
+    },
     wire::{
         packet::Tap,
         probe::{verdict, Probe},

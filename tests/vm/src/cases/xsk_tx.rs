@@ -3,14 +3,6 @@
 //! Frames that AF_XDP sockets send in copy mode: the bytes that come to the peer, what becomes of
 //! descriptors that are wrong or find no buffer, and that each buffer comes back once.
 
-use super::{
-    assorted,
-    frags::set_mtu,
-    in_parallel,
-    pause::{poll_in_threads, slow_down},
-    steer::Steer,
-    traffic::{check_alive, settle, settle_after_down, settle_wire},
-};
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
@@ -20,6 +12,13 @@ use crate::{
         ensure_eq,
     },
     random::{seed, Random},
+    support::{
+        in_parallel,
+        polls::{poll_in_threads, slow_down},
+        probes::{assorted, set_mtu},
+        steer::Steer,
+        traffic::{check_alive, settle, settle_after_down, settle_wire},
+    },
     wire::{
         checksum, ensure_same,
         packet::Tap,

@@ -5,10 +5,10 @@
 use super::rounds;
 use crate::{
     bed::Bed,
-    cases::traffic::settle_wire,
     harness::case,
     host::ensure_eq,
     random::Random,
+    support::traffic::settle_wire,
     wire::{
         capture::Capture,
         ensure_same,

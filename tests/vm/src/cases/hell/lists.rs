@@ -4,9 +4,9 @@
 
 use crate::{
     bed::{Bed, Port},
-    cases::{in_parallel, tools::SecondPair, traffic::settle_wire},
     harness::case,
     host::{ensure_eq, wait_until},
+    support::{in_parallel, steer::SecondPair, traffic::settle_wire},
     wire::{
         capture::Capture,
         checksum::{verify, Kind},

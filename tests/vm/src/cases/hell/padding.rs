@@ -5,9 +5,9 @@
 use crate::{
     bed::Bed,
     bpf::Program,
-    cases::{steer::Steer, traffic::settle_wire},
     harness::case,
     host::ensure_eq,
+    support::{steer::Steer, traffic::settle_wire},
     wire::{
         capture::Capture,
         ensure_same,

@@ -6,10 +6,10 @@ use super::rounds;
 use crate::{
     bed::Bed,
     bpf::Program,
-    cases::steer::Chain,
     harness::case,
     host::ensure_eq,
     random::Random,
+    support::steer::Chain,
     wire::{
         ensure_same,
         packet::{Sender, Tap},

@@ -4,11 +4,11 @@
 
 use crate::{
     bed::{Bed, V4, V6},
-    cases::{in_parallel, traffic::settle},
     harness::case,
     host::{cmd, ensure_eq, pktgen::Pktgen},
     sockopt::ZeroCopy,
     stats::check_wire,
+    support::{in_parallel, traffic::settle},
     wire::{
         capture::Capture,
         checksum::{verify, Kind},

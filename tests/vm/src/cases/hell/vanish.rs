@@ -5,12 +5,12 @@
 use super::rounds;
 use crate::{
     bed::Bed,
-    cases::{
+    harness::case,
+    host::wait_until,
+    support::{
         steer::{veth, Steer},
         traffic::{check_alive, settle_after_down, while_sending, Source},
     },
-    harness::case,
-    host::wait_until,
 };
 use anyhow::{ensure, Result};
 

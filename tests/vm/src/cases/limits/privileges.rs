@@ -5,12 +5,12 @@
 use super::state;
 use crate::{
     bed::Bed,
-    cases::traffic::check_alive,
     harness::case,
     host::{
         cmd::{self, AS_NOBODY},
         ensure_eq, module,
     },
+    support::traffic::check_alive,
 };
 use anyhow::{ensure, Context, Result};
 use std::{fs, os::unix::fs::MetadataExt, path::Path};

@@ -6,9 +6,10 @@ use super::program::{Attached, Choice, Mode};
 use crate::{
     bed::{mac_text, Port},
     host::ensure_eq,
+    nl::ethtool::rss_contexts,
+    support::polls::napi,
     wire::Mac,
 };
-use crate::{cases::irq::napi, nl::ethtool::rss_contexts};
 use anyhow::{anyhow, ensure, Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 

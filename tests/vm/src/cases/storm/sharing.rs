@@ -6,10 +6,10 @@
 use super::{steps::napi::set_affinity, world::World};
 use crate::{
     bed::{Bed, Port},
-    cases::tso::{self, Large},
     host::{cpus, wait_until},
     nl::netdev,
     sockopt::MemInfo,
+    support::large::{self, Large},
     wire::{packet::Sender, probe::Probe},
 };
 use anyhow::{anyhow, ensure, Context, Result};
@@ -77,7 +77,7 @@ fn poll_at(port: &Port, cpu: usize) -> Result<()> {
 
 fn share(bed: &Bed, most: u64) -> Result<()> {
     let frame = Large::new(SEGMENTS as usize * SEGMENT, SEGMENT as u16).frame();
-    let large = tso::open(&bed.a)?;
+    let large = large::open(&bed.a)?;
     let waiting = || -> Result<u32> { Ok(getsockopt(&large, MemInfo)?[WAITING]) };
     let received = || bed.b.counters()?.rx_each("packets");
 

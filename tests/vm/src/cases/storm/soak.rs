@@ -5,13 +5,13 @@
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
-    cases::traffic::settle,
     host::{
         pktgen::Pktgen,
         setting,
         usage::{Tolerances, Usage},
         watchdog,
     },
+    support::traffic::settle,
 };
 use anyhow::{anyhow, Context, Result};
 use std::{

@@ -12,10 +12,10 @@ use super::{
 };
 use crate::{
     bed::Port,
-    cases::steer,
     host::{cpus, live, netns::Netns, pktgen::Pktgen},
     nl::netdev,
     random::Random,
+    support::steer,
     wire::{
         packet::{Sender, Tap},
         probe::{verdict, Probe},

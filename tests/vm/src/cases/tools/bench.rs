@@ -2,12 +2,13 @@
 
 //! xdp-bench: its programs do to frames what they are to measure, and it counts all of them.
 
-use super::{start, total, Pins, SecondPair};
+use super::{start, total, Pins};
 use crate::{
     bed::Bed,
     harness::case,
     host::ensure_eq,
     stats::check_both,
+    support::steer::SecondPair,
     wire::{
         packet::{Sender, Tap},
         probe::Probe,

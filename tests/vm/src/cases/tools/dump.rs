@@ -5,9 +5,9 @@
 use super::{load, start, unload_all, Pins};
 use crate::{
     bed::Bed,
-    cases::{assorted, send_all},
     harness::case,
     host::{cmd, ensure_eq},
+    support::probes::{assorted, send_all},
     wire::{
         packet::Tap,
         probe::{verdict, Probe},

@@ -2,11 +2,12 @@
 
 //! xdp-forward: a router whose stack sees nothing of what it forwards.
 
-use super::{run, Pins, SecondPair, Status};
+use super::{run, Pins, Status};
 use crate::{
     bed::{mac_text, Bed, Port},
     harness::case,
     host::{ensure_eq, netns::Netns},
+    support::steer::SecondPair,
     wire::stream::{data, ensure_data, read_all, tcp_pair},
 };
 use anyhow::{anyhow, ensure, Result};

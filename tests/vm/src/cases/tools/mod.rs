@@ -15,9 +15,9 @@ mod monitor;
 mod trafficgen;
 
 use crate::{
-    bed::{Bed, Port},
+    bed::Port,
     bpf,
-    host::{cmd, netns::Netns, process::Running},
+    host::{cmd, process::Running},
 };
 use anyhow::{anyhow, bail, ensure, Context, Result};
 use std::{
@@ -41,44 +41,6 @@ fn refusal(port: &Port, line: &str) -> Result<String> {
 /// Starts a tool in the port's namespace.
 fn start(port: &Port, line: &str) -> Result<Running> {
     port.ns.enter(|| Running::start(line))
-}
-
-const NS_C: &str = "oxc";
-
-/// The ports `ox2`, beside `ox1`, and `ox3`, in a third namespace, of a module with two pairs.
-pub struct SecondPair {
-    pub near: Port,
-    pub far: Port,
-}
-
-impl SecondPair {
-    pub fn make(bed: &Bed) -> Result<Self> {
-        let near = Port::moved("ox2", &bed.b.ns)?;
-        let ns = Netns::create(NS_C)?;
-        let far = Port::moved("ox3", &ns);
-
-        if far.is_err() {
-            ns.delete()?;
-        }
-        Ok(Self { near, far: far? })
-    }
-
-    pub fn up(&self) -> Result<()> {
-        for port in [&self.near, &self.far] {
-            port.set("up")?;
-        }
-        for port in [&self.near, &self.far] {
-            port.wait_running(true)?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for SecondPair {
-    fn drop(&mut self) {
-        // The harness knows of the other two only. A name that stays would fail the next test.
-        let _ = self.far.ns.delete();
-    }
 }
 
 /// What tools have pinned, removed when the test ends: else a failed test's programs would stay.

@@ -5,9 +5,9 @@
 use super::{start, total, Pins};
 use crate::{
     bed::Bed,
-    cases::verdict::{attach_verdict, set_cpumap},
     harness::case,
     host::ensure_eq,
+    support::verdict::{attach_verdict, set_cpumap},
     wire::{
         packet::Sender,
         probe::{verdict, Probe},

@@ -10,7 +10,6 @@ mod rules;
 use super::state;
 use crate::{
     bed::{Bed, Port},
-    cases::traffic::check_alive,
     harness::case,
     host::{
         ensure_eq,
@@ -23,6 +22,7 @@ use crate::{
         },
         Refused,
     },
+    support::traffic::check_alive,
 };
 use anyhow::{ensure, Context, Result};
 

@@ -6,7 +6,6 @@
 use super::{call, is_taken, Tried, QUEUES};
 use crate::{
     bed::Port,
-    cases::rss::{spread, ENTRIES},
     host::{
         ensure_eq,
         ethtool::{self as ioctl, Ethtool},
@@ -19,6 +18,7 @@ use crate::{
         },
         number,
     },
+    support::rss::{spread, ENTRIES},
 };
 use anyhow::Result;
 

@@ -5,11 +5,11 @@
 use super::{call, Tried, QUEUES};
 use crate::{
     bed::Port,
-    cases::ntuple::places,
     host::{
         ensure_eq,
         ethtool::{self as ioctl, Ethtool},
     },
+    support::ntuple::places,
 };
 use anyhow::{ensure, Result};
 

@@ -3,16 +3,13 @@
 //! The device itself.
 
 use crate::{
-    cases::{
-        pause::set_threaded,
-        restart,
-        storm::{
-            model::{mac, Moderation, MAX_MTU, MAX_USECS, MIN_MTU},
-            steps::ethtool::set_moderation,
-            world::World,
-        },
+    cases::storm::{
+        model::{mac, Moderation, MAX_MTU, MAX_USECS, MIN_MTU},
+        steps::ethtool::set_moderation,
+        world::World,
     },
     host::ensure_eq,
+    support::{polls::set_threaded, restart},
 };
 use anyhow::Result;
 use nix::errno::Errno;

@@ -3,16 +3,14 @@
 //! Who polls, when and on which processor, and what is missing for a while.
 
 use crate::{
-    cases::{
-        irq::napi,
-        storm::{
-            model::{Moderation, MAX_USECS},
-            steps::ethtool::set_moderation,
-            world::World,
-        },
+    cases::storm::{
+        model::{Moderation, MAX_USECS},
+        steps::ethtool::set_moderation,
+        world::World,
     },
     host::{cpus, netns::Netns},
     nl::netdev::{self, NapiSettings},
+    support::polls::napi,
 };
 use anyhow::{Context, Result};
 use std::{fs, thread, time::Duration};

@@ -257,3 +257,62 @@ pub fn check_redirected(from: &Snapshot, to: &Snapshot, count: u64) -> Result<()
 pub fn marked(probes: &[Probe], bits: u8) -> Vec<Probe> {
     probes.iter().map(|probe| probe.marked(bits)).collect()
 }
+
+/// Sets up a way from port B into a veth pair, whose far end turns frames round, and out of B again.
+pub fn detour(bed: &Bed, frags: bool, mtu: usize) -> Result<([Steer; 3], Port)> {
+    let load = if frags {
+        Steer::load_frags
+    } else {
+        Steer::load
+    };
+    let (near, far) = veth(&bed.b.ns, mtu)?;
+    let mut steers = [load()?, load()?, load()?];
+
+    steers[0].device(0, &near, None)?;
+    steers[0].by_device(0)?;
+    steers[1].back()?;
+    steers[2].device(0, &bed.b, None)?;
+    steers[2].by_device(0)?;
+    for (steer, port) in steers.iter().zip([&bed.b, &far, &near]) {
+        port.attach(&steer.program)?;
+    }
+    Ok((steers, near))
+}
+
+pub const NS_C: &str = "oxc";
+
+/// The ports `ox2`, beside `ox1`, and `ox3`, in a third namespace, of a module with two pairs.
+pub struct SecondPair {
+    pub near: Port,
+    pub far: Port,
+}
+
+impl SecondPair {
+    pub fn make(bed: &Bed) -> Result<Self> {
+        let near = Port::moved("ox2", &bed.b.ns)?;
+        let ns = Netns::create(NS_C)?;
+        let far = Port::moved("ox3", &ns);
+
+        if far.is_err() {
+            ns.delete()?;
+        }
+        Ok(Self { near, far: far? })
+    }
+
+    pub fn up(&self) -> Result<()> {
+        for port in [&self.near, &self.far] {
+            port.set("up")?;
+        }
+        for port in [&self.near, &self.far] {
+            port.wait_running(true)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for SecondPair {
+    fn drop(&mut self) {
+        // The harness knows of the other two only. A name that stays would fail the next test.
+        let _ = self.far.ns.delete();
+    }
+}

@@ -3,7 +3,7 @@
 //! A ring that nobody polls until the test wants it: what is sent meanwhile waits in it, however slow or
 //! fast the machine is.
 
-use super::irq::napi;
+use super::polls::napi;
 use crate::{
     bed::Port,
     host::{rcu, FOR_EVER},

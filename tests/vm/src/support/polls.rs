@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Polls that are slow, or that have threads of their own.
+
+use crate::{
+    bed::Port,
+    bpf::Program,
+    host::instruments,
+    nl::netdev::{self, Napi},
+};
+use anyhow::{Context, Result};
+
+/// Rounds of the idle loop for each frame, so that a port receives much slower than its peer can
+/// send.
+pub const SLOW: u32 = 50_000;
+
+/// Makes a port's polls slow.
+pub fn slow_down(port: &Port) -> Result<Program> {
+    let mut program = Program::load("count", "count_slow")?;
+
+    // What makes the debug kernel's senders slow does not make programs slow.
+    let rounds = if instruments::present() {
+        4 * SLOW
+    } else {
+        SLOW
+    };
+    program.write("rounds", 0, rounds)?;
+    port.attach(&program)?;
+    Ok(program)
+}
+
+/// Gives each ring's poll of a port that is up a thread of its own. In softirqs, slow polls of more
+/// rings than there are processors would leave no time to the senders, and rings would hardly get
+/// full.
+pub fn poll_in_threads(port: &Port) -> Result<()> {
+    set_threaded(port, true)
+}
+
+/// Gives polls threads of their own, or takes these away.
+pub fn set_threaded(port: &Port, threaded: bool) -> Result<()> {
+    // The line is split at blanks, so what the shell gets must not have any.
+    port.ns
+        .exec_with_sysfs(&format!(
+            "sh -c echo${{IFS}}{}>/sys/class/net/{}/threaded",
+            u8::from(threaded),
+            port.name
+        ))
+        .map(drop)
+}
+
+/// The NAPI of a receive queue.
+pub fn napi(port: &Port, queue: u64) -> Result<Napi> {
+    let (queues, napis) = port
+        .ns
+        .enter(|| Ok((netdev::queues(port.ifindex)?, netdev::napis(port.ifindex)?)))?;
+    let id = queues
+        .iter()
+        .find(|it| it.receives && it.id == queue)
+        .and_then(|it| it.napi);
+
+    napis
+        .into_iter()
+        .find(|napi| Some(napi.id) == id)
+        .with_context(|| format!("{}: queue {queue} has no NAPI", port.name))
+}

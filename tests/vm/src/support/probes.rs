@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sets of probes, and how they are sent.
+
+use super::in_parallel;
+use crate::{
+    bed::{Bed, Port},
+    host::cpus,
+    wire::{packet::Sender, probe::Probe, ETH},
+};
+use anyhow::Result;
+
+/// Sends `count` probes on each of `flows` flows, each flow from a socket and thread of its own. The
+/// threads take turns at the processors, so that all of these send.
+pub fn flood(
+    port: &Port,
+    flows: u32,
+    count: u32,
+    make: impl Fn(u32) -> Probe + Sync,
+) -> Result<()> {
+    let make = &make;
+    let cpus = cpus::all()?;
+
+    in_parallel((0..flows).zip(cpus.into_iter().cycle()).map(|(flow, cpu)| {
+        move || {
+            cpus::keep_on(0, cpu)?;
+            Sender::open(port)?.send_flow(&make(flow), count)
+        }
+    }))
+    .map(drop)
+}
+
+/// Sends one frame after the other from port A.
+pub fn send_all(bed: &Bed, probes: &[Probe]) -> Result<()> {
+    Sender::open(&bed.a)?.send_in_order(probes.iter().cloned())
+}
+
+/// Probes of one flow in all sizes that the usual MTU allows.
+pub fn assorted(verdict: u8) -> Vec<Probe> {
+    [
+        60, 61, 63, 64, 65, 127, 128, 129, 255, 256, 1000, 1024, 1499, 1513, 1514,
+    ]
+    .into_iter()
+    .zip(0..)
+    .map(|(len, seq)| Probe::new(1, seq).verdict(verdict).len(len))
+    .collect()
+}
+
+pub fn total_len(probes: &[Probe]) -> u64 {
+    probes.iter().map(|probe| probe.len as u64).sum()
+}
+
+/// Bytes of a frame that a buffer holds.
+pub const BUFFER: usize = 3456;
+/// The MTU that needs as many buffers as a frame can have.
+pub const MTU_MAX: usize = 62186;
+
+pub fn set_mtu(bed: &Bed, mtu: usize) -> Result<()> {
+    for port in [&bed.a, &bed.b] {
+        port.set(&format!("mtu {mtu}"))?;
+    }
+    Ok(())
+}
+
+/// Probes of one flow with lengths around every boundary between buffers that the MTU allows.
+pub fn lengths(mtu: usize, verdict: u8) -> Vec<Probe> {
+    let longest = mtu + ETH;
+    let around = |n: usize| [n * BUFFER - 1, n * BUFFER, n * BUFFER + 1];
+
+    [60, 1514]
+        .into_iter()
+        .chain([1, 2, 3, 9, 17].into_iter().flat_map(around))
+        .chain([BUFFER + 2, 8000, 30_000, longest - 1, longest])
+        .filter(|len| *len <= longest)
+        .zip(0..)
+        .map(|(len, seq)| Probe::new(1, seq).verdict(verdict).len(len))
+        .collect()
+}
+
+/// How many of the probes are in more than one buffer.
+pub fn long(probes: &[Probe]) -> u64 {
+    probes.iter().filter(|probe| probe.len > BUFFER).count() as u64
+}
