@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Drops what comes from blocked addresses, and what comes from others faster than a limit allows.
- * Attached by the sample ddos_filter, which pins the maps, so that they can be changed while frames
- * arrive.
+ * Drops frames from blocked addresses, and frames from any other source beyond a rate limit. The
+ * sample ddos_filter attaches it and pins the maps, so that they can be changed under traffic.
  *
  * For each IP frame, in this order:
  *
- * 1. the longest prefix in the list that the source address begins with decides, if there is one:
- *    the frame is dropped, or passes whatever the limit;
- * 2. else the source has an account that the limit fills, and an empty one drops the frame.
+ * 1. the longest matching prefix in the list decides, if there is one: the frame is dropped, or
+ *    passes without a limit;
+ * 2. otherwise the rate limit of the source decides.
  *
- * What is not IP passes.
+ * Frames that are not IP pass.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -22,10 +21,10 @@
 #define MAX_RULES	1024
 #define MAX_SOURCES	65536
 #define MAX_TAGS	2
-/* How often an account is tried to be changed while other CPUs change it. */
+/* How often the change of an account is retried if another CPU changes it meanwhile. */
 #define MAX_TRIES	4
 
-/* What became of a frame. */
+/* The decision about a frame. */
 enum fate {
 	PASSED,
 	BLOCKED,
@@ -39,7 +38,7 @@ struct counter {
 };
 
 struct rule {
-	/* Where the rule's frames are counted. */
+	/* The index of the rule's counter. */
 	__u32 slot;
 	/* Not 0: they pass. */
 	__u32 pass;
@@ -71,7 +70,7 @@ struct {
 	__type(value, struct rule);
 } rules_v6 SEC(".maps");
 
-/* Frames of each rule, by its slot. Each CPU has its own, so that none waits for another. */
+/* Frames of each rule, by its slot, per CPU, so that CPUs do not contend. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, MAX_RULES);
@@ -87,11 +86,11 @@ struct {
 } totals SEC(".maps");
 
 struct limit {
-	/* What a frame costs, in nanoseconds; 0: there is no limit. */
+	/* The interval between two frames, in nanoseconds; 0: there is no limit. */
 	__u64 cost;
-	/* How much a source may be in debt when it sends a frame, in nanoseconds. */
+	/* How far a source may be ahead of its rate, in nanoseconds: the burst. */
 	__u64 credit;
-	/* What these two were made of, frames per second and at once, for who wants to know. */
+	/* The rate and burst from which these two were computed, to be shown. */
 	__u64 rate;
 	__u64 burst;
 };
@@ -108,13 +107,13 @@ struct source {
 };
 
 struct account {
-	/* When the source will have paid for all its frames (bpf_ktime_get_ns). */
+	/* The time at which all frames so far would be within the rate (bpf_ktime_get_ns). */
 	__u64 paid;
 	/* How many of its frames were dropped. */
 	__u64 dropped;
 };
 
-/* The source that has been silent for longest makes place for a new one. */
+/* A new source replaces the one that has been silent for longest. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_SOURCES);
@@ -139,9 +138,9 @@ static __always_inline int fate_by_rule(const struct rule *rule, __u64 bytes)
 }
 
 /*
- * Each frame moves the time at which its source will have paid further into the future. What would
- * move it too far is dropped. One number is the whole account, and it is exchanged as a whole, so
- * CPUs that receive from the same source need no lock.
+ * The generic cell rate algorithm: each frame moves the time of its source's account by one
+ * interval. A frame that would move it too far into the future is dropped. The account is one
+ * number, changed by compare-and-exchange, so CPUs that receive from the same source need no lock.
  */
 static __always_inline int fate_by_limit(const struct source *source)
 {
@@ -182,7 +181,7 @@ static __always_inline int fate_by_limit(const struct source *source)
 static __always_inline int fate_v4(struct iphdr *ip, void *data_end, __u64 bytes)
 {
 	struct prefix_v4 prefix = { .length = 32 };
-	/* As an IPv6 address that stands for one of IPv4: ::ffff:0:0/96. */
+	/* As an IPv4-mapped IPv6 address, ::ffff:0:0/96. */
 	struct source source = { .address = { [10] = 0xff, [11] = 0xff } };
 	struct rule *rule;
 
@@ -208,7 +207,7 @@ static __always_inline int fate_v6(struct ipv6hdr *ip, void *data_end, __u64 byt
 	rule = bpf_map_lookup_elem(&rules_v6, &prefix);
 	if (rule)
 		return fate_by_rule(rule, bytes);
-	/* A host has a whole /64 to choose addresses from, so that is one source. */
+	/* A host can choose any address of its /64, so the /64 is one source. */
 	__builtin_memcpy(source.address, &ip->saddr, 8);
 	return fate_by_limit(&source);
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * hook_cost: one verdict, "drop", at three hooks. The later the hook, the more has been done for
- * the frame by then: the first has only its bytes, the second an sk_buff, the third an sk_buff that
- * was routed and has found its socket.
+ * hook_cost: the verdict "drop" at three hooks. The later the hook, the more work was done for the
+ * frame before: at the first there are only its bytes, at the second an sk_buff, at the third an
+ * sk_buff that was routed and has found its socket.
  *
  * The sample hook_cost attaches them in turn and measures what a dropped frame costs; so does
- * `make bench`. Both count elsewhere what arrives, so that nothing but the way to the hook is paid.
+ * `make bench`. Both take the number of frames from other counters, so that only the way to the
+ * hook is measured.
  */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
@@ -18,14 +19,14 @@ int drop_xdp(struct xdp_md *ctx)
 	return XDP_DROP;
 }
 
-/* Where traffic control sees what comes in. */
+/* Traffic control, ingress. */
 SEC("tc")
 int drop_tc(struct __sk_buff *skb)
 {
 	return TCX_DROP;
 }
 
-/* A socket: as many bytes of the datagram as are to be kept. */
+/* A socket: the return value is the number of bytes to keep. */
 SEC("socket")
 int drop_socket(struct __sk_buff *skb)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the samples that count by protocol share: the protocols, a map with a counter for each, and
- * how to tell the protocol of a frame that an XDP program has in front of it. The Rust side of it
- * is samples/common/src/protocols.rs.
+ * Shared by the samples that count by protocol: the protocols, a map with a counter for each, and
+ * the function that finds the protocol of an XDP program's frame. The Rust side is
+ * samples/common/src/protocols.rs.
  */
 #ifndef PROTOCOLS_H
 #define PROTOCOLS_H
@@ -25,7 +25,7 @@ enum protocol {
 	PROTOCOLS,
 };
 
-/* A counter for each protocol. Each CPU has its own set, so plain additions will do. */
+/* A counter for each protocol. Each CPU has its own set, so no atomic addition is needed. */
 struct protocol_counters {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, PROTOCOLS);
@@ -42,8 +42,7 @@ static __always_inline void count(void *counters, __u32 protocol)
 }
 
 /*
- * By the protocol field of IPv4, or the next header of IPv6: behind extension headers the protocol
- * is not looked for.
+ * By the protocol field of IPv4, or the next header of IPv6. Extension headers are not followed.
  */
 static __always_inline enum protocol ip_protocol(__u8 number)
 {
@@ -62,8 +61,8 @@ static __always_inline enum protocol ip_protocol(__u8 number)
 }
 
 /*
- * The frame lies there as bytes, from the Ethernet header on. No byte may be touched before a
- * comparison with data_end.
+ * The frame begins with the Ethernet header. No byte may be accessed before a comparison with
+ * data_end.
  */
 static __always_inline enum protocol xdp_protocol(struct xdp_md *ctx)
 {

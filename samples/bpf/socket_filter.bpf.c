@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * socket_filter: the same frames at two hooks, and what a program has in its hands at each.
+ * socket_filter: the same frames at two hooks, and what a program can access at each.
  *
- * An XDP program runs in the driver. It has no more than a buffer with the frame's bytes (an
- * xdp_buff in the kernel, struct xdp_md here). A socket filter runs at the end of the way through
- * the network stack, for one socket. It has an sk_buff (here struct __sk_buff) with all that the
- * stack has found out meanwhile, but the bytes only by way of a helper function.
+ * An XDP program runs in the driver. It has only a buffer with the frame's bytes (an xdp_buff in
+ * the kernel, struct xdp_md here). A socket filter runs at the end of the network stack, for one
+ * socket. It has an sk_buff (struct __sk_buff here) with everything that the stack has found out,
+ * but accesses the bytes only through a helper function.
  *
- * Nor do the verdicts mean the same. XDP decides what becomes of the frame. A socket filter says
- * how many of its bytes this socket may have, 0 for none; the frame goes on to everybody else.
+ * The verdicts differ too. An XDP program decides about the frame. A socket filter returns how many
+ * bytes of it this socket gets, 0 for none; all other receivers still get the frame.
  *
  *     socket_filter ox0
  */
@@ -26,7 +26,7 @@ enum place {
 	PLACES,
 };
 
-/* What a program found in its context; for an XDP program a part of it is not there. */
+/* What a program found in its context; an XDP program has only a part of it. */
 struct view {
 	__u64 time;		/* of CLOCK_MONOTONIC, in nanoseconds */
 	__u32 len;
@@ -38,7 +38,7 @@ struct view {
 	__u8 first[8];
 };
 
-/* Of the last frame with UDP that arrived. */
+/* For the last UDP frame that arrived. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, PLACES);
@@ -46,10 +46,10 @@ struct {
 	__type(value, struct view);
 } views SEC(".maps");
 
-/* Of the header <linux/if_packet.h>, which needs others. */
+/* From <linux/if_packet.h>, which needs other headers. */
 #define PACKET_OUTGOING	4
 
-/* In the driver: the frame is where data points to, and its protocol has to be found in it. */
+/* In the driver: data points to the frame, and the program has to parse it. */
 SEC("xdp.frags")
 int count_xdp(struct xdp_md *ctx)
 {
@@ -72,7 +72,7 @@ int count_xdp(struct xdp_md *ctx)
 }
 
 /*
- * In the socket layer: the stack knows where the network header is, and has noted the EtherType.
+ * In the socket layer: the sk_buff has the position of the network header, and the EtherType.
  * The socket's own data may begin elsewhere: at the Ethernet header for a packet socket, at the UDP
  * header for a UDP socket.
  */
@@ -115,8 +115,8 @@ static __always_inline void look(struct __sk_buff *skb, __u32 place)
 }
 
 /*
- * A packet socket sees what arrives and what leaves, whoever it is for. This one is there for its
- * filter alone, so nothing is queued for it.
+ * A packet socket sees all frames that arrive and leave. This one is used for its filter only, so
+ * nothing is queued for it.
  */
 SEC("socket")
 int count_packet(struct __sk_buff *skb)
@@ -133,7 +133,7 @@ int count_packet(struct __sk_buff *skb)
 	return 0;
 }
 
-/* A UDP socket sees what was sent to its port, and this one is to have all of it. */
+/* A UDP socket sees what was sent to its port; this one accepts all of it. */
 SEC("socket")
 int count_udp(struct __sk_buff *skb)
 {

@@ -3,7 +3,7 @@
  * xdp_count: count frames by protocol, and pass them all.
  *
  * The counters are in a map, which user space can read while the program runs: samples/xdp_attach
- * does. A map lives as long as somebody has it open, or a program that uses it is loaded.
+ * does. A map exists while it is open in user space, or a program that uses it is loaded.
  *
  *     xdp_attach ox0
  */

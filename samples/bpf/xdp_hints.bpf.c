@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * xdp_hints: what does the card know about a frame besides its bytes?
+ * xdp_hints: the metadata that the card has of a frame.
  *
- * The program asks with three calls that end in the driver's own functions. So the kernel must know
- * the device when it loads the program, and the program can be attached to no other:
+ * The program asks for it with three kfuncs, whose calls the kernel replaces by calls of the
+ * driver's functions. So the kernel must know the device when it loads the program, and the program
+ * cannot be attached to another one:
  *
  *     bpftool prog load xdp_hints.bpf.o /sys/fs/bpf/hints type xdp xdpmeta_dev ox0
  *     ip link set dev ox0 xdp pinned /sys/fs/bpf/hints
  *     cat /sys/kernel/tracing/trace_pipe
  *
- * A call returns 0, or -ENODATA (-61) where the card has nothing to say about this frame.
+ * A call returns 0, or -ENODATA (-61) if there is no such metadata for this frame.
  */
 #include <bpf/bpf_endian.h>
 #include "xdp_metadata.h"

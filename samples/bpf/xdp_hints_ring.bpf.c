@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * xdp_hints_ring: what the card knows about each frame, for a program in user space.
+ * xdp_hints_ring: the card's metadata of each frame, for a program in user space.
  *
  * It asks the driver as xdp_hints does, and puts the answers into a ring buffer, from which
  * samples/hints prints them:
@@ -24,7 +24,7 @@ struct record {
 	__u16 vlan_tci;
 	__u32 len;
 	__u16 queue;
-	__u16 ethertype;	/* as the frame has it, without a tag that the card has taken out */
+	__u16 ethertype;	/* as in the frame, without a tag that the card has stripped */
 };
 
 struct {
@@ -32,7 +32,7 @@ struct {
 	__uint(max_entries, 1 << 20);
 } records SEC(".maps");
 
-/* Frames that found no room in the ring. */
+/* Frames for which the ring had no room. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What a driver can tell a program about a frame besides its bytes.
+ * The metadata of a frame that a driver can give to a program.
  *
- * The kernel replaces these three calls by calls of the driver's own functions when the program is
- * loaded. So it must know the device by then, and the program can be attached to no other. A call
- * returns 0, or -ENODATA where the card has nothing to say about this frame, or -EOPNOTSUPP where
- * the driver never has.
+ * When the program is loaded, the kernel replaces these three calls by calls of the driver's
+ * functions. So it must know the device then, and the program cannot be attached to another one. A
+ * call returns 0, or -ENODATA if there is no such metadata for this frame, or -EOPNOTSUPP if the
+ * driver never has it.
  */
 #ifndef XDP_METADATA_H
 #define XDP_METADATA_H
@@ -13,7 +13,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-/* What the hash was computed over. The kernel has more of these; the tag is what must agree. */
+/* What the hash was computed over. The kernel has more values; the name of the enum must agree. */
 enum xdp_rss_hash_type {
 	XDP_RSS_L3_IPV4 = 1 << 0,
 	XDP_RSS_L3_IPV6 = 1 << 1,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * xdp_pass: the smallest XDP program there is.
+ * xdp_pass: the smallest XDP program.
  *
  * The driver calls it once for every frame it takes out of a receive ring, before any sk_buff
  * exists. The return value is the verdict: XDP_PASS lets the driver build an sk_buff around the

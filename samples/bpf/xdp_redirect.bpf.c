@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * xdp_redirect: a patch panel. Every frame that comes in by one port goes out by another.
+ * xdp_redirect: every frame that arrives at one port is sent out of another.
  *
- * Which port belongs to which is in a map. A devmap holds devices: user space writes the number of
- * an interface, the kernel keeps the device itself (and forgets it when the device goes). The key
- * is the interface that the frame came in by. bpf_redirect_map() notes the target and returns
- * XDP_REDIRECT; the frame is sent after the program has ended, by the ndo_xdp_xmit of the target,
- * and in batches. For a port that is not in the map it returns its last argument, and so the stack
- * gets the frame.
+ * A devmap says which port belongs to which. Its values are devices: user space writes the index of
+ * an interface, and the kernel stores the device (and removes the entry when the device goes). The
+ * key is the index of the interface at which the frame arrived. bpf_redirect_map() stores the
+ * target and returns XDP_REDIRECT. After the program has ended, the target's ndo_xdp_xmit sends the
+ * frame, in a batch with others. For a port that is not in the map it returns its last argument, so
+ * the stack gets the frame.
  *
- * The section xdp.frags says that the program can handle frames in several buffers, as it does not
- * look into them at all. So it may be attached whatever the MTU is.
+ * The section xdp.frags declares that the program supports multi-buffer frames, which it does since
+ * it does not access their bytes. So it may be attached at any MTU.
  *
  * Both ports need the same map, so the program is loaded once and attached twice. bpftool takes
  * bytes: with ox0 as interface 2 and ox2 as interface 4,

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * xdp_refused: what the verifier does not let in, to see how it says so.
+ * xdp_refused: a program that the verifier refuses, to see its message.
  *
- * The program reads the EtherType without having asked whether the frame is long enough to have
- * one. In C that would read whatever lies behind a shorter frame; here it is never loaded:
+ * The program reads the EtherType without checking that the frame is long enough to have one. So it
+ * could read beyond the end of a short frame, and is never loaded:
  *
  *     xdp_attach ox0 --obj xdp_refused.bpf.o
  *
- * A comparison with data_end in front of the access, as in xdp_tx.bpf.c, makes it right.
+ * A comparison with data_end before the access, as in xdp_tx.bpf.c, makes it right.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>

@@ -2,13 +2,13 @@
 /*
  * xdp_tx: answer pings without the network stack.
  *
- * An ICMP echo request (IPv4 or IPv6) is turned into the reply where it lies: Ethernet and IP
- * addresses change places, the ICMP type becomes "reply", the ICMP checksum is corrected. XDP_TX
- * then sends the same buffer back out of the port that it came in by. Whatever is not such a
- * request (ARP and neighbour discovery among it) takes the normal way with XDP_PASS.
+ * An ICMP echo request (IPv4 or IPv6) is turned into the reply in place: Ethernet and IP addresses
+ * are swapped, the ICMP type becomes "reply", the ICMP checksum is corrected. XDP_TX then sends the
+ * frame out of the port at which it arrived. All other frames, including ARP and neighbour
+ * discovery, go to the stack with XDP_PASS.
  *
- * Every access to the frame stands behind a comparison with data_end; without one the verifier
- * refuses to load the program.
+ * Every access to the frame follows a comparison with data_end; without it the verifier refuses to
+ * load the program.
  *
  *     ip link set dev ox0 xdp obj xdp_tx.bpf.o sec xdp
  */
@@ -21,8 +21,8 @@
 #include <bpf/bpf_helpers.h>
 
 /*
- * ICMP for IPv4 and for IPv6 begin alike. The types are spelled out since <linux/icmp.h> needs the
- * C library, which a BPF program does not have.
+ * ICMP for IPv4 and for IPv6 begin with the same fields. The types are defined here since
+ * <linux/icmp.h> needs the C library, which a BPF program does not have.
  */
 struct icmp_echo {
 	__u8 type;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Moves the head or the tail of a frame, or puts metadata in front of it. */
+/* Moves the head or the tail of a frame, or puts metadata before it. */
 #define PATTERN_SIZE	256
 
 #include "pattern.h"
@@ -8,7 +8,7 @@
 #include <linux/pkt_cls.h>
 
 struct adjust_config {
-	__s32 delta;		/* handed to the helper as it is */
+	__s32 delta;		/* the argument of the helper */
 	__u32 act;		/* verdict if the helper succeeds */
 };
 
@@ -40,7 +40,7 @@ struct {
 	__type(value, struct meta);
 } metas SEC(".maps");
 
-/* Frames that came to read_meta without metadata. */
+/* Frames without metadata that read_meta saw. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

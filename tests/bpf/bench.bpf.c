@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The programs of the benchmarks: verdicts without any work, and what sends frames into a device.
- * What only drops, at all places, is samples/bpf/hook_cost.bpf.c.
+ * The programs of the benchmarks: verdicts without any work, and sources of frames for a device.
+ * Those that only drop are in samples/bpf/hook_cost.bpf.c.
  */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 
-/* Where bench_redirect ends, and where the source sends its frames. */
+/* The target of bench_redirect, and the device into which the source sends its frames. */
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP);
 	__uint(max_entries, 2);
@@ -22,7 +22,7 @@ struct {
 	__type(value, struct bpf_cpumap_val);
 } cpus SEC(".maps");
 
-/* Where bench_tc_send (only the first) and bench_tc_spread send. */
+/* The targets of bench_tc_send (the first one only) and of bench_tc_spread. */
 #define TARGETS 16
 
 struct {
@@ -32,7 +32,7 @@ struct {
 	__type(value, __u32);
 } targets SEC(".maps");
 
-/* The frames of one softirq, which go one way. */
+/* The frames of one softirq, which all go to the same target. */
 #define BATCH 64
 
 static __u32 spread;
@@ -86,7 +86,7 @@ int bench_send(struct xdp_md *ctx)
 	return bpf_redirect_map(&devices, 1, 0);
 }
 
-/* The source of sk_buffs in bulk: what comes in here leaves by the device under test. */
+/* The source of sk_buffs in bulk: what arrives here is sent out of the device under test. */
 SEC("tc")
 int bench_tc_send(struct __sk_buff *skb)
 {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Copies every frame to user space exactly as it came off the wire, then passes it on. */
+/* Copies every frame to user space as it was received, then passes it. */
 #include "probe.h"
 
-#define FRAME_MAX	3456	/* the most that fits into one receive buffer */
-#define FRAGS_MAX	62208	/* the most that a port takes */
+#define FRAME_MAX	3456	/* the size of a receive buffer */
+#define FRAGS_MAX	62208	/* the longest frame that a port receives */
 
 struct record {
 	__u32 len;
@@ -22,7 +22,7 @@ struct {
 	__uint(max_entries, 8 * 1024 * 1024);
 } frames SEC(".maps");
 
-/* Frames that the ring buffer had no room for. */
+/* Frames for which the ring buffer had no room. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -62,7 +62,7 @@ int capture(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
-/* The same for frames in several buffers; there is room for about a hundred. */
+/* The same for multi-buffer frames; there is room for about a hundred. */
 SEC("xdp.frags")
 int capture_frags(struct xdp_md *ctx)
 {

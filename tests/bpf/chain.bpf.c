@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Programs to run one after the other. Each leaves two bits in the probe's mark, behind those of
- * the programs before it: the frame says which of them it met, and in which order.
+ * Programs to run one after the other. Each appends two bits to the probe's mark: so the frame
+ * shows which of them ran, and in which order.
  */
 #include "probe.h"
 
@@ -28,7 +28,7 @@ int chain_two(struct xdp_md *ctx)
 	return leave(ctx, 2);
 }
 
-/* The one that also drops the frames that ask for it. */
+/* Also drops the frames whose probe says so. */
 SEC("xdp")
 int chain_three(struct xdp_md *ctx)
 {

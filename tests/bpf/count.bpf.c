@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Programs that count the frames they saw, each loaded instance in a map of its own. */
+/* Programs that count their frames, each loaded instance in a map of its own. */
 #include "probe.h"
 
 struct {
@@ -9,7 +9,7 @@ struct {
 	__type(value, __u64);
 } seen SEC(".maps");
 
-/* How many empty rounds count_slow makes per frame. */
+/* Iterations of an empty loop that count_slow makes per frame. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -31,7 +31,7 @@ int count_drop(struct xdp_md *ctx)
 	return XDP_DROP;
 }
 
-/* For frames in several buffers too. */
+/* For multi-buffer frames too. */
 SEC("xdp.frags")
 int count_pass_frags(struct xdp_md *ctx)
 {
@@ -44,7 +44,7 @@ static long idle(__u32 index, void *ctx)
 	return 0;
 }
 
-/* Keeps the poll busy, so that the ring behind it fills up. */
+/* Keeps the poll busy, so that the ring fills up. */
 SEC("xdp")
 int count_slow(struct xdp_md *ctx)
 {

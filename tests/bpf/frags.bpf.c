@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Programs that reach into all parts of a frame, and such that do no more than count. */
+/* Programs that access all parts of a multi-buffer frame, and programs that only count. */
 #include "probe.h"
 
-#define CHUNK		512	/* the most that one access moves */
+#define CHUNK		512	/* the most that one access copies */
 
 struct access {
 	__u32 offset;

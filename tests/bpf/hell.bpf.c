@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Does to each probe what was written for its number, sense or nonsense: moves its head and its
- * tail, makes room for metadata, and returns any verdict.
+ * Does to each probe what the test wrote for its number, valid or not: moves its head and its tail,
+ * reserves metadata, and returns any verdict.
  */
 #define PATTERN_SIZE	512
 #define STEPS		4096
@@ -9,15 +9,15 @@
 #include "pattern.h"
 #include "probe.h"
 
-/* Values of step.act that the program itself acts on. */
-#define NO_ENTRY	0x88	/* redirect through an entry of a devmap that is empty */
+/* Values of step.act that the program handles itself. */
+#define NO_ENTRY	0x88	/* redirect through an empty entry of a devmap */
 
 #define DID_HEAD	1
 #define DID_TAIL	2
 #define DID_META	4
 
 struct step {
-	__s32 head;		/* handed to the helpers as they are */
+	__s32 head;		/* arguments of the helpers */
 	__s32 tail;
 	__s32 meta;
 	__u32 act;
@@ -30,7 +30,7 @@ struct {
 	__type(value, struct step);
 } steps SEC(".maps");
 
-/* What came of it: the helpers that succeeded, and the length of the frame. */
+/* The result: which helpers succeeded, and the length of the frame. */
 struct outcome {
 	__u32 did;
 	__u32 len;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What a device knows of a frame beyond its bytes: a program bound to the device asks for it. */
+/* A device-bound program that asks for the metadata of a frame. */
 #include "../../samples/bpf/xdp_metadata.h"
 #include "probe.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a device told the stack about a frame: its flow hash, whether its checksum is good, its VLAN
+ * What a device passed to the stack with a frame: its hash, the state of its checksum, its VLAN
  * tag.
  */
 #include "probe.h"
@@ -8,8 +8,8 @@
 
 struct observation {
 	__u64 frames;
-	__u32 hash;		/* 0: the device gave none */
-	__s32 csum_level;	/* negative: the device did not vouch for the checksum */
+	__u32 hash;		/* 0: none */
+	__s32 csum_level;	/* negative: not verified by the device */
 	__u32 vlan;		/* protocol << 16 | control word; or 0 for no tag */
 	__u32 len;
 };

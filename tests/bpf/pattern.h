@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What a program writes in front of a frame whose head it has moved there: PATTERN_SIZE bytes,
- * which the program defines.
+ * What a program writes before a frame after it has moved the head: PATTERN_SIZE bytes, which the
+ * program defines.
  */
 #ifndef PATTERN_H
 #define PATTERN_H

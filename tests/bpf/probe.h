@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The frame that the tests send: Ethernet, IPv4 and UDP headers, then what tells the receiver
- * which frame it is and the program what to do with it. tests/vm/src/wire/probe.rs builds it.
+ * The frame that the tests send: Ethernet, IPv4 and UDP headers, then the number of the frame for
+ * the receiver, and what the program is to do with it. tests/vm/src/wire/probe.rs builds it.
  */
 #ifndef PROBE_H
 #define PROBE_H
@@ -42,7 +42,7 @@ static __always_inline void add_one(void *map, __u32 key)
 		__sync_fetch_and_add(count, 1);
 }
 
-/* What tells one probe from another, or NULL if the frame is none. */
+/* The probe in a frame, or NULL if there is none. */
 static __always_inline struct probe *probe_of(struct xdp_md *ctx)
 {
 	struct probe *probe = (void *)(long)ctx->data + PROBE_OFFSET;
@@ -54,7 +54,7 @@ static __always_inline struct probe *probe_of(struct xdp_md *ctx)
 	return probe;
 }
 
-/* Makes the frame one for whom it came from. */
+/* Addresses the frame to its sender. */
 static __always_inline void swap_addresses(struct xdp_md *ctx)
 {
 	struct ethhdr *eth = (void *)(long)ctx->data;

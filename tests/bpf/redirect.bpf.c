@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Sends probes to where the test wants them: to devices, processors and sockets. Each program is
- * there twice, as a map can only be used by programs that all know frags, or by such that do not.
+ * Redirects probes to where the test wants them: to devices, CPUs and sockets. Each program is
+ * there twice, since all programs of a map must have frags support, or none.
  */
 #include "probe.h"
 
@@ -9,7 +9,7 @@ enum how {
 	TO_STACK,
 	TO_IFINDEX,		/* key is the index of the device */
 	TO_DEVICE,		/* by the devmap's entry key */
-	TO_ALL,			/* by all of the devmap's entries; flags say which not */
+	TO_ALL,			/* by all of the devmap's entries but those in flags */
 	TO_CPU,			/* by the cpumap's entry key */
 	TO_SOCKET,		/* of the frame's own queue */
 	BACK,			/* XDP_TX */
@@ -58,7 +58,7 @@ struct {
 	__uint(value_size, sizeof(__u32));
 } sockets SEC(".maps");
 
-/* Probes that a program on an entry of a map has seen. */
+/* Probes that a program on an entry of a map saw. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -103,7 +103,7 @@ static __always_inline int steer_one(struct xdp_md *ctx)
 	case BACK:
 		return back(ctx, probe);
 	case AS_PROBE_SAYS:
-		/* One that came back must not go to and fro for ever. */
+		/* One that came back must not bounce for ever. */
 		if (probe->mark)
 			return XDP_PASS;
 		switch (probe->verdict) {
@@ -123,7 +123,7 @@ static __always_inline int steer_one(struct xdp_md *ctx)
 	}
 }
 
-/* Runs on an entry of a map: leaves a mark, and drops what wants to be dropped. */
+/* Runs on an entry of a map: marks the probe, or drops it if it says so. */
 static __always_inline int mark_one(struct xdp_md *ctx, __u8 mark)
 {
 	struct probe *probe = probe_of(ctx);
@@ -160,8 +160,8 @@ int device_mark_frags(struct xdp_md *ctx)
 }
 
 /*
- * Drops the last 16 of 64 frames. If they are of one poll, they are a batch of
- * their own, the one that the kernel would send with XDP_XMIT_FLUSH.
+ * Drops the last 16 of 64 frames. If these are of one poll, they are a batch of
+ * their own, the one that the kernel sends with XDP_XMIT_FLUSH.
  */
 SEC("xdp/devmap")
 int device_48_of_64(struct xdp_md *ctx)
@@ -226,14 +226,14 @@ static __always_inline int drop_after(struct xdp_md *ctx, __u32 loops)
 	return XDP_DROP;
 }
 
-/* So slow that frames pile up in front of the processor. */
+/* So slow that frames queue up for the CPU. */
 SEC("xdp/cpumap")
 int cpu_slow(struct xdp_md *ctx)
 {
 	return drop_after(ctx, 300000);
 }
 
-/* The same for a kernel that needs as long as that to send a frame. */
+/* The same for a kernel that takes as long to send a frame. */
 SEC("xdp/cpumap")
 int cpu_slower(struct xdp_md *ctx)
 {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Makes one CPU slow to answer inter-processor interrupts: it waits for a while before it calls
- * what it is interrupted for. Meanwhile the calls are under way for whoever wants to send them
- * once more.
+ * Makes one CPU slow to handle inter-processor interrupts: it waits before it calls the function
+ * that it was interrupted for. Meanwhile another CPU sees the interrupt as still under way.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

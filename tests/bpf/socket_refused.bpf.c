@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Filters by the names of those in samples/bpf/socket_filter.bpf.c, of which the verifier does not
- * let the first in: the bytes of an sk_buff are not for a socket filter to touch.
+ * Filters with the names of those in samples/bpf/socket_filter.bpf.c. The verifier refuses the
+ * first one: a socket filter must not access the bytes of an sk_buff directly.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

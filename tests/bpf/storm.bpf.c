@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The programs of the storm and the soak. In the storm each probe says what is to become of it, and
- * of those that go on and on the mark counts how often they did. That program is there twice: for
- * frames in one buffer, and for such of any length.
+ * The programs of the storm and the soak. In the storm each probe holds its verdict; the mark of
+ * those that circulate counts their rounds. That program is there twice: for single-buffer frames,
+ * and for frames of any length.
  */
 #include "probe.h"
 #include "targets.h"
@@ -10,7 +10,7 @@
 /* Another value of probe.verdict: redirect to the AF_XDP socket of the frame's queue, if any. */
 #define PROBE_SOCKET	0x88
 
-/* A probe with this mark has gone far enough. */
+/* A probe with this mark has made enough rounds. */
 #define MARK_END	0xff
 
 /* Not zero: every frame goes to the stack. */
@@ -36,11 +36,11 @@ struct {
 	__uint(value_size, sizeof(__u32));
 } sockets SEC(".maps");
 
-/* Which of the frames that are redirected to a device are dropped there: enum which. */
+/* Which frames a program on the devmap's entry drops: enum which. */
 enum which {
 	DROP_NONE,
 	DROP_EVERY_OTHER,
-	DROP_LAST_16_OF_64,	/* of a whole poll, all that are handed over last */
+	DROP_LAST_16_OF_64,	/* of a whole poll, the last batch */
 	DROP_LAST_16_OF_32,
 	DROP_LAST_48_OF_64,
 	DROP_ALL,
@@ -70,7 +70,7 @@ static __always_inline int act_on_device(void)
 
 	if (!which || !count)
 		return XDP_PASS;
-	/* Two processors may get the same number. */
+	/* Two CPUs may get the same number. */
 	n = (*count)++;
 	switch (*which) {
 	case DROP_EVERY_OTHER:
@@ -149,7 +149,7 @@ int storm_frags_on_device(struct xdp_md *ctx)
 	return act_on_device();
 }
 
-/* Whatever comes goes back to where it came from. */
+/* Sends every frame back. */
 SEC("xdp")
 int turn_back(struct xdp_md *ctx)
 {

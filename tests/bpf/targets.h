@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Where programs redirect probes to: one processor and one device. */
+/* Where programs redirect probes to: a CPU and a device. */
 #ifndef TARGETS_H
 #define TARGETS_H
 

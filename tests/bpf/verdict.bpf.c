@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The frame itself says what the verdict on it shall be. */
+/* The probe in the frame holds the verdict. */
 #include "probe.h"
 #include "targets.h"
 
@@ -22,7 +22,7 @@ int verdict(struct xdp_md *ctx)
 	if (!probe)
 		return XDP_PASS;
 
-	/* One that came back by XDP_TX must not go to and fro for ever. */
+	/* One that came back by XDP_TX must not bounce for ever. */
 	act = probe->mark ? XDP_PASS : probe->verdict;
 	add_one(&counts, act);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Where a ring's poll runs: counts frames by CPU, and those that a certain thread polled. They go
- * to the AF_XDP socket of their queue, and to the stack if there is none.
+ * Where a ring's poll runs: counts frames per CPU, and those that a given thread polled. Frames go
+ * to the AF_XDP socket of their queue, or to the stack if there is none.
  */
 #include "probe.h"
 
