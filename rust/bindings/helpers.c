@@ -167,9 +167,10 @@ void oxnic_netif_set_max_segs(struct net_device *dev, u32 segs)
 }
 
 /*
- * Whether segmentation finds the TCP header: not behind IPv6 extension headers,
- * nor behind more than two VLAN tags; @tags more are put in later. The skb does
- * not tell where IP starts: skb_vlan_push() moves its network header too.
+ * Whether segmentation finds the TCP header: not after IPv6 extension headers,
+ * nor in PPPoE (pppoe_gro_receive() merges such frames), nor after more than
+ * two VLAN tags; @tags more are inserted later. The skb does not tell where IP
+ * starts: skb_vlan_push() moves its network header too.
  */
 static bool can_segment(const struct sk_buff *skb, int tags)
 {
@@ -191,8 +192,10 @@ static bool can_segment(const struct sk_buff *skb, int tags)
 			return false;
 		offset += VLAN_HLEN;
 	}
-	if (*type != htons(ETH_P_IPV6))
+	if (*type == htons(ETH_P_IP))
 		return true;
+	if (*type != htons(ETH_P_IPV6))
+		return false;
 	ipv6 = skb_header_pointer(skb, offset + sizeof(*type), sizeof(*ipv6),
 				  &ipv6_copy);
 	return ipv6 && ipv6->nexthdr == IPPROTO_TCP;
