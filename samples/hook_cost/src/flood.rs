@@ -3,7 +3,7 @@
 //! The flood: two interfaces made ready for it, and frames from one to the other.
 
 use anyhow::{ensure, Context, Result};
-use oxnic_places::{
+use oxnic_drop_points::{
     host,
     pktgen::{self, Mac, Pktgen, OTHER_MAC},
 };

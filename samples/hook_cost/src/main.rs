@@ -16,7 +16,7 @@ use anyhow::{ensure, Context, Result};
 use clap::{value_parser, Parser};
 use flood::{Flood, PROBES};
 use nix::{errno::Errno, unistd::geteuid};
-use oxnic_places::{
+use oxnic_drop_points::{
     cost::{short_run, slope, Unit},
     place::{Dropper, Place},
     programs,

@@ -4,7 +4,7 @@
 
 use crate::flood::{Flood, SIZE};
 use anyhow::{ensure, Context, Result};
-use oxnic_places::{
+use oxnic_drop_points::{
     chart::{Bars, Chart, Group, Series},
     cost::{mean, spread, Unit},
     place::Place,

@@ -8,7 +8,7 @@ use crate::{
     scenario::{SINKS, SOURCES},
 };
 use anyhow::{ensure, Result};
-use oxnic_places::chart::{Bars, Chart, Group, Series};
+use oxnic_drop_points::chart::{Bars, Chart, Group, Series};
 
 /// Draws the verdicts for all sources, as far as they were measured on both devices.
 pub fn draw(results: &Results) -> Result<String> {

@@ -8,7 +8,7 @@ use crate::{
     result::{cost, Rate, Results},
     scenario::PLACES,
 };
-use oxnic_places::cost::mean;
+use oxnic_drop_points::cost::mean;
 
 /// Receiving a frame that is dropped, all in all, in instructions.
 const RECEIVE: f64 = 80.0;

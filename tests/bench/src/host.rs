@@ -4,7 +4,7 @@
 
 use crate::scenario::Gro;
 use anyhow::{ensure, Result};
-pub use oxnic_places::host::*;
+pub use oxnic_drop_points::host::*;
 use std::fs;
 
 /// How many frames the stack dropped because they were for another address.

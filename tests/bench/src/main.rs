@@ -22,7 +22,7 @@ mod tcp;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use oxnic_places::{pktgen, progress, socket};
+use oxnic_drop_points::{pktgen, progress, socket};
 use std::path::PathBuf;
 
 #[derive(Parser)]

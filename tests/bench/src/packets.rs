@@ -14,7 +14,7 @@ use crate::{
     socket::Listener,
 };
 use anyhow::{ensure, Context, Result};
-use oxnic_places::{cost::slope, place::Dropping};
+use oxnic_drop_points::{cost::slope, place::Dropping};
 use serde::{Deserialize, Serialize};
 use std::{
     cell::RefCell,

@@ -8,8 +8,8 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use libbpf_rs::{libbpf_sys, MapCore, MapFlags, Xdp, XdpFlags};
-pub use oxnic_places::{cost::BATCH, programs::Mode};
-use oxnic_places::{place::Dropper, programs::check, programs::Programs as Loaded};
+pub use oxnic_drop_points::{cost::BATCH, programs::Mode};
+use oxnic_drop_points::{place::Dropper, programs::check, programs::Programs as Loaded};
 use std::{ops::Deref, os::fd::AsRawFd, path::Path, time::Instant};
 
 /// Elements of the map of where `bench_tc_spread` sends.

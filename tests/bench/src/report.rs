@@ -10,7 +10,7 @@ use crate::{
     tables,
 };
 use anyhow::{ensure, Context, Result};
-use oxnic_places::text::fill_in;
+use oxnic_drop_points::text::fill_in;
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// What the places of tables in texts are named after.

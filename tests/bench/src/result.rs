@@ -4,7 +4,7 @@
 //! and with that instructions, per frame if nothing else is said.
 
 use crate::{device::Kind, scenario};
-use oxnic_places::cost::{mean, spread};
+use oxnic_drop_points::cost::{mean, spread};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

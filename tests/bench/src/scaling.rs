@@ -12,7 +12,7 @@ use crate::{
     result::ScaleRow,
 };
 use anyhow::{ensure, Context, Result};
-use oxnic_places::cost::slope;
+use oxnic_drop_points::cost::slope;
 
 /// Ports and rings, and how many pairs of ports the frames are sent over in turn.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! What is measured: what sends, and what the receiving port does.
 
 use crate::pktgen::Pktgen;
-use oxnic_places::place::Place;
+use oxnic_drop_points::place::Place;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Source {

@@ -9,7 +9,7 @@ use crate::{
     result::{cost, widest, Cells, Floor, Rate, Results, Row},
     scenario::{PASSES, SINKS, SOURCES},
 };
-use oxnic_places::{
+use oxnic_drop_points::{
     cost::{mean, spread},
     text::{number, percent, table},
 };
