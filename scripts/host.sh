@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# Shared by the scripts that serve a machine's own kernel, not the lab's: which kernel, and where
-# things of it are. To be sourced. As DKMS runs them too, they need nothing of the lab.
+# Shared by the scripts for a machine's own kernel, not the lab's: which kernel it is, and where its
+# files are. To be sourced. DKMS runs these scripts too, so they use nothing of the lab.
 #
 #	KVER	the kernel's release; default: that of KDIR, else of the running kernel
 #	KDIR	the tree to build against; default: what scripts/kernel-tree finds
@@ -35,7 +35,7 @@ fi
 headers=/lib/modules/$release/build
 rust_tree=/usr/src/linux-rust-$release
 
-# Whether the tree of scripts/kernel-rust is there, and belongs to the headers as they are now.
+# Whether the tree of scripts/kernel-rust exists and matches the present headers.
 rust_tree_is_current() {
 	[[ -e $rust_tree/headers.sha256 ]] &&
 		(cd "$headers" && sha256sum --check --status "$rust_tree/headers.sha256")
@@ -52,7 +52,7 @@ tree_config() {
 	sed -n "s/^CONFIG_$2=\"\?\([^\"]*\)\"\?$/\1/p" "$1/include/config/auto.conf"
 }
 
-# need_tree TREE: it is a kernel's, and of one with Rust.
+# need_tree TREE: fails if it is not the tree of a kernel with Rust support.
 need_tree() {
 	[[ -r $1/include/config/auto.conf ]] ||
 		fail "there is no build tree of kernel $release in $1; install its headers (on Debian: apt-get install linux-headers-$release)"

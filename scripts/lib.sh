@@ -17,7 +17,7 @@ die() {
 	exit 1
 }
 
-# One line that stands for the content of all given files or arguments.
+# A short hash of the standard input.
 digest() {
 	sha256sum | cut -c1-12
 }
@@ -27,15 +27,15 @@ case $repo in
 	die "the path of the clone has a space, comma or colon in it, which the kernel's build cannot handle: '$repo'" ;;
 esac
 
-# The lab is named after the files that decide what it contains, so that a change to one of
-# them makes a new lab, and all clones with the same files share one.
+# The name of the lab is a hash of the files that determine its content. So a change to one of them
+# makes a new lab, and all clones with the same files share one.
 lab_key=$(cd "$repo/scripts" && cat lab.conf lab lab-inside kernel-prepare initrd-init | digest)
 cache=${XDG_CACHE_HOME:-${HOME:?}/.cache}/oxnic
 # Used by the scripts that source this file.
 # shellcheck disable=SC2034
 lab=$cache/$lab_key
-# What this clone alone builds: cargo takes a file that is older than its output for
-# unchanged, so two clones must not share one target directory.
+# Build results of this clone. Clones must not share them: cargo takes a file that is older than its
+# output for unchanged.
 build=$lab/clones/$(digest <<<"$repo")
 
 # The debug kernel of this clone's configuration; see scripts/debug-kernel.
@@ -46,20 +46,20 @@ need_root() {
 	[[ $EUID -eq 0 ]] || die "this needs root (for chroot and mount): run it as root, for example with sudo"
 }
 
-# Runs a command in mount and process namespaces of its own, which end with it: however it
-# or this script dies, no mount and no process stays behind.
+# Runs a command in mount and process namespaces of its own. They end with it or with this script, so
+# no mount and no process is left behind.
 contained() {
 	setpriv --pdeathsig KILL \
 		unshare --mount --propagation private --pid --mount-proc --fork --kill-child "$@"
 }
 
-# Environment that the lab takes over from the host: what decides how the network is reached.
-# One NAME=VALUE per line.
+# The environment variables that decide how the network is reached; the lab takes them over from the
+# host. One NAME=VALUE per line.
 network_environment() {
 	local name
 	for name in $(compgen -e); do
 		case $name in
-		# Both name files of the host; the lab has its own place for them.
+		# These name files of the host; the lab has its own.
 		CARGO_HOME | CARGO_HTTP_CAINFO | CARGO_TARGET_DIR) ;;
 		CARGO_HTTP_* | CARGO_NET_* | CARGO_REGISTRY_* | CARGO_REGISTRIES_* | CARGO_SOURCE_* | \
 			http_proxy | https_proxy | no_proxy | all_proxy | \
@@ -88,8 +88,8 @@ in_lab() {
 		"$(host_ca_bundle)" env "${environment[@]}" "$@"
 }
 
-# The user's registry settings go along; written only when changed, as other runs may be
-# reading the file.
+# The lab uses the user's registry settings. Written only when changed, since other runs may be reading
+# the file.
 cargo_configuration() {
 	local source=${CARGO_HOME:-$HOME/.cargo}/config.toml target=$lab/cargo/config.toml
 	if [[ ! -f $source ]]; then
@@ -99,7 +99,7 @@ cargo_configuration() {
 	fi
 }
 
-# The lab, made if it is missing. What most often prevents that is said last, where it is read.
+# Makes the lab if it is missing. A hint at the most frequent cause of a failure is printed last.
 need_lab() {
 	need_root
 	if ! mkdir -p "$lab" 2>/dev/null || [[ ! -w $lab ]]; then
@@ -112,9 +112,9 @@ need_lab() {
 	exit 1
 }
 
-# Options of scripts/vm for a VM in which one instruction takes one nanosecond, on any machine: QEMU
-# counts (-icount), and idle time is skipped. It also counts each round of a string instruction, so
-# the guest must think that they are slow, so that memcpy does not use them.
+# Options of scripts/vm for a VM in which each instruction takes one nanosecond, on any machine: QEMU
+# counts instructions (-icount) and skips idle time. It counts each iteration of a string instruction,
+# so the CPU model has none of the flags that make memcpy use them.
 # shellcheck disable=SC2034,SC2054 # the commas are QEMU's
 counting_vm=(
 	--cpus 1 --mitigations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# Shared by the two halves of the installation's test. To be sourced.
+# Shared by the two parts of the test of the installation. To be sourced.
 
 log=/tmp/test-install.log
 
@@ -31,7 +31,7 @@ failed() {
 	exit 1
 }
 
-# prints TEXT COMMAND...: whether the command's output has TEXT for one of its lines.
+# prints TEXT COMMAND...: whether TEXT is a line of the command's output.
 prints() {
 	local text=$1
 	shift
