@@ -48,7 +48,7 @@ const ALL_MULTICAST: Mode = Mode {
     all_multicast: true,
 };
 
-/// A frame of which only the Ethernet header is in one piece.
+/// A frame whose first piece holds only the Ethernet header.
 struct Scattered {
     bytes: Vec<u8>,
     tag: Option<Tag>,
@@ -88,17 +88,17 @@ impl Frame for Scattered {
     }
 }
 
-/// A frame with tags in it, and one beside it.
-fn frame(to: Address, tags: &[Tag], beside: Option<Tag>) -> Scattered {
+/// A frame with tags in it, and one that is not in it.
+fn frame(to: Address, tags: &[Tag], outside: Option<Tag>) -> Scattered {
     let mut bytes = to.to_vec();
-    // No zeroes where the source is: they must not matter.
+    // The source address must not matter: it is not zero.
     bytes.extend([0xa5; 6]);
     for tag in tags {
         bytes.extend(tag.bytes());
     }
     bytes.extend([0x08, 0x00]);
     bytes.resize(60, 0);
-    Scattered { bytes, tag: beside }
+    Scattered { bytes, tag: outside }
 }
 
 fn to(address: Address) -> Scattered {
@@ -126,7 +126,7 @@ fn filter() -> Box<Filter> {
     filter
 }
 
-/// So many addresses that differ in their last bytes.
+/// `count` addresses that differ in their last bytes.
 fn many(first: u8, count: usize) -> Vec<Address> {
     // Neither in ascending nor in descending order.
     let at = |i: usize| (i * 0x9e37) as u16;
@@ -136,7 +136,7 @@ fn many(first: u8, count: usize) -> Vec<Address> {
 }
 
 #[test]
-fn one_of_zeroes_lets_everything_in() {
+fn a_zeroed_filter_accepts_everything() {
     for address in [OWN, OTHER, GROUP, BROADCAST, [0; 6]] {
         assert_eq!(Filter::ALL.check(&to(address)), Ok(()));
     }
@@ -151,7 +151,7 @@ fn own_address_and_broadcast() {
     for address in [OTHER, GROUP, [0; 6]] {
         assert_eq!(filter.check(&to(address)), Err(NotForUs::Address));
     }
-    // Each bit counts.
+    // Every bit of an address is compared.
     for bit in 0..48 {
         let mut address = OWN;
         address[bit / 8] ^= 1 << (bit % 8);
@@ -169,7 +169,7 @@ fn another_own_address() {
 }
 
 #[test]
-fn what_is_too_short_is_left_to_the_wire() {
+fn too_short_frames_are_left_to_the_wire() {
     for len in 0..HEADER_LEN {
         let mut runt = to(OTHER);
         runt.bytes.truncate(len);
@@ -202,7 +202,7 @@ fn lists_up_to_their_length_and_beyond() {
         let addresses = many(first, room + 1);
         let (last, fitting) = addresses.split_last().unwrap();
 
-        // An address that is there twice takes one place.
+        // An address that occurs twice is listed once.
         filter.set_mode(
             Mode::default(),
             fitting.iter().chain(fitting.iter().rev()).copied(),
@@ -227,7 +227,7 @@ fn lists_up_to_their_length_and_beyond() {
         }
         let unlisted = [first, 0xff, 0, 0, 0, 0];
         assert_eq!(filter.check(&to(unlisted)), Ok(()));
-        // The other kind is not concerned.
+        // The other list has not overflowed.
         assert_eq!(filter.check(&to(others)), Err(NotForUs::Address));
 
         filter.set_mode(Mode::default(), fitting.iter().copied());
@@ -243,7 +243,7 @@ fn vlans() {
         let inside = filter.check(&frame(to, &[tag], None));
         let beside = filter.check(&frame(to, &[], Some(tag)));
         assert_eq!(inside, beside);
-        // The outermost counts.
+        // Only the outermost tag is compared.
         assert_eq!(inside, filter.check(&frame(to, &[tag, customer(9)], None)));
         assert_eq!(inside, filter.check(&frame(to, &[customer(9)], Some(tag))));
         inside
@@ -281,7 +281,7 @@ fn vlans() {
     assert_eq!(check(&filter, OWN, customer(5)), Ok(()));
 }
 
-/// One of few addresses, so that they meet.
+/// One of a few addresses, so that listed and sent ones are often equal.
 fn address() -> impl Strategy<Value = Address> {
     (0u16..1000).prop_map(|number| {
         let digit = |place: u32| [0, 1, 0xff][(number / 4 / 3u16.pow(place) % 3) as usize];
@@ -293,8 +293,7 @@ fn address() -> impl Strategy<Value = Address> {
 proptest! {
     #![proptest_config(cases(256))]
 
-    /// Whatever is set, and in whatever order, the filter does what the words of its documentation
-    /// say.
+    /// Whatever is set, and in whatever order, the filter does what its documentation says.
     #[test]
     fn as_described(
         owns in vec(address(), 1..3),

@@ -150,7 +150,7 @@ fn a_dropped_fill_leaves_the_buffer_posted() {
     assert_eq!(driver.take(), Some((&completion(60), 2)));
 }
 
-/// The indices start short of their wrap-around, so that this goes through it.
+/// The indices start shortly before their wrap-around, so that this test passes it.
 #[test]
 fn wraps_around_in_order() {
     for size in [2, 8, 64, 256] {
@@ -179,7 +179,7 @@ fn wraps_around_in_order() {
     }
 }
 
-/// Fills a ring of 8 with buffers in every state there is: published, completed, posted, new.
+/// Fills a ring of 8 with buffers in every state: published, completed, posted, new.
 fn fill_every_way(
     nic: &mut NicSide<Shared<Counted>>,
     driver: &mut DriverSide<Shared<Counted>>,
@@ -219,8 +219,8 @@ fn every_buffer_is_dropped_once() {
     assert_eq!(alive.load(Ordering::Relaxed), 0);
 }
 
-/// Buffers that are new, posted, filled and published all go when the ring is ended, although
-/// somebody still has a handle.
+/// Ending a ring drops its new, posted, filled and published buffers, although a handle to the ring
+/// still exists.
 #[test]
 fn an_ended_ring_is_empty() {
     let alive = Arc::new(AtomicUsize::new(0));
@@ -234,7 +234,7 @@ fn an_ended_ring_is_empty() {
     drop(shared);
 }
 
-/// With the side of another ring nothing is touched: its NIC may still write.
+/// A ring is not ended with the side of another ring, since its own NIC may still write.
 #[test]
 fn a_ring_is_ended_with_its_own_nic_only() {
     let alive = Arc::new(AtomicUsize::new(0));
@@ -302,7 +302,7 @@ fn two_descriptors_share_a_cache_line() {
     assert_eq!(size_of::<Slot<Box<u8>>>(), 32);
 }
 
-/// What can be done to a ring.
+/// A step of the test.
 #[derive(Clone, Debug)]
 enum Step {
     Post,
@@ -328,7 +328,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(cases(256))]
 
-    /// A ring is four queues in a row; whatever is done to it, it does the same as those.
+    /// Whatever the steps are, a ring behaves like four queues in a row.
     #[test]
     fn behaves_like_four_queues(bits in 1usize..5, steps in steps()) {
         let size = 1 << bits;
@@ -385,7 +385,7 @@ proptest! {
     }
 }
 
-/// What was completed and not published can be taken back, and no more than that.
+    /// Buffers that were completed but not published can be taken back, and no others.
 #[test]
 fn rewound_buffers_are_filled_again() {
     let (mut nic, mut driver) = ring(4);

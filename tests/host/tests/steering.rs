@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Steering: which queue, and what is hashed for it.
+//! Steering: which queue a frame goes to, and what is hashed for it.
 
 #![cfg(not(loom))]
 
@@ -64,7 +64,7 @@ fn context(queues: u32) -> RssContext {
     }
 }
 
-/// Registers with this main context.
+/// Registers with the given main context.
 fn steering(main: &RssContext, queues: u32) -> Box<Steering> {
     let mut steering = Box::new(Steering::ZERO);
     steering.set_queues(queues);
@@ -86,7 +86,7 @@ fn v4(protocol: u8) -> Vec<u8> {
 }
 
 #[test]
-fn registers_of_zeroes_have_one_queue() {
+fn zeroed_registers_have_one_queue() {
     assert_eq!(queue(&Steering::ZERO, &v4(UDP)), (0, Hash::NONE));
     assert_eq!(Steering::ZERO.hash(&v4(UDP)).value, 0);
 }
@@ -106,7 +106,7 @@ fn one_queue_needs_no_hash() {
 }
 
 #[test]
-fn several_queues_go_by_the_table() {
+fn the_table_yields_one_of_several_queues() {
     let mut main = context(4);
     let hash = by_the_book(&KEY, &[&FROM[..], &TO, &PORTS].concat());
     let found = Hash {
@@ -122,7 +122,7 @@ fn several_queues_go_by_the_table() {
 }
 
 #[test]
-fn what_is_set_can_be_read() {
+fn a_context_that_is_set_can_be_read() {
     let mut main = context(3);
     main.input.transform = Transform::SymmetricOrXor;
     assert!(main.input.set_fields(FlowKind::UdpIpv6, Fields::SRC));
@@ -133,7 +133,7 @@ fn what_is_set_can_be_read() {
 }
 
 #[test]
-fn kinds_do_not_have_other_fields() {
+fn fields_that_a_kind_does_not_have_are_refused() {
     let mut input = Input::DEFAULT;
     for kind in [FlowKind::Ipv4, FlowKind::Ipv6] {
         assert!(!input.set_fields(kind, Fields::SRC.with(Fields::DST_PORT)));
@@ -144,7 +144,7 @@ fn kinds_do_not_have_other_fields() {
     assert_eq!(input.fields(FlowKind::TcpIpv4), Fields::ALL);
 }
 
-/// The fields of each kind are their own, and their hash is told as what it is.
+/// Each kind of flow has its own fields, and the type of the hash follows from them.
 #[test]
 fn fields_of_one_kind() {
     let mut main = context(2);
@@ -206,7 +206,7 @@ fn a_symmetric_hash_wants_symmetric_fields() {
     }
 }
 
-/// A rule for all frames of a kind.
+/// A rule for all frames with these protocols.
 fn rule(protocols: Protocols, action: Action) -> Rule {
     Rule {
         protocols,
@@ -216,7 +216,8 @@ fn rule(protocols: Protocols, action: Action) -> Rule {
     }
 }
 
-/// A context of its own key, fields and table, for UDP over IPv4; with so much added to its queues.
+/// Registers whose UDP over IPv4 goes to an extra context with a key, fields and table of its own, with
+/// `offset` added to its queues; and that context.
 fn with_context(number: u32, offset: u32) -> (Box<Steering>, RssContext) {
     let mut own = context(1);
     own.key = [0xa5; KEY_LEN];
@@ -249,7 +250,7 @@ fn a_rule_leads_to_a_context() {
             };
             let expected = (2 + hash.value % 2 + offset, hash);
             assert_eq!(queue(&steering, &v4(UDP)), expected);
-            // All others are dealt with as before.
+            // All other frames are steered as before.
             let hash = by_the_book(&KEY, &[&FROM[..], &TO, &PORTS].concat());
             let (at, found) = queue(&steering, &v4(TCP));
             assert_eq!((at, found.value), (hash % 128 % 2, hash));
@@ -274,13 +275,13 @@ fn a_rule_leads_to_the_main_context() {
     assert_eq!(at(&steering, &v4(TCP)), hash % 2);
     assert_eq!(at(&steering, &v4(UDP)), 4 + hash % 2);
     assert_eq!(at(&steering, &[0; 60]), 4);
-    // Also where there would be one queue.
+    // Also with a single queue.
     main.table = Indirection::new(1);
     assert!(steering.set_context(MAIN, Some(&main)));
     assert_eq!(at(&steering, &v4(UDP)), 4);
 }
 
-/// A frame without a hash does not leave the queues of its context.
+/// A frame without a hash stays within the queues of its context.
 #[test]
 fn a_context_without_a_hash() {
     let (mut steering, own) = with_context(4, 1);
@@ -314,7 +315,7 @@ fn contexts_come_and_go() {
     assert_eq!(copy.context(MAIN), Some(context(4)));
     assert_eq!(copy.queues(), 4);
     assert_eq!(queue(&copy, &v4(TCP)), queue(&steering, &v4(TCP)));
-    // Contexts alone make no difference to frames.
+    // A context without a rule makes no difference to frames.
     let one = context(1);
     assert!(copy.set_context(MAIN, Some(&one)));
     copy.set_queues(1);
@@ -322,7 +323,7 @@ fn contexts_come_and_go() {
 }
 
 #[test]
-fn queues_that_are_needed() {
+fn min_queues() {
     let mut steering = steering(&context(2), 8);
     assert_eq!(steering.min_queues(), 2);
     assert!(steering.set_context(3, Some(&context(5))));
@@ -344,7 +345,7 @@ fn queues_that_are_needed() {
     assert_eq!(needed(2, None), 6);
 }
 
-/// What the documentation of the two transformations says is hashed.
+/// The hashed bytes, by the documentation of the two transformations.
 fn transformed(transform: Transform, from: &[u8], to: &[u8], ports: &[u8; 4]) -> Vec<u8> {
     let both = |a: &[u8], b: &[u8], first: fn(u8, u8) -> u8| -> Vec<u8> {
         let pairs = || a.iter().zip(b);
@@ -399,7 +400,7 @@ proptest! {
         }
     }
 
-    /// With tables or without, it is the same hash.
+    /// The hash is the same with and without tables.
     #[test]
     fn tables_make_no_difference(key: [u8; KEY_LEN], bytes: [u8; rss::INPUT_LEN]) {
         let mut toeplitz = Box::new(Toeplitz::ZERO);
@@ -408,9 +409,9 @@ proptest! {
         prop_assert_eq!(rss::hash_bytes(&key, &bytes), by_the_book(&key, &bytes));
     }
 
-    /// Fields that are left out are zeroes in front of the hash of all.
+    /// Fields that are not hashed are zero in the input of the hash.
     #[test]
-    fn left_out_fields_are_zeroes(bits in 0u8..16, tcp: bool, ips: [u8; 32], ports: [u8; 4]) {
+    fn fields_that_are_not_hashed_are_zero(bits in 0u8..16, tcp: bool, ips: [u8; 32], ports: [u8; 4]) {
         let all = [Fields::SRC, Fields::DST, Fields::SRC_PORT, Fields::DST_PORT];
         let (mut fields, mut input) = (Fields::NONE, [&ips[..], &ports].concat());
         for (n, (field, range)) in all.into_iter().zip([0..16, 16..32, 32..34, 34..36]).enumerate() {

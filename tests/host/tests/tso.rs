@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! TCP segmentation, against a segmentation done byte by byte.
+//! TCP segmentation, compared with a segmentation done byte by byte.
 
 #![cfg(not(loom))]
 
@@ -22,8 +22,8 @@ const PSH: u8 = 8;
 const ACK: u8 = 16;
 const CWR: u8 = 128;
 
-/// A large frame with all flags that matter, whose own lengths and checksums mean nothing. The
-/// kinds of its VLAN tags say whether they are 802.1ad.
+/// A large frame with all flags that matter. Its own lengths and checksums are meaningless. `tags`
+/// tells of each VLAN tag whether it is 802.1ad.
 fn large(
     tags: &[bool],
     v6: bool,
@@ -52,7 +52,7 @@ fn large(
     frame
 }
 
-/// The Internet checksum of some bytes, which is zero if they contain their own.
+/// The Internet checksum of some bytes; zero if they contain a correct checksum.
 fn checksum(bytes: &[u8], start: u32) -> u16 {
     let mut sum = u64::from(start);
     for word in bytes.chunks(2) {
@@ -78,7 +78,7 @@ fn template(frame: &[u8], segment_len: usize) -> Template {
 }
 
 #[test]
-fn a_frame_that_had_to_wait_goes_on_once() {
+fn a_frame_that_had_to_wait_is_resumed_once() {
     let progress = Progress::default();
     assert_eq!(progress.take(|_| unreachable!("no frame waits")), 0);
     progress.keep(7, 3);
@@ -87,7 +87,7 @@ fn a_frame_that_had_to_wait_goes_on_once() {
 }
 
 #[test]
-fn another_frame_starts_at_its_beginning_and_so_does_the_first_after_it() {
+fn another_frame_is_not_resumed() {
     let progress = Progress::default();
     progress.keep(7, 3);
     assert_eq!(progress.take(|_| 8), 0);
@@ -98,11 +98,11 @@ fn another_frame_starts_at_its_beginning_and_so_does_the_first_after_it() {
 }
 
 #[test]
-fn frames_are_known_by_all_that_they_are() {
+fn the_fingerprint_depends_on_all_headers_and_lengths() {
     let frame = large(&[], false, 0, 3, &[1; 3000]);
     let known = template(&frame, 1000).fingerprint([1, 2]);
     assert_eq!(template(&frame, 1000).fingerprint([1, 2]), known);
-    // Every byte of the headers but for lengths and checksums, which follow from the rest.
+    // Every byte of the headers except lengths and checksums, which follow from the rest.
     for at in (0..14 + 20 + 32).filter(|at| ![16, 17, 24, 25, 50, 51].contains(at)) {
         let mut other = frame.clone();
         other[at] ^= 1 << 3;
@@ -122,7 +122,7 @@ proptest! {
     #![proptest_config(cases(256))]
 
     #[test]
-    fn segments_are_right(
+    fn segments_are_correct(
         tags in prop::collection::vec(any::<bool>(), 0..=2),
         v6: bool,
         ip_options in 0usize..=10,
@@ -178,8 +178,8 @@ proptest! {
         prop_assert_eq!(template.parts().count(), count);
     }
 
-    /// A frame that lies, or is none, is refused or cut so that nothing of it is lost, sent twice
-    /// or read from behind its end; the headers change in no other place than they have to.
+    /// A malformed frame is refused, or cut so that no byte of it is lost, sent twice or read from
+    /// after its end. The headers change only in the fields that differ between segments.
     #[test]
     fn anything_is_refused_or_cut(
         (v6, random) in any::<(bool, bool)>(),
@@ -237,7 +237,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_not_tcp_is_refused() {
+fn frames_that_are_not_tcp_are_refused() {
     let frame = large(&[], false, 0, 0, &[0; 100]);
     let refused = |frame: &[u8]| Template::new(frame, frame.len(), 10).is_none();
     assert!(!refused(&frame));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the tests of hashes and steering share: frames good and bad, what is in them, and the hash
-//! of the specification.
+//! Shared by the tests of headers, hashes and steering: good and malformed frames, the fields in
+//! them, and the hash as its specification defines it.
 
 #![allow(
     dead_code,
@@ -21,7 +21,7 @@ pub const MACS: [u8; 12] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
 pub const VLAN: [u8; 4] = [0x81, 0x00, 0x00, 0x05];
 pub const SERVICE_VLAN: [u8; 4] = [0x88, 0xa8, 0x20, 0x07];
 
-/// The hash as the specification words it: bit by bit.
+/// The hash as its specification defines it: bit by bit.
 pub fn by_the_book(key: &[u8; KEY_LEN], input: &[u8]) -> u32 {
     let bit = |bytes: &[u8], i: usize| u32::from((bytes[i / 8] >> (7 - i % 8)) & 1);
     let mut window = u32::from_be_bytes(key[..4].try_into().unwrap());
@@ -80,8 +80,8 @@ pub fn frame(tags: &[[u8; 4]], packet: &[u8]) -> Vec<u8> {
     [&MACS[..], &tags.concat(), &ethertype, packet].concat()
 }
 
-/// Frames of every kind: random bytes, and frames whose layers fit together until some bytes are
-/// turned over, the end is cut off or padding is added.
+/// Frames of every kind: random bytes, and well-formed frames of which some bytes are changed, the end
+/// is cut off or padding is added.
 pub fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     let tags = prop::collection::vec(prop::sample::select(vec![VLAN, SERVICE_VLAN]), 0..4);
     let protocol = prop::sample::select(vec![TCP, UDP, ICMP, 0, 44]);
@@ -128,8 +128,8 @@ pub fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// What there is to know about a frame, read byte by byte at the offsets of the standards: slow,
-/// and nothing of it is shared with what is tested. What a frame does not have is zero.
+/// The fields of a frame, read byte by byte at the offsets of the standards. Slow, and shares no code
+/// with what is tested. A field that the frame does not have is zero.
 #[derive(Debug, Default)]
 pub struct Known {
     pub dst_mac: [u8; 6],
@@ -143,7 +143,7 @@ pub struct Known {
     pub dst_ip: [u8; 16],
     pub tos: u8,
     pub protocol: u8,
-    /// Whether there are ports behind the IP header.
+    /// Whether there are ports after the IP header.
     pub has_ports: bool,
     pub src_port: [u8; 2],
     pub dst_port: [u8; 2],
@@ -216,7 +216,7 @@ impl Known {
         }
     }
 
-    /// The hash over all there is.
+    /// The hash over all fields.
     pub fn hash(&self, key: &[u8; KEY_LEN]) -> Hash {
         let kind = match (self.version, self.has_ports, self.protocol) {
             (4, false, _) => HashType::Ipv4,

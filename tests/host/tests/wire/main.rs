@@ -4,7 +4,7 @@
 
 #![cfg(not(loom))]
 
-use std::{collections::VecDeque, num::NonZeroU64, sync::Arc};
+use std::{num::NonZeroU64, sync::Arc};
 
 use cases::cases;
 use oxnic::nic::{
@@ -16,13 +16,15 @@ use oxnic::nic::{
 };
 use proptest::prelude::*;
 
+#[path = "../cases/mod.rs"]
 mod cases;
+mod model;
 
-/// A buffer with some room in the middle.
+/// A buffer with the room for the frame in the middle.
 struct Page {
     bytes: [u8; 300],
     room: usize,
-    /// Shared by all that are alive.
+    /// Counts the buffers that are alive.
     _alive: Arc<()>,
 }
 
@@ -57,7 +59,7 @@ fn port_with(slots: u32, max_len: usize, strip: Strip) -> (Inlet<Shared>, Driver
     (Inlet::new(nic, Settings { max_len, strip }), driver)
 }
 
-/// As most tests put a frame: nobody asked for a timestamp.
+/// Writes a frame without a timestamp, as most tests do.
 fn put<H>(inlet: &mut Inlet<H>, frame: &Packet, hash: Hash) -> Result<u32, Refused>
 where
     H: Handle,
@@ -96,7 +98,7 @@ fn packet(len: usize) -> Packet {
 }
 
 impl Packet {
-    /// The bytes with the checksum in its place.
+    /// The bytes with the checksum filled in.
     fn summed(&self) -> Vec<u8> {
         let mut bytes = self.bytes.clone();
         if let Some(Patch { offset, bytes: sum }) = self.patch {
@@ -224,7 +226,7 @@ fn without_a_buffer_it_is_refused() {
     assert_eq!(inlet.flush(), 1);
 }
 
-/// A refused frame costs no buffer, and the next one gets through.
+/// A refused frame takes no buffer, and the next one gets through.
 #[test]
 fn refused_frames_leave_the_buffer_posted() {
     let malformed = Packet {
@@ -318,7 +320,7 @@ fn tags_are_found_in_frames() {
     }
 }
 
-/// The number of free buffers says whether any frame that is let in would fit.
+/// A ring is full if the longest accepted frame might not fit.
 #[test]
 fn full_means_full_for_the_longest_frame() {
     let (mut inlet, mut driver) = port_with(8, 2 * 280 + 1, Strip::default());
@@ -328,7 +330,7 @@ fn full_means_full_for_the_longest_frame() {
     }
 }
 
-/// Takes a frame out of a ring: its bytes and what its descriptors say.
+/// Takes a frame out of a ring: its bytes and its completion.
 fn take_frame(driver: &mut DriverSide<Shared>) -> Option<(Vec<u8>, Completion)> {
     let (first, page) = driver.take()?;
     let mut bytes = page.bytes[HEAD_ROOM..][..first.len() as usize].to_vec();
@@ -350,8 +352,8 @@ fn any_tag() -> impl Strategy<Value = Option<Tag>> {
 proptest! {
     #![proptest_config(cases(256))]
 
-    /// Frames of any length, with tags beside and inside them, with checksums anywhere, come out as
-    /// they have to; those for which the buffers are too few leave no trace.
+    /// Frames of any length, with tags inside and outside of them and a checksum anywhere, arrive as
+    /// specified. A frame for which there are too few buffers leaves the ring as it was.
     #[test]
     fn frames_in_parts(
         len in 18usize..1400,
@@ -378,7 +380,7 @@ proptest! {
             frame.checksum = Ok(Checksum::Unknown);
         }
 
-        // What is on the wire, and then what is left of it.
+        // The frame on the wire, then without its stripped tag.
         let mut expected = frame.summed();
         if let Some(tag) = beside {
             expected.splice(12..12, tag.bytes());
@@ -407,196 +409,5 @@ proptest! {
         }
         inlet.flush();
         prop_assert!(driver.take().is_none());
-    }
-}
-
-/// What is done to a port.
-#[derive(Clone, Debug)]
-enum Step {
-    /// Buffers are posted, at most so many.
-    Post(u32),
-    /// A frame of this length is sent.
-    Put(usize),
-    /// The driver is shown what was sent.
-    Flush,
-    /// Frames are taken, at most so many.
-    Take(usize),
-    /// The longest frame has another length.
-    SetMax(usize),
-    /// Another ring, of `1 << bits` descriptors, takes the place of this one, which is drained.
-    Resize(u32),
-    /// The port goes down, and up again.
-    Restart,
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        6 => (0u32..20).prop_map(Step::Post),
-        8 => (0usize..1500).prop_map(Step::Put),
-        5 => Just(Step::Flush),
-        6 => (0usize..10).prop_map(Step::Take),
-        1 => (0usize..1700).prop_map(Step::SetMax),
-        1 => (1u32..6).prop_map(Step::Resize),
-        1 => Just(Step::Restart),
-    ];
-    prop::collection::vec(step, 0..200)
-}
-
-/// A port, and beside it what has to be in it.
-struct Modelled {
-    inlet: Inlet<Shared>,
-    driver: DriverSide<Shared>,
-    slots: u32,
-    max_len: usize,
-    /// Posted buffers without a frame, and those with one.
-    empty: usize,
-    filled: usize,
-    /// Frames that were put, and those of them that were flushed.
-    put: VecDeque<Vec<u8>>,
-    flushed: VecDeque<Vec<u8>>,
-    alive: Arc<()>,
-    sent: u8,
-}
-
-impl Modelled {
-    fn new(slots: u32, max_len: usize) -> Self {
-        let (inlet, driver) = port_with(slots, max_len, Strip::default());
-        Self {
-            inlet,
-            driver,
-            slots,
-            max_len,
-            empty: 0,
-            filled: 0,
-            put: VecDeque::new(),
-            flushed: VecDeque::new(),
-            alive: Arc::default(),
-            sent: 0,
-        }
-    }
-
-    fn post(&mut self, most: u32) {
-        for _ in 0..most {
-            match self.driver.post(page(Page::ROOM, &self.alive)) {
-                Ok(()) => self.empty += 1,
-                Err(_) => assert_eq!(self.driver.unused(), 0),
-            }
-        }
-        self.driver.doorbell();
-    }
-
-    /// Puts a frame, and checks what becomes of it.
-    fn put(&mut self, len: usize) -> Result<(), Refused> {
-        self.sent = self.sent.wrapping_add(1);
-        let bytes: Vec<u8> = (0..len)
-            .map(|at| (at as u8).wrapping_mul(self.sent))
-            .collect();
-        let mut wire = bytes.clone();
-        wire.resize(len.max(60), 0);
-        let buffers = wire.len().div_ceil(Page::ROOM);
-        let expected = if len < 14 {
-            Err(Refused::Malformed)
-        } else if wire.len() > self.max_len.max(60) {
-            Err(Refused::Oversize)
-        } else if buffers > self.empty {
-            Err(Refused::NoBuffer)
-        } else {
-            Ok(wire.len() as u32)
-        };
-        let frame = Packet { bytes, ..packet(0) };
-        assert_eq!(
-            put(&mut self.inlet, &frame, Hash::NONE),
-            expected,
-            "{len} bytes"
-        );
-        expected?;
-        self.empty -= buffers;
-        self.filled += buffers;
-        self.put.push_back(wire);
-        Ok(())
-    }
-
-    fn flush(&mut self) {
-        let buffers: usize = self
-            .put
-            .iter()
-            .map(|frame| frame.len().div_ceil(Page::ROOM))
-            .sum();
-        assert_eq!(self.inlet.flush() as usize, buffers);
-        self.flushed.append(&mut self.put);
-    }
-
-    fn take(&mut self, most: usize) {
-        for _ in 0..most {
-            let found = take_frame(&mut self.driver).map(|(bytes, _)| bytes);
-            let expected = self.flushed.pop_front();
-            self.filled -= expected
-                .as_ref()
-                .map_or(0, |frame| frame.len().div_ceil(Page::ROOM));
-            assert_eq!(found, expected);
-        }
-    }
-
-    /// As the driver does it: frames go to the new ring while those in the old one are drained.
-    fn resize(&mut self, slots: u32) {
-        let mut new = Self::new(slots, self.max_len);
-        new.post(slots);
-        std::mem::swap(self, &mut new);
-        self.sent = new.sent;
-        new.flush();
-        new.take(new.flushed.len());
-        new.end();
-    }
-
-    /// Ends a ring with whatever is in it.
-    fn end(self) {
-        self.driver.end(self.inlet.into_nic());
-        assert_eq!(
-            Arc::strong_count(&self.alive),
-            1,
-            "buffers of a ring that has ended"
-        );
-    }
-
-    fn check(&mut self) {
-        let inside = self.empty + self.filled;
-        assert_eq!(Arc::strong_count(&self.alive) - 1, inside);
-        assert_eq!(self.driver.unused() as usize, self.slots as usize - inside);
-        assert_eq!(self.driver.has_completed(), !self.flushed.is_empty());
-        for len in [0, 1, 280, 281, 1000] {
-            assert_eq!(self.inlet.lacks(len), len.div_ceil(Page::ROOM) > self.empty);
-        }
-        let most = self.max_len.div_ceil(Page::ROOM);
-        assert_eq!(self.inlet.is_full(), most > self.empty);
-    }
-}
-
-proptest! {
-    #![proptest_config(cases(256))]
-
-    /// Whatever is done to a port, frames come out in order, each once and as it was put in, and no
-    /// buffer is lost.
-    #[test]
-    fn a_port_does_as_its_model(steps in steps()) {
-        let mut port = Modelled::new(8, 1360);
-        for step in steps {
-            match step {
-                Step::Post(most) => port.post(most),
-                Step::Put(len) => drop(port.put(len)),
-                Step::Flush => port.flush(),
-                Step::Take(most) => port.take(most),
-                Step::SetMax(max_len) => {
-                    port.max_len = max_len;
-                    port.inlet.set(settings(max_len));
-                }
-                Step::Resize(bits) => port.resize(1 << bits),
-                Step::Restart => {
-                    let (slots, max_len) = (port.slots, port.max_len);
-                    std::mem::replace(&mut port, Modelled::new(slots, max_len)).end();
-                }
-            }
-            port.check();
-        }
-        port.end();
     }
 }

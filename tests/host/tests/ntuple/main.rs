@@ -47,7 +47,10 @@ use proptest::{
     sample::Index, //
 };
 
+#[path = "../cases/mod.rs"]
 mod cases;
+mod fields;
+#[path = "../packets/mod.rs"]
 mod packets;
 
 const SRC: [u8; 4] = [10, 0, 0, 1];
@@ -102,13 +105,13 @@ fn rule(protocols: Protocols, key: Key, mask: Key) -> Rule {
     }
 }
 
-/// Whether a rule that is alone takes the frame.
-fn takes(rule: &Rule, frame: &[u8], tag: Option<Tag>) -> bool {
+/// Whether the frame matches a rule that is the only one.
+fn matches(rule: &Rule, frame: &[u8], tag: Option<Tag>) -> bool {
     let mut steering = steering(8);
     assert!(steering.set_rule(0, Some(rule)));
     match steering.queue(|| frame, || tag) {
         Some((7, hash)) => {
-            // What the frame's hash is does not depend on where it goes.
+            // A rule does not change the hash.
             assert_eq!(hash, steering.hash(frame));
             true
         }
@@ -118,21 +121,21 @@ fn takes(rule: &Rule, frame: &[u8], tag: Option<Tag>) -> bool {
 }
 
 #[test]
-fn places_and_priority() {
+fn locations_and_priority() {
     let mut steering = steering(1);
     assert!(steering.is_single_queue());
     let any = |action| Rule {
         action,
         ..rule(Protocols::ANY, Key::default(), Key::default())
     };
-    assert!(!steering.set_rule(3, None), "there is no rule to take away");
+    assert!(!steering.set_rule(3, None), "no rule to remove");
     assert!(!steering.set_rule(MAX_RULES, Some(&any(Action::Drop))));
     assert!(steering.is_single_queue() && steering.rules().count() == 0);
 
     assert!(steering.set_rule(3, Some(&any(Action::Queue(3)))));
     assert!(
         !steering.is_single_queue(),
-        "somebody has to look at frames"
+        "frames must be parsed"
     );
     let frame = v4(UDP);
     let queue = |steering: &Steering| {
@@ -156,7 +159,7 @@ fn places_and_priority() {
     );
     assert_eq!(steering.rules().count(), 3);
 
-    // A rule at the place of another takes it over.
+    // A rule replaces another at the same location.
     assert!(steering.set_rule(0, Some(&any(Action::Queue(2)))));
     assert_eq!(queue(&steering), Some(2));
     assert_eq!(steering.rules().get(0), Some(any(Action::Queue(2))));
@@ -166,8 +169,8 @@ fn places_and_priority() {
     let mut copy = self::steering(1);
     copy.copy_from(&steering);
     assert_eq!(queue(&copy), Some(2));
-    for place in [0, 3, MAX_RULES - 1] {
-        assert!(steering.set_rule(place, None));
+    for location in [0, 3, MAX_RULES - 1] {
+        assert!(steering.set_rule(location, None));
     }
     assert!(steering.is_single_queue());
     assert_eq!(queue(&steering), Some(0));
@@ -177,7 +180,7 @@ fn places_and_priority() {
 }
 
 #[test]
-fn rules_about_the_same_frames() {
+fn rules_that_match_the_same_frames() {
     let mut steering = steering(4);
     let mask = Key {
         dst_port: [0xff, 0],
@@ -190,17 +193,17 @@ fn rules_about_the_same_frames() {
     let udp = Protocols::IPV4.with(Protocols::UDP);
     assert!(steering.set_rule(3, Some(&rule(udp, port(1, 0), mask))));
     assert!(steering.set_rule(5, Some(&rule(Protocols::IPV4, port(2, 0), mask))));
-    let like = |rule| steering.rules().find_same_match(&rule);
+    let find = |rule| steering.rules().find_same_match(&rule);
     let same = Rule {
         action: Action::Drop,
-        // What the mask leaves out makes no difference.
+        // The bits outside the mask make no difference.
         ..rule(udp, port(1, 7), mask)
     };
-    assert_eq!(like(same), Some(3));
-    assert_eq!(like(rule(Protocols::IPV4, port(2, 0), mask)), Some(5));
-    assert_eq!(like(rule(udp, port(2, 0), mask)), None);
-    assert_eq!(like(rule(udp, port(1, 0), port(0xff, 1))), None);
-    assert_eq!(like(rule(Protocols::ANY, port(1, 0), mask)), None);
+    assert_eq!(find(same), Some(3));
+    assert_eq!(find(rule(Protocols::IPV4, port(2, 0), mask)), Some(5));
+    assert_eq!(find(rule(udp, port(2, 0), mask)), None);
+    assert_eq!(find(rule(udp, port(1, 0), port(0xff, 1))), None);
+    assert_eq!(find(rule(Protocols::ANY, port(1, 0), mask)), None);
 }
 
 #[test]
@@ -261,208 +264,12 @@ fn kinds_of_flows() {
             [true, false, false, false, false, false, false],
         ),
     ] {
-        let found = kinds.map(|protocols| takes(&everything(protocols), &frame, None));
+        let found = kinds.map(|protocols| matches(&everything(protocols), &frame, None));
         assert_eq!(found, expected, "{name}");
     }
 }
 
-/// Each field alone decides, bit by bit as the mask says.
-#[test]
-fn fields() {
-    let mut with_tos = v4(UDP);
-    with_tos[15] = 0xb8;
-    let mut with_class = v6(UDP);
-    (with_class[14], with_class[15]) = (0x6b, 0x80);
-    let tagged = frame(&[SERVICE_VLAN, VLAN], &ipv4(SRC, DST, UDP, &[], &PORTS));
-    let key = Key::default;
-    let cases = [
-        (
-            v4(UDP),
-            Key {
-                dst_mac: [2, 0, 0, 0, 0, 1],
-                ..key()
-            },
-            Key {
-                dst_mac: [0xff; 6],
-                ..key()
-            },
-        ),
-        (
-            v4(UDP),
-            Key {
-                src_mac: [2, 0, 0, 0, 0, 2],
-                ..key()
-            },
-            Key {
-                src_mac: [0xff; 6],
-                ..key()
-            },
-        ),
-        (
-            v4(UDP),
-            Key {
-                ether_type: [8, 0],
-                ..key()
-            },
-            Key {
-                ether_type: ALL,
-                ..key()
-            },
-        ),
-        (
-            tagged.clone(),
-            Key {
-                ether_type: [8, 0],
-                ..key()
-            },
-            Key {
-                ether_type: ALL,
-                ..key()
-            },
-        ),
-        (
-            tagged.clone(),
-            Key {
-                vlan_type: [0x88, 0xa8],
-                ..key()
-            },
-            Key {
-                vlan_type: ALL,
-                ..key()
-            },
-        ),
-        (
-            tagged,
-            Key {
-                vlan_tci: [0x20, 0x07],
-                ..key()
-            },
-            Key {
-                vlan_tci: ALL,
-                ..key()
-            },
-        ),
-        (
-            v4(UDP),
-            Key {
-                src_ip: wide(SRC),
-                ..key()
-            },
-            Key {
-                src_ip: wide([0xff; 4]),
-                ..key()
-            },
-        ),
-        (
-            v4(TCP),
-            Key {
-                dst_ip: wide(DST),
-                ..key()
-            },
-            Key {
-                dst_ip: wide([0xff; 4]),
-                ..key()
-            },
-        ),
-        (
-            v6(TCP),
-            Key {
-                src_ip: SRC6,
-                ..key()
-            },
-            Key {
-                src_ip: [0xff; 16],
-                ..key()
-            },
-        ),
-        (
-            v6(ICMP),
-            Key {
-                dst_ip: DST6,
-                ..key()
-            },
-            Key {
-                dst_ip: [0xff; 16],
-                ..key()
-            },
-        ),
-        (
-            with_tos,
-            Key { tos: 0xb8, ..key() },
-            Key { tos: 0xff, ..key() },
-        ),
-        (
-            with_class,
-            Key { tos: 0xb8, ..key() },
-            Key { tos: 0xff, ..key() },
-        ),
-        (
-            v4(ICMP),
-            Key {
-                protocol: ICMP,
-                ..key()
-            },
-            Key {
-                protocol: 0xff,
-                ..key()
-            },
-        ),
-        (
-            v6(58),
-            Key {
-                protocol: 58,
-                ..key()
-            },
-            Key {
-                protocol: 0xff,
-                ..key()
-            },
-        ),
-        (
-            v4(TCP),
-            Key {
-                src_port: [0x12, 0x34],
-                ..key()
-            },
-            Key {
-                src_port: ALL,
-                ..key()
-            },
-        ),
-        (
-            v6(UDP),
-            Key {
-                dst_port: [0, 80],
-                ..key()
-            },
-            Key {
-                dst_port: ALL,
-                ..key()
-            },
-        ),
-    ];
-    for (n, (frame, key, mask)) in cases.into_iter().enumerate() {
-        assert!(
-            takes(&rule(Protocols::ANY, key, mask), &frame, None),
-            "case {n}"
-        );
-        for (byte, bit) in
-            (0..bytes(&mask).len()).flat_map(|byte| (0..8).map(move |bit| (byte, bit)))
-        {
-            let mut turned = bytes(&key);
-            turned[byte] ^= 1 << bit;
-            let turned = from_bytes(&turned);
-            let is_masked = bytes(&mask)[byte] & (1 << bit) == 0;
-            assert_eq!(
-                takes(&rule(Protocols::ANY, turned, mask), &frame, None),
-                is_masked,
-                "case {n}: byte {byte} bit {bit}"
-            );
-        }
-    }
-}
-
-/// A tag beside the frame is its outermost one.
+/// A tag that is not in the frame is its outermost one.
 #[test]
 fn tags() {
     let vlan = |vlan_tci| Key {
@@ -476,19 +283,19 @@ fn tags() {
         ..Key::default()
     };
     let five = rule(Protocols::ANY, vlan([0, 5]), mask);
-    let beside = |tci| {
+    let outside = |tci| {
         Some(Tag {
             protocol: Protocol::Customer,
             tci,
         })
     };
     let tagged = frame(&[VLAN], &ipv4(SRC, DST, UDP, &[], &PORTS));
-    assert!(takes(&five, &tagged, None));
-    assert!(takes(&five, &v4(UDP), beside(5)));
-    assert!(takes(&five, &v4(UDP), beside(0xe005)), "priority is masked");
-    assert!(!takes(&five, &v4(UDP), beside(6)));
-    assert!(!takes(&five, &v4(UDP), None));
-    assert!(!takes(&five, &tagged, beside(6)));
+    assert!(matches(&five, &tagged, None));
+    assert!(matches(&five, &v4(UDP), outside(5)));
+    assert!(matches(&five, &v4(UDP), outside(0xe005)), "priority is masked");
+    assert!(!matches(&five, &v4(UDP), outside(6)));
+    assert!(!matches(&five, &v4(UDP), None));
+    assert!(!matches(&five, &tagged, outside(6)));
 }
 
 fn bytes(key: &Key) -> Vec<u8> {
@@ -533,10 +340,10 @@ fn from_bytes(bytes: &[u8]) -> Key {
 proptest! {
     #![proptest_config(cases(500))]
 
-    /// Rules about frames that are in part what the rules say decide as one by one, bit by bit; the
-    /// hash stays what it is.
+    /// Rules that match some of the bits of a frame have the same result as a comparison rule by rule
+    /// and bit by bit. The hash stays the same.
     #[test]
-    fn rules_decide_as_one_by_one(
+    fn rules_match_bit_by_bit(
         frame in any_frame(),
         beside in prop::option::of((any::<bool>(), any::<u16>())),
         rules in prop::collection::vec(any_rule(), 0..8),
@@ -571,10 +378,10 @@ proptest! {
                 mask: from_bytes(mask),
                 action: *action,
             };
-            // From the last place to the first.
-            let place = MAX_RULES - 1 - 3 * n;
-            prop_assert!(steering.set_rule(place, Some(&rule)));
-            let kind_fits = [
+            // From the last location to the first.
+            let location = MAX_RULES - 1 - 3 * n;
+            prop_assert!(steering.set_rule(location, Some(&rule)));
+            let protocols_fit = [
                 known.version == 4,
                 known.version == 6,
                 known.has_ports && known.protocol == TCP,
@@ -584,7 +391,7 @@ proptest! {
             .enumerate()
             .all(|(bit, fits)| protocols & (1 << bit) == 0 || *fits);
             let fits = (0..key.len()).all(|at| (key[at] ^ found[at]) & mask[at] == 0);
-            if kind_fits && fits {
+            if protocols_fit && fits {
                 decided = Some(*action);
             }
         }
@@ -603,7 +410,7 @@ proptest! {
         prop_assert_eq!(steering.queue(|| &frame[..], || tag), expected);
     }
 
-    /// The tag that a frame carries is found, and what it is made of.
+    /// The outermost tag of a frame is found.
     #[test]
     fn tags_of_any_frame(frame in any_frame()) {
         let known = Known::of(&frame);
@@ -615,8 +422,8 @@ proptest! {
     }
 }
 
-/// What a rule is made of: the kind of flow as bits, the mask, a bit of the key that is not the
-/// frame's, the action.
+/// The parts of a rule: the protocols as bits, the mask, a bit of the key that differs from the frame,
+/// the action.
 fn any_rule() -> impl Strategy<Value = (u8, Vec<u8>, Option<(Index, u8)>, Action)> {
     let byte = prop_oneof![6 => Just(0), 1 => Just(0xff), 1 => any::<u8>()];
     (
@@ -645,7 +452,7 @@ fn protocols_of(bits: u8) -> Protocols {
     .fold(Protocols::ANY, |all, (_, more)| all.with(more))
 }
 
-/// A frame's key, laid out as [`bytes`] does.
+/// The key of a frame, laid out as by [`bytes`].
 fn known_bytes(known: &Known) -> Vec<u8> {
     [
         &known.dst_mac[..],
