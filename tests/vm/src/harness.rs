@@ -140,7 +140,13 @@ pub fn trial(case: &'static Case) -> Trial {
     let ignored = !(case.needs)();
 
     Trial::test(case.name, move || {
-        surrounded(case).map_err(|e| Failed::from(format!("{e:#}")))
+        surrounded(case).map_err(|e| {
+            let text = format!("{e:#}");
+
+            // Now; libtest-mimic prints it after the last test.
+            println!("\n{text}");
+            Failed::from(text)
+        })
     })
     .with_ignored_flag(ignored)
 }
