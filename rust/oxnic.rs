@@ -6,11 +6,13 @@
 //! - [`bindings`]: the kernel's C interface, as bindgen translates it;
 //! - [`net`]: safe abstractions over it, for any driver of a network card;
 //! - [`nic`]: the simulated hardware;
-//! - [`driver`]: the driver. Start at [`driver::xdp`].
+//! - [`card`]: the card that it makes, with the kernel's services;
+//! - [`driver`]: the driver of the card. Start at [`driver::xdp`].
 
 use kernel::prelude::*;
 
 mod bindings;
+mod card;
 mod driver;
 mod net;
 pub mod nic;

@@ -4,50 +4,35 @@
 //!
 //! | file | what it holds |
 //! | --- | --- |
-//! | [`xdp`] | the XDP hook: `ndo_bpf`, and what becomes of a frame |
-//! | [`rx`] | a receive ring: NAPI poll and refill |
-//! | [`tx`] | sending: `ndo_start_xmit`, XDP_TX, flow control |
-//! | [`watchdog`] | `ndo_tx_timeout`: a transmit queue that was stopped for too long |
+//! | [`xdp`] | the XDP hook: `ndo_bpf`, and what becomes of a frame (steps 3, 4, 6 and 7) |
+//! | [`rx`] | receive rings: NAPI poll and refill, and how rings are made and freed |
+//! | [`tx`] | sending: `ndo_start_xmit` with flow control, `ndo_xdp_xmit`, `ndo_tx_timeout` |
 //! | [`vsi`] | a port's device: up, down, MTU, counters |
 //! | [`newlink`] | making and joining ports: `ip link add … type oxnic` |
-//! | [`port`] | what a port and its peer both see |
 //! | [`reconfig`] | rings of another size, or another number of them |
-//! | [`queue_mgmt`] | one receive queue made anew while the others go on |
-//! | [`filter`] | which frames a port receives |
-//! | [`ethtool`], [`coalesce`], [`link`], [`ntuple`], [`rss`], [`stats`], [`trace`] | what a person sees and sets |
+//! | [`queue_mgmt`] | one receive queue is restarted while the others go on |
+//! | [`rx_mode`] | which frames a port accepts |
+//! | [`ethtool`] | what `ethtool` shows and sets |
+//! | [`settings`] | what is set, as far as polls read it |
+//! | [`params`] | what the module is loaded with |
+//! | [`trace`] | what the driver says in the kernel log |
+//!
+//! What it drives is in [`card`](crate::card).
 
 #![forbid(unsafe_code)]
 
-mod coalesce;
 mod ethtool;
-mod filter;
-mod link;
 mod newlink;
-mod ntuple;
 mod params;
-mod port;
 mod queue_mgmt;
 mod reconfig;
-mod rss;
 mod rx;
-mod stats;
+mod rx_mode;
+mod settings;
 mod trace;
-mod tso;
 mod tx;
 mod vsi;
-mod watchdog;
 pub(crate) mod xdp;
 
 pub(crate) use newlink::Ports;
 pub(crate) use params::Params;
-
-use kernel::{
-    alloc::{flags::__GFP_NOWARN, Flags},
-    prelude::GFP_KERNEL, //
-};
-
-/// Flags for allocations of several pages. If one fails there is no memory dump in the kernel log: the
-/// user who asked for the change is told (`ENOMEM`).
-fn gfp_nowarn() -> Flags {
-    GFP_KERNEL | __GFP_NOWARN
-}

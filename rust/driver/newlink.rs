@@ -3,18 +3,43 @@
 //! Making ports, and joining them: `ip link add … type oxnic`.
 
 use super::{
-    params::{Params, MAX_QUEUES},
-    port::Port,
-    vsi::{max_segments, Vsi, CONFIG},
+    params::{
+        Params,
+        MAX_QUEUES, //
+    },
+    vsi::{
+        max_segments,
+        Vsi,
+        CONFIG, //
+    },
 };
-use crate::net::{
-    debugfs::WriteFile,
-    device::{Config, Device},
-    rtnl::{self, ExtAck, Rtnl},
-    rtnl_link::{Kind, Registration},
+use crate::{
+    card::port::Port,
+    net::{
+        debugfs::WriteFile,
+        device::{
+            Config,
+            Device, //
+        },
+        rtnl::{
+            self,
+            ExtAck,
+            Rtnl, //
+        },
+        rtnl_link::{
+            Kind,
+            Registration, //
+        },
+    },
 };
-use core::{ffi::CStr, sync::atomic::Ordering};
-use kernel::{prelude::*, sync::SetOnce};
+use core::{
+    ffi::CStr,
+    sync::atomic::Ordering, //
+};
+use kernel::{
+    prelude::*,
+    sync::SetOnce, //
+};
 
 /// What the module was loaded with, for the ports that are made later.
 static LOADED: SetOnce<Params> = SetOnce::new();

@@ -9,16 +9,16 @@ use kernel::fmt;
 const MAX_PAIRS: i64 = 64;
 
 /// Most queues of a port: as many as can wait for a full ring.
-pub(super) const MAX_QUEUES: u32 = pause::MAX_QUEUES;
+pub(crate) const MAX_QUEUES: u32 = pause::MAX_QUEUES;
 
 /// Most queues that a port gets without being asked for.
 const DEFAULT_MAX_QUEUES: i64 = 4;
 
 /// Smallest and largest receive ring, in descriptors.
-pub(super) const RING_SIZES: core::ops::RangeInclusive<u32> = 64..=4096;
+pub(crate) const RING_SIZES: core::ops::RangeInclusive<u32> = 64..=4096;
 
 /// Which sizes there are.
-pub(super) const RING_SIZES_TEXT: &str = "a power of two from 64 to 4096";
+pub(crate) const RING_SIZES_TEXT: &str = "a power of two from 64 to 4096";
 
 /// What the module is loaded with, checked.
 pub(crate) struct Params {

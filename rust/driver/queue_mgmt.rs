@@ -7,7 +7,12 @@
 //! id, the settings and the interrupt of the old, as on a change of the ring's size; the program stays.
 
 use super::{
-    rx::{drain, quiesce, ParkedRing, ReadyRing},
+    rx::life::{
+        drain,
+        quiesce,
+        ParkedRing,
+        ReadyRing, //
+    },
     trace::Trace,
     vsi::Vsi,
 };
@@ -28,9 +33,9 @@ impl queue_mgmt::Ops for Vsi {
         if !self.port.is_up() {
             return Err(ENETDOWN);
         }
-        let ring = self.port.rings.get(queue).ok_or(EINVAL)?;
+        let ring = self.rx_rings.get(queue).ok_or(EINVAL)?;
         let size = self.port.ring_size();
-        Ok(ReadyRing::new(dev, &self.port, &self.peer, ring, size)?.park())
+        Ok(ReadyRing::new(dev, &self.settings, &self.peer, ring, size)?.park())
     }
 
     fn free_queue(&self, dev: &LockedDevice, ring: ParkedRing) {
@@ -41,19 +46,19 @@ impl queue_mgmt::Ops for Vsi {
 
     fn start_queue(&self, dev: &LockedDevice, queue: usize, ring: ParkedRing) {
         let Some(ring) = ring.resume(dev) else { return };
-        let ring = ring.connect(None, self.how_rings_run(dev)).start();
+        let ring = ring.connect(None, self.rx_config(dev)).start();
         // There is room for all that there can be.
         let _ = self.running.lock().insert_within_capacity(queue, ring);
-        Trace::new(dev, &self.port).queue_started(queue);
+        Trace::new(dev, &self.settings).queue_started(queue);
     }
 
     fn stop_queue(&self, dev: &LockedDevice, queue: usize) -> Result<ParkedRing> {
         let mut ring = self.running.lock().remove(queue).map_err(|_| ENETDOWN)?;
-        ring.hold();
+        ring.stop_for_restart();
         drain(slice::from_ref(&ring));
         quiesce(slice::from_ref(&ring));
         let ring = ring.halt(dev).ok_or(ENETDOWN)?;
-        Trace::new(dev, &self.port).queue_stopped(queue);
+        Trace::new(dev, &self.settings).queue_stopped(queue);
         Ok(ring.park())
     }
 }

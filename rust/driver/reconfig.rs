@@ -9,11 +9,24 @@
 //! for all rings.
 
 use super::{
-    params::{RING_SIZES, RING_SIZES_TEXT},
-    rx::{drain, end_all, end_ready, quiesce, Extras, ReadyRing},
-    vsi::{max_segments, Vsi},
+    params::{
+        RING_SIZES,
+        RING_SIZES_TEXT, //
+    },
+    rx::life::{
+        drain,
+        end_all,
+        end_ready,
+        quiesce,
+        ReadyRing, //
+    },
+    vsi::{
+        max_segments,
+        Vsi, //
+    },
 };
 use crate::{
+    card::rx::RxMetadata,
     net::{
         device::{is_rss_configured, Device, LockedDevice},
         rtnl::{ExtAck, Rtnl},
@@ -31,16 +44,16 @@ use kernel::{alloc::KVBox, prelude::*};
 impl Vsi {
     /// Rings of these numbers, of `size` descriptors, filled. Fails with `ENOMEM`; nothing is left
     /// then.
-    pub(super) fn ready_rings<'a>(
+    pub(crate) fn ready_rings<'a>(
         &self,
         dev: &'a LockedDevice,
         which: Range<usize>,
         size: u32,
     ) -> Result<KVec<ReadyRing<'a>>> {
-        let rings = self.port.rings.get(which).ok_or(EINVAL)?;
+        let rings = self.rx_rings.get(which).ok_or(EINVAL)?;
         let mut ready = KVec::with_capacity(rings.len(), GFP_KERNEL)?;
         for ring in rings {
-            match ReadyRing::new(dev, &self.port, &self.peer, ring, size) {
+            match ReadyRing::new(dev, &self.settings, &self.peer, ring, size) {
                 // There is room for it.
                 Ok(ring) => drop(ready.push_within_capacity(ring)),
                 Err(error) => {
@@ -53,16 +66,16 @@ impl Vsi {
     }
 
     /// What every ring has to do.
-    pub(super) fn how_rings_run(&self, dev: &Device) -> (Settings, Extras) {
+    pub(crate) fn rx_config(&self, dev: &Device) -> (Settings, RxMetadata) {
         let prog = self.xdp_prog.get();
         (
-            Self::settings(dev.mtu(), dev.features()),
-            self.extras(prog.as_deref(), dev.features()),
+            Self::rx_settings(dev.mtu(), dev.features()),
+            self.rx_metadata(prog.as_deref(), dev.features()),
         )
     }
 
     /// Gives all receive rings another size.
-    pub(super) fn change_ring_size(
+    pub(crate) fn change_ring_size(
         &self,
         dev: &LockedDevice,
         size: u32,
@@ -76,7 +89,7 @@ impl Vsi {
         let up = self.port.is_up();
         let which = if up { 0..self.port.queues() } else { 0..0 };
         let count = which.len();
-        let mut running = KVec::with_capacity(self.port.rings.len(), GFP_KERNEL)?;
+        let mut running = KVec::with_capacity(self.rx_rings.len(), GFP_KERNEL)?;
         let mut connected = KVec::with_capacity(count, GFP_KERNEL)?;
         let mut halted = KVec::with_capacity(count, GFP_KERNEL)?;
         let ready = self
@@ -89,12 +102,12 @@ impl Vsi {
         }
         // Before the rings: how many filled buffers interrupt is told by it.
         self.port.set_ring_size(size, dev, rtnl);
-        let how = self.how_rings_run(dev);
+        let config = self.rx_config(dev);
         let mut rings = self.running.lock();
         let mut old = core::mem::replace(&mut *rings, KVec::new());
         // There is room in all of these lists.
         for (index, ring) in ready.into_iter().enumerate() {
-            let ring = ring.connect(old.get_mut(index), how);
+            let ring = ring.connect(old.get_mut(index), config);
             let _ = connected.push_within_capacity(ring);
         }
         drain(&old);
@@ -117,7 +130,7 @@ impl Vsi {
     }
 
     /// Uses another number of queues, which is at least 1 and at most that of the rings.
-    pub(super) fn change_queues(&self, dev: &LockedDevice, queues: u32, rtnl: &Rtnl) -> Result {
+    pub(crate) fn change_queues(&self, dev: &LockedDevice, queues: u32, rtnl: &Rtnl) -> Result {
         let old = self.port.queues();
         let (new, up) = (queues as usize, self.port.is_up());
         let steering = self.steering_for(dev, queues, rtnl)?;
@@ -136,11 +149,11 @@ impl Vsi {
             // The kernel has taken away the maps that they had when they were last in use.
             dev.set_default_xps(old..new, rtnl);
             self.port.set_queues(queues, dev, rtnl);
-            let how = self.how_rings_run(dev);
+            let config = self.rx_config(dev);
             let mut running = self.running.lock();
             for ring in ready {
                 // There is room for all that there can be.
-                let _ = running.push_within_capacity(ring.connect(None, how).start());
+                let _ = running.push_within_capacity(ring.connect(None, config).start());
             }
             drop(running);
             self.set_steering(dev, steering);
@@ -169,11 +182,11 @@ impl Vsi {
 
     /// The registers for another number of queues.
     fn steering_for(&self, dev: &Device, queues: u32, rtnl: &Rtnl) -> Result<KVBox<Steering>> {
-        let mut steering = self.port.copy_steering()?;
+        let mut steering = self.port.steering.copy()?;
         steering.set_queues(queues);
         // What the user has set stays; the kernel has seen to it that all queues of tables are left.
         if !is_rss_configured(dev, rtnl) {
-            let mut context = self.port.rss_context(MAIN)?;
+            let mut context = self.port.steering.rss_context(MAIN)?;
             context.table = Indirection::new(queues);
             if !steering.set_context(MAIN, Some(&context)) {
                 return Err(EINVAL);
@@ -193,7 +206,7 @@ impl Vsi {
     }
 
     /// The peer's stack makes its large frames for rings of this size.
-    pub(super) fn limit_peer(&self, ring_size: u32, rtnl: &Rtnl) {
+    pub(crate) fn limit_peer(&self, ring_size: u32, rtnl: &Rtnl) {
         if let Some(peer) = self.peer.device() {
             peer.set_max_segments(max_segments(ring_size), rtnl);
         }

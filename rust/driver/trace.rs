@@ -4,17 +4,26 @@
 //!
 //! One fact per line; the format is documented in Documentation/device.md and does not change.
 
-use super::{port::Port, watchdog::Awaited};
+use super::settings::Settings;
 use crate::{
+    card::rx::RxHwStatus,
     net::{
         device::Device,
         ethtool::msg,
-        xdp::{ProgRef, RedirectTarget, Verdict, XdpBuff},
+        xdp::{
+            ProgRef,
+            RedirectTarget,
+            Verdict, //
+            XdpBuff,
+        },
     },
     netdev_info,
 };
 use core::sync::atomic::Ordering;
-use kernel::{error::Error, fmt};
+use kernel::{
+    error::Error,
+    fmt, //
+};
 
 /// How many bytes of a frame are printed, and how many in a line.
 const DUMP_LEN: usize = 64;
@@ -22,45 +31,45 @@ const DUMP_LINE: usize = 16;
 
 /// What is to be printed about a device, as it was when this value was made: a poll looks once.
 #[derive(Clone, Copy)]
-pub(super) struct Trace<'a> {
+pub(crate) struct Trace<'a> {
     dev: &'a Device,
     level: u32,
 }
 
 impl<'a> Trace<'a> {
-    pub(super) fn new(dev: &'a Device, port: &Port) -> Self {
+    pub(crate) fn new(dev: &'a Device, settings: &Settings) -> Self {
         Self {
             dev,
-            level: port.msg_enable.load(Ordering::Relaxed),
+            level: settings.msg_enable.load(Ordering::Relaxed),
         }
     }
 
     /// Whether the control path is printed.
-    pub(super) fn drv(&self) -> bool {
+    pub(crate) fn drv(&self) -> bool {
         self.level & msg::DRV != 0
     }
 
     /// Whether each frame's verdict is printed.
     #[inline]
-    pub(super) fn rx_status(&self) -> bool {
+    pub(crate) fn rx_status(&self) -> bool {
         self.level & msg::RX_STATUS != 0
     }
 
     /// Whether anything about each frame is printed.
     #[inline]
-    pub(super) fn frames(&self) -> bool {
+    pub(crate) fn frames(&self) -> bool {
         self.level & (msg::RX_STATUS | msg::PKTDATA) != 0
     }
 
     /// Whether each batch of redirected frames is printed.
     #[inline]
-    pub(super) fn tx_queued(&self) -> bool {
+    pub(crate) fn tx_queued(&self) -> bool {
         self.level & msg::TX_QUEUED != 0
     }
 
     /// The receive filter has too little room for such addresses, or has enough again.
     #[cold]
-    pub(super) fn overflow(&self, kind: &str, room: usize, too_many: bool) {
+    pub(crate) fn overflow(&self, kind: &str, room: usize, too_many: bool) {
         if !self.drv() {
             return;
         }
@@ -77,14 +86,14 @@ impl<'a> Trace<'a> {
     }
 
     /// A receive queue was stopped, to be made anew.
-    pub(super) fn queue_stopped(&self, queue: usize) {
+    pub(crate) fn queue_stopped(&self, queue: usize) {
         if self.drv() {
             netdev_info!(self.dev, "rx_ring[{queue}]: ndo_queue_stop\n");
         }
     }
 
     /// It runs again, with a new ring.
-    pub(super) fn queue_started(&self, queue: usize) {
+    pub(crate) fn queue_started(&self, queue: usize) {
         if self.drv() {
             netdev_info!(self.dev, "rx_ring[{queue}]: ndo_queue_start\n");
         }
@@ -92,7 +101,7 @@ impl<'a> Trace<'a> {
 
     /// A program ran on a frame of this size.
     #[cold]
-    pub(super) fn verdict(&self, ring: u16, prog: ProgRef<'_>, size: Size, verdict: Verdict) {
+    pub(crate) fn verdict(&self, ring: u16, prog: ProgRef<'_>, size: Size, verdict: Verdict) {
         if !self.rx_status() {
             return;
         }
@@ -108,7 +117,7 @@ impl<'a> Trace<'a> {
 
     /// A frame of this size was dropped, since the program does not support several buffers.
     #[cold]
-    pub(super) fn no_frags(&self, ring: u16, prog: ProgRef<'_>, size: Size) {
+    pub(crate) fn no_frags(&self, ring: u16, prog: ProgRef<'_>, size: Size) {
         if !self.rx_status() {
             return;
         }
@@ -123,7 +132,7 @@ impl<'a> Trace<'a> {
 
     /// A frame of this size arrived and there is no program.
     #[cold]
-    pub(super) fn no_program(&self, ring: u16, size: Size) {
+    pub(crate) fn no_program(&self, ring: u16, size: Size) {
         if !self.rx_status() {
             return;
         }
@@ -138,12 +147,13 @@ impl<'a> Trace<'a> {
 
     /// A transmit queue has been stopped for too long, waiting for a ring of the peer.
     #[cold]
-    pub(super) fn tx_timeout(&self, queue: u16, awaited: &Awaited) {
-        let Awaited {
-            ring,
+    pub(crate) fn tx_timeout(&self, queue: u16, status: &RxHwStatus) {
+        let RxHwStatus {
+            queue: ring,
             level,
             pending,
-        } = *awaited;
+            ..
+        } = *status;
         let Some(level) = level else {
             netdev_info!(
                 self.dev,
@@ -164,7 +174,7 @@ impl<'a> Trace<'a> {
 
     /// A transmit queue that was stopped for too long waited for nothing.
     #[cold]
-    pub(super) fn tx_timeout_woken(&self, queue: u16) {
+    pub(crate) fn tx_timeout_woken(&self, queue: u16) {
         netdev_info!(
             self.dev,
             "tx_queue[{queue}]: ndo_tx_timeout: no ring makes it wait; woken\n"
@@ -173,7 +183,7 @@ impl<'a> Trace<'a> {
 
     /// `lost` frames could not be sent by XDP_TX.
     #[cold]
-    pub(super) fn tx_failed(&self, ring: u16, lost: u64) {
+    pub(crate) fn tx_failed(&self, ring: u16, lost: u64) {
         netdev_info!(
             self.dev,
             "rx_ring[{}]: XDP_TX: {} frames lost, the peer is down\n",
@@ -184,7 +194,7 @@ impl<'a> Trace<'a> {
 
     /// A frame was redirected to `target`, or could not be.
     #[cold]
-    pub(super) fn redirect(&self, ring: u16, target: &RedirectTarget, failed: Option<Error>) {
+    pub(crate) fn redirect(&self, ring: u16, target: &RedirectTarget, failed: Option<Error>) {
         if !self.rx_status() {
             return;
         }
@@ -200,7 +210,7 @@ impl<'a> Trace<'a> {
 
     /// Of `count` frames that were redirected to this port, `taken` were sent.
     #[cold]
-    pub(super) fn xmit(&self, queue: usize, count: usize, taken: usize) {
+    pub(crate) fn xmit(&self, queue: usize, count: usize, taken: usize) {
         netdev_info!(
             self.dev,
             "tx_queue[{queue}]: ndo_xdp_xmit: {count} frames, {taken} taken\n"
@@ -209,7 +219,7 @@ impl<'a> Trace<'a> {
 
     /// The first bytes of a frame.
     #[cold]
-    pub(super) fn frame(&self, ring: u16, frame: &XdpBuff) {
+    pub(crate) fn frame(&self, ring: u16, frame: &XdpBuff) {
         if self.level & msg::PKTDATA == 0 {
             return;
         }
@@ -228,7 +238,7 @@ impl<'a> Trace<'a> {
 }
 
 /// How the program with this id is named in the trace: `id 17`, or `none`.
-pub(super) fn program(id: Option<u32>) -> impl fmt::Display {
+pub(crate) fn program(id: Option<u32>) -> impl fmt::Display {
     struct Name(Option<u32>);
 
     impl fmt::Display for Name {
@@ -245,13 +255,13 @@ pub(super) fn program(id: Option<u32>) -> impl fmt::Display {
 
 /// The size of a frame as the trace shows it: `98 bytes`, or `9014 bytes in 3 buffers`.
 #[derive(Clone, Copy)]
-pub(super) struct Size {
+pub(crate) struct Size {
     bytes: usize,
     buffers: usize,
 }
 
 impl Size {
-    pub(super) fn of(frame: &XdpBuff) -> Self {
+    pub(crate) fn of(frame: &XdpBuff) -> Self {
         Self {
             bytes: frame.len(),
             buffers: frame.buffers(),

@@ -3,30 +3,82 @@
 //! A port's device.
 
 use super::{
-    port::{Peer, Port, FRAME_OVERHEAD},
-    rx::{end_all, Extras, RunningRing},
-    watchdog::TX_TIMEOUT_MS,
+    rx::{
+        life::{
+            end_all,
+            RunningRing, //
+        },
+        ring::RxRing,
+    },
+    settings::Settings,
+    tx::ring::TxRing,
 };
 use crate::{
+    card::{
+        port::{
+            Peer,
+            Port, //
+        },
+        rx::RxMetadata,
+    },
     net::{
         bh,
-        device::{self, feature, Config, Device, LockedDevice, Stats64, Xmit},
-        page_pool::{FRAME_ROOM, MAX_BUFFERS},
+        device::{
+            self,
+            feature,
+            Config,
+            Device,
+            LockedDevice,
+            Stats64,
+            Xmit, //
+        },
+        page_pool::{
+            FRAME_ROOM,
+            MAX_BUFFERS, //
+        },
         queue_mgmt::Table,
-        queues::{RxQueueStats, TxQueueStats},
+        queues::{
+            RxQueueStats,
+            TxQueueStats, //
+        },
         rtnl::Rtnl,
-        rx_mode::{MacAddress, RxMode},
+        rx_mode::{
+            MacAddress,
+            RxMode, //
+        },
         skbuff::SkBuff,
-        xdp::{self, Command, Frames, Prog, ProgSlot},
+        xdp::{
+            self,
+            Command,
+            Frames,
+            Prog,
+            ProgSlot, //
+        },
     },
-    nic::{steering::Steering, vlan::Strip, wire::Settings},
+    nic::{
+        steering::Steering,
+        vlan::Strip,
+        wire, //
+    },
 };
 use kernel::{
     alloc::KVBox,
     new_mutex,
     prelude::*,
-    sync::{aref::ARef, Arc, Mutex},
+    sync::{
+        aref::ARef,
+        Arc,
+        Mutex, //
+    },
 };
+
+/// Bytes of a frame that the MTU does not count: the Ethernet header and two VLAN tags.
+const FRAME_OVERHEAD: u32 = 14 + 2 * 4;
+
+/// How long a transmit queue may be stopped, in milliseconds. Longer than the kernel's usual 5 s: a queue
+/// often stops, as the wire takes no time, and the peer's poll, unlike an interrupt of hardware, may be
+/// deferred.
+const TX_TIMEOUT_MS: u32 = 15_000;
 
 /// The largest MTU: a frame is in as many buffers as there can be.
 const MAX_MTU: u32 = (MAX_BUFFERS * FRAME_ROOM) as u32 - FRAME_OVERHEAD;
@@ -57,7 +109,7 @@ const XDP_FEATURES: u32 = xdp::feature::BASIC
     | xdp::feature::NDO_XMIT_SG;
 
 /// What every port's device is made with.
-pub(super) const CONFIG: Config = Config {
+pub(crate) const CONFIG: Config = Config {
     max_mtu: MAX_MTU,
     features: FEATURES,
     more_features: MORE_FEATURES,
@@ -66,7 +118,7 @@ pub(super) const CONFIG: Config = Config {
 };
 
 /// The largest MTU with this program.
-pub(super) fn max_mtu(prog: Option<&Prog>) -> u32 {
+pub(crate) fn max_mtu(prog: Option<&Prog>) -> u32 {
     match prog {
         Some(prog) if !prog.has_frags() => SINGLE_BUFFER_MTU,
         _ => MAX_MTU,
@@ -75,7 +127,7 @@ pub(super) fn max_mtu(prog: Option<&Prog>) -> u32 {
 
 /// Into how many segments a frame may be cut for a peer with rings of this size. Larger ones would go too,
 /// in several steps; but the stack shall not fill a ring with a single frame.
-pub(super) fn max_segments(ring_size: u32) -> u16 {
+pub(crate) fn max_segments(ring_size: u32) -> u16 {
     (ring_size / 2 - 4) as u16
 }
 
@@ -83,32 +135,48 @@ pub(super) fn max_segments(ring_size: u32) -> u16 {
 /// interface.
 #[pin_data]
 pub(crate) struct Vsi {
-    /// This end of the wire.
-    pub(super) port: Arc<Port>,
+    /// The port of the card, this end of the wire.
+    pub(crate) port: Arc<Port>,
     /// The other end.
-    pub(super) peer: Arc<Peer>,
+    pub(crate) peer: Arc<Peer>,
+    /// What the user has set.
+    pub(crate) settings: Arc<Settings>,
+    /// The receive rings, one for each queue of the port.
+    pub(crate) rx_rings: KVec<Arc<RxRing>>,
+    /// The transmit queues, as many.
+    pub(crate) tx_rings: KVec<TxRing>,
     /// The program of the device. Each ring has a copy, which is what polls read.
-    pub(super) xdp_prog: ProgSlot,
+    pub(crate) xdp_prog: ProgSlot,
     /// The receive rings while the interface is up.
     #[pin]
-    pub(super) running: Mutex<KVec<RunningRing>>,
+    pub(crate) running: Mutex<KVec<RunningRing>>,
 }
 
 impl Vsi {
     /// The device of `port`, which is joined with `peer`, or is to be.
-    pub(super) fn new(port: Arc<Port>, peer: Arc<Port>) -> Result<impl PinInit<Self, Error>> {
+    pub(crate) fn new(port: Arc<Port>, peer: Arc<Port>) -> Result<impl PinInit<Self, Error>> {
         let peer = Arc::new(Peer::new(peer), GFP_KERNEL)?;
+        let settings = Arc::new(Settings::new(), GFP_KERNEL)?;
+        let mut rx_rings = KVec::with_capacity(port.rx_queues.len(), GFP_KERNEL)?;
+        let mut tx_rings = KVec::with_capacity(port.rx_queues.len(), GFP_KERNEL)?;
+        for queue in port.rx_queues.iter() {
+            rx_rings.push(RxRing::new(queue)?, GFP_KERNEL)?;
+            tx_rings.push(TxRing::default(), GFP_KERNEL)?;
+        }
         Ok(try_pin_init!(Self {
             port,
             peer,
+            settings,
+            rx_rings,
+            tx_rings,
             xdp_prog: ProgSlot::new(),
             running <- new_mutex!(KVec::new(), "oxnic::Vsi::running"),
         }? Error))
     }
 
     /// What the receive unit does with this MTU and these features.
-    pub(super) fn settings(mtu: u32, features: u64) -> Settings {
-        Settings {
+    pub(crate) fn rx_settings(mtu: u32, features: u64) -> wire::Settings {
+        wire::Settings {
             max_len: mtu.saturating_add(FRAME_OVERHEAD) as usize,
             strip: Strip {
                 customer: features & feature::VLAN_CTAG_RX != 0,
@@ -117,48 +185,47 @@ impl Vsi {
         }
     }
 
-    /// What the receive unit has to find out for this program and with these features: the time only if
-    /// the program may ask for it; the hash unless only the program would see it, or if it is there
-    /// anyway.
-    pub(super) fn extras(&self, prog: Option<&Prog>, features: u64) -> Extras {
-        Self::extras_if(self.port.uses_rss(), prog, features)
+    /// Metadata for this program and these features: the timestamp if the program is device-bound; the
+    /// hash if steering computes it, or if the stack or a device-bound program reads it.
+    pub(crate) fn rx_metadata(&self, prog: Option<&Prog>, features: u64) -> RxMetadata {
+        Self::rx_metadata_if(self.port.steering.uses_rss(), prog, features)
     }
 
-    /// As [`extras`](Self::extras), for a port that chooses rings by the hash, or not.
-    fn extras_if(uses_rss: bool, prog: Option<&Prog>, features: u64) -> Extras {
+    /// As [`rx_metadata`](Self::rx_metadata), for a port that chooses queues by RSS, or not.
+    fn rx_metadata_if(uses_rss: bool, prog: Option<&Prog>, features: u64) -> RxMetadata {
         let dev_bound = prog.is_some_and(Prog::is_dev_bound);
         let rx_hash = features & feature::RXHASH != 0;
-        let extras = Extras::none().with(Extras::TIMESTAMP, dev_bound);
+        let meta = RxMetadata::none().with(RxMetadata::TIMESTAMP, dev_bound);
         if uses_rss {
-            extras.with(Extras::STEERING_HASH, rx_hash)
+            meta.with(RxMetadata::RSS_HASH, rx_hash)
         } else {
-            extras.with(Extras::HASH, rx_hash && (dev_bound || prog.is_none()))
+            meta.with(RxMetadata::HASH, rx_hash && (dev_bound || prog.is_none()))
         }
     }
 
     /// Exchanges the registers that decide which ring a frame goes to. A frame on its way meanwhile does
     /// not miss a hash that it needs.
-    pub(super) fn set_steering(&self, dev: &Device, steering: KVBox<Steering>) {
+    pub(crate) fn set_steering(&self, dev: &Device, steering: KVBox<Steering>) {
         let uses_rss = !steering.is_single_queue();
         let prog = self.xdp_prog.get();
-        let extras = Self::extras_if(uses_rss, prog.as_deref(), dev.features());
-        let set_extras = || self.port.set_inlets(|inlet| inlet.extras = extras);
+        let meta = Self::rx_metadata_if(uses_rss, prog.as_deref(), dev.features());
+        let set_meta = || self.port.for_each_running(|hw| hw.meta = meta);
         if !uses_rss {
-            set_extras();
+            set_meta();
         }
-        self.port.exchange_steering(steering);
+        self.port.steering.replace(steering);
         if uses_rss {
-            set_extras();
+            set_meta();
         }
     }
 
-    /// Makes the receive unit do so from the next frame on.
-    fn set_settings(&self, mtu: u32, features: u64) {
-        let settings = Self::settings(mtu, features);
-        let extras = self.extras(self.xdp_prog.get().as_deref(), features);
-        self.port.set_inlets(|inlet| {
-            inlet.wire.set(settings);
-            inlet.extras = extras;
+    /// Changes how frames are received, from the next one on.
+    fn set_rx_settings(&self, mtu: u32, features: u64) {
+        let settings = Self::rx_settings(mtu, features);
+        let meta = self.rx_metadata(self.xdp_prog.get().as_deref(), features);
+        self.port.for_each_running(|hw| {
+            hw.wire.set(settings);
+            hw.meta = meta;
         });
     }
 }
@@ -169,19 +236,20 @@ impl device::Ops for Vsi {
         // It was chosen when there was no port to be told.
         let own = dev.address(rtnl);
         self.port
+            .steering
             .change_filter(rtnl, |filter| filter.set_own(own))?;
-        let mut running = KVec::with_capacity(self.port.rings.len(), GFP_KERNEL)?;
+        let mut running = KVec::with_capacity(self.rx_rings.len(), GFP_KERNEL)?;
         let ready = self.ready_rings(dev, 0..self.port.queues(), self.port.ring_size())?;
         // All that can fail came first, so that nothing has to be taken back.
-        let how = self.how_rings_run(dev);
+        let config = self.rx_config(dev);
         for ring in ready {
             // There is room for it.
-            let _ = running.push_within_capacity(ring.connect(None, how).start());
+            let _ = running.push_within_capacity(ring.connect(None, config).start());
         }
         *self.running.lock() = running;
 
         // The stack has dropped what the queues were in the middle of when they went down.
-        for queue in &self.port.tx {
+        for queue in &self.tx_rings {
             queue.progress.forget();
         }
         dev.start_all_tx_queues(rtnl);
@@ -218,23 +286,23 @@ impl device::Ops for Vsi {
     }
 
     fn stats64(&self, stats: &mut Stats64) {
-        for ring in self.port.rings.iter() {
+        for ring in self.rx_rings.iter() {
             stats.rx_packets += ring.stats.packets.get();
             stats.rx_bytes += ring.stats.bytes.get();
             stats.rx_dropped += ring.stats.down.get()
                 + ring.stats.skb_alloc_fail.get()
                 + ring.stats.xdp_no_frags.get();
-            stats.rx_missed_errors += ring.wire.no_buffer.get();
-            stats.rx_length_errors += ring.wire.oversize.get();
+            stats.rx_missed_errors += ring.hw.stats.no_buffer.get();
+            stats.rx_length_errors += ring.hw.stats.oversize.get();
             stats.tx_packets += ring.stats.xdp_tx.get();
             stats.tx_bytes += ring.stats.xdp_tx_bytes.get();
         }
         stats.rx_errors += stats.rx_length_errors;
-        for queue in &self.port.tx {
-            stats.tx_packets += queue.stack.packets.get() + queue.xmit.xdp_xmit.get();
-            stats.tx_bytes += queue.stack.bytes.get() + queue.xmit.xdp_xmit_bytes.get();
-            stats.tx_dropped += queue.stack.dropped.get();
-            stats.tx_carrier_errors += queue.stack.carrier.get();
+        for queue in &self.tx_rings {
+            stats.tx_packets += queue.stats.packets.get() + queue.xmit.xdp_xmit.get();
+            stats.tx_bytes += queue.stats.bytes.get() + queue.xmit.xdp_xmit_bytes.get();
+            stats.tx_dropped += queue.stats.dropped.get();
+            stats.tx_carrier_errors += queue.stats.carrier.get();
         }
         stats.tx_errors += stats.tx_carrier_errors;
     }
@@ -242,7 +310,7 @@ impl device::Ops for Vsi {
     const QUEUE_MGMT: Option<Table<Self>> = Some(Table::CALLBACKS);
 
     fn rx_queue_stats(&self, queue: usize) -> RxQueueStats {
-        let Some(ring) = self.port.rings.get(queue) else {
+        let Some(ring) = self.rx_rings.get(queue) else {
             return RxQueueStats::default();
         };
         RxQueueStats {
@@ -254,20 +322,24 @@ impl device::Ops for Vsi {
 
     /// The frames that XDP sends from a receive ring go with the transmit queue of the same number.
     fn tx_queue_stats(&self, queue: usize) -> TxQueueStats {
-        let (Some(ring), Some(tx)) = (self.port.rings.get(queue), self.port.tx.get(queue)) else {
+        let (Some(ring), Some(tx), Some(pause)) = (
+            self.rx_rings.get(queue),
+            self.tx_rings.get(queue),
+            self.port.tx_pauses.get(queue),
+        ) else {
             return TxQueueStats::default();
         };
-        let (ring, stack, xmit) = (&ring.stats, &tx.stack, &tx.xmit);
+        let (ring, stack, xmit) = (&ring.stats, &tx.stats, &tx.xmit);
         TxQueueStats {
             packets: stack.packets.get() + ring.xdp_tx.get() + xmit.xdp_xmit.get(),
             bytes: stack.bytes.get() + ring.xdp_tx_bytes.get() + xmit.xdp_xmit_bytes.get(),
-            stop: stack.stopped.get(),
-            wake: tx.wake.woken.get(),
+            stop: pause.stopped.get(),
+            wake: pause.woken.get(),
         }
     }
 
     fn change_mtu(&self, dev: &LockedDevice, mtu: u32, _rtnl: &Rtnl) -> Result {
-        self.set_settings(mtu, dev.features());
+        self.set_rx_settings(mtu, dev.features());
         Ok(())
     }
 
@@ -276,13 +348,13 @@ impl device::Ops for Vsi {
             0 => self.steering_without_rules()?,
             _ => None,
         };
-        self.port.change_filter(rtnl, |filter| {
+        self.port.steering.change_filter(rtnl, |filter| {
             filter.set_filters_vlans(features & feature::VLAN_CTAG_FILTER != 0);
         })?;
         if let Some(steering) = steering {
             self.set_steering(dev, steering);
         }
-        self.set_settings(dev.mtu(), features);
+        self.set_rx_settings(dev.mtu(), features);
         Ok(())
     }
 
@@ -292,16 +364,19 @@ impl device::Ops for Vsi {
 
     fn set_mac_address(&self, _dev: &LockedDevice, address: MacAddress, rtnl: &Rtnl) -> Result {
         self.port
+            .steering
             .change_filter(rtnl, |filter| filter.set_own(address))
     }
 
     fn vlan_rx_add_vid(&self, _dev: &Device, vid: u16, rtnl: &Rtnl) -> Result {
         self.port
+            .steering
             .change_filter(rtnl, |filter| filter.set_vlan(vid, true))
     }
 
     fn vlan_rx_kill_vid(&self, _dev: &Device, vid: u16, rtnl: &Rtnl) -> Result {
         self.port
+            .steering
             .change_filter(rtnl, |filter| filter.set_vlan(vid, false))
     }
 

@@ -4,34 +4,56 @@
 //! and freed.
 
 use super::{
-    super::{
-        gfp_nowarn, //
-        port::{Peer, Port},
-    },
-    DescRing, Extras, IrqLine, IrqTimer, RxInlet, RxPoll, RxRing,
+    poll::RxPoll,
+    ring::RxRing, //
 };
 use crate::{
+    card::{
+        port::{
+            Peer,
+            Port, //
+        },
+        rx::{
+            DescRing,
+            IrqLine,
+            IrqTimer,
+            RxHw,
+            RxMetadata, //
+        },
+        steering::gfp_nowarn,
+    },
+    driver::settings::Settings,
     net::{
         bh, clock,
         device::LockedDevice,
-        napi::{Disabled, Napi, Parked, Removed},
+        napi::{
+            Disabled,
+            Napi,
+            Parked,
+            Removed, //
+        },
         page_pool::PagePool,
         timer::Timer,
         xdp::RxQueue,
     },
     nic::{
         dim::Dim,
-        irq::{Irq, Moderation},
-        ring::{NicSide, Ring, Slot},
-        wire::{Inlet, Settings},
+        ring::{
+            NicSide,
+            Ring,
+            Slot, //
+        },
+        wire, //
     },
 };
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use kernel::{
     alloc::KVVec,
     prelude::*,
     sync::Arc,
-    time::{delay::fsleep, Delta},
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
 };
 
 /// A ring that is polled: one that is up, or one that goes and has frames in it.
@@ -39,14 +61,14 @@ pub(crate) struct RunningRing {
     ring: Arc<RxRing>,
     napi: Napi<RxPoll>,
     line: Arc<IrqLine>,
-    /// The NIC's side, once it is off the wire.
-    inlet: Option<RxInlet>,
+    /// The NIC's side, once the queue is off the wire.
+    hw: Option<RxHw>,
 }
 
 /// A ring that is ready to run: filled, or stopped.
 pub(crate) struct ReadyRing<'a> {
     napi: Disabled<'a, RxPoll>,
-    sides: Sides,
+    parts: RingParts,
 }
 
 /// A ring that gets frames, and is not polled yet.
@@ -60,11 +82,11 @@ pub(crate) struct ConnectedRing<'a> {
 /// A [`ReadyRing`] that is not in anybody's hands just then.
 pub(crate) struct ParkedRing {
     napi: Parked<RxPoll>,
-    sides: Sides,
+    parts: RingParts,
 }
 
-/// The two sides of a ring that is not running.
-struct Sides {
+/// The two parts of a ring that is not running.
+struct RingParts {
     ring: Arc<RxRing>,
     line: Arc<IrqLine>,
     poll: KBox<RxPoll>,
@@ -73,10 +95,10 @@ struct Sides {
 }
 
 impl<'a> ReadyRing<'a> {
-    /// Makes the descriptors of `ring` of `port`, and posts a buffer for each. Fails with `ENOMEM`.
+    /// Makes the descriptors of `ring`, and posts a buffer for each. Fails with `ENOMEM`.
     pub(crate) fn new(
         dev: &'a LockedDevice,
-        port: &Arc<Port>,
+        settings: &Arc<Settings>,
         peer: &Arc<Peer>,
         ring: &Arc<RxRing>,
         size: u32,
@@ -86,40 +108,25 @@ impl<'a> ReadyRing<'a> {
             slots.push(Slot::new(), gfp_nowarn())?;
         }
         let descriptors = Arc::new(Ring::new(slots).map_err(|_| EINVAL)?, GFP_KERNEL)?;
-        let line = IrqLine {
-            // The first poll arms it.
-            irq: Irq::new(false),
-            vector: ring.vector.clone(),
-            descriptors: descriptors.clone(),
-            position: AtomicU32::new(0),
-            not_before: AtomicU64::new(0),
-            slack: AtomicU32::new(0),
-            halting: AtomicBool::new(false),
-        };
-        let line = Arc::new(line, GFP_KERNEL)?;
+        let (nic, driver) = Ring::split(descriptors.clone()).ok_or(EINVAL)?;
+        let line = IrqLine::new(&ring.hw, &descriptors, driver.next_to_clean())?;
 
-        let mut napi = Disabled::new(dev, ring.index, line.clone())?;
-        napi.set_irq(&ring.vector, ring.index)?;
-        let timer = Timer::new(IrqTimer {
-            line: line.clone(),
-            napi: napi.napi_ref().clone(),
-        })?;
-        let pool = PagePool::new(dev, &napi, ring.index, size)?;
-        let queue = RxQueue::new(dev, ring.index, pool)?;
-        let (nic, descriptors) = Ring::split(descriptors).ok_or(EINVAL)?;
-        // Until the first poll has ended: with any other number a ring might seem to be empty that is not.
-        line.position
-            .store(descriptors.next_to_clean(), Ordering::Relaxed);
+        let index = ring.index();
+        let mut napi = Disabled::new(dev, index, line.clone())?;
+        napi.set_irq(&ring.hw.vector, index)?;
+        let timer = IrqTimer::new(&line, napi.napi_ref())?;
+        let pool = PagePool::new(dev, &napi, index, size)?;
+        let queue = RxQueue::new(dev, index, pool)?;
         let mut poll = KBox::new(
             RxPoll {
-                descriptors,
+                descriptors: driver,
                 size,
                 queue,
                 line: line.clone(),
                 dim: Dim::new(),
                 frames: 0,
                 ring: ring.clone(),
-                port: port.clone(),
+                settings: settings.clone(),
                 peer: peer.clone(),
             },
             GFP_KERNEL,
@@ -132,7 +139,7 @@ impl<'a> ReadyRing<'a> {
         poll.descriptors.doorbell();
         Ok(Self {
             napi,
-            sides: Sides {
+            parts: RingParts {
                 ring: ring.clone(),
                 line,
                 poll,
@@ -147,27 +154,23 @@ impl<'a> ReadyRing<'a> {
     pub(crate) fn connect(
         self,
         old: Option<&mut RunningRing>,
-        (settings, extras): (Settings, Extras),
+        (settings, meta): (wire::Settings, RxMetadata),
     ) -> ConnectedRing<'a> {
-        let Self { napi, sides } = self;
-        let Sides {
+        let Self { napi, parts } = self;
+        let RingParts {
             ring,
             line,
             poll,
             nic,
             timer,
-        } = sides;
+        } = parts;
         // The kernel may take a ring that it has stopped for a restart again.
-        line.halting.store(false, Ordering::Relaxed);
-        let old_inlet = ring.connect(Some(RxInlet {
-            wire: Inlet::new(nic, settings),
-            extras,
-            most_waiting: poll.port.coalesce.frames(poll.size),
-            moderation: Moderation::default(),
-            timer,
-        }));
+        line.set_masked(false);
+        let max_frames = poll.settings.coalesce.frames(poll.size);
+        let hw = RxHw::new(nic, settings, meta, max_frames, timer);
+        let old_hw = ring.hw.start(hw);
         if let Some(old) = old {
-            old.inlet = old_inlet;
+            old.hw = old_hw;
         }
         ConnectedRing {
             napi,
@@ -179,10 +182,10 @@ impl<'a> ReadyRing<'a> {
 
     /// Frees the ring, and with `removed` its NAPI. What is still in it reaches nobody, and is counted.
     pub(crate) fn end(self, removed: &mut Removed) {
-        let Self { napi, sides } = self;
-        let Sides {
+        let Self { napi, parts } = self;
+        let RingParts {
             poll, nic, timer, ..
-        } = sides;
+        } = parts;
         KBox::into_inner(poll).end(nic);
         drop(timer);
         napi.remove(removed);
@@ -190,9 +193,9 @@ impl<'a> ReadyRing<'a> {
 
     /// Keeps the ring until it is [resumed](ParkedRing::resume).
     pub(crate) fn park(self) -> ParkedRing {
-        let Self { napi, sides } = self;
+        let Self { napi, parts } = self;
         let napi = napi.park();
-        ParkedRing { napi, sides }
+        ParkedRing { napi, parts }
     }
 }
 
@@ -211,13 +214,13 @@ impl ConnectedRing<'_> {
         // Nothing is announced before the first poll.
         line.interrupt(napi.napi_ref(), &bh);
         // Who waited for buffers finds some now.
-        peer.read(&bh).wake(ring.waiters.take(), &bh);
+        peer.read(&bh).wake(ring.hw.waiters.take(), &bh);
         drop(bh);
         RunningRing {
             ring,
             napi,
             line,
-            inlet: None,
+            hw: None,
         }
     }
 }
@@ -225,9 +228,9 @@ impl ConnectedRing<'_> {
 impl ParkedRing {
     /// The ring, under the lock of its device again; [`None`] if it is not one of `dev`.
     pub(crate) fn resume(self, dev: &LockedDevice) -> Option<ReadyRing<'_>> {
-        let Self { napi, sides } = self;
+        let Self { napi, parts } = self;
         let napi = napi.resume(dev)?;
-        Some(ReadyRing { napi, sides })
+        Some(ReadyRing { napi, parts })
     }
 }
 
@@ -264,7 +267,7 @@ pub(crate) fn drain(rings: &[RunningRing]) {
 /// [`halt`](RunningRing::halt); without this, all others would be served before it comes to its end.
 pub(crate) fn quiesce(rings: &[RunningRing]) {
     for ring in rings {
-        ring.line.halting.store(true, Ordering::Relaxed);
+        ring.line.set_masked(true);
     }
 }
 
@@ -290,13 +293,13 @@ pub(crate) fn end_ready(rings: KVec<ReadyRing<'_>>) {
 impl RunningRing {
     /// Takes the ring off the wire. `peer`'s queues that wait for its buffers go on.
     pub(crate) fn disconnect(&mut self, peer: &Port) {
-        self.inlet = self.ring.connect(None);
-        peer.wake(self.ring.waiters.take(), &bh::disable());
+        self.hw = self.ring.hw.stop();
+        peer.wake(self.ring.hw.waiters.take(), &bh::disable());
     }
 
     /// Takes the ring off the wire for a while, in which it has no buffers for its senders.
-    pub(crate) fn hold(&mut self) {
-        self.inlet = self.ring.hold();
+    pub(crate) fn stop_for_restart(&mut self) {
+        self.hw = self.ring.hw.stop_for_restart();
     }
 
     /// Ends polling a ring that is off the wire.
@@ -305,17 +308,17 @@ impl RunningRing {
             ring,
             napi,
             line,
-            inlet,
+            hw,
         } = self;
-        let inlet = inlet?;
+        let (nic, timer) = hw?.into_parts();
         let (napi, poll) = napi.stop(dev)?;
-        let sides = Sides {
+        let parts = RingParts {
             ring,
             line,
             poll,
-            nic: inlet.wire.into_nic(),
-            timer: inlet.timer,
+            nic,
+            timer,
         };
-        Some(ReadyRing { napi, sides })
+        Some(ReadyRing { napi, parts })
     }
 }

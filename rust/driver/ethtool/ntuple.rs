@@ -2,8 +2,8 @@
 
 //! Flow steering rules as the user sets them (`ethtool -N … flow-type`).
 
-use super::vsi::Vsi;
 use crate::{
+    driver::vsi::Vsi,
     net::{
         bh,
         device::{feature, Device},
@@ -18,7 +18,7 @@ use crate::{
 use kernel::{alloc::KVBox, prelude::*};
 
 /// How many rules a port has room for.
-pub(super) const MAX: u32 = MAX_RULES as u32;
+pub(crate) const MAX: u32 = MAX_RULES as u32;
 
 /// What a frame of each kind is.
 const FLOWS: [(RuleFlow, Protocols); 7] = [
@@ -32,7 +32,7 @@ const FLOWS: [(RuleFlow, Protocols); 7] = [
 ];
 
 impl Vsi {
-    pub(super) fn each_used_place(&self, visit: &mut dyn FnMut(u32)) {
+    pub(crate) fn each_used_place(&self, visit: &mut dyn FnMut(u32)) {
         let bh = bh::disable();
         let steering = self.port.steering.read(&bh);
         steering
@@ -41,7 +41,7 @@ impl Vsi {
             .for_each(|place| visit(place as u32));
     }
 
-    pub(super) fn rule_at(&self, place: u32) -> Option<FlowRule> {
+    pub(crate) fn rule_at(&self, place: u32) -> Option<FlowRule> {
         let bh = bh::disable();
         let rule = self.port.steering.read(&bh).rules().get(place as usize)?;
         let flow = FLOWS
@@ -60,7 +60,7 @@ impl Vsi {
     }
 
     /// ethtool has no other way to be told why than the kernel log.
-    pub(super) fn set_rule(
+    pub(crate) fn set_rule(
         &self,
         dev: &Device,
         place: RulePlace,
@@ -87,7 +87,7 @@ impl Vsi {
                 RuleAction::Drop => Action::Drop,
             },
         };
-        let mut steering = self.port.copy_steering()?;
+        let mut steering = self.port.steering.copy()?;
         let free = |last: bool| {
             let mut free = steering.rules().free_locations();
             if last {
@@ -118,8 +118,8 @@ impl Vsi {
         Ok(place as u32)
     }
 
-    pub(super) fn take_rule(&self, dev: &Device, place: u32) -> Result {
-        let mut steering = self.port.copy_steering()?;
+    pub(crate) fn take_rule(&self, dev: &Device, place: u32) -> Result {
+        let mut steering = self.port.steering.copy()?;
         if !steering.set_rule(place as usize, None) {
             return Err(ENOENT);
         }
@@ -128,11 +128,11 @@ impl Vsi {
     }
 
     /// Registers without any rule, if there are rules.
-    pub(super) fn steering_without_rules(&self) -> Result<Option<KVBox<Steering>>> {
+    pub(crate) fn steering_without_rules(&self) -> Result<Option<KVBox<Steering>>> {
         if self.port.steering.read(&bh::disable()).rules().count() == 0 {
             return Ok(None);
         }
-        let mut steering = self.port.copy_steering()?;
+        let mut steering = self.port.steering.copy()?;
         steering.clear_rules();
         Ok(Some(steering))
     }

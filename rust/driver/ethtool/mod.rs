@@ -2,12 +2,20 @@
 
 //! What `ethtool` shows and sets.
 
-use super::{ntuple, params, rss, vsi::Vsi};
+mod coalesce;
+mod link;
+mod ntuple;
+mod rss;
+
+use super::{
+    params,
+    vsi::Vsi, //
+};
 use crate::{
     net::{
         device::{Device, LockedDevice},
         ethtool::{
-            msg, Coalesce, DrvInfo, FlowRule, FlowType, InputXfrm, LinkSettings, Ops, PauseParam,
+            Coalesce, DrvInfo, FlowRule, FlowType, InputXfrm, LinkSettings, Ops, PauseParam,
             PauseStats, RingParam, RulePlace, RxfhChange, RxfhSizes, Visitor,
         },
         rtnl::{ExtAck, Rtnl},
@@ -16,9 +24,6 @@ use crate::{
 };
 use core::sync::atomic::Ordering;
 use kernel::prelude::*;
-
-/// Message types that are printed unless told otherwise.
-pub(super) const DEFAULT_MSG: u32 = msg::DRV;
 
 #[vtable]
 impl Ops for Vsi {
@@ -30,23 +35,28 @@ impl Ops for Vsi {
     }
 
     fn msglevel(&self) -> u32 {
-        self.port.msg_enable.load(Ordering::Relaxed)
+        self.settings.msg_enable.load(Ordering::Relaxed)
     }
 
     fn set_msglevel(&self, level: u32) {
-        self.port.msg_enable.store(level, Ordering::Relaxed);
+        self.settings.msg_enable.store(level, Ordering::Relaxed);
     }
 
     fn stats(&self, visitor: &mut dyn Visitor) {
-        for (n, ring) in self.port.rings.iter().enumerate() {
+        for (n, ring) in self.rx_rings.iter().enumerate() {
             let mut visit = |name, value| visitor.visit(fmt!("rx_queue_{n}_{name}"), value);
             ring.stats.each(&mut visit);
-            ring.wire.each(&mut visit);
+            ring.hw.stats.each(&mut visit);
         }
-        for (n, queue) in self.port.tx.iter().enumerate() {
-            queue.each(|name, value| visitor.visit(fmt!("tx_queue_{n}_{name}"), value));
+        let pauses = &self.port.tx_pauses;
+        for (n, (ring, pause)) in self.tx_rings.iter().zip(pauses).enumerate() {
+            let mut visit = |name, value| visitor.visit(fmt!("tx_queue_{n}_{name}"), value);
+            ring.stats.each(&mut visit);
+            pause.each(&mut visit);
+            ring.xmit.each(&mut visit);
         }
         self.port
+            .steering
             .arrivals
             .each(|name, value| visitor.visit(fmt!("rx_{name}"), value));
     }
@@ -82,7 +92,7 @@ impl Ops for Vsi {
     }
 
     fn combined_channels(&self) -> (u32, u32) {
-        (self.port.rings.len() as u32, self.port.queues() as u32)
+        (self.rx_rings.len() as u32, self.port.queues() as u32)
     }
 
     fn set_combined_channels(&self, dev: &LockedDevice, count: u32, rtnl: &Rtnl) -> Result {

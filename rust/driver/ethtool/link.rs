@@ -2,23 +2,20 @@
 
 //! The link's settings as the user sees and sets them (`ethtool DEVICE`, `ethtool -s`).
 
-use super::vsi::Vsi;
 use crate::{
+    driver::vsi::Vsi,
     net::{device::Device, ethtool::LinkSettings},
     netdev_info,
 };
 use core::sync::atomic::Ordering;
 use kernel::prelude::*;
 
-/// What a wire is said to run at, in Mbit/s, unless the user says otherwise.
-pub(super) const DEFAULT_SPEED: u32 = 10_000;
-
 /// The fastest that can be set: faster than any Ethernet.
 const MAX_SPEED: u32 = 10_000_000;
 
 impl Vsi {
     /// Without a carrier there is no speed.
-    pub(super) fn get_link_settings(&self) -> LinkSettings {
+    pub(crate) fn get_link_settings(&self) -> LinkSettings {
         let link = self.port.is_up() && self.peer.get().is_up();
         LinkSettings {
             speed: link.then(|| self.port.speed.load(Ordering::Relaxed)),
@@ -30,7 +27,7 @@ impl Vsi {
     /// A wire has one speed, at both ends, also if it is set while there is no carrier. What is not known
     /// stays as it is: the kernel hands back what it was told of settings that the user did not name.
     /// ethtool has no other way to be told why than the kernel log.
-    pub(super) fn change_link_settings(&self, dev: &Device, new: LinkSettings) -> Result {
+    pub(crate) fn change_link_settings(&self, dev: &Device, new: LinkSettings) -> Result {
         let refuse = |why: &str, error| {
             netdev_info!(dev, "link: {} is refused\n", why);
             Err(error)

@@ -2,32 +2,30 @@
 
 //! Receive side scaling as the user sets it (`ethtool -X`, `ethtool -N … rx-flow-hash`).
 //!
-//! Every change makes new registers and exchanges them: see [`Steering`].
+//! Every change makes new registers and exchanges them.
 
-use super::{gfp_nowarn, port::Port, vsi::Vsi};
 use crate::{
+    driver::vsi::Vsi,
     net::{
-        bh,
-        device::{self, Device},
+        device::Device,
         ethtool::{rxh, FlowType, InputXfrm, RxfhChange, RxfhSizes},
         rtnl::ExtAck,
     },
     nic::{
         rss::{Indirection, INDIRECTION_LEN, KEY_LEN},
-        steering::{Fields, FlowKind, Input, RssContext, Steering, Transform, MAIN, MAX_CONTEXTS},
+        steering::{Fields, FlowKind, RssContext, Transform, MAIN, MAX_CONTEXTS},
     },
 };
-use core::sync::atomic::Ordering;
-use kernel::{alloc::KVBox, prelude::*};
+use kernel::prelude::*;
 
 /// Key and table.
-pub(super) const SIZES: RxfhSizes = RxfhSizes {
+pub(crate) const SIZES: RxfhSizes = RxfhSizes {
     key: KEY_LEN as u32,
     table: INDIRECTION_LEN as u32,
 };
 
 /// RSS contexts, with the main one.
-pub(super) const CONTEXTS: u32 = MAX_CONTEXTS as u32;
+pub(crate) const CONTEXTS: u32 = MAX_CONTEXTS as u32;
 
 /// The fields and their names in ethtool.
 const FIELDS: [(Fields, u32); 4] = [
@@ -37,52 +35,14 @@ const FIELDS: [(Fields, u32); 4] = [
     (Fields::DST_PORT, rxh::DST_PORT),
 ];
 
-/// The registers that a port with so many queues begins with: the system's key, and all queues alike.
-/// Fails with `ENOMEM`.
-pub(super) fn default(queues: u32) -> Result<KVBox<Steering>> {
-    let mut steering = KVBox::init(pin_init::init_zeroed::<Steering>(), gfp_nowarn())?;
-    let context = RssContext {
-        key: device::rss_key(),
-        input: Input::DEFAULT,
-        table: Indirection::new(queues),
-    };
-    steering.set_queues(queues);
-    if !steering.set_context(MAIN, Some(&context)) {
-        return Err(EINVAL);
-    }
-    Ok(steering)
-}
-
-impl Port {
-    /// The settings of an RSS context. Fails with `ENOENT` if there is no such.
-    pub(super) fn rss_context(&self, number: u32) -> Result<RssContext> {
-        let context = self.steering.read(&bh::disable()).context(number);
-        context.ok_or(ENOENT)
-    }
-
-    /// The registers as they are, to be changed. Fails with `ENOMEM`.
-    pub(super) fn copy_steering(&self) -> Result<KVBox<Steering>> {
-        let mut copy = KVBox::init(pin_init::init_zeroed::<Steering>(), gfp_nowarn())?;
-        copy.copy_from(self.steering.read(&bh::disable()));
-        Ok(copy)
-    }
-
-    /// Sets them anew, from some frame on. With the old ones a frame goes to a ring that is still there.
-    pub(super) fn exchange_steering(&self, steering: KVBox<Steering>) {
-        let single_queue = steering.is_single_queue();
-        self.steering.replace(steering);
-        self.single_queue.store(single_queue, Ordering::Relaxed);
-    }
-}
-
 impl Vsi {
-    pub(super) fn get_rxfh(
+    pub(crate) fn get_rxfh(
         &self,
         context: u32,
         key: &mut [u8],
         table: &mut [u32],
     ) -> Result<InputXfrm> {
-        let context = self.port.rss_context(context)?;
+        let context = self.port.steering.rss_context(context)?;
         for (to, from) in key.iter_mut().zip(context.key) {
             *to = from;
         }
@@ -96,34 +56,34 @@ impl Vsi {
         })
     }
 
-    pub(super) fn change_rxfh(
+    pub(crate) fn change_rxfh(
         &self,
         dev: &Device,
         number: u32,
         change: &RxfhChange<'_>,
         extack: ExtAck<'_>,
     ) -> Result {
-        let mut context = self.port.rss_context(number)?;
+        let mut context = self.port.steering.rss_context(number)?;
         apply(&mut context, change)?;
         self.set_context(dev, number, &context, extack)
     }
 
     /// A context begins with the main one's key and input, and all queues alike.
-    pub(super) fn add_context(
+    pub(crate) fn add_context(
         &self,
         dev: &Device,
         number: u32,
         change: &RxfhChange<'_>,
         extack: ExtAck<'_>,
     ) -> Result {
-        let mut context = self.port.rss_context(MAIN)?;
+        let mut context = self.port.steering.rss_context(MAIN)?;
         context.table = Indirection::new(self.port.queues() as u32);
         apply(&mut context, change)?;
         self.set_context(dev, number, &context, extack)
     }
 
-    pub(super) fn take_context(&self, dev: &Device, number: u32) -> Result {
-        let mut steering = self.port.copy_steering()?;
+    pub(crate) fn take_context(&self, dev: &Device, number: u32) -> Result {
+        let mut steering = self.port.steering.copy()?;
         if !steering.set_context(number, None) {
             return Err(ENOENT);
         }
@@ -131,14 +91,14 @@ impl Vsi {
         Ok(())
     }
 
-    pub(super) fn get_rxfh_fields(&self, context: u32, flow: FlowType) -> Result<u32> {
-        let context = self.port.rss_context(context)?;
+    pub(crate) fn get_rxfh_fields(&self, context: u32, flow: FlowType) -> Result<u32> {
+        let context = self.port.steering.rss_context(context)?;
         let fields = context.input.fields(kind(flow).0);
         let bits = FIELDS.iter().filter(|(field, _)| fields.contains(*field));
         Ok(bits.fold(0, |all, (_, bit)| all | bit))
     }
 
-    pub(super) fn change_rxfh_fields(
+    pub(crate) fn change_rxfh_fields(
         &self,
         dev: &Device,
         number: u32,
@@ -158,7 +118,7 @@ impl Vsi {
             fields = fields.with(field);
             rest &= !bit;
         }
-        let mut context = self.port.rss_context(number)?;
+        let mut context = self.port.steering.rss_context(number)?;
         if rest != 0 || !context.input.set_fields(kind, fields) {
             extack.set(fmt!(
                 "addresses (s, d) are hashed, and ports (f, n) of TCP and UDP, nothing else"
@@ -181,7 +141,7 @@ impl Vsi {
             ));
             return Err(EINVAL);
         }
-        let mut steering = self.port.copy_steering()?;
+        let mut steering = self.port.steering.copy()?;
         if !steering.set_context(number, Some(context)) {
             return Err(EINVAL);
         }

@@ -1,141 +1,73 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The XDP hook, the driver's side.
-//!
-//! Control path: [`Vsi::xdp`] is `ndo_bpf`, [`Vsi::xdp_setup`] publishes a program to the device and
-//! to every ring. Data path: a [`Hook`] runs it on a frame, and [`Received`] does what it decides.
+//! Steps 6 and 7: a [`Hook`] runs the program on a frame, and [`RxContext`] does what it decides.
 
-use super::{
-    rx::{Buff, DescRing, RxRing},
-    trace::{program, Size, Trace},
-    tx::{Sent, TxBatch},
-    vsi::{self, Vsi},
-};
+use super::tx_bulk::XdpTxBulk;
 use crate::{
-    net::{
-        device::{Device, LockedDevice},
-        napi,
-        rtnl::{ExtAck, Rtnl},
-        skbuff::{HashType, SkBuff},
-        xdp::{
-            self, Act, Command, DirectProg, Prog, ProgRef, RedirectTarget, RxDescriptor, Verdict,
+    card::{
+        rx::DescRing,
+        wire::TxCounts, //
+    },
+    driver::{
+        rx::ring::{
+            Buff,
+            RxRing, //
+        },
+        trace::{
+            Size,
+            Trace, //
         },
     },
-    netdev_info,
+    net::{
+        device::Device,
+        napi,
+        skbuff::{
+            HashType,
+            SkBuff, //
+        },
+        xdp::{
+            self,
+            Act,
+            DirectProg,
+            ProgRef,
+            RedirectTarget,
+            RxDescriptor,
+            Verdict, //
+        },
+    },
     nic::{
-        ring::{Completion, DriverSide, Status},
+        ring::{
+            Completion,
+            DriverSide,
+            Status, //
+        },
         rss,
     },
 };
-use kernel::{
-    prelude::*,
-    str::BStr,
-    sync::{aref::ARef, Arc},
-};
-
-impl Vsi {
-    /// `ndo_bpf`: a command of the XDP control path.
-    pub(super) fn xdp(&self, dev: &LockedDevice, command: Command<'_>, rtnl: &Rtnl) -> Result {
-        match command {
-            Command::SetupProg { prog, extack } => self.xdp_setup(dev, prog, extack, rtnl),
-            Command::SetupProgHw { extack } => {
-                extack.set(fmt!("oxnic runs programs in the driver, not in hardware"));
-                Err(EOPNOTSUPP)
-            }
-            Command::SetupXskPool | Command::Other => Err(EOPNOTSUPP),
-        }
-    }
-
-    /// `XDP_SETUP_PROG`: makes `prog` the program of the device and of each of its rings.
-    ///
-    /// Rings keep running: each uses the old program up to some frame and the new one from the next
-    /// poll on. A ring that is down has it when it comes up.
-    ///
-    /// A program that cannot handle frames in several buffers is refused while the MTU allows for
-    /// such, and keeps the MTU from being raised as long as it is there. Frames that came before the
-    /// MTU was lowered may still be in a ring: [`Received::check_frags`] keeps them from the program.
-    fn xdp_setup(
-        &self,
-        dev: &LockedDevice,
-        prog: Option<ARef<Prog>>,
-        extack: ExtAck<'_>,
-        rtnl: &Rtnl,
-    ) -> Result {
-        let trace = Trace::new(dev, &self.port);
-        let new = prog.as_deref();
-        let max_mtu = vsi::max_mtu(new);
-        if dev.mtu() > max_mtu {
-            extack.set(fmt!(
-                "the program has no frags support, so the MTU may be at most {max_mtu}"
-            ));
-            return Err(EOPNOTSUPP);
-        }
-        dev.set_max_mtu(max_mtu, rtnl);
-        let extras = self.extras(new, dev.features());
-        self.port.set_inlets(|inlet| inlet.extras = extras);
-        if trace.drv() {
-            match new {
-                Some(prog) => netdev_info!(
-                    dev,
-                    "ndo_bpf: XDP_SETUP_PROG, program id {} \"{}\"\n",
-                    prog.id(),
-                    BStr::from_bytes(prog.name())
-                ),
-                None => netdev_info!(dev, "ndo_bpf: XDP_SETUP_PROG, no program\n"),
-            }
-        }
-
-        let old = self.xdp_prog.xchg(prog.clone(), rtnl);
-        if trace.drv() {
-            netdev_info!(
-                dev,
-                "vsi.xdp_prog: xchg: {} -> {}\n",
-                program(old.as_deref().map(Prog::id)),
-                program(new.map(Prog::id))
-            );
-        }
-
-        for ring in self.port.rings.iter() {
-            // A poll that still runs the old program is an RCU reader: the program outlives it.
-            drop(ring.xdp_prog.write_once(prog.clone(), rtnl));
-            if trace.drv() {
-                netdev_info!(
-                    dev,
-                    "rx_ring[{}].xdp_prog: WRITE_ONCE: {}\n",
-                    ring.index,
-                    program(new.map(Prog::id))
-                );
-            }
-        }
-
-        // bpf_prog_put: here the device gives up its own reference to the old program.
-        drop(old);
-        Ok(())
-    }
-}
+use kernel::sync::Arc;
 
 /// A poll's view of the frames it receives.
-pub(super) struct Received<'a> {
-    pub(super) cx: &'a napi::Context<'a>,
-    pub(super) dev: &'a Device,
-    pub(super) ring: &'a RxRing,
+pub(crate) struct RxContext<'a> {
+    pub(crate) cx: &'a napi::Context<'a>,
+    pub(crate) dev: &'a Device,
+    pub(crate) ring: &'a RxRing,
     /// Where frames come from, and where their buffers go if they go no further: back to where they
     /// came from, without a detour to the pool.
-    pub(super) descriptors: &'a DriverSide<Arc<DescRing>>,
-    pub(super) trace: Trace<'a>,
+    pub(crate) descriptors: &'a DriverSide<Arc<DescRing>>,
+    pub(crate) trace: Trace<'a>,
     /// Whether skbs are told that their checksum is good.
-    pub(super) rx_csum: bool,
+    pub(crate) rx_csum: bool,
     /// Frames on their way out by XDP_TX.
-    pub(super) tx: TxBatch<'a>,
+    pub(crate) tx: XdpTxBulk<'a>,
 }
 
 /// What a poll finds at the hook, and what it does with a frame there.
-pub(super) trait Hook: Copy {
+pub(crate) trait Hook: Copy {
     /// The program.
     fn prog(&self) -> Option<ProgRef<'_>>;
 
     /// Runs it on a frame, and does what it decides.
-    fn receive(self, received: &mut Received<'_>, buff: Buff<'_, '_>);
+    fn receive(self, rx: &mut RxContext<'_>, buff: Buff<'_, '_>);
 }
 
 /// Mostly there is a program, and nobody looks on.
@@ -146,9 +78,9 @@ impl Hook for DirectProg<'_> {
     }
 
     #[inline]
-    fn receive(self, received: &mut Received<'_>, mut buff: Buff<'_, '_>) {
-        let act = self.run(&mut buff, received.cx);
-        received.act(*self, act, buff);
+    fn receive(self, rx: &mut RxContext<'_>, mut buff: Buff<'_, '_>) {
+        let act = self.run(&mut buff, rx.cx);
+        rx.act(*self, act, buff);
     }
 }
 
@@ -158,8 +90,8 @@ impl Hook for Option<ProgRef<'_>> {
         *self
     }
 
-    fn receive(self, received: &mut Received<'_>, mut buff: Buff<'_, '_>) {
-        let (trace, ring) = (&received.trace, received.ring.index);
+    fn receive(self, rx: &mut RxContext<'_>, mut buff: Buff<'_, '_>) {
+        let (trace, ring) = (&rx.trace, rx.ring.index());
         // Before the program changes the frame.
         let traced = trace.frames().then(|| {
             trace.frame(ring, &buff);
@@ -169,21 +101,21 @@ impl Hook for Option<ProgRef<'_>> {
             if let Some(size) = traced {
                 trace.no_program(ring, size);
             }
-            return received.pass(buff);
+            return rx.pass(buff);
         };
-        let act = prog.run(&mut buff, received.cx);
+        let act = prog.run(&mut buff, rx.cx);
         if let Some(size) = traced {
             trace.verdict(ring, prog, size, act.into());
         }
-        received.act(prog, act, buff);
+        rx.act(prog, act, buff);
     }
 }
 
-impl Received<'_> {
+impl RxContext<'_> {
     /// Returns a frame in several buffers, unless `prog` does not support such: it must not see one,
     /// whatever the MTU was when the frame came. That frame is lost.
     #[cold]
-    pub(super) fn check_frags<'w, 'q>(
+    pub(crate) fn check_frags<'w, 'q>(
         &mut self,
         prog: Option<ProgRef<'_>>,
         buff: Buff<'w, 'q>,
@@ -194,8 +126,9 @@ impl Received<'_> {
         };
         self.ring.stats.xdp_no_frags.add(1);
         if self.trace.frames() {
-            self.trace.frame(self.ring.index, &buff);
-            self.trace.no_frags(self.ring.index, prog, Size::of(&buff));
+            self.trace.frame(self.ring.index(), &buff);
+            self.trace
+                .no_frags(self.ring.index(), prog, Size::of(&buff));
         }
         self.recycle(buff);
         None
@@ -231,7 +164,7 @@ impl Received<'_> {
         let result = buff.redirect(prog, self.cx);
         if let Some(target) = traced {
             let failed = result.as_ref().err().map(|&(_, error)| error);
-            self.trace.redirect(self.ring.index, &target, failed);
+            self.trace.redirect(self.ring.index(), &target, failed);
         }
         match result {
             Ok(()) => stats.xdp_redirect.add(1),
@@ -306,20 +239,20 @@ impl Received<'_> {
     }
 
     /// Sends what XDP_TX has collected.
-    pub(super) fn flush_tx(&mut self, prog: ProgRef<'_>) {
+    pub(crate) fn flush_tx(&mut self, prog: ProgRef<'_>) {
         let sent = self.tx.flush(self.cx, self.descriptors);
         self.count_tx(prog, sent);
     }
 
     /// Counts what XDP_TX has sent, and what was lost by it.
-    fn count_tx(&self, prog: ProgRef<'_>, sent: Sent) {
+    fn count_tx(&self, prog: ProgRef<'_>, sent: TxCounts) {
         let stats = &self.ring.stats;
         stats.xdp_tx.add(sent.frames);
         stats.xdp_tx_bytes.add(sent.bytes);
         if sent.lost != 0 {
             stats.xdp_tx_errors.add(sent.lost);
             if self.trace.rx_status() {
-                self.trace.tx_failed(self.ring.index, sent.lost);
+                self.trace.tx_failed(self.ring.index(), sent.lost);
             }
             for _ in 0..sent.lost {
                 xdp::trace_exception(self.dev, prog, Verdict::Tx);

@@ -1,29 +1,50 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! TCP segmentation: a large frame of the stack goes into the peer's ring as the segments that it is cut into.
+//! TCP segmentation: a large frame of the stack is written into the peer's ring as the segments that it
+//! is cut into.
 //!
-//! If there are too few buffers for all of them, those go for which there are some, and the transmit queue
-//! stops. The stack keeps the frame (`dev_requeue_skb` in net/sched/sch_generic.c) and hands it over again
-//! when the queue is woken; then it goes on with the segment that has to come next. So a large frame needs no
-//! more buffers at a time than any other, and senders of small ones, who take each buffer as soon as it is
-//! posted, do not keep it away.
+//! If there are too few buffers for all segments, the first ones are sent and the transmit queue stops.
+//! The stack keeps the frame (`dev_requeue_skb` in net/sched/sch_generic.c) and hands it over again when
+//! the queue is woken; then sending continues with the next segment. So a large frame needs no more
+//! buffers at a time than any other, and small frames, for which a single free buffer is enough, do not
+//! starve it.
 
 use super::{
-    rx::{RxInlet, RxRing},
-    tx::{put_counted, Sent},
+    rx::{
+        RxHw,
+        RxHwQueue, //
+    },
+    wire::{
+        write_counted,
+        TxCounts, //
+    },
 };
 use crate::{
     net::skbuff::SkBuff,
     nic::{
         ring::Completion,
-        tso::{self, Headers, Part, Progress, Template},
+        tso::{
+            self,
+            Headers,
+            Part,
+            Progress,
+            Template, //
+        },
         vlan::Tag,
-        wire::{wire_len, Checksum, Frame, Head, Malformed, Patch, Refused},
+        wire::{
+            wire_len,
+            Checksum,
+            Frame,
+            Head,
+            Malformed,
+            Patch,
+            Refused, //
+        },
     },
 };
 
 /// A large frame of the stack, and how far it has come.
-pub(super) struct LargeFrame<'a> {
+pub(crate) struct LargeFrame<'a> {
     skb: &'a SkBuff,
     template: Template,
     /// How many of its segments have been sent.
@@ -31,9 +52,9 @@ pub(super) struct LargeFrame<'a> {
 }
 
 impl<'a> LargeFrame<'a> {
-    /// An skb that is to be cut into segments with `size` bytes of payload each. It goes on where it had
-    /// to wait, if it is the one that `progress` is about. [`None`] if it cannot be cut.
-    pub(super) fn new(skb: &'a SkBuff, size: usize, progress: &Progress) -> Option<Self> {
+    /// An skb to be cut into segments with `size` bytes of payload each. If it is the one that `progress`
+    /// is about, it continues where it had to wait. [`None`] if it cannot be cut.
+    pub(crate) fn new(skb: &'a SkBuff, size: usize, progress: &Progress) -> Option<Self> {
         let mut head = [0; tso::HEADERS_LEN];
         let head = head.get_mut(..skb.len().min(tso::HEADERS_LEN))?;
         skb.copy_part(0, head).ok()?;
@@ -46,14 +67,14 @@ impl<'a> LargeFrame<'a> {
         Some(frame)
     }
 
-    /// Puts the segments into the ring that have not been sent, or as many as there are buffers for.
+    /// Writes the segments that have not been sent into the ring, as many as there are buffers for.
     #[inline(never)]
-    pub(super) fn put(
+    pub(crate) fn write(
         &mut self,
-        ring: &RxRing,
-        inlet: &mut RxInlet,
-        known: Completion,
-        sent: &mut Sent,
+        queue: &RxHwQueue,
+        hw: &mut RxHw,
+        meta: Completion,
+        sent: &mut TxCounts,
     ) -> Result<(), Refused> {
         for part in self.template.parts().skip(self.done) {
             let segment = Segment {
@@ -61,21 +82,21 @@ impl<'a> LargeFrame<'a> {
                 headers: self.template.headers(part),
                 part,
             };
-            put_counted(ring, inlet, &segment, known, sent)?;
+            write_counted(queue, hw, &segment, meta, sent)?;
             self.done += 1;
         }
         Ok(())
     }
 
-    /// Notes how far the frame has come, since the stack will hand it over again.
-    pub(super) fn keep(&self, progress: &Progress) {
+    /// Saves how far the frame has come, since the stack will hand it over again.
+    pub(crate) fn keep(&self, progress: &Progress) {
         if self.done != 0 {
             progress.keep(self.fingerprint(self.done), self.done as u32);
         }
     }
 
-    /// What distinguishes the frame from any other of which `done` segments have been sent: where it is
-    /// in memory, its headers, and the payload of the last of these segments.
+    /// Distinguishes the frame from any other of which `done` segments have been sent: by its address,
+    /// its headers, and the payload of the last of these segments.
     fn fingerprint(&self, done: usize) -> u64 {
         let last = done
             .checked_sub(1)
@@ -85,23 +106,23 @@ impl<'a> LargeFrame<'a> {
             .fingerprint([self.skb.address() as u64, sum.unwrap_or_default().into()])
     }
 
-    /// What is left of the frame on the wire, be it lost at the end of it.
-    pub(super) fn rest(&self) -> Sent {
+    /// Frames and bytes of the segments that have not been sent, received or not.
+    pub(crate) fn rest(&self) -> TxCounts {
         let tag = Frame::tag(self.skb);
-        let mut rest = Sent::default();
+        let mut rest = TxCounts::default();
         for len in self.template.lens().skip(self.done) {
             rest.add(wire_len(len, tag) as u64);
         }
         rest
     }
 
-    /// How long its longest segment is on the wire, in bytes.
-    pub(super) fn segment_len(&self) -> usize {
+    /// Length of its longest segment on the wire, in bytes.
+    pub(crate) fn segment_len(&self) -> usize {
         wire_len(self.template.segment_len(), Frame::tag(self.skb))
     }
 }
 
-/// One of the frames that an skb is cut into.
+/// One of the segments that an skb is cut into.
 struct Segment<'a> {
     skb: &'a SkBuff,
     headers: Headers,

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How the card reads the frames that a driver hands it for sending: skbs and XDP frames.
+
+use crate::{
+    net::{
+        skbuff::SkBuff,
+        xdp::{
+            self,
+            LinearBuff,
+            XdpBuff, //
+        },
+    },
+    nic::{
+        headers::{
+            self,
+            Flow, //
+        },
+        vlan::{
+            Protocol,
+            Tag, //
+        },
+        wire::{
+            Checksum,
+            Frame,
+            Head,
+            Malformed,
+            Patch, //
+        },
+    },
+};
+
+impl Frame for SkBuff {
+    #[inline]
+    fn len(&self) -> usize {
+        SkBuff::len(self)
+    }
+
+    #[inline]
+    fn head(&self) -> Head<'_> {
+        let linear = SkBuff::head(self);
+        if linear.len() == self.len() || Flow::is_enough(linear) {
+            return Head::Linear(linear);
+        }
+        copy_head(self)
+    }
+
+    #[inline]
+    fn is_plain(&self) -> bool {
+        SkBuff::is_plain(self)
+    }
+
+    #[inline]
+    fn start(&self) -> &[u8] {
+        SkBuff::head(self)
+    }
+
+    #[inline]
+    fn tag(&self) -> Option<Tag> {
+        let tag = self.vlan_tag()?;
+        Some(Tag {
+            protocol: Protocol::from_ethertype(tag.protocol)?,
+            tci: tag.tci,
+        })
+    }
+
+    fn copy_to(&self, to: &mut [u8]) -> Result<Checksum, Malformed> {
+        SkBuff::copy_to(self, to).map_err(|_| Malformed)?;
+        Ok(if self.csum_is_good() {
+            Checksum::Good
+        } else {
+            Checksum::Unknown
+        })
+    }
+
+    fn checksum(&self) -> Result<(Checksum, Option<Patch>), Malformed> {
+        Ok(match SkBuff::checksum(self).map_err(|_| Malformed)? {
+            Some((offset, bytes)) => (Checksum::Good, Some(Patch { offset, bytes })),
+            None => (Checksum::Unknown, None),
+        })
+    }
+
+    fn copy_part(&self, offset: usize, to: &mut [u8]) -> Result<(), Malformed> {
+        SkBuff::copy_part(self, offset, to).map_err(|_| Malformed)
+    }
+}
+
+/// The headers of a frame, of which too few are in its first buffer.
+#[cold]
+fn copy_head(frame: &impl Frame) -> Head<'_> {
+    let mut bytes = [0; headers::HEADERS_LEN];
+    let len = bytes.len().min(frame.len());
+    // If it cannot be read it cannot be sent either.
+    let _ = frame.copy_part(0, bytes.get_mut(..len).unwrap_or_default());
+    Head::Copied(bytes, len)
+}
+
+/// Frames of XDP, whose programs may have changed anything: nothing is known about a checksum, and
+/// `bpf_xdp_adjust_head` may have left hardly more than the Ethernet header in the first buffer.
+macro_rules! xdp_frame {
+    ($frame:ty) => {
+        impl Frame for $frame {
+            #[inline]
+            fn len(&self) -> usize {
+                self.len()
+            }
+
+            #[inline]
+            fn head(&self) -> Head<'_> {
+                if self.has_frags() && !Flow::is_enough(self.data()) {
+                    return copy_head(self);
+                }
+                Head::Linear(self.data())
+            }
+
+            #[inline]
+            fn is_plain(&self) -> bool {
+                !self.has_frags()
+            }
+
+            #[inline]
+            fn start(&self) -> &[u8] {
+                self.data()
+            }
+
+            fn copy_to(&self, to: &mut [u8]) -> Result<Checksum, Malformed> {
+                self.copy_part(0, to)?;
+                Ok(Checksum::Unknown)
+            }
+
+            fn checksum(&self) -> Result<(Checksum, Option<Patch>), Malformed> {
+                Ok((Checksum::Unknown, None))
+            }
+
+            fn copy_part(&self, offset: usize, to: &mut [u8]) -> Result<(), Malformed> {
+                <$frame>::copy_to(self, offset, to).map_err(|_| Malformed)
+            }
+        }
+    };
+}
+
+xdp_frame!(LinearBuff);
+xdp_frame!(XdpBuff);
+xdp_frame!(xdp::Frame);

@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A receive queue of the card, and its interrupt.
+//!
+//! Step 5 of the hook, from top to bottom: the NIC writes a frame into the next posted buffer and
+//! completes its descriptor ([`RxHw::write`]), publishes what it has completed and raises the queue's
+//! interrupt ([`RxHw::publish`]), which schedules the NAPI of its ring ([`IrqLine::interrupt`]). With
+//! interrupt moderation a timer may do that a little later ([`IrqTimer`]). The end of the poll arms the
+//! interrupt again ([`IrqLine::rearm`]).
+//!
+//! A queue ([`RxHwQueue`]) exists as long as its port. It has a ring, and can receive, while the driver
+//! runs it ([`RxHw`]).
+
+use super::stats::RxHwStats;
+use crate::{
+    net::{
+        bh, clock,
+        irq::Vector,
+        napi::{
+            Interrupt, //
+            NapiRef,
+        },
+        page_pool::{
+            Buffer,
+            FRAME_ROOM, //
+        },
+        timer::{
+            self,
+            Timer, //
+            TimerCallback,
+        },
+    },
+    nic::{
+        irq::{
+            Irq,
+            Moderation,
+            Raised, //
+        },
+        pause::Waiters,
+        ring::{
+            Completion,
+            Level,
+            NicSide,
+            Ring,
+            Slot, //
+        },
+        rss::Hash,
+        wire::{
+            self,
+            Frame,
+            Inlet,
+            Refused,
+            Settings, //
+        },
+    },
+};
+use core::{
+    num::NonZeroU64,
+    sync::atomic::{
+        AtomicBool,
+        AtomicU32,
+        AtomicU64,
+        Ordering, //
+    },
+};
+use kernel::{
+    alloc::KVVec,
+    prelude::*,
+    sync::Arc, //
+};
+
+/// A descriptor ring of page_pool buffers.
+pub(crate) type DescRing = Ring<Buffer, KVVec<Slot<Buffer>>>;
+
+impl wire::Buffer for Buffer {
+    const ROOM: usize = FRAME_ROOM;
+
+    #[inline]
+    fn room(&mut self) -> &mut [u8] {
+        Buffer::room(self)
+    }
+}
+
+/// A receive queue of the card, whether it runs or not.
+#[pin_data]
+pub(crate) struct RxHwQueue {
+    /// Number of the queue.
+    pub(crate) index: u16,
+    /// Its interrupt.
+    pub(crate) vector: Arc<Vector>,
+    /// Frames that were lost in front of the queue.
+    pub(crate) stats: RxHwStats,
+    /// The peer's transmit queues that wait for buffers.
+    pub(crate) waiters: Waiters,
+    /// Set while the queue is restarted: senders see a ring without buffers, not a link that is down.
+    /// Written under the lock of `hw`.
+    restarting: AtomicBool,
+    /// The queue while it runs. Whoever holds this lock is the wire. Before giving it back he publishes
+    /// what he has written, so that no frame depends on one that is sent later.
+    #[pin]
+    pub(crate) hw: bh::Lock<Option<RxHw>>,
+}
+
+/// The wire lock of a receive queue.
+pub(crate) type WireGuard<'a> = bh::LockGuard<'a, Option<RxHw>>;
+
+/// A receive queue that runs: the NIC's side of its ring, and the registers that say how frames are
+/// received.
+pub(crate) struct RxHw {
+    /// Writes frames into the ring.
+    pub(crate) wire: Inlet<Arc<DescRing>>,
+    /// Which metadata is computed.
+    pub(crate) meta: RxMetadata,
+    /// This many completed descriptors raise the interrupt before its time.
+    pub(crate) max_frames: u32,
+    moderation: Moderation,
+    timer: Pin<KBox<Timer<IrqTimer>>>,
+}
+
+impl RxHw {
+    /// Writes a frame that goes into one buffer as it is, if there is one, and completes the descriptor.
+    /// Most frames do. Returns its length on the wire. `compute_hash` is called if the metadata includes
+    /// the hash and `hash`, by which the queue was chosen, has not been computed.
+    #[inline(always)]
+    pub(crate) fn write_plain(
+        &mut self,
+        frame: &impl Frame,
+        hash: Hash,
+        compute_hash: impl FnOnce() -> Hash,
+    ) -> Option<u32> {
+        let meta = &self.meta;
+        self.wire
+            .put_plain(frame, || meta.collect(hash, compute_hash))
+    }
+
+    /// Writes a frame into as many buffers as it takes, and completes their descriptors. Returns its
+    /// length on the wire. A frame that is refused leaves the ring as it was.
+    #[inline]
+    pub(crate) fn write(&mut self, frame: &impl Frame, meta: Completion) -> Result<u32, Refused> {
+        self.wire.put(frame, meta)
+    }
+
+    /// Publishes the completed descriptors to the driver and raises the interrupt, which may fire at
+    /// once, later or not at all: a poll may be running, or interrupts are moderated.
+    #[inline]
+    pub(crate) fn publish(&mut self, bh: &bh::Disabled) {
+        let new = self.wire.flush();
+        if new == 0 {
+            return;
+        }
+        let IrqTimer { line, napi } = self.timer.target();
+        let now = clock::monotonic_ns;
+        let raised = line
+            .irq
+            .raise(&mut self.moderation, new, self.max_frames, now);
+        match raised {
+            Raised::Nothing => {}
+            Raised::Fire => line.interrupt(napi, bh),
+            Raised::Timer(ns) => self
+                .timer
+                .start(ns, line.slack.load(Ordering::Relaxed).into()),
+        }
+    }
+}
+
+/// The interrupt of a queue that runs, and the registers that the driver writes at the end of a poll.
+pub(crate) struct IrqLine {
+    irq: Irq,
+    /// Where it goes to when it fires.
+    vector: Arc<Vector>,
+    descriptors: Arc<DescRing>,
+    /// How far the last poll has cleaned the ring. May be stale during a poll; costs one empty poll, and
+    /// no frame is overlooked.
+    next_to_clean: AtomicU32,
+    /// Earliest time of the next interrupt, in nanoseconds; 0: no moderation.
+    not_before: AtomicU64,
+    /// Slack of the moderation timer, in nanoseconds.
+    slack: AtomicU32,
+    /// Whether the driver is about to stop its NAPI: a poll that runs nevertheless does nothing.
+    masked: AtomicBool,
+}
+
+impl IrqLine {
+    /// The interrupt of `queue` with this ring, of which the driver has cleaned up to `next_to_clean`.
+    /// The first poll arms it.
+    pub(crate) fn new(
+        queue: &RxHwQueue,
+        descriptors: &Arc<DescRing>,
+        next_to_clean: u32,
+    ) -> Result<Arc<Self>> {
+        let line = Self {
+            irq: Irq::new(false),
+            vector: queue.vector.clone(),
+            descriptors: descriptors.clone(),
+            next_to_clean: AtomicU32::new(next_to_clean),
+            not_before: AtomicU64::new(0),
+            slack: AtomicU32::new(0),
+            masked: AtomicBool::new(false),
+        };
+        Ok(Arc::new(line, GFP_KERNEL)?)
+    }
+
+    /// Schedules `napi` (`napi_schedule`), on a CPU that the interrupt may go to. The interrupt may be on
+    /// its way there already.
+    #[inline]
+    pub(crate) fn interrupt(&self, napi: &NapiRef, bh: &bh::Disabled) {
+        if !self.vector.deliver_remote() {
+            napi.schedule(bh);
+        }
+    }
+
+    /// Whether there are completed descriptors that the last poll has not seen. A poll that runs may
+    /// have seen them since.
+    pub(crate) fn is_pending(&self) -> bool {
+        let next_to_clean = self.next_to_clean.load(Ordering::Relaxed);
+        self.descriptors.has_completed_since(next_to_clean)
+    }
+
+    /// How far a poll has cleaned the ring.
+    #[inline]
+    pub(crate) fn set_next_to_clean(&self, next_to_clean: u32) {
+        self.next_to_clean.store(next_to_clean, Ordering::Relaxed);
+    }
+
+    /// Moderation: the next interrupt is to come at this time or later, in nanoseconds, and may be up to
+    /// `slack` late if it then comes together with another. For [`rearm`](Interrupt::rearm).
+    #[inline]
+    pub(crate) fn moderate(&self, not_before: u64, slack: u32) {
+        self.slack.store(slack, Ordering::Relaxed);
+        self.not_before.store(not_before, Ordering::Relaxed);
+    }
+
+    /// Whether polls are to do nothing, since their NAPI is about to be stopped.
+    #[inline]
+    pub(crate) fn is_masked(&self) -> bool {
+        self.masked.load(Ordering::Relaxed)
+    }
+
+    /// Makes polls do nothing from now on, or no longer.
+    pub(crate) fn set_masked(&self, masked: bool) {
+        self.masked.store(masked, Ordering::Relaxed);
+    }
+}
+
+impl Interrupt for IrqLine {
+    fn rearm(&self) -> bool {
+        let not_before = self.not_before.load(Ordering::Relaxed);
+        self.irq.rearm(not_before, || self.is_pending()) && !self.vector.deliver_remote()
+    }
+}
+
+/// The moderation timer of a queue that runs, with what it takes to raise an interrupt.
+pub(crate) struct IrqTimer {
+    line: Arc<IrqLine>,
+    napi: Arc<NapiRef>,
+}
+
+impl IrqTimer {
+    /// A timer that schedules `napi`. Fails with `ENOMEM`.
+    pub(crate) fn new(line: &Arc<IrqLine>, napi: &Arc<NapiRef>) -> Result<Pin<KBox<Timer<Self>>>> {
+        Timer::new(Self {
+            line: line.clone(),
+            napi: napi.clone(),
+        })
+    }
+}
+
+impl TimerCallback for IrqTimer {
+    fn expired(&self, cx: &timer::Context) {
+        let fires = self.line.irq.expire(|| self.line.is_pending());
+        if fires && !self.line.vector.deliver_remote() {
+            self.napi.schedule_from_timer(cx);
+        }
+    }
+}
+
+/// Receive metadata computed only when a program or the stack can read it (bit mask).
+#[derive(Clone, Copy)]
+pub(crate) struct RxMetadata(u8);
+
+impl RxMetadata {
+    /// The time when the frame is put on the wire.
+    pub(crate) const TIMESTAMP: Self = Self(1 << 0);
+
+    /// The hash, which is computed for this purpose.
+    pub(crate) const HASH: Self = Self(1 << 1);
+
+    /// The hash that was computed to choose the queue.
+    pub(crate) const RSS_HASH: Self = Self(1 << 2);
+
+    /// No metadata.
+    pub(crate) const fn none() -> Self {
+        Self(0)
+    }
+
+    /// What is in `self`, and `other` if `wanted`.
+    pub(crate) const fn with(self, other: Self, wanted: bool) -> Self {
+        Self(self.0 | if wanted { other.0 } else { 0 })
+    }
+
+    /// The metadata of a frame that is put on the wire now, whose queue was chosen by `hash`.
+    #[inline(always)]
+    pub(crate) fn collect(self, hash: Hash, compute_hash: impl FnOnce() -> Hash) -> Completion {
+        if self.0 == 0 {
+            return Completion::new(0);
+        }
+        let hash = if self.has(Self::RSS_HASH) {
+            hash
+        } else if self.has(Self::HASH) {
+            compute_hash()
+        } else {
+            Hash::NONE
+        };
+        let meta = Completion::new(0).with_hash(hash);
+        if self.has(Self::TIMESTAMP) {
+            meta.with_timestamp(NonZeroU64::new(clock::tai_ns()))
+        } else {
+            meta
+        }
+    }
+
+    #[inline]
+    const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+impl RxHw {
+    /// The NIC's side of a ring, with its registers. The timer is that of the ring's interrupt.
+    pub(crate) fn new(
+        nic: NicSide<Arc<DescRing>>,
+        settings: Settings,
+        meta: RxMetadata,
+        max_frames: u32,
+        timer: Pin<KBox<Timer<IrqTimer>>>,
+    ) -> Self {
+        Self {
+            wire: Inlet::new(nic, settings),
+            meta,
+            max_frames,
+            moderation: Moderation::default(),
+            timer,
+        }
+    }
+
+    /// The NIC's side of the ring and the timer, for a queue that runs no longer.
+    pub(crate) fn into_parts(self) -> (NicSide<Arc<DescRing>>, Pin<KBox<Timer<IrqTimer>>>) {
+        (self.wire.into_nic(), self.timer)
+    }
+}
+
+/// What the watchdog finds at a queue for which a transmit queue of the peer waits.
+pub(crate) struct RxHwStatus {
+    /// Number of the queue.
+    pub(crate) queue: u16,
+    /// What is in its ring; [`None`] if it does not run.
+    pub(crate) level: Option<Level>,
+    /// Whether there are completed descriptors that the last poll has not seen.
+    pub(crate) pending: bool,
+    /// Whether senders must go on waiting.
+    pub(crate) is_full: bool,
+}
+
+impl RxHwQueue {
+    /// Queue `index`, which does not run.
+    pub(super) fn new(index: u16) -> Result<Arc<Self>> {
+        let vector = Vector::new()?;
+        Arc::pin_init(
+            pin_init!(Self {
+                index,
+                vector,
+                stats: RxHwStats::default(),
+                waiters: Waiters::new(),
+                restarting: AtomicBool::new(false),
+                hw <- bh::Lock::new(None),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Connects the queue to the wire. Returns what was connected before: no frame gets in there any
+    /// more.
+    pub(crate) fn start(&self, hw: RxHw) -> Option<RxHw> {
+        self.exchange(Some(hw), false)
+    }
+
+    /// Takes the queue off the wire: for senders the link is down.
+    pub(crate) fn stop(&self) -> Option<RxHw> {
+        self.exchange(None, false)
+    }
+
+    /// Takes the queue off the wire until it is started again: for senders it has no buffers meanwhile.
+    pub(crate) fn stop_for_restart(&self) -> Option<RxHw> {
+        self.exchange(None, true)
+    }
+
+    fn exchange(&self, new: Option<RxHw>, restarting: bool) -> Option<RxHw> {
+        let bh = bh::disable();
+        let mut hw = self.hw.lock(&bh);
+        self.restarting.store(restarting, Ordering::Relaxed);
+        core::mem::replace(&mut *hw, new)
+    }
+
+    /// Whether the queue, which does not run, will be started again. The lock of `hw` must be held.
+    pub(crate) fn is_restarting(&self) -> bool {
+        self.restarting.load(Ordering::Relaxed)
+    }
+
+    /// Publishes what is in the ring and has it polled, whatever the state of the interrupt is. Returns
+    /// the queue's state before.
+    #[cold]
+    pub(crate) fn kick(&self, bh: &bh::Disabled) -> RxHwStatus {
+        let mut hw = self.hw.lock(bh);
+        let mut status = RxHwStatus {
+            queue: self.index,
+            level: None,
+            pending: false,
+            // It wakes its senders itself when it is started again; without it there is no carrier.
+            is_full: self.is_restarting(),
+        };
+        if let Some(hw) = &mut *hw {
+            status.level = Some(hw.wire.level());
+            status.pending = hw.timer.target().line.is_pending();
+            hw.publish(bh);
+            let IrqTimer { line, napi } = hw.timer.target();
+            line.interrupt(napi, bh);
+            status.is_full = hw.wire.is_full();
+        }
+        status
+    }
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The wire between two ports, as senders use it: frames are steered to a receive queue of the peer and
+//! written there, or discarded.
+
+use super::{
+    port::Port,
+    rx::{
+        RxHw,
+        RxHwQueue,
+        WireGuard, //
+    },
+};
+use crate::{
+    net::bh,
+    nic::{
+        ring::Completion,
+        wire::{
+            wire_len,
+            Frame,
+            Refused, //
+        },
+    },
+};
+
+/// Frames that were sent, and what became of the others.
+#[derive(Default)]
+pub(crate) struct TxCounts {
+    /// Frames that went out.
+    pub(crate) frames: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// Frames that did not go out: the peer was down, or they contradict themselves.
+    pub(crate) lost: u64,
+}
+
+impl TxCounts {
+    /// Counts a frame of `len` bytes that went out.
+    #[inline]
+    pub(crate) fn add(&mut self, len: u64) {
+        self.frames += 1;
+        self.bytes += len;
+    }
+
+    /// Adds all that `other` has counted.
+    pub(crate) fn add_all(&mut self, other: &Self) {
+        self.frames += other.frames;
+        self.bytes += other.bytes;
+        self.lost += other.lost;
+    }
+}
+
+/// Writes a frame into the ring of a queue. One that is too long for the peer has gone out, and is
+/// discarded and counted there.
+pub(crate) fn write_counted(
+    queue: &RxHwQueue,
+    hw: &mut RxHw,
+    frame: &impl Frame,
+    meta: Completion,
+    sent: &mut TxCounts,
+) -> Result<(), Refused> {
+    match hw.write(frame, meta) {
+        Ok(len) => sent.add(len.into()),
+        Err(Refused::Oversize) => {
+            queue.stats.oversize.add(1);
+            sent.add(wire_len(frame.len(), frame.tag()) as u64);
+        }
+        Err(refused) => return Err(refused),
+    }
+    Ok(())
+}
+
+/// A frame for which the queue has no buffer has gone out, and is lost there.
+#[cold]
+fn count_missed(queue: &RxHwQueue, frame: &impl Frame, sent: &mut TxCounts) {
+    queue.stats.no_buffer.add(1);
+    sent.add(wire_len(frame.len(), frame.tag()) as u64);
+}
+
+/// Why a frame did not go out.
+pub(crate) enum NotSent {
+    /// The peer is down.
+    NoCarrier,
+    /// The frame contradicts itself.
+    Malformed,
+}
+
+/// Sends XDP frames to a port without waiting for buffers: neither a program's verdict nor a redirect
+/// can wait, so flow control is not for them. The wire lock of a queue is kept from frame to frame as
+/// long as they go to the same queue; frames of one queue keep their order.
+pub(crate) struct WireSender<'a> {
+    peer: &'a Port,
+    bh: &'a bh::Disabled,
+    locked: Option<(&'a RxHwQueue, WireGuard<'a>)>,
+}
+
+impl<'a> WireSender<'a> {
+    pub(crate) fn new(peer: &'a Port, bh: &'a bh::Disabled) -> Self {
+        Self {
+            peer,
+            bh,
+            locked: None,
+        }
+    }
+
+    /// Writes a frame into the queue that the peer's RSS chooses, and counts it in `sent` if it went out.
+    /// The peer may still lose it in front of the queue: if it is too long, or there is no buffer.
+    #[inline]
+    pub(crate) fn send(&mut self, frame: &impl Frame, sent: &mut TxCounts) -> Result<(), NotSent> {
+        let peer = self.peer;
+        let bh = self.bh;
+        let (queue, hash) = match peer.steer(frame, bh) {
+            Ok(steered) => steered,
+            Err(why) => {
+                if !peer.discard(why, 1) {
+                    return Err(NotSent::NoCarrier);
+                }
+                sent.add(wire_len(frame.len(), frame.tag()) as u64);
+                return Ok(());
+            }
+        };
+        let Some(hw) = self.lock(queue).as_mut() else {
+            if !queue.is_restarting() {
+                return Err(NotSent::NoCarrier);
+            }
+            count_missed(queue, frame, sent);
+            return Ok(());
+        };
+        let compute_hash = || peer.hash(&frame.head(), bh);
+        if let Some(len) = hw.write_plain(frame, hash, compute_hash) {
+            sent.add(len.into());
+            return Ok(());
+        }
+        let meta = hw.meta.collect(hash, compute_hash);
+        match write_counted(queue, hw, frame, meta, sent) {
+            Ok(()) => Ok(()),
+            Err(Refused::NoBuffer) => {
+                count_missed(queue, frame, sent);
+                Ok(())
+            }
+            Err(Refused::Malformed | Refused::Oversize) => Err(NotSent::Malformed),
+        }
+    }
+
+    /// Locks the wire of a queue.
+    #[inline]
+    fn lock(&mut self, queue: &'a RxHwQueue) -> &mut Option<RxHw> {
+        let same = matches!(&self.locked, Some((last, _)) if core::ptr::eq(*last, queue));
+        if !same {
+            self.unlock();
+        }
+        let bh = self.bh;
+        let (_, hw) = self
+            .locked
+            .get_or_insert_with(|| (queue, queue.hw.lock(bh)));
+        hw
+    }
+
+    /// Publishes what was written into the locked queue, and unlocks it.
+    fn unlock(&mut self) {
+        if let Some((_, mut hw)) = self.locked.take() {
+            if let Some(hw) = &mut *hw {
+                hw.publish(self.bh);
+            }
+        }
+    }
+}
+
+impl Drop for WireSender<'_> {
+    fn drop(&mut self) {
+        self.unlock();
+    }
+}

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Step 6: the NAPI poll of a receive ring, which cleans it, and the refill.
+
+use super::ring::{
+    Buff,
+    RxRing, //
+};
+use crate::{
+    card::{
+        port::Peer,
+        rx::{
+            DescRing,
+            IrqLine, //
+        },
+    },
+    driver::{
+        settings::Settings,
+        trace::Trace,
+        xdp::{
+            run::{
+                Hook,
+                RxContext, //
+            },
+            tx_bulk::XdpTxBulk,
+        },
+    },
+    net::{
+        clock,
+        device::feature,
+        napi::{
+            self,
+            Polled, //
+        },
+        xdp::{
+            ProgRef,
+            RxQueue,
+            XdpBuffSlot, //
+        },
+    },
+    nic::{
+        dim::Dim,
+        ring::{
+            Completion,
+            DriverSide,
+            NicSide,
+            Status, //
+        },
+        vlan::TAG_LEN,
+    },
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+/// A refill is worth its cost from this many empty descriptors on.
+const REFILL_BATCH: u32 = 16;
+
+/// What the poll of a ring works on.
+pub(crate) struct RxPoll {
+    pub(super) descriptors: DriverSide<Arc<DescRing>>,
+    pub(super) size: u32,
+    pub(super) queue: Pin<KBox<RxQueue>>,
+    pub(super) line: Arc<IrqLine>,
+    pub(super) dim: Dim,
+    /// Frames since the interrupt.
+    pub(super) frames: u32,
+    pub(super) ring: Arc<RxRing>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) peer: Arc<Peer>,
+}
+
+impl napi::Poll for RxPoll {
+    fn poll(&mut self, cx: &napi::Context<'_>, budget: u32) -> Polled {
+        if budget == 0 || self.line.is_masked() {
+            return Polled::Again;
+        }
+        let work = self.clean_rx_irq(cx, budget);
+        let refilled = self.refill(cx);
+        self.frames = self.frames.saturating_add(work);
+        self.line
+            .set_next_to_clean(self.descriptors.next_to_clean());
+        // Too few buffers for the largest frame: no interrupt would retry the refill, so keep polling.
+        if work == budget || !refilled {
+            return Polled::Again;
+        }
+        self.moderate();
+        Polled::Done(work)
+    }
+}
+
+impl RxPoll {
+    /// Says for how long this poll is not to be interrupted again.
+    fn moderate(&mut self) {
+        let frames = core::mem::take(&mut self.frames);
+        let usecs = self.settings.coalesce.usecs();
+        if usecs == Some(0) {
+            self.line.moderate(0, 0);
+            return;
+        }
+        let now = clock::monotonic_ns();
+        let delay = |usecs: u32| u64::from(usecs) * 1000;
+        let (delay, slack) = match usecs {
+            Some(usecs) => (delay(usecs), 0),
+            // Rings that wait for about the same time are interrupted together.
+            None => {
+                let usecs = self.dim.next(frames, now);
+                (delay(usecs), usecs * 1000 / 4)
+            }
+        };
+        self.line.moderate(now + delay, slack);
+    }
+
+    /// Takes up to `budget` frames off the ring and runs the program on each. Returns how many
+    /// there were.
+    fn clean_rx_irq(&mut self, cx: &napi::Context<'_>, budget: u32) -> u32 {
+        let prog = self.ring.xdp_prog.read_once(cx);
+        let is_traced = Trace::new(self.queue.device(), &self.settings).frames();
+        match prog.and_then(ProgRef::direct) {
+            Some(prog) if !is_traced => self.clean(cx, budget, prog),
+            _ => self.clean(cx, budget, prog),
+        }
+    }
+
+    #[inline]
+    fn clean(&mut self, cx: &napi::Context<'_>, budget: u32, prog: impl Hook) -> u32 {
+        let queue = &*self.queue;
+        let dev = queue.device();
+        let peer = self.peer.read(cx);
+        const NO_FRAME: &Completion = &Completion::new(0);
+        let mut slot = XdpBuffSlot::new(queue, NO_FRAME);
+        let descriptors = &self.descriptors;
+        let mut rx = RxContext {
+            cx,
+            dev,
+            ring: &self.ring,
+            descriptors,
+            trace: Trace::new(dev, &self.settings),
+            rx_csum: dev.has_feature(feature::RXCSUM),
+            tx: XdpTxBulk::new(&peer),
+        };
+        let (mut frames, mut bytes) = (0, 0_u64);
+        while frames < budget {
+            let Some((completion, buffer)) = descriptors.take() else {
+                break;
+            };
+            frames += 1;
+            bytes = bytes.wrapping_add(completion.len().into());
+            if completion.has_vlan() {
+                bytes += TAG_LEN as u64;
+            }
+            let mut buff = slot.load(buffer, completion.len(), completion);
+            if !completion.is(Status::END_OF_PACKET) {
+                let (whole, rest) = add_frags(descriptors, buff);
+                bytes += rest;
+                self.ring.stats.multi_buffer.add(1);
+                match rx.check_frags(prog.prog(), whole) {
+                    Some(whole) => buff = whole,
+                    None => continue,
+                }
+            }
+            prog.receive(&mut rx, buff);
+        }
+        if let Some(prog) = prog.prog() {
+            rx.flush_tx(prog);
+        }
+        self.ring.stats.packets.add(frames.into());
+        self.ring.stats.bytes.add(bytes);
+        frames
+    }
+
+    /// Posts buffers if that is worth it, shows the NIC all that were posted in this poll, and lets
+    /// senders go on that waited for some. Returns `false` if there was not enough memory.
+    fn refill(&mut self, cx: &napi::Context<'_>) -> bool {
+        let complete = self.descriptors.unused() < REFILL_BATCH || self.post_all(cx);
+        if !complete {
+            self.ring.stats.buf_alloc_fail.add(1);
+        }
+        self.descriptors.doorbell();
+        self.peer.read(cx).wake(self.ring.hw.waiters.take(), cx);
+        complete
+    }
+
+    /// Posts a buffer to every empty descriptor. Returns `false` if there was not enough memory. It does not
+    /// count that: before the ring runs, the counter is that of the poll of the ring before.
+    pub(super) fn post_all(&mut self, cx: &impl napi::NapiExclusive) -> bool {
+        let Some(mut pages) = self.queue.as_mut().allocator(cx) else {
+            // Not reached: the queue's pool is that of this poll.
+            return false;
+        };
+        while self.descriptors.unused() != 0 {
+            let Some(buffer) = pages.alloc() else {
+                return false;
+            };
+            // There was an empty descriptor.
+            let _ = self.descriptors.post(buffer);
+        }
+        true
+    }
+
+    /// Ends polling a ring that is off the wire, whose NIC's side `nic` is: what is still in it
+    /// reaches nobody, and all buffers go back to the pool before the pool goes.
+    pub(super) fn end(self, nic: NicSide<Arc<DescRing>>) {
+        let Self {
+            descriptors,
+            queue,
+            ring,
+            ..
+        } = self;
+        while let Some((completion, _)) = descriptors.take() {
+            if completion.is(Status::END_OF_PACKET) {
+                ring.stats.down.add(1);
+            }
+        }
+        descriptors.end(nic);
+        drop(queue);
+    }
+}
+
+/// Takes the buffers of a frame that come after its first. Returns how many bytes are in them, too.
+#[cold]
+fn add_frags<'w, 'q>(
+    descriptors: &DriverSide<Arc<DescRing>>,
+    mut buff: Buff<'w, 'q>,
+) -> (Buff<'w, 'q>, u64) {
+    let mut bytes = 0;
+    // The NIC publishes whole frames.
+    while let Some((completion, buffer)) = descriptors.take() {
+        bytes += u64::from(completion.len());
+        // No frame that the NIC lets in has more buffers than there is a place for.
+        let _ = buff.add_frag(buffer, completion.len());
+        if completion.is(Status::END_OF_PACKET) {
+            break;
+        }
+    }
+    (buff, bytes)
+}

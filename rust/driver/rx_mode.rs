@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The receive filter as the stack sets it: for the port's own address, for the user (`ip link set …
+//! promisc on`, `ip maddr`) and for what is on top of the port, such as VLANs and macvlans.
+//!
+//! Every change makes a new filter and exchanges it.
+
+use super::{
+    trace::Trace,
+    vsi::Vsi, //
+};
+use crate::{
+    net::{
+        device::Device,
+        rtnl::Rtnl,
+        rx_mode::RxMode, //
+    },
+    nic::filter::{
+        Mode,
+        MULTICAST_LEN,
+        UNICAST_LEN, //
+    },
+};
+use kernel::prelude::*;
+
+impl Vsi {
+    pub(crate) fn change_rx_mode(&self, dev: &Device, mode: &RxMode<'_>, rtnl: &Rtnl) -> Result {
+        let (old, new) = self.port.steering.change_filter(rtnl, |filter| {
+            let old = filter.overflow();
+            let mode_bits = Mode {
+                promiscuous: mode.is_promiscuous(),
+                all_multicast: mode.is_all_multicast(),
+            };
+            filter.set_mode(mode_bits, mode.addresses());
+            (old, filter.overflow())
+        })?;
+        let trace = Trace::new(dev, &self.settings);
+        if old.unicast != new.unicast {
+            trace.overflow("unicast", UNICAST_LEN, new.unicast);
+        }
+        if old.multicast != new.multicast {
+            trace.overflow("multicast", MULTICAST_LEN, new.multicast);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a user has set of a port that its polls read.
+
+use crate::net::ethtool::msg;
+use core::sync::atomic::{
+    AtomicBool,
+    AtomicU32,
+    Ordering, //
+};
+
+/// Message types that are printed unless told otherwise.
+const DEFAULT_MSG: u32 = msg::DRV;
+
+/// How many frames raise an interrupt before its time, unless told otherwise.
+const DEFAULT_FRAMES: u32 = 64;
+
+/// The settings of a port, each written under the instance lock of its device.
+pub(crate) struct Settings {
+    /// Message types that are printed (`ethtool -s … msglvl`).
+    pub(crate) msg_enable: AtomicU32,
+    /// Interrupt moderation (`ethtool -C`).
+    pub(crate) coalesce: CoalesceSettings,
+}
+
+impl Settings {
+    /// The defaults.
+    pub(crate) fn new() -> Self {
+        Self {
+            msg_enable: AtomicU32::new(DEFAULT_MSG),
+            coalesce: CoalesceSettings {
+                rx_usecs: AtomicU32::new(0),
+                rx_frames: AtomicU32::new(DEFAULT_FRAMES),
+                adaptive_rx: AtomicBool::new(true),
+            },
+        }
+    }
+}
+
+/// Interrupt moderation.
+pub(crate) struct CoalesceSettings {
+    pub(crate) rx_usecs: AtomicU32,
+    pub(crate) rx_frames: AtomicU32,
+    pub(crate) adaptive_rx: AtomicBool,
+}
+
+impl CoalesceSettings {
+    /// How long interrupts are held back after a poll, in microseconds; [`None`] if that is adaptive.
+    #[inline]
+    pub(crate) fn usecs(&self) -> Option<u32> {
+        let adaptive = self.adaptive_rx.load(Ordering::Relaxed);
+        (!adaptive).then(|| self.rx_usecs.load(Ordering::Relaxed))
+    }
+
+    /// How many filled buffers raise an interrupt before its time, in a ring of `size` descriptors: at
+    /// the latest when half of it is filled.
+    pub(crate) fn frames(&self, size: u32) -> u32 {
+        let half = size / 2;
+        match self.rx_frames.load(Ordering::Relaxed) {
+            0 => half,
+            frames => frames.min(half),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A transmit queue: its counters, and the large frame that waits in it.
+
+use crate::{
+    card::stats::counters,
+    nic::{
+        cache::{
+            CacheAligned,
+            LINE_LEN, //
+        },
+        counter::{
+            Counter,
+            SharedCounter, //
+        },
+        tso::Progress,
+    },
+};
+use core::mem::offset_of;
+
+counters! {
+    /// What a transmit queue counts, under its lock.
+    TxStats: Counter {
+        /// Frames put on the wire for the stack.
+        packets,
+        /// Their bytes, without the frame check sequence.
+        bytes,
+        /// Skbs lost because they contradicted themselves.
+        dropped,
+        /// Skbs lost because the peer was down.
+        carrier,
+        /// Times it was stopped for too long (`ndo_tx_timeout`). Written only by the kernel's watchdog.
+        timeout,
+    }
+}
+
+counters! {
+    /// What `ndo_xdp_xmit` counts, for the transmit queue that goes with the CPU.
+    XmitStats: SharedCounter {
+        /// Frames of other devices put on the wire.
+        xdp_xmit,
+        /// Their bytes, without the frame check sequence.
+        xdp_xmit_bytes,
+        /// Frames of other devices that did not get on the wire: an end was down.
+        xdp_xmit_errors,
+    }
+}
+
+/// A transmit queue. Two CPUs may use it at once: the stack's sender, and one that redirects frames to
+/// the port.
+#[derive(Default)]
+pub(crate) struct TxRing {
+    /// Frames of the stack.
+    pub(crate) stats: CacheAligned<TxStats>,
+    /// The large frame among them of which not all segments have been sent.
+    pub(crate) progress: Progress,
+    /// Frames of other devices.
+    pub(crate) xmit: CacheAligned<XmitStats>,
+}
+
+// Each on cache lines of its own, which are not those of another queue either.
+const _: () = {
+    assert!(offset_of!(TxRing, stats) % LINE_LEN == 0);
+    assert!(offset_of!(TxRing, xmit) % LINE_LEN == 0);
+    assert!(align_of::<TxRing>() % LINE_LEN == 0);
+};

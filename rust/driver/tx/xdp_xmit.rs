@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `ndo_xdp_xmit`: frames that other devices redirect to this one (step 7, XDP_REDIRECT, at the target).
+
+use crate::{
+    card::wire::{
+        NotSent,
+        TxCounts,
+        WireSender, //
+    },
+    driver::{
+        trace::Trace,
+        vsi::Vsi, //
+    },
+    net::{
+        bh,
+        device::Device,
+        xdp::Frames, //
+    },
+};
+use kernel::prelude::*;
+
+impl Vsi {
+    /// `ndo_xdp_xmit`: copies frames that other devices redirected to this one into the peer's
+    /// rings. It works with or without a program on this device, and does not wait for buffers.
+    ///
+    /// They are published at once, with `XDP_XMIT_FLUSH` or without. The kernel leaves the flag out if more
+    /// frames are to follow; but if a program on the devmap's entry drops all of those, there is no
+    /// further call (`bq_xmit_all` in kernel/bpf/devmap.c), and frames would stay unpublished. Deferring
+    /// would not be cheaper either: publishing a batch costs no more than marking it.
+    pub(crate) fn xmit_frames(
+        &self,
+        dev: &Device,
+        frames: &mut Frames<'_>,
+        bh: &bh::Disabled,
+    ) -> Result {
+        let queue = bh.cpu() as usize % self.port.queues().max(1);
+        let stats = &self.tx_rings.get(queue).ok_or(ENETDOWN)?.xmit;
+        let count = frames.left();
+
+        let (sent, result) = if self.port.is_up() {
+            self.send_frames(frames, bh)
+        } else {
+            (TxCounts::default(), Err(ENETDOWN))
+        };
+
+        stats.xdp_xmit.add(sent.frames);
+        stats.xdp_xmit_bytes.add(sent.bytes);
+        let refused = frames.left() as u64 + sent.lost;
+        if refused != 0 {
+            stats.xdp_xmit_errors.add(refused);
+        }
+        let trace = Trace::new(dev, &self.settings);
+        if trace.tx_queued() {
+            trace.xmit(queue, count, count - frames.left());
+        }
+        result
+    }
+
+    /// Sends frames one by one as long as the peer has a carrier.
+    fn send_frames(&self, frames: &mut Frames<'_>, bh: &bh::Disabled) -> (TxCounts, Result) {
+        let mut sent = TxCounts::default();
+        let peer = self.peer.read(bh);
+        let mut sender = WireSender::new(&peer, bh);
+        while let Some(frame) = frames.peek() {
+            match sender.send(frame, &mut sent) {
+                Ok(()) => {}
+                Err(NotSent::Malformed) => sent.lost += 1,
+                Err(NotSent::NoCarrier) => return (sent, Err(ENETDOWN)),
+            }
+            drop(frames.take());
+        }
+        (sent, Ok(()))
+    }
+}
