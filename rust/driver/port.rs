@@ -306,7 +306,7 @@ impl Port {
     pub(crate) fn wake_all(&self, peer: &Port) {
         let bh = bh::disable();
         for ring in peer.rings.iter() {
-            self.wake(ring.waiters.take(), &bh);
+            self.wake(ring.waiters.take_all(), &bh);
         }
     }
 

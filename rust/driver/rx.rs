@@ -7,6 +7,7 @@ mod life;
 pub(crate) use life::{drain, end_all, end_ready, quiesce, ParkedRing, ReadyRing, RunningRing};
 
 use super::{
+    params::RING_SIZES,
     port::{Peer, Port},
     stats::{RxStats, WireStats},
     trace::Trace,
@@ -19,7 +20,7 @@ use crate::{
         device::feature,
         irq::Vector,
         napi::{self, Instance, Interrupt, Polled},
-        page_pool::{Buffer, FRAME_ROOM},
+        page_pool::{Buffer, FRAME_ROOM, MAX_BUFFERS},
         skbuff::VlanTag,
         timer::{self, Expire, Timer},
         xdp::{self, ProgRef, ProgSlot, RssType, RxHints, RxQueue, Workspace},
@@ -52,6 +53,17 @@ pub(super) type Buff<'w, 'q> = xdp::Buff<'w, 'q, &'q Completion>;
 
 /// A refill is worth its cost from this many empty descriptors on.
 pub(super) const REFILL_BATCH: u32 = 16;
+
+/// How many buffers a transmit queue that had to stop is to find when its turn comes, if the longest frame
+/// does not take more.
+pub(super) const TURN: u32 = REFILL_BATCH / 2;
+
+// A queue is not woken while there are fewer buffers. Even in the smallest ring frames are waiting then
+// that have it polled again.
+const _: () = assert!(
+    *RING_SIZES.start() > REFILL_BATCH + TURN
+        && *RING_SIZES.start() > REFILL_BATCH + MAX_BUFFERS as u32
+);
 
 impl wire::Buffer for Buffer {
     const ROOM: usize = FRAME_ROOM;
@@ -188,6 +200,11 @@ impl RxInlet {
         }
     }
 
+    /// How many buffers a transmit queue that has to wait is to find.
+    pub(super) fn turn(&self) -> u32 {
+        self.wire.most_buffers().max(TURN)
+    }
+
     /// Whether the poll has not come yet to frames that were published.
     pub(super) fn is_pending(&self) -> bool {
         self.timer.target().line.is_pending()
@@ -306,12 +323,13 @@ impl napi::Poll for RxPoll {
         }
         let work = self.clean_rx_irq(cx, budget);
         let refilled = self.refill(cx);
+        let others_wait = self.wake_next(cx, refilled);
         self.frames = self.frames.saturating_add(work);
         let position = self.descriptors.position();
         self.line.position.store(position, Ordering::Relaxed);
-        // Senders may wait for the buffers that are missing: then no frame comes that could make us try
-        // again.
-        if work == budget || !refilled {
+        // Without the buffers that are missing, or while senders wait for their turn, no frame may come that
+        // would have us polled again.
+        if work == budget || !refilled || others_wait {
             return Polled::Again;
         }
         self.moderate();
@@ -400,16 +418,32 @@ impl RxPoll {
         frames
     }
 
-    /// Posts buffers if that is worth it, shows the NIC all that were posted in this poll, and lets
-    /// senders go on that waited for some. Returns `false` if there was not enough memory.
+    /// Posts buffers if that is worth it, and shows the NIC all that were posted in this poll. Returns
+    /// `false` if there was not enough memory.
     fn refill(&mut self, cx: &napi::Context<'_>) -> bool {
         let complete = self.descriptors.unused() < REFILL_BATCH || self.post_all(cx);
         if !complete {
             self.ring.stats.buf_alloc_fail.add(1);
         }
         self.descriptors.doorbell();
-        self.peer.read(cx).wake(self.ring.waiters.take(), cx);
         complete
+    }
+
+    /// Lets the next transmit queue go on that waits for buffers. Returns whether others wait: their turn is
+    /// in the next poll. Until then this one sends, as a softirq on this CPU (`net_tx_action`).
+    ///
+    /// A queue is woken only if there are as many buffers as it wants: with fewer it would lose its turn to
+    /// whoever took the others. If there are not, frames wait in the ring for the next poll, because a
+    /// complete refill leaves fewer than [`REFILL_BATCH`] descriptors empty. After one that was short of
+    /// memory, few buffers are better than none.
+    #[inline]
+    fn wake_next(&self, cx: &napi::Context<'_>, refilled: bool) -> bool {
+        let has_room = |room| self.descriptors.posted() >= if refilled { room } else { 1 };
+        let Some(turn) = self.ring.waiters.take_next(has_room) else {
+            return false;
+        };
+        self.peer.read(cx).wake(core::iter::once(turn.queue), cx);
+        turn.others_wait
     }
 
     /// Posts a buffer to every empty descriptor. Returns `false` if there was not enough memory. It does not

@@ -4,7 +4,7 @@
 
 use super::{
     port::Port,
-    rx::{DescRing, Extras, RxInlet, RxRing},
+    rx::{DescRing, Extras, RxInlet, RxRing, TURN},
     stats::TxStats,
     trace::Trace,
     tso::LargeFrame,
@@ -298,7 +298,7 @@ impl Vsi {
             return Xmit::Done;
         }
         // There are no buffers, and will be none as long as the lock is held.
-        if queue.pauses() && queue.wait(|| true) {
+        if queue.pauses() && queue.wait(TURN, || true) {
             return Xmit::Busy(skb);
         }
         lose(stats, progress, skb, |frames| {
@@ -398,15 +398,16 @@ impl TxQueue<'_> {
         bh: &bh::Disabled,
     ) -> bool {
         inlet.flush(bh);
-        self.wait(|| is_full(&mut inlet.wire))
+        self.wait(inlet.turn(), || is_full(&mut inlet.wire))
     }
 
-    /// As [`stop`](Self::stop), for a ring in which nothing waits to be published.
-    fn wait(&self, is_full: impl FnOnce() -> bool) -> bool {
+    /// As [`stop`](Self::stop), for a ring in which nothing waits to be published. The queue is woken when
+    /// there are `turn` buffers.
+    fn wait(&self, turn: u32, is_full: impl FnOnce() -> bool) -> bool {
         // Flow control may be switched off at this moment, which wakes only those who are known to wait.
         let must_wait = || self.pauses() && is_full();
         self.dev.stop_tx_queue(self.index);
-        if self.ring.waiters.wait(self.index.into(), must_wait) {
+        if self.ring.waiters.wait(self.index.into(), turn, must_wait) {
             self.stats.stopped.add(1);
             return true;
         }

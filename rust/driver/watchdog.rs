@@ -48,7 +48,7 @@ impl Vsi {
             if is_full {
                 waits = true;
             } else {
-                self.port.wake(ring.waiters.take(), bh);
+                self.port.wake(ring.waiters.take_all(), bh);
             }
         }
         if !waits && dev.wake_tx_queue(queue) {

@@ -505,6 +505,18 @@ impl<H: Handle> DriverSide<H> {
         self.handle.ring().has_completed_since(self.position())
     }
 
+    /// How many buffers the NIC has to fill, of those that it was shown. It may be filling some of them.
+    #[inline]
+    pub fn posted(&self) -> u32 {
+        let ring = self.handle.ring();
+        // Relaxed: no slot is looked at.
+        let completed = ring.completed.0.load(Ordering::Relaxed);
+        ring.posted
+            .0
+            .load(Ordering::Relaxed)
+            .wrapping_sub(completed)
+    }
+
     /// How far the driver has come, for [`Ring::has_completed_since`].
     #[inline]
     pub fn position(&self) -> u32 {

@@ -210,7 +210,7 @@ impl ConnectedRing<'_> {
         // Nothing is announced before the first poll.
         line.interrupt(napi.instance(), &bh);
         // Who waited for buffers finds some now.
-        peer.read(&bh).wake(ring.waiters.take(), &bh);
+        peer.read(&bh).wake(ring.waiters.take_all(), &bh);
         drop(bh);
         RunningRing {
             ring,
@@ -290,7 +290,7 @@ impl RunningRing {
     /// Takes the ring off the wire. `peer`'s queues that wait for its buffers go on.
     pub(crate) fn disconnect(&mut self, peer: &Port) {
         self.inlet = self.ring.connect(None);
-        peer.wake(self.ring.waiters.take(), &bh::disable());
+        peer.wake(self.ring.waiters.take_all(), &bh::disable());
     }
 
     /// Takes the ring off the wire for a while, in which it has no buffers for its senders.
