@@ -44,7 +44,7 @@ impl Port {
     pub(crate) fn wake_all(&self, peer: &Port) {
         let bh = bh::disable();
         for queue in peer.rx_queues.iter() {
-            self.wake(queue.waiters.take(), &bh);
+            self.wake(queue.waiters.take_all(), &bh);
         }
     }
 

@@ -69,6 +69,10 @@ use kernel::{
     sync::Arc, //
 };
 
+/// How many buffers a transmit queue of the peer that had to stop finds when its turn comes, unless the
+/// longest frame takes more.
+pub(crate) const TURN_SIZE: u32 = 8;
+
 /// A descriptor ring of page_pool buffers.
 pub(crate) type DescRing = Ring<Buffer, KVVec<Slot<Buffer>>>;
 
@@ -138,6 +142,11 @@ impl RxHw {
     #[inline]
     pub(crate) fn write(&mut self, frame: &impl Frame, meta: Completion) -> Result<u32, Refused> {
         self.wire.put(frame, meta)
+    }
+
+    /// How many buffers a transmit queue that has to stop is to find when it is woken.
+    pub(crate) fn turn_size(&self) -> u32 {
+        self.wire.most_buffers().max(TURN_SIZE)
     }
 
     /// Publishes the completed descriptors to the driver and raises the interrupt, which may fire at

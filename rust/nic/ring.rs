@@ -398,6 +398,18 @@ impl<H: Handle> DriverSide<H> {
         self.handle.ring().has_completed_since(self.next_to_clean())
     }
 
+    /// Number of buffers that are posted and not completed. The NIC may be writing into some of them.
+    #[inline]
+    pub fn posted(&self) -> u32 {
+        let ring = self.handle.ring();
+        // Relaxed: no slot is accessed because of it.
+        let completed = ring.completed.0.load(Ordering::Relaxed);
+        ring.posted
+            .0
+            .load(Ordering::Relaxed)
+            .wrapping_sub(completed)
+    }
+
     /// The index of the next buffer to take, for [`Ring::has_completed_since`].
     #[inline]
     pub fn next_to_clean(&self) -> u32 {

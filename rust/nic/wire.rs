@@ -202,6 +202,11 @@ where
         self.strips = settings.strip != Strip::default();
     }
 
+    /// How many buffers the longest frame takes that is let in.
+    pub fn most_buffers(&self) -> u32 {
+        self.most_buffers
+    }
+
     /// Whether there may be too few buffers for a further frame, if it is as long as any that is let
     /// in.
     #[inline]

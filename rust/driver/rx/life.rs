@@ -214,7 +214,7 @@ impl ConnectedRing<'_> {
         // Nothing is announced before the first poll.
         line.interrupt(napi.napi_ref(), &bh);
         // Who waited for buffers finds some now.
-        peer.read(&bh).wake(ring.hw.waiters.take(), &bh);
+        peer.read(&bh).wake(ring.hw.waiters.take_all(), &bh);
         drop(bh);
         RunningRing {
             ring,
@@ -294,7 +294,7 @@ impl RunningRing {
     /// Takes the ring off the wire. `peer`'s queues that wait for its buffers go on.
     pub(crate) fn disconnect(&mut self, peer: &Port) {
         self.hw = self.ring.hw.stop();
-        peer.wake(self.ring.hw.waiters.take(), &bh::disable());
+        peer.wake(self.ring.hw.waiters.take_all(), &bh::disable());
     }
 
     /// Takes the ring off the wire for a while, in which it has no buffers for its senders.

@@ -11,10 +11,12 @@ use crate::{
         port::Peer,
         rx::{
             DescRing,
-            IrqLine, //
+            IrqLine,
+            TURN_SIZE, //
         },
     },
     driver::{
+        params::RING_SIZES,
         settings::Settings,
         trace::Trace,
         xdp::{
@@ -32,6 +34,7 @@ use crate::{
             self,
             Polled, //
         },
+        page_pool::MAX_BUFFERS,
         xdp::{
             ProgRef,
             RxQueue,
@@ -57,6 +60,13 @@ use kernel::{
 /// A refill is worth its cost from this many empty descriptors on.
 const REFILL_BATCH: u32 = 16;
 
+// No queue of the peer is woken while fewer buffers are posted than it wants. Then even the smallest ring
+// has completed descriptors, because of which it is polled again.
+const _: () = assert!(
+    *RING_SIZES.start() > REFILL_BATCH + TURN_SIZE
+        && *RING_SIZES.start() > REFILL_BATCH + MAX_BUFFERS as u32
+);
+
 /// What the poll of a ring works on.
 pub(crate) struct RxPoll {
     pub(super) descriptors: DriverSide<Arc<DescRing>>,
@@ -78,11 +88,13 @@ impl napi::Poll for RxPoll {
         }
         let work = self.clean_rx_irq(cx, budget);
         let refilled = self.refill(cx);
+        let others_wait = self.wake_next(cx, refilled);
         self.frames = self.frames.saturating_add(work);
         self.line
             .set_next_to_clean(self.descriptors.next_to_clean());
-        // Too few buffers for the largest frame: no interrupt would retry the refill, so keep polling.
-        if work == budget || !refilled {
+        // Too few buffers for the largest frame, or senders that wait for their turn: there may be no
+        // interrupt that would lead to another poll.
+        if work == budget || !refilled || others_wait {
             return Polled::Again;
         }
         self.moderate();
@@ -170,16 +182,32 @@ impl RxPoll {
         frames
     }
 
-    /// Posts buffers if that is worth it, shows the NIC all that were posted in this poll, and lets
-    /// senders go on that waited for some. Returns `false` if there was not enough memory.
+    /// Posts buffers if that is worth it, and shows the NIC all that were posted in this poll. Returns
+    /// `false` if there was not enough memory.
     fn refill(&mut self, cx: &napi::Context<'_>) -> bool {
         let complete = self.descriptors.unused() < REFILL_BATCH || self.post_all(cx);
         if !complete {
             self.ring.stats.buf_alloc_fail.add(1);
         }
         self.descriptors.doorbell();
-        self.peer.read(cx).wake(self.ring.hw.waiters.take(), cx);
         complete
+    }
+
+    /// Wakes the next transmit queue of the peer that waits for buffers. Returns whether others wait: their
+    /// turn is in the next poll. Before that, this one sends in a softirq on this CPU (`net_tx_action`).
+    ///
+    /// A queue is woken only if there are as many buffers as it wants: with fewer it would lose its turn to
+    /// whoever takes the others. If there are not, the ring holds completed descriptors for the next poll,
+    /// because a complete refill leaves fewer than [`REFILL_BATCH`] of them empty. After a refill that was
+    /// short of memory, few buffers are better than none.
+    #[inline]
+    fn wake_next(&self, cx: &napi::Context<'_>, refilled: bool) -> bool {
+        let has_room = |wanted| self.descriptors.posted() >= if refilled { wanted } else { 1 };
+        let Some(turn) = self.ring.hw.waiters.take_next(has_room) else {
+            return false;
+        };
+        self.peer.read(cx).wake(core::iter::once(turn.queue), cx);
+        turn.others_wait
     }
 
     /// Posts a buffer to every empty descriptor. Returns `false` if there was not enough memory. It does not

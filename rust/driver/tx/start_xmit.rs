@@ -9,7 +9,8 @@ use crate::{
             DescRing,
             RxHw,
             RxHwQueue,
-            WireGuard, //
+            WireGuard,
+            TURN_SIZE, //
         },
         segmentation::LargeFrame,
         wire::{
@@ -195,7 +196,7 @@ impl Vsi {
             return Xmit::Done;
         }
         // There are no buffers, and will be none as long as the lock is held.
-        if queue.pauses() && queue.wait(|| true) {
+        if queue.pauses() && queue.wait(TURN_SIZE, || true) {
             return Xmit::Busy(skb);
         }
         lose(stats, progress, skb, |frames| {
@@ -276,15 +277,20 @@ impl TxQueue<'_> {
         bh: &bh::Disabled,
     ) -> bool {
         inlet.publish(bh);
-        self.wait(|| is_full(&mut inlet.wire))
+        self.wait(inlet.turn_size(), || is_full(&mut inlet.wire))
     }
 
-    /// As [`stop`](Self::stop), for a ring in which nothing waits to be published.
-    fn wait(&self, is_full: impl FnOnce() -> bool) -> bool {
+    /// As [`stop`](Self::stop), for a ring in which nothing waits to be published. The queue is woken when
+    /// there are `buffers`.
+    fn wait(&self, buffers: u32, is_full: impl FnOnce() -> bool) -> bool {
         // Flow control may be switched off at this moment, which wakes only those who are known to wait.
         let must_wait = || self.pauses() && is_full();
         self.dev.stop_tx_queue(self.index);
-        if self.ring.waiters.wait(self.index.into(), must_wait) {
+        if self
+            .ring
+            .waiters
+            .wait(self.index.into(), buffers, must_wait)
+        {
             self.port.count_stop(self.index);
             return true;
         }

@@ -41,7 +41,7 @@ impl Vsi {
             if status.is_full {
                 waits = true;
             } else {
-                self.port.wake(rx_queue.waiters.take(), bh);
+                self.port.wake(rx_queue.waiters.take_all(), bh);
             }
         }
         if !waits && dev.wake_tx_queue(queue) {

@@ -173,7 +173,7 @@ fn waiting_sender_is_always_woken() {
                 let stopped = &stopped[queue as usize];
                 stopped.store(true, Ordering::Relaxed);
                 has_stopped[queue as usize].store(true, Ordering::Relaxed);
-                let stay = waiters.wait(queue, || !room.load(Ordering::Relaxed));
+                let stay = waiters.wait(queue, 1, || !room.load(Ordering::Relaxed));
                 if !stay {
                     stopped.store(false, Ordering::Relaxed);
                 }
@@ -181,10 +181,15 @@ fn waiting_sender_is_always_woken() {
         });
 
         room.store(true, Ordering::Relaxed);
-        for queue in waiters.take() {
+        // One in each poll, and a further poll as long as others wait.
+        while let Some(turn) = waiters.take_next(|_| true) {
+            let queue = turn.queue as usize;
             // Else the queue might be woken first and then stopped.
-            assert!(has_stopped[queue as usize].load(Ordering::Relaxed));
-            stopped[queue as usize].store(false, Ordering::Relaxed);
+            assert!(has_stopped[queue].load(Ordering::Relaxed));
+            stopped[queue].store(false, Ordering::Relaxed);
+            if !turn.others_wait {
+                break;
+            }
         }
 
         for sender in senders {
@@ -211,14 +216,14 @@ fn flow_control_is_switched_off(looks_again: bool) {
                     return;
                 }
                 stopped.store(true, Ordering::Relaxed);
-                if !waiters.wait(0, || !looks_again || pauses.load(Ordering::Relaxed)) {
+                if !waiters.wait(0, 1, || !looks_again || pauses.load(Ordering::Relaxed)) {
                     stopped.store(false, Ordering::Relaxed);
                 }
             }
         });
 
         pauses.store(false, Ordering::Relaxed);
-        for _ in waiters.take() {
+        for _ in waiters.take_all() {
             stopped.store(false, Ordering::Relaxed);
         }
         sender.join().unwrap();
@@ -331,7 +336,7 @@ fn sender_goes_on_when_there_are_buffers() {
                         continue;
                     }
                     stopped.store(true, Ordering::Relaxed);
-                    if !waiters.wait(0, || !nic.has(1)) {
+                    if !waiters.wait(0, 1, || !nic.has(1)) {
                         stopped.store(false, Ordering::Relaxed);
                     }
                 }
@@ -343,7 +348,7 @@ fn sender_goes_on_when_there_are_buffers() {
         assert!(take(&mut driver, &mut next));
         driver.post(Box::new(2)).unwrap();
         driver.doorbell();
-        for _ in waiters.take() {
+        if waiters.take_next(|room| driver.posted() >= room).is_some() {
             stopped.store(false, Ordering::Release);
         }
 
@@ -563,6 +568,51 @@ fn cross_cpu_call_that_cannot_be_sent_is_given_back() {
     interrupt_of_another_cpu(false);
 }
 
+/// Two queues wait for the same ring. A poll wakes one of them, and the ring is polled again as long as
+/// the other one waits: the woken queue may have nothing to send, and then nothing else would poll it.
+fn a_woken_queue_sends_nothing(polls_again: bool) {
+    loom::model(move || {
+        let waiters = Arc::new(Waiters::new());
+        let room = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::new([AtomicBool::new(true), AtomicBool::new(true)]);
+        // It waits already.
+        assert!(waiters.wait(0, 1, || true));
+
+        let sender = thread::spawn({
+            let (room, stopped, waiters) = (room.clone(), stopped.clone(), waiters.clone());
+            move || {
+                if !waiters.wait(1, 1, || !room.load(Ordering::Relaxed)) {
+                    stopped[1].store(false, Ordering::Relaxed);
+                }
+            }
+        });
+
+        room.store(true, Ordering::Relaxed);
+        while let Some(turn) = waiters.take_next(|_| true) {
+            stopped[turn.queue as usize].store(false, Ordering::Relaxed);
+            if !(polls_again && turn.others_wait) {
+                break;
+            }
+        }
+        sender.join().unwrap();
+        for queue in stopped.iter() {
+            assert!(!queue.load(Ordering::Relaxed), "stopped for ever");
+        }
+    });
+}
+
+#[test]
+fn the_other_queue_is_woken_too() {
+    a_woken_queue_sends_nothing(true);
+}
+
+/// The model finds what it is made for.
+#[test]
+#[should_panic(expected = "stopped for ever")]
+fn the_other_queue_is_not_woken_without_a_further_poll() {
+    a_woken_queue_sends_nothing(false);
+}
+
 /// Frames of a redirect and of the stack fill a ring; there is no room for the last one, and the
 /// stack's queue stops. The poll that takes the frames out posts buffers and wakes it. Unless the
 /// frames are published before the queue stops, it never runs.
@@ -611,7 +661,7 @@ fn queue_stops_behind_a_batch(publishes: bool) {
                         publish(&mut nic);
                     }
                     stopped.store(true, Ordering::Relaxed);
-                    if waiters.wait(0, || !nic.has(1)) {
+                    if waiters.wait(0, 1, || !nic.has(1)) {
                         break;
                     }
                     stopped.store(false, Ordering::Relaxed);
@@ -628,7 +678,7 @@ fn queue_stops_behind_a_batch(publishes: bool) {
                     posted += 1;
                 }
                 driver.doorbell();
-                for _ in waiters.take() {
+                if waiters.take_next(|room| driver.posted() >= room).is_some() {
                     stopped.store(false, Ordering::Release);
                 }
                 scheduled.fetch_sub(1, Ordering::AcqRel);

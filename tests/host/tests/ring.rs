@@ -378,6 +378,7 @@ proptest! {
             let inside = new.len() + posted.len() + filled.len() + completed.len();
             prop_assert_eq!(alive.load(Ordering::Relaxed), inside);
             prop_assert_eq!(driver.unused() as usize, size - inside);
+            prop_assert_eq!(driver.posted() as usize, posted.len() + filled.len());
             prop_assert_eq!(nic.available() as usize, posted.len());
         }
         drop((nic, driver));

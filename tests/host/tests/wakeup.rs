@@ -210,63 +210,80 @@ fn after_a_stream_single_frames_are_prompt_again() {
     );
 }
 
+/// The queues that are woken in the next poll and in those that follow until nobody waits.
+fn take_turns(waiters: &Waiters) -> Vec<u32> {
+    let mut woken = Vec::new();
+    while let Some(turn) = waiters.take_next(|_| true) {
+        woken.push(turn.queue);
+        if !turn.others_wait {
+            break;
+        }
+    }
+    woken
+}
+
 #[test]
 fn waiting_queues_are_woken_once_and_in_order() {
     let waiters = Waiters::new();
-    assert_eq!(waiters.take().count(), 0);
+    assert_eq!(waiters.take_all().count(), 0);
     for queue in [63, 0, 17, 0] {
-        assert!(waiters.wait(queue, || true));
+        assert!(waiters.wait(queue, 1, || true));
     }
-    assert_eq!(waiters.take().collect::<Vec<_>>(), [0, 17, 63]);
-    assert_eq!(waiters.take().count(), 0);
+    assert_eq!(waiters.take_all().collect::<Vec<_>>(), [0, 17, 63]);
+    assert_eq!(waiters.take_all().count(), 0);
+    assert_eq!(waiters.take_next(|_| true), None);
 }
 
 #[test]
-fn each_waiting_queue_is_the_first_in_turn() {
+fn queues_are_woken_one_at_a_time() {
     let waiters = Waiters::new();
-    let mut first = [0; 4];
-    for _ in 0..40 {
-        for queue in [0, 1, 5, 63] {
-            assert!(waiters.wait(queue, || true));
-        }
-        let woken: Vec<_> = waiters.take().collect();
-        let at = [0, 1, 5, 63].iter().position(|queue| *queue == woken[0]);
-        first[at.unwrap()] += 1;
-        let mut sorted = woken.clone();
-        sorted.sort_unstable();
-        assert_eq!(sorted, [0, 1, 5, 63]);
-        // In a circle, wherever it starts.
-        assert!(woken.windows(2).filter(|pair| pair[0] > pair[1]).count() <= 1);
+    for queue in [63, 0, 17] {
+        assert!(waiters.wait(queue, 1, || true));
     }
-    assert_eq!(first, [10; 4]);
+    assert_eq!(take_turns(&waiters), [0, 17, 63]);
+    assert_eq!(waiters.take_next(|_| true), None);
 }
 
 #[test]
-fn a_queue_that_always_waits_does_not_keep_others_back() {
+fn nobody_is_woken_without_room() {
     let waiters = Waiters::new();
-    let mut alone = 0;
-    for _ in 0..10 {
-        assert!(waiters.wait(0, || true));
-        assert!(waiters.wait(40, || true));
-        alone += u32::from(waiters.take().next() == Some(40));
+    assert!(waiters.wait(3, 8, || true));
+    assert_eq!(waiters.take_next(|room| 7 >= room), None);
+    assert!(waiters.has(3));
+    let turn = waiters.take_next(|room| 8 >= room).unwrap();
+    assert_eq!((turn.queue, turn.others_wait), (3, false));
+}
+
+#[test]
+fn the_others_come_before_a_queue_that_waits_again() {
+    let waiters = Waiters::new();
+    for queue in [0, 5, 63] {
+        assert!(waiters.wait(queue, 1, || true));
     }
-    assert_eq!(alone, 5);
+    let mut woken = Vec::new();
+    for _ in 0..7 {
+        let turn = waiters.take_next(|_| true).unwrap();
+        woken.push(turn.queue);
+        assert!(turn.others_wait);
+        assert!(waiters.wait(turn.queue, 1, || true));
+    }
+    assert_eq!(woken, [0, 5, 63, 0, 5, 63, 0]);
 }
 
 #[test]
 fn a_queue_that_finds_room_does_not_wait() {
     let waiters = Waiters::new();
-    assert!(waiters.wait(1, || true));
-    assert!(!waiters.wait(2, || false));
-    assert_eq!(waiters.take().collect::<Vec<_>>(), [1]);
+    assert!(waiters.wait(1, 1, || true));
+    assert!(!waiters.wait(2, 1, || false));
+    assert_eq!(waiters.take_all().collect::<Vec<_>>(), [1]);
 }
 
 #[test]
 fn a_queue_that_could_not_be_woken_does_not_wait() {
     let waiters = Waiters::new();
-    assert!(!waiters.wait(MAX_QUEUES, || true));
-    assert!(!waiters.wait(u32::MAX, || true));
-    assert_eq!(waiters.take().count(), 0);
+    assert!(!waiters.wait(MAX_QUEUES, 1, || true));
+    assert!(!waiters.wait(u32::MAX, 1, || true));
+    assert_eq!(waiters.take_all().count(), 0);
 }
 
 #[test]
@@ -383,7 +400,7 @@ proptest! {
         for round in rounds {
             let mut waiting = std::collections::BTreeSet::new();
             for (queue, full) in round {
-                let stays = waiters.wait(queue, || full);
+                let stays = waiters.wait(queue, 1, || full);
                 prop_assert_eq!(stays, full && queue < MAX_QUEUES);
                 if stays {
                     waiting.insert(queue);
@@ -391,7 +408,7 @@ proptest! {
                     waiting.remove(&queue);
                 }
             }
-            let woken: Vec<_> = waiters.take().collect();
+            let woken: Vec<_> = waiters.take_all().collect();
             prop_assert_eq!(woken.len(), waiting.len());
             prop_assert_eq!(woken.into_iter().collect::<std::collections::BTreeSet<_>>(), waiting);
         }

@@ -2,7 +2,8 @@
 /*
  * Makes happen often what happens seldom, on kernels without fault injection too:
  *
- * - page pools of the ports get no pages, while the parameter no_pages says so;
+ * - page pools of the ports get no pages, while the parameter no_pages says so, or get each only
+ *   after page_usecs microseconds;
  * - a CPU loses time between any two instructions of some functions, as it does in a virtual
  *   machine whose host has other work. functions are their names, and len their lengths; of each,
  *   picks instructions are taken at random, and all that store a word of 32 bits. Every one_in-th
@@ -36,6 +37,9 @@
 static bool no_pages;
 module_param(no_pages, bool, 0644);
 
+static unsigned int page_usecs;
+module_param(page_usecs, uint, 0644);
+
 static char *functions[FUNCTIONS];
 static int count;
 module_param_array(functions, charp, &count, 0444);
@@ -67,12 +71,14 @@ static notrace noinline void just_return(void)
 	barrier();
 }
 
-static int refuse_pages(struct kprobe *p, struct pt_regs *regs)
+static int before_pages(struct kprobe *p, struct pt_regs *regs)
 {
 	const struct page_pool *pool = (const struct page_pool *)regs->di;
 
-	if (!READ_ONCE(no_pages) || !pool->slow.netdev ||
-	    strncmp(pool->slow.netdev->name, "ox", 2))
+	if (!pool->slow.netdev || strncmp(pool->slow.netdev->name, "ox", 2))
+		return 0;
+	udelay(READ_ONCE(page_usecs));
+	if (!READ_ONCE(no_pages))
 		return 0;
 	/*
 	 * Returns NULL at once. The return address stays on the stack: where ftrace makes the
@@ -90,7 +96,7 @@ static void keep_trap(struct kprobe *p, struct pt_regs *regs, unsigned long flag
 
 static struct kprobe pages = {
 	.symbol_name = "page_pool_alloc_netmems",
-	.pre_handler = refuse_pages,
+	.pre_handler = before_pages,
 	.post_handler = keep_trap,
 };
 

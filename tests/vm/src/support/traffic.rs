@@ -194,7 +194,9 @@ fn settle_as(
         let at_rest = last
             .as_ref()
             .is_some_and(|old| old.0.counters == a.counters && old.1.counters == b.counters);
-        let done = at_rest && check_wire(&a, &b).and(check_wire(&b, &a)).is_ok();
+        // The stack may send a frame of its own between two readings that make up a snapshot, and they
+        // contradict each other then: counters that are wrong stay wrong.
+        let done = at_rest && check(&a, &b).is_ok();
 
         last = Some((a, b));
         Ok(done)

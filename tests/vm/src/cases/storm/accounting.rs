@@ -47,6 +47,7 @@ pub fn settle(world: &mut World<'_>, gate: &Gate) -> Result<()> {
         card.model.check_all(&card.port)?;
         world.drain_sockets(n)?;
     }
+    let shared = world.random.below(PORTS as u32 / 2) as usize;
     for pair in 0..PORTS / 2 {
         let bed = world.bed(pair);
         let ends = &world.cards[2 * pair..2 * pair + 2];
@@ -56,7 +57,9 @@ pub fn settle(world: &mut World<'_>, gate: &Gate) -> Result<()> {
             .all(|card| card.model.up && card.model.mtu >= SMALL_MTU)
         {
             check_alive(&bed)?;
-            sharing::check(world, pair)?;
+            if pair == shared && world.takes("sharing") {
+                sharing::check(world, pair)?;
+            }
         }
     }
     world.check_log()

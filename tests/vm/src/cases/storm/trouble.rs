@@ -88,6 +88,11 @@ impl Trouble {
     pub fn pages(&self, there: bool) -> Result<()> {
         set("no_pages", u32::from(!there))
     }
+
+    /// How many microseconds each page takes.
+    pub fn page_usecs(&self, usecs: u32) -> Result<()> {
+        set("page_usecs", usecs)
+    }
 }
 
 fn set(parameter: &str, value: u32) -> Result<()> {

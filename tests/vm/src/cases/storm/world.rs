@@ -390,6 +390,21 @@ impl<'a> World<'a> {
         outcome
     }
 
+    /// Pages come slowly as long as `meanwhile` runs: rings are not filled as fast as they are emptied.
+    pub fn with_slow_pages(
+        &self,
+        usecs: u32,
+        meanwhile: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let own = self.own_trouble()?;
+        let trouble = own.as_ref().or(self.slow.as_ref()).context("no module")?;
+
+        trouble.page_usecs(usecs)?;
+        let outcome = meanwhile();
+        trouble.page_usecs(0)?;
+        outcome
+    }
+
     /// The module that makes trouble, unless it is loaded.
     fn own_trouble(&self) -> Result<Option<Trouble>> {
         match &self.slow {

@@ -4,7 +4,7 @@
 //! does it, and brings the model up to date.
 
 mod device;
-mod ethtool;
+pub mod ethtool;
 pub mod napi;
 mod steer;
 mod xdp;
