@@ -125,6 +125,7 @@ impl<'a> ReadyRing<'a> {
                 line: line.clone(),
                 dim: Dim::new(),
                 frames: 0,
+                waiting_since: None,
                 ring: ring.clone(),
                 settings: settings.clone(),
                 peer: peer.clone(),

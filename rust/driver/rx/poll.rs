@@ -67,6 +67,12 @@ const _: () = assert!(
         && *RING_SIZES.start() > REFILL_BATCH + MAX_BUFFERS as u32
 );
 
+/// After this many further descriptors a queue is woken although there are fewer buffers than it wants.
+/// If no one else took buffers there would be enough much earlier.
+const PATIENCE: u32 = 64;
+
+const _: () = assert!(PATIENCE > REFILL_BATCH + MAX_BUFFERS as u32);
+
 /// What the poll of a ring works on.
 pub(crate) struct RxPoll {
     pub(super) descriptors: DriverSide<Arc<DescRing>>,
@@ -76,6 +82,8 @@ pub(crate) struct RxPoll {
     pub(super) dim: Dim,
     /// Frames since the interrupt.
     pub(super) frames: u32,
+    /// Where the ring was when queues of the peer were first seen waiting, since one was woken.
+    pub(super) waiting_since: Option<u32>,
     pub(super) ring: Arc<RxRing>,
     pub(super) settings: Arc<Settings>,
     pub(super) peer: Arc<Peer>,
@@ -198,14 +206,24 @@ impl RxPoll {
     ///
     /// A queue is woken only if there are as many buffers as it wants: with fewer it would lose its turn to
     /// whoever takes the others. If there are not, the ring holds completed descriptors for the next poll,
-    /// because a complete refill leaves fewer than [`REFILL_BATCH`] of them empty. After a refill that was
-    /// short of memory, few buffers are better than none.
+    /// because a complete refill leaves fewer than [`REFILL_BATCH`] of them empty.
+    ///
+    /// Few buffers are better than none after a refill that was short of memory, and in a ring that XDP's
+    /// frames keep full, which do not wait: a busy poll with a small budget may never post as many as the
+    /// queue wants at a time.
     #[inline]
-    fn wake_next(&self, cx: &napi::Context<'_>, refilled: bool) -> bool {
-        let has_room = |wanted| self.descriptors.posted() >= if refilled { wanted } else { 1 };
+    fn wake_next(&mut self, cx: &napi::Context<'_>, refilled: bool) -> bool {
+        let (descriptors, waiting_since) = (&self.descriptors, &mut self.waiting_since);
+        let has_room = |wanted| {
+            let now = descriptors.next_to_clean();
+            let since = *waiting_since.get_or_insert(now);
+            let can_wait = refilled && now.wrapping_sub(since) < PATIENCE;
+            descriptors.posted() >= if can_wait { wanted } else { 1 }
+        };
         let Some(turn) = self.ring.hw.waiters.take_next(has_room) else {
             return false;
         };
+        self.waiting_since = None;
         self.peer.read(cx).wake(core::iter::once(turn.queue), cx);
         turn.others_wait
     }

@@ -7,12 +7,13 @@ use crate::{
     bed::{Bed, Port, V4},
     bpf::Program,
     harness::case,
-    host::{ensure_eq, epoll::BusyEpoll, wait_until, FOR_EVER},
+    host::{ensure_eq, epoll::BusyEpoll, live, wait_until, FOR_EVER},
     nl::netdev::{self, Napi, NapiSettings},
     sockopt::{BusyPoll, IncomingNapiId, PreferBusyPoll},
     support::{
         polls::{napi, poll_in_threads},
-        probes::send_all,
+        probes::{send_all, set_mtu, MTU_MAX},
+        steer::Steer,
         traffic::check_alive,
     },
     wire::{packet::Sender, probe::Probe, stream, xsk::Xsk},
@@ -300,20 +301,9 @@ fn epoll(bed: &Bed) -> Result<()> {
 /// A program and a socket for port B's only queue, which is polled only when the socket is asked for frames.
 fn polled_socket(bed: &Bed) -> Result<(Program, Xsk)> {
     let mut program = watched(bed)?;
-    let id = napi(&bed.b, 0)?.id;
-    // Not earlier: the kernel tells a socket which NAPI to poll when it is bound, and only a port that is up
-    // has one (`xsk_bind` in net/xdp/xsk.c).
-    let socket = Xsk::open(&bed.b, 0, 4096, false)?;
+    let socket = polling_socket(bed)?;
 
     XskMap::try_from(program.map_mut("sockets")?)?.set(0, socket.as_raw_fd(), 0)?;
-    setsockopt(&socket, PreferBusyPoll, &true)?;
-    setsockopt(&socket, BusyPoll, &POLLING_USECS)?;
-    let never = NapiSettings {
-        defer_hard_irqs: 100,
-        gro_flush_timeout: FOR_EVER,
-        ..NapiSettings::default()
-    };
-    set(&bed.b, id, &never)?;
     // The last interrupt: the poll that it leads to leaves the next one off.
     send_all(bed, &[Probe::new(1, 0)])?;
     ensure_eq!(
@@ -323,6 +313,23 @@ fn polled_socket(bed: &Bed) -> Result<(Program, Xsk)> {
     );
     program.write("thread", 0, gettid().as_raw() as u32)?;
     Ok((program, socket))
+}
+
+/// A socket on port B's only queue. After the next interrupt only the socket polls the queue.
+fn polling_socket(bed: &Bed) -> Result<Xsk> {
+    // Not earlier: the kernel tells a socket which NAPI to poll when it is bound, and only a port that is up
+    // has one (`xsk_bind` in net/xdp/xsk.c).
+    let socket = Xsk::open(&bed.b, 0, 4096, false)?;
+    let never = NapiSettings {
+        defer_hard_irqs: 100,
+        gro_flush_timeout: FOR_EVER,
+        ..NapiSettings::default()
+    };
+
+    setsockopt(&socket, PreferBusyPoll, &true)?;
+    setsockopt(&socket, BusyPoll, &POLLING_USECS)?;
+    set(&bed.b, napi(&bed.b, 0)?.id, &never)?;
+    Ok(socket)
 }
 
 /// Interrupts come again, and frames go to the stack.
@@ -390,5 +397,46 @@ fn af_xdp_full(bed: &Bed) -> Result<()> {
     let a = bed.a.counters()?;
     ensure!(a.tx("woken")? > 0, "nobody woke the queue");
     ensure_eq!(a.tx("timeout")?, 0, "times it was stopped for too long");
+    end_polling(bed, socket)
+}
+
+case!(ports "napi::af_xdp_busy_poll_of_a_ring_kept_full", "queues=1 ring_size=64", kept_full);
+/// Redirected frames do not wait, and take each buffer of a ring that is polled for a few frames at a
+/// time. The stack's queue is woken all the same, even if the longest frames need more buffers than are
+/// posted at a time.
+fn kept_full(bed: &Bed) -> Result<()> {
+    // More than the ring takes.
+    const COUNT: u32 = 200;
+    // The queue's turn comes after some of them.
+    const POLLS: u32 = 100;
+    let mut steer = Steer::load()?;
+    let frame = Probe::new(3, 0).frame();
+
+    steer.device(0, &bed.a, None)?;
+    steer.by_device(0)?;
+    bed.up()?;
+    set_mtu(bed, MTU_MAX)?;
+    let socket = polling_socket(bed)?;
+    // The last interrupt.
+    send_all(bed, &[Probe::new(1, 0)])?;
+    bed.b.wait_received(1)?;
+    Sender::open(&bed.a)?.send_flow(&Probe::new(2, 0), COUNT)?;
+    wait_until("the queue stops", || {
+        Ok(bed.a.counters()?.tx("stopped")? == 1)
+    })?;
+    let before = bed.a.counters()?;
+    for _ in 0..POLLS {
+        bed.a
+            .ns
+            .enter(|| live::run(steer.program.fd()?, &frame, 64))?;
+        socket.busy_poll()?;
+    }
+    let after = bed.a.counters()?;
+    for name in ["woken", "packets"] {
+        ensure!(
+            after.tx(name)? > before.tx(name)?,
+            "no {name} in {POLLS} polls"
+        );
+    }
     end_polling(bed, socket)
 }
