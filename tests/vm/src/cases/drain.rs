@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a change of many rings waits for: once for all of them, not for each. Counted in what is waited for, not
-//! in time.
+//! A change of many rings waits once for all of them, not for each. The waits are counted, not
+//! timed.
 
 use crate::{
     bed::Bed,
@@ -27,11 +27,12 @@ use crate::{
 };
 use anyhow::{ensure, Context, Result};
 
-/// So often at most a change looks whether rings are empty, whatever their number: each time it waits for a
-/// millisecond, and all in all for a second.
+/// How often a change checks at most whether the rings are empty, whatever their number: once a
+/// millisecond, for a second altogether.
 const MOST_ROUNDS: usize = 1000;
 
-/// Keeps the polls of B, which are threads, on one processor: they leave the others to whoever changes B.
+/// Keeps the polls of B, which are threads, on one CPU, and leaves the others to the thread that
+/// changes B.
 fn keep_polls_together(bed: &Bed) -> Result<()> {
     let cpu = cpus::all()?.pop().unwrap_or(0);
 
@@ -49,12 +50,12 @@ fn fill(bed: &Bed, frames: u32) -> Result<()> {
 }
 
 case!(ports "drain::slow_program", "queues=8 ring_size=512", slow_program);
-/// Rings that a slow program does not empty for seconds are given up together; a program that is not as slow
+/// Rings that a slow program does not empty within a second are given up together. A faster program
 /// gets all frames.
 fn slow_program(bed: &Bed) -> Result<()> {
     const WAITS: [Function; 1] = [Function {
         name: "usleep_range_state",
-        // A millisecond is what a look at the rings waits; the kernel's own waits are others.
+        // Checking the rings waits for a millisecond. Other waits are the kernel's own.
         filter: "arg0 == 1000 && comm == \"ethtool\"",
     }];
     let mut program = Program::load("slow", "slow_drop")?;
@@ -155,14 +156,14 @@ fn many_rings(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "drain::merged_frames", "queues=2", merged_frames);
-/// Frames that GRO holds, to merge them with later ones, come to the stack before the NAPI goes that they are
-/// with.
+/// Frames that GRO holds, to merge them with later ones, are flushed to the stack before their NAPI
+/// is deleted.
 fn merged_frames(bed: &Bed) -> Result<()> {
     const PAYLOAD: usize = 2000;
     const MSS: usize = 1000;
     const HEADERS: usize = ETH + 20 + 20;
-    /// GRO does not hold frames if a tick of the clock comes during their poll: then others are sent, so
-    /// many times at most.
+    /// GRO does not hold frames if a tick of the clock comes during their poll: then others are
+    /// sent, so many times at most.
     const ATTEMPTS: usize = 1000;
     type Change = fn(&Bed) -> Result<()>;
     const CHANGES: [(&str, Change); 3] = [
