@@ -4,6 +4,8 @@
 
 #![cfg(not(loom))]
 
+use std::mem::MaybeUninit;
+
 use cases::cases;
 use oxnic::nic::{
     filter::{
@@ -15,6 +17,7 @@ use oxnic::nic::{
         MULTICAST_LEN,
         UNICAST_LEN, //
     },
+    storage::Zeroable,
     vlan::{
         Protocol,
         Tag, //
@@ -98,7 +101,10 @@ fn frame(to: Address, tags: &[Tag], outside: Option<Tag>) -> Scattered {
     }
     bytes.extend([0x08, 0x00]);
     bytes.resize(60, 0);
-    Scattered { bytes, tag: outside }
+    Scattered {
+        bytes,
+        tag: outside,
+    }
 }
 
 fn to(address: Address) -> Scattered {
@@ -135,8 +141,15 @@ fn many(first: u8, count: usize) -> Vec<Address> {
         .collect()
 }
 
+/// A value of zeroed memory, as the module allocates it.
+fn zeroed<T: Zeroable>() -> Box<T> {
+    // SAFETY: `Zeroable` promises that all bytes zero is a valid value.
+    Box::new(unsafe { MaybeUninit::zeroed().assume_init() })
+}
+
 #[test]
 fn a_zeroed_filter_accepts_everything() {
+    assert!(*zeroed::<Filter>() == Filter::ALL);
     for address in [OWN, OTHER, GROUP, BROADCAST, [0; 6]] {
         assert_eq!(Filter::ALL.check(&to(address)), Ok(()));
     }

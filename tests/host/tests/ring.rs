@@ -386,7 +386,7 @@ proptest! {
     }
 }
 
-    /// Buffers that were completed but not published can be taken back, and no others.
+/// Buffers that were completed but not published can be taken back, and no others.
 #[test]
 fn rewound_buffers_are_filled_again() {
     let (mut nic, mut driver) = ring(4);

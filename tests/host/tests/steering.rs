@@ -4,13 +4,16 @@
 
 #![cfg(not(loom))]
 
+use std::mem::MaybeUninit;
+
 use cases::cases;
 use oxnic::nic::{
     ntuple::{
         Action,
         Key,
         Protocols,
-        Rule, //
+        Rule,
+        MAX_RULES, //
     },
     rss::{
         self,
@@ -30,6 +33,7 @@ use oxnic::nic::{
         MAIN,
         MAX_CONTEXTS, //
     },
+    storage::Zeroable,
 };
 use packets::{
     by_the_book,
@@ -85,10 +89,23 @@ fn v4(protocol: u8) -> Vec<u8> {
     frame(&[], &ipv4(FROM, TO, protocol, &[], &PORTS))
 }
 
+/// A value of zeroed memory, as the module allocates it.
+fn zeroed<T: Zeroable>() -> Box<T> {
+    // SAFETY: `Zeroable` promises that all bytes zero is a valid value.
+    Box::new(unsafe { MaybeUninit::zeroed().assume_init() })
+}
+
 #[test]
 fn zeroed_registers_have_one_queue() {
-    assert_eq!(queue(&Steering::ZERO, &v4(UDP)), (0, Hash::NONE));
-    assert_eq!(Steering::ZERO.hash(&v4(UDP)).value, 0);
+    let zeroed = zeroed::<Steering>();
+    for steering in [&*zeroed, &Steering::ZERO] {
+        assert_eq!(queue(steering, &v4(UDP)), (0, Hash::NONE));
+        assert_eq!(steering.hash(&v4(UDP)).value, 0);
+        assert!(steering.is_single_queue());
+        assert_eq!(steering.rules().free_locations().count(), MAX_RULES);
+        assert!((1..MAX_CONTEXTS as u32).all(|number| steering.context(number).is_none()));
+    }
+    assert_eq!(zeroed.context(MAIN), Steering::ZERO.context(MAIN));
 }
 
 #[test]
@@ -96,7 +113,7 @@ fn one_queue_needs_no_hash() {
     let one = steering(&context(1), 1);
     assert_eq!(
         one.queue(
-            || -> &[u8] { unreachable!("nobody needs the frame") },
+            || -> &[u8] { unreachable!("the frame is not needed") },
             || unreachable!("nor its tag")
         ),
         Some((0, Hash::NONE))
@@ -216,8 +233,8 @@ fn rule(protocols: Protocols, action: Action) -> Rule {
     }
 }
 
-/// Registers whose UDP over IPv4 goes to an extra context with a key, fields and table of its own, with
-/// `offset` added to its queues; and that context.
+/// Registers whose UDP over IPv4 goes to an extra context with a key, fields and table of its own,
+/// with `offset` added to its queues; and that context.
 fn with_context(number: u32, offset: u32) -> (Box<Steering>, RssContext) {
     let mut own = context(1);
     own.key = [0xa5; KEY_LEN];
@@ -411,10 +428,16 @@ proptest! {
 
     /// Fields that are not hashed are zero in the input of the hash.
     #[test]
-    fn fields_that_are_not_hashed_are_zero(bits in 0u8..16, tcp: bool, ips: [u8; 32], ports: [u8; 4]) {
+    fn fields_that_are_not_hashed_are_zero(
+        bits in 0u8..16,
+        tcp: bool,
+        ips: [u8; 32],
+        ports: [u8; 4],
+    ) {
         let all = [Fields::SRC, Fields::DST, Fields::SRC_PORT, Fields::DST_PORT];
         let (mut fields, mut input) = (Fields::NONE, [&ips[..], &ports].concat());
-        for (n, (field, range)) in all.into_iter().zip([0..16, 16..32, 32..34, 34..36]).enumerate() {
+        let ranges = [0..16, 16..32, 32..34, 34..36];
+        for (n, (field, range)) in all.into_iter().zip(ranges).enumerate() {
             if bits & (1 << n) != 0 {
                 fields = fields.with(field);
             } else {

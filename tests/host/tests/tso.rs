@@ -132,8 +132,7 @@ proptest! {
     ) {
         let ip_options = if v6 { 0 } else { ip_options };
         let frame = large(&tags, v6, ip_options, tcp_options, &payload);
-        let template = Template::new(&frame[..frame.len().min(HEADERS_LEN)], frame.len(), segment_len)
-            .expect("it is TCP");
+        let template = template(&frame, segment_len);
         let at = 14 + 4 * tags.len();
         let tcp = at + if v6 { 40 } else { 20 + 4 * ip_options };
         let headers_len = tcp + 20 + 4 * tcp_options;
@@ -242,10 +241,18 @@ fn frames_that_are_not_tcp_are_refused() {
     let refused = |frame: &[u8]| Template::new(frame, frame.len(), 10).is_none();
     assert!(!refused(&frame));
     assert!(refused(&frame[..53]), "cut off");
-    for (at, value) in [(12, 0x81), (14, 0x55), (23, 17), (26, 0)] {
+    // EtherType, IP version, IPv4 header length, protocol, source address, TCP header length.
+    for (at, value) in [
+        (12, 0x81),
+        (14, 0x55),
+        (14, 0x44),
+        (23, 17),
+        (26, 0),
+        (46, 0x40),
+    ] {
         let mut other = frame.clone();
         other[at] = value;
-        assert_eq!(refused(&other), at != 26, "byte {at}");
+        assert_eq!(refused(&other), at != 26, "byte {at}: {value:#x}");
     }
     assert!(!refused(&large(&[true, false], false, 0, 0, &[0; 100])));
     assert!(

@@ -23,10 +23,10 @@ use std::{
 pub const NS_A: &str = "oxa";
 pub const NS_B: &str = "oxb";
 
-/// So long that a queueing discipline never drops what the tests send.
+/// Long enough that a queueing discipline never drops what the tests send.
 const TX_QUEUE_LEN: u32 = 10_000;
-/// Without a frame for so long the wire is taken to be quiet: longer than TCP puts off what it
-/// has to acknowledge.
+/// The wire counts as quiet after this long without a frame: longer than TCP delays an
+/// acknowledgement.
 const QUIET: Duration = Duration::from_millis(300);
 
 /// A network device in a namespace.
@@ -66,15 +66,15 @@ impl Port {
         Ok(port)
     }
 
-    /// Has the port receive the tests' frames, which are addressed to none. A move to another namespace
-    /// ends that.
+    /// Makes the port receive the tests' frames, whose address belongs to no port. A move to
+    /// another namespace ends that.
     pub fn receive_probes(&self) -> Result<()> {
         [NOBODY, SOURCE]
             .iter()
             .try_for_each(|mac| self.receive(mac))
     }
 
-    /// Has the port receive frames to an address that is not its own.
+    /// Makes the port receive frames to an address that is not its own.
     pub fn receive(&self, mac: &Mac) -> Result<()> {
         self.ns.enter(|| fdb::add(self.ifindex, mac))
     }
@@ -86,7 +86,7 @@ impl Port {
 
     /// `ip link set dev PORT ...`
     pub fn set(&self, what: &str) -> Result<()> {
-        // Without the command, as all tests do this and it takes its time.
+        // By netlink, since all tests do this and starting the command is slow.
         if let "up" | "down" = what {
             return self.ns.enter(|| link::set_up(self.ifindex, what == "up"));
         }
@@ -113,8 +113,8 @@ impl Port {
             .exec_refusal(&format!("ethtool {option} {} {rest}", self.name))
     }
 
-    /// There are so many queues of either kind in sysfs. A kernel without RPS has nothing to show of
-    /// receive queues.
+    /// Checks how many queues of each kind sysfs shows. A kernel without RPS shows no receive
+    /// queues.
     pub fn expect_queues(&self, count: usize) -> Result<()> {
         let list = |name: &str| {
             self.ns
@@ -151,7 +151,8 @@ impl Port {
     }
 
     pub fn snapshot(&self) -> Result<Snapshot> {
-        // In this order a frame still under way shows up as a difference, never as a match.
+        // In this order a frame still in flight makes the numbers differ, and cannot make them
+        // equal.
         let counters = self.counters()?;
 
         Ok(Snapshot {
@@ -289,7 +290,7 @@ pub struct Bed {
 impl Bed {
     /// Sets up namespaces for the first pair of a module just loaded.
     pub fn make() -> Result<Self> {
-        // Some disciplines drop what waits too long, and a test that fills a ring makes it wait.
+        // Some disciplines drop frames that wait too long, as they do in a test that fills a ring.
         Netns::initial().sysctl("core/default_qdisc", "pfifo_fast")?;
         let ns_a = Netns::create(NS_A)?;
         let ns_b = Netns::create(NS_B)?;
@@ -308,8 +309,9 @@ impl Bed {
         self.b.wait_running(true)
     }
 
-    /// Both ports' counters, taken while nothing moved: what the stack sends by itself (a late
-    /// acknowledgement, say) would else be in one port's and not yet in the other's.
+    /// Both ports' counters, taken while nothing was in flight. A frame that the stack sends by
+    /// itself, such as a late acknowledgement, could otherwise be counted at one port and not yet
+    /// at the other.
     pub fn settled(&self) -> Result<(Snapshot, Snapshot)> {
         let frames = || -> Result<[u64; 4]> {
             let (a, b) = (self.a.link()?, self.b.link()?);

@@ -19,8 +19,8 @@ use std::{
     path::PathBuf,
 };
 
-/// An XDP program in the kernel, together with the maps of its object file. Nothing attaches it
-/// by itself; dropping this gives up the test's reference.
+/// An XDP program in the kernel, together with the maps of its object file. It is not attached yet.
+/// Dropping this drops the test's reference.
 pub struct Program {
     object: Ebpf,
     name: String,
@@ -126,7 +126,7 @@ impl Program {
     }
 }
 
-/// As long as this exists a CPU is slow to answer inter-processor interrupts.
+/// While this exists a CPU answers inter-CPU interrupts late.
 pub struct SlowIpi(#[expect(dead_code, reason = "keeps the program attached")] Ebpf);
 
 impl SlowIpi {
@@ -216,7 +216,7 @@ fn load_object(file: &str) -> Result<Ebpf> {
 pub fn program_ids() -> Result<BTreeSet<u32>> {
     loaded_programs()
         .map(|info| info.map(|info| info.id()))
-        // A program can go between being listed and being looked at.
+        // A program can be freed between listing its id and looking it up.
         .filter(|id| !matches!(id, Err(e) if is_gone(e)))
         .collect::<Result<_, _>>()
         .context("listing BPF programs")

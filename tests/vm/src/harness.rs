@@ -37,7 +37,7 @@ const LOG_TAIL: usize = 60;
 enum Body {
     /// With the module loaded and its ports in namespaces.
     Ports(fn(&Bed) -> Result<()>),
-    /// With nothing: it loads the module itself.
+    /// Without the module: the test loads it itself.
     Bare(fn() -> Result<()>),
 }
 
@@ -82,23 +82,23 @@ impl Case {
         Self { allowed, ..self }
     }
 
-    /// Makes a test of what only some kernels have: one that has not ignores the test.
+    /// The test is ignored by a kernel that lacks what it needs.
     pub const fn needs(self, needs: fn() -> bool) -> Self {
         Self { needs, ..self }
     }
 
-    /// Makes a test of allocations that fail: it may provoke what the kernel says of them, and is ignored
-    /// by a kernel without fault injection.
+    /// The test makes allocations fail. The kernel's messages about that are allowed, and a kernel
+    /// without fault injection ignores the test.
     pub const fn with_faults(self) -> Self {
         self.needs(fault::is_there).allow(&fault::SAID)
     }
 
-    /// Makes a test of what takes two processors.
+    /// The test is ignored on a machine with one CPU.
     pub const fn two_cpus(self) -> Self {
         self.needs(|| cpus::all().is_ok_and(|cpus| cpus.len() >= 2))
     }
 
-    /// Makes a test of what the debug kernel is too slow or too large for: it ignores the test.
+    /// The test is ignored on the debug kernel, which is too slow or too large for it.
     pub const fn stock_only(self) -> Self {
         self.needs(|| !instruments::present())
     }
@@ -116,8 +116,9 @@ impl Case {
 
 inventory::collect!(Case);
 
-/// Registers a test, in the line above its function: one of [`Case`]'s constructors, its arguments, and after
-/// a semicolon calls of [`Case`]'s methods. `case!(ports "mtu::limits", "queues=4", limits; stock_only());`
+/// Registers a test, in the line above its function: one of [`Case`]'s constructors, its arguments,
+/// and after a semicolon calls of [`Case`]'s methods. `case!(ports "mtu::limits", "queues=4",
+/// limits; stock_only());`
 macro_rules! case {
     ($kind:ident $($argument:expr),+ $(; $($method:ident($($with:expr)?)),+)?) => {
         inventory::submit! {
@@ -219,7 +220,7 @@ fn clear_away() -> Result<()> {
     Ok(())
 }
 
-/// What a test could leave behind and may have been there before.
+/// What a test could leave behind, as it was before the test.
 struct Traces {
     programs: BTreeSet<u32>,
     pools: BTreeSet<u64>,
@@ -268,7 +269,7 @@ fn no_ports(ns: &Netns) -> Result<()> {
     Ok(())
 }
 
-/// Pages on their way back are given time: a socket closed a moment ago may still hold some.
+/// Waits for pages to come back: a socket that was closed a moment ago may still hold some.
 fn no_page_pools(ns: &Netns, before: &Traces) -> Result<()> {
     let mut left = Vec::new();
 

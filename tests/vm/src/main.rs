@@ -4,12 +4,12 @@
 //!
 //! `oxnic-tests [FILTER] [--list]` takes cargo test's arguments and reports in its form. The
 //! environment says what is tested: `OXNIC_KO` is the path of `oxnic.ko`, `OXNIC_BEAT` that of the
-//! example driver, `beat.ko`, `OXNIC_BPF` the folder
-//! with the compiled programs of `samples/bpf` and `tests/bpf`, `OXNIC_SAMPLES` the one with the
-//! programs of `samples`, and `OXNIC_KERNEL` is `debug` on the debug kernel. Several virtual machines can
-//! share the work: with `OXNIC_SHARE=2/3` this one runs every third test, from the second on.
+//! example driver, `beat.ko`, `OXNIC_BPF` the folder with the compiled programs of `samples/bpf`
+//! and `tests/bpf`, `OXNIC_SAMPLES` the one with the programs of `samples`, and `OXNIC_KERNEL` is
+//! `debug` on the debug kernel. Several virtual machines can share the work: with `OXNIC_SHARE=2/3`
+//! this one runs every third test, from the second on.
 //!
-//! Every test loads the module anew, puts the two ports of a pair into network namespaces of their
+//! Every test loads the module again, puts the two ports of a pair into network namespaces of their
 //! own, and after it the harness looks for what the test or the module left behind: see
 //! [`harness`].
 

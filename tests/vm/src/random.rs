@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Random numbers that follow from a seed (SplitMix64).
+//! Random numbers from a seed (SplitMix64).
 
 use crate::host::{clock, setting};
 use anyhow::Result;
 
-/// The number that a test's random choices follow from: that of `OXNIC_SEED` in the environment, or any.
+/// The seed of a test's random choices: `OXNIC_SEED` in the environment, or a new one.
 pub fn seed() -> Result<u64> {
     setting("OXNIC_SEED", clock::tai()? % 1_000_000)
 }

@@ -37,7 +37,7 @@ sockopt_impl!(
     bool
 );
 sockopt_impl!(
-    /// Frames received and lost since the last question.
+    /// Frames received and lost since the last call.
     PacketStatistics,
     GetOnly,
     libc::SOL_PACKET,

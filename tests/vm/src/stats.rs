@@ -37,8 +37,8 @@ impl Counters {
         Ok(self.each("tx", what)?.iter().sum())
     }
 
-    /// Frames that arrived at the port and got into no ring: `mac_filter`, `vlan_filter` or `ntuple`
-    /// for why.
+    /// Frames that the port dropped before a ring. `what` is the reason: `mac_filter`,
+    /// `vlan_filter` or `ntuple`.
     pub fn dropped_by(&self, what: &str) -> Result<u64> {
         let name = format!("rx_{what}_drop");
 
@@ -48,13 +48,13 @@ impl Counters {
             .ok_or_else(|| anyhow!("ethtool -S shows no {name}"))
     }
 
-    /// Frames that the port has put on the wire, be they the stack's, a program's verdict or another
-    /// device's redirect.
+    /// Frames that the port has put on the wire: of the stack, of XDP_TX and of redirects from
+    /// other devices.
     pub fn sent(&self) -> Result<u64> {
         Ok(self.tx("packets")? + self.rx("xdp_tx")? + self.tx("xdp_xmit")?)
     }
 
-    /// Frames that arrived at the port and are not received, by why.
+    /// Frames that arrived at the port and were lost, by reason.
     pub fn losses(&self) -> Result<[(&'static str, u64); 6]> {
         Ok([
             ("no_buffer", self.rx("no_buffer")?),
@@ -123,7 +123,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// `ip -s link` and `ethtool -S` tell the same story.
+    /// `ip -s link` and `ethtool -S` agree.
     pub fn check_link_stats(&self) -> Result<()> {
         self.compare_link_stats()?;
         ensure_eq!(
@@ -135,8 +135,8 @@ impl Snapshot {
         Ok(())
     }
 
-    /// As [`Snapshot::check_link_stats`] for a port that was told to send while it had no link: what
-    /// the stack then drops in front of the driver is in `tx_dropped` too.
+    /// As [`Snapshot::check_link_stats`] for a port that was told to send while it had no link:
+    /// what the stack then drops in front of the driver is in `tx_dropped` too.
     pub fn check_link_stats_after_down(&self) -> Result<()> {
         self.compare_link_stats()?;
         anyhow::ensure!(

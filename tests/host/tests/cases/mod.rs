@@ -6,8 +6,8 @@
 
 use proptest::test_runner::Config;
 
-/// So many cases, times what the environment variable `FUZZ` says; a few of them in Miri, which
-/// takes a thousand times as long.
+/// `usual` cases, times the environment variable `FUZZ`. Fewer in Miri, which takes a thousand
+/// times as long.
 pub fn cases(usual: u32) -> Config {
     let times = std::env::var("FUZZ").map_or(1, |times| times.parse().expect("FUZZ is a number"));
 

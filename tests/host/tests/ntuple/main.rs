@@ -133,10 +133,7 @@ fn locations_and_priority() {
     assert!(steering.is_single_queue() && steering.rules().count() == 0);
 
     assert!(steering.set_rule(3, Some(&any(Action::Queue(3)))));
-    assert!(
-        !steering.is_single_queue(),
-        "frames must be parsed"
-    );
+    assert!(!steering.is_single_queue(), "frames must be parsed");
     let frame = v4(UDP);
     let queue = |steering: &Steering| {
         steering
@@ -292,7 +289,10 @@ fn tags() {
     let tagged = frame(&[VLAN], &ipv4(SRC, DST, UDP, &[], &PORTS));
     assert!(matches(&five, &tagged, None));
     assert!(matches(&five, &v4(UDP), outside(5)));
-    assert!(matches(&five, &v4(UDP), outside(0xe005)), "priority is masked");
+    assert!(
+        matches(&five, &v4(UDP), outside(0xe005)),
+        "priority is masked"
+    );
     assert!(!matches(&five, &v4(UDP), outside(6)));
     assert!(!matches(&five, &v4(UDP), None));
     assert!(!matches(&five, &tagged, outside(6)));
@@ -340,15 +340,15 @@ fn from_bytes(bytes: &[u8]) -> Key {
 proptest! {
     #![proptest_config(cases(500))]
 
-    /// Rules that match some of the bits of a frame have the same result as a comparison rule by rule
-    /// and bit by bit. The hash stays the same.
+    /// Rules that match some of the bits of a frame have the same result as a comparison rule by
+    /// rule and bit by bit. The hash stays the same.
     #[test]
     fn rules_match_bit_by_bit(
         frame in any_frame(),
-        beside in prop::option::of((any::<bool>(), any::<u16>())),
+        outside in prop::option::of((any::<bool>(), any::<u16>())),
         rules in prop::collection::vec(any_rule(), 0..8),
     ) {
-        let tag = beside.map(|(service, tci)| Tag {
+        let tag = outside.map(|(service, tci)| Tag {
             protocol: if service { Protocol::Service } else { Protocol::Customer },
             tci,
         });
@@ -422,8 +422,8 @@ proptest! {
     }
 }
 
-/// The parts of a rule: the protocols as bits, the mask, a bit of the key that differs from the frame,
-/// the action.
+/// The parts of a rule: the protocols as bits, the mask, a bit of the key that differs from the
+/// frame, the action.
 fn any_rule() -> impl Strategy<Value = (u8, Vec<u8>, Option<(Index, u8)>, Action)> {
     let byte = prop_oneof![6 => Just(0), 1 => Just(0xff), 1 => any::<u8>()];
     (

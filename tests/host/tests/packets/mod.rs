@@ -80,8 +80,8 @@ pub fn frame(tags: &[[u8; 4]], packet: &[u8]) -> Vec<u8> {
     [&MACS[..], &tags.concat(), &ethertype, packet].concat()
 }
 
-/// Frames of every kind: random bytes, and well-formed frames of which some bytes are changed, the end
-/// is cut off or padding is added.
+/// Frames of every kind: random bytes, and well-formed frames of which some bytes are changed, the
+/// end is cut off or padding is added.
 pub fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     let tags = prop::collection::vec(prop::sample::select(vec![VLAN, SERVICE_VLAN]), 0..4);
     let protocol = prop::sample::select(vec![TCP, UDP, ICMP, 0, 44]);
@@ -128,8 +128,8 @@ pub fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// The fields of a frame, read byte by byte at the offsets of the standards. Slow, and shares no code
-/// with what is tested. A field that the frame does not have is zero.
+/// The fields of a frame, read byte by byte at the offsets of the standards. Slow, and shares no
+/// code with what is tested. A field that the frame does not have is zero.
 #[derive(Debug, Default)]
 pub struct Known {
     pub dst_mac: [u8; 6],

@@ -352,8 +352,8 @@ fn any_tag() -> impl Strategy<Value = Option<Tag>> {
 proptest! {
     #![proptest_config(cases(256))]
 
-    /// Frames of any length, with tags inside and outside of them and a checksum anywhere, arrive as
-    /// specified. A frame for which there are too few buffers leaves the ring as it was.
+    /// Frames of any length, with tags inside and outside of them and a checksum anywhere, arrive
+    /// as specified. A frame for which there are too few buffers leaves the ring as it was.
     #[test]
     fn frames_in_parts(
         len in 18usize..1400,

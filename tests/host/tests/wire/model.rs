@@ -169,7 +169,8 @@ impl Model {
 proptest! {
     #![proptest_config(cases(256))]
 
-    /// Whatever the steps are, frames arrive in order, each once and unchanged, and no buffer is lost.
+    /// Whatever the steps are, frames arrive in order, each once and unchanged, and no buffer is
+    /// lost.
     #[test]
     fn a_port_behaves_like_its_model(steps in steps()) {
         let mut port = Model::new(8, 1360);

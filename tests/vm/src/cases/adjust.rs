@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Programs that move the head or tail of a frame or put metadata in front of it.
+//! Programs that move the head or tail of a frame, or put metadata in front of it.
 
 use crate::{
     bed::{Bed, Port},
@@ -22,8 +22,8 @@ use aya::{
     programs::{tc::TcAttachType, SchedClassifier},
 };
 
-/// Bytes of a receive buffer that a frame can take: a page of 4096 bytes without head room (320)
-/// and room for `struct skb_shared_info` (320).
+/// Bytes of a receive buffer that a frame can take: a page of 4096 bytes without headroom (320) and
+/// room for `struct skb_shared_info` (320).
 const FRAME_ROOM: usize = 4096 - 320 - 320;
 
 /// What `adjust_head` writes in front of a frame: an Ethernet header and a pattern.
@@ -103,7 +103,7 @@ case!(ports "adjust::head_grows", "", head_grows);
 fn head_grows(bed: &Bed) -> Result<()> {
     let mut program = attach(bed, "adjust_head")?;
 
-    // What comes back starts with no address of a port's.
+    // The frame that comes back is not addressed to a port.
     bed.a.set("promisc on")?;
     for n in [14, 15, 64, 200, 256] {
         adjusted(bed, &mut program, -n, &[60, 301, 1200], |frame| {
@@ -117,7 +117,7 @@ case!(ports "adjust::head_shrinks", "", head_shrinks);
 fn head_shrinks(bed: &Bed) -> Result<()> {
     let mut program = attach(bed, "adjust_head")?;
 
-    // What comes back starts with no address of a port's.
+    // The frame that comes back is not addressed to a port.
     bed.a.set("promisc on")?;
     for n in [1, 4, 14, 50] {
         adjusted(bed, &mut program, n, &[128, 301, 1514], |frame| {
@@ -128,12 +128,12 @@ fn head_shrinks(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "adjust::head_limits", "", head_limits);
-/// The head room is 320 bytes, of which the kernel keeps 40 for itself.
+/// The headroom is 320 bytes, of which the kernel keeps 40 for itself.
 fn head_limits(bed: &Bed) -> Result<()> {
     let mut program = attach(bed, "adjust_head")?;
     let tap = Tap::open(&bed.b)?;
 
-    // Beyond the head room, and less than an Ethernet header left over.
+    // Beyond the headroom, and less than an Ethernet header left over.
     for delta in [-281, -4096, 128 - 13, 4096] {
         configure(&mut program, delta, verdict::PASS)?;
         send_all(bed, &[Probe::new(1, 0).len(128)])?;

@@ -24,7 +24,7 @@ fn works() -> Result<()> {
     let path = std::env::var("OXNIC_BEAT").context("OXNIC_BEAT names no module")?;
 
     cmd::run(&format!("insmod {path}"))?;
-    // The harness knows of the module under test alone.
+    // The harness only unloads the module under test.
     let outcome = receive();
     let left = module::unload_other("beat");
     outcome.and(left)
@@ -42,7 +42,7 @@ fn receive() -> Result<()> {
     ns.ip("link add type beat")?;
     let port = Port::find(&ns, "beat0")?;
 
-    // Twice, as what is taken down has to come up again.
+    // Twice, since a device that went down has to come up again.
     for _ in 0..2 {
         port.set("up")?;
         to_the_stack(&port)?;

@@ -37,7 +37,7 @@ fn bulk(bed: &Bed, addresses: &[&str; 2], mtu: Option<u32>) -> Result<()> {
     let address: IpAddr = addresses[1].parse()?;
 
     for port in [&bed.a, &bed.b] {
-        // Two lines and one for each ring with every swap would fill the log.
+        // Every swap logs two lines and one for each ring, which would fill the log.
         port.msglvl("drv off")?;
         if let Some(mtu) = mtu {
             port.set(&format!("mtu {mtu}"))?;

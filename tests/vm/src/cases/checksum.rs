@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the stack leaves to the port to sum up is right on the wire.
+//! Checksums that the stack leaves to the port are right on the wire.
 
 use crate::{
     bed::{Bed, V4, V4_VLAN, V6},
@@ -230,8 +230,8 @@ fn tcp(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "checksum::vlan", "", vlan);
-/// A VLAN device above the port: the port sums up what is behind the tag, at full length too,
-/// whether it puts the tag in or the stack has done so.
+/// A VLAN device on the port: the port computes the checksum behind the tag, at full length too,
+/// whether the port or the stack inserts the tag.
 fn vlan(bed: &Bed) -> Result<()> {
     let mut capture = start(bed)?;
 
@@ -264,7 +264,7 @@ fn vlan(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "checksum::frames_in_several_buffers", "", several_buffers);
-/// The sum goes across the buffers, from which none but the last has an odd number of bytes.
+/// The checksum covers all buffers, of which only the last has an odd number of bytes.
 fn several_buffers(bed: &Bed) -> Result<()> {
     const LEN: usize = 300_000;
     let mut capture = start_with(bed, Capture::start_frags(&bed.b)?)?;

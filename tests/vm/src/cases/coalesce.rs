@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Interrupt moderation: when a port's poll is told of frames.
+//! Interrupt moderation: when frames raise an interrupt.
 
 use crate::{
     bed::{Bed, Port},
@@ -25,9 +25,9 @@ use std::{
 
 /// The longest time that can be set.
 const LONGEST: Duration = Duration::from_millis(10);
-/// No poll has been for so long that the next frame does not have to wait.
+/// After this long without a poll the next frame raises an interrupt at once.
 const IDLE: Duration = Duration::from_millis(15);
-/// A frame that is kept for longer is not told of at all.
+/// A frame that waits longer never raises an interrupt.
 const STUCK: Duration = PATIENCE;
 
 /// Settings that differ in all that matters.
@@ -148,7 +148,8 @@ fn refusals_of_another_ring(bed: &Bed) -> Result<()> {
 }
 
 /// A few frames one after the other, the first of which comes after a pause. What the others do is
-/// timed from before the first was sent, so that a wait cannot end too early by being measured late.
+/// timed from before the first was sent, so that a wait cannot end too early by being measured
+/// late.
 struct Round {
     first: Duration,
     all: Duration,
@@ -188,7 +189,7 @@ impl Round {
         })
     }
 
-    /// The first frame came at once, the others only after the longest time.
+    /// The first frame came at once, the others only after the longest moderation time.
     fn is_held(&self) -> bool {
         self.first < LONGEST / 2 && self.all >= LONGEST
     }
@@ -199,8 +200,9 @@ impl Round {
     }
 }
 
-/// On a busy machine a round may say nothing, and most of them may: enough of them have to be as they should.
-/// What is expected of them is so different that a port that does the one never shows the other.
+/// On a busy machine a round may say nothing, and so may most of them: it is enough that some are
+/// as expected. The expected outcomes differ so much that a port that shows one never shows the
+/// other.
 fn mostly(
     what: &str,
     mut round: impl FnMut() -> Result<Round>,
@@ -230,7 +232,8 @@ fn mostly(
 }
 
 case!(ports "coalesce::no_time", "queues=1", no_time);
-/// Each frame that finds the port idle is announced by an interrupt of its own, which brings one poll.
+/// Each frame that finds the port idle is announced by an interrupt of its own, which brings one
+/// poll.
 fn no_time(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 100;
     let probe = Probe::new(1, 0);
@@ -272,7 +275,7 @@ fn the_time(bed: &Bed) -> Result<()> {
         ),
         ("rx-usecs 0", Round::is_prompt),
         ("rx-usecs 10000", Round::is_held),
-        // What is set counts again when the port no longer finds out by itself.
+        // The user's setting holds again when adaptive moderation is off.
         ("adaptive-rx on", Round::is_prompt),
         ("adaptive-rx off", Round::is_held),
     ] {
@@ -314,7 +317,7 @@ fn with_xdp_tx(bed: &Bed) -> Result<()> {
 
 // With all its instruments the debug kernel does not send so many frames in the longest time.
 case!(ports "coalesce::enough_frames", "queues=1", enough_frames; stock_only());
-/// So many frames do not wait for the time, one less does.
+/// That many frames raise the interrupt at once; one frame less waits for the time.
 fn enough_frames(bed: &Bed) -> Result<()> {
     let probe = Probe::new(1, 0);
 
@@ -344,7 +347,7 @@ fn enough_frames(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "coalesce::half_a_ring", SMALL, half_a_ring; stock_only());
-/// At the latest when half of the ring is filled the poll is told, whatever the user said.
+/// An interrupt is raised at the latest when half of the ring is filled, whatever the user set.
 fn half_a_ring(bed: &Bed) -> Result<()> {
     let probe = Probe::new(1, 0).len(60);
 
@@ -373,7 +376,7 @@ fn half_a_ring(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "coalesce::a_full_ring_loses_nothing", SMALL, full_ring);
-/// Flow control with polls that are held off: a queue that stops is woken by the poll it waits for.
+/// Flow control while polls are delayed: a queue that stops is woken by the poll that it waits for.
 fn full_ring(bed: &Bed) -> Result<()> {
     const FLOWS: u32 = 2;
     const COUNT: u32 = 800;

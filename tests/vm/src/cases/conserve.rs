@@ -94,7 +94,7 @@ fn mixed(bed: &Bed) -> Result<()> {
 
 case!(ports "conserve::small_rings_without_pause", "queues=2 ring_size=64", lossy;
     allow(&[ILLEGAL]));
-/// Without flow control: whatever is lost is lost under a name.
+/// Without flow control: every frame that is lost is counted with a reason.
 fn lossy(bed: &Bed) -> Result<()> {
     for port in [&bed.a, &bed.b] {
         port.ethtool("-A", "rx off tx off")?;

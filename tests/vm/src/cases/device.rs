@@ -82,7 +82,7 @@ fn carrier(bed: &Bed) -> Result<()> {
         check_carrier(bed, "both down again", false, false)?;
     }
 
-    // Nothing is said about the link that is not so: a frame passes exactly when it is there.
+    // What is shown is true: a frame passes exactly while there is a link.
     bed.up()?;
     let tap = Tap::open(&bed.b)?;
     Sender::open(&bed.a)?.send(&Probe::new(1, 0).frame())?;
@@ -148,7 +148,7 @@ fn addresses() -> Result<()> {
     let initial = Netns::initial();
     let mut all = BTreeSet::new();
 
-    // Twice, as addresses drawn anew have to be other ones.
+    // Twice, as addresses drawn again have to be other ones.
     for _ in 0..2 {
         module::load("pairs=16")?;
         for n in 0..PORTS {
@@ -339,7 +339,7 @@ fn counters(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "device::xdp_features", "", xdp_features);
-/// The same with any program and without; nothing is announced that is not there.
+/// The same with any program and without. Only what works is announced.
 fn xdp_features(bed: &Bed) -> Result<()> {
     let program = Program::sample("xdp_pass")?;
 
@@ -449,10 +449,10 @@ fn features(bed: &Bed) -> Result<()> {
         ("tx-tcp-segmentation", "on"),
         ("tx-tcp6-segmentation", "on"),
         ("tx-tcp-ecn-segmentation", "on"),
-        // Done if somebody wants it.
+        // Off by default.
         ("rx-vlan-stag-hw-parse", "off"),
         ("tx-vlan-stag-hw-insert", "off"),
-        // What is not done is not announced.
+        // What the port cannot do is not announced.
         ("tx-udp-segmentation", "off [fixed]"),
         ("tx-gso-partial", "off [fixed]"),
         ("tx-checksum-ipv4", "off [fixed]"),
@@ -482,14 +482,14 @@ fn features(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "device::receive_offloads", "queues=1", offloads);
-/// What the port says of a frame, and that it says no more when told so.
+/// What the port reports of a frame: hash and checksum, and neither once the feature is off.
 fn offloads(bed: &Bed) -> Result<()> {
     let observer = Observer::attach(&bed.b)?;
     let to: IpAddr = V4[1].parse()?;
     let mut frames = 0;
 
     bed.up()?;
-    // No IPv6: all frames shall be those of the test. And nobody asks for a neighbour.
+    // Without IPv6 and neighbour discovery all frames are those of the test.
     for (port, peer, at) in [(&bed.a, &bed.b, 0), (&bed.b, &bed.a, 1)] {
         let (name, mac) = (&port.name, mac_text(&peer.mac()?));
         let (own, other) = (V4[at], V4[1 - at]);
@@ -542,7 +542,7 @@ fn offloads(bed: &Bed) -> Result<()> {
     ensure_eq!(same, hash, "hash in the end");
     ensure!(csum >= 0, "no word of a good checksum in the end");
 
-    // Nobody has computed or looked at this one's checksum.
+    // The checksum of this one was never computed nor checked.
     let before = observer.last()?.frames;
     Sender::open(&bed.a)?.send(&Probe::new(1, 0).frame())?;
     wait_until("the raw frame is seen", || {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a change of many rings waits for: once for all of them, not for each. Counted in what is waited for, not
-//! in time.
+//! A change of many rings waits once for all of them, not for each. The waits are counted, not
+//! timed.
 
 use crate::{
     bed::Bed,
@@ -28,8 +28,8 @@ use crate::{
 use anyhow::{ensure, Context, Result};
 use std::time::{Duration, Instant};
 
-/// So often at most a change looks whether rings are empty, whatever their number: each time it waits for a
-/// millisecond, and all in all for a second.
+/// How often a change checks at most whether the rings are empty, whatever their number: once a
+/// millisecond, for a second altogether.
 const MOST_ROUNDS: usize = 1000;
 const MOST_TIME: Duration = Duration::from_secs(1);
 /// Empty rounds of the program for each frame: the frames in the rings take much less than a second,
@@ -37,7 +37,8 @@ const SLOW: u32 = 5000;
 /// or several seconds on any machine, and each of them longer than it takes to send many.
 const SLOWEST: u32 = 500_000;
 
-/// Keeps the polls of B, which are threads, on one processor: they leave the others to whoever changes B.
+/// Keeps the polls of B, which are threads, on one CPU, and leaves the others to the thread that
+/// changes B.
 fn keep_polls_together(bed: &Bed) -> Result<()> {
     let cpu = cpus::all()?.pop().unwrap_or(0);
 
@@ -55,7 +56,7 @@ fn fill(bed: &Bed, frames: u32) -> Result<()> {
 }
 
 case!(ports "drain::slow_program", "queues=8 ring_size=1024", slow_program);
-/// Rings that a slow program does not empty for seconds are given up together; a program that is not as slow
+/// Rings that a slow program does not empty within a second are given up together. A faster program
 /// gets all frames.
 fn slow_program(bed: &Bed) -> Result<()> {
     let mut program = Program::load("count", "count_slow")?;
@@ -82,8 +83,8 @@ fn slow_program(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
-/// Changes rings with frames in them. Returns whether the program got all; if not, time was up, as may be where
-/// the machine has other work.
+/// Changes rings with frames in them. Returns whether the program got all. If not, time was up, which
+/// happens on a loaded machine.
 fn gets_all(bed: &Bed) -> Result<bool> {
     let before = bed.b.counters()?.rx("down")?;
     let mut lost = before;
@@ -115,7 +116,7 @@ fn gets_all(bed: &Bed) -> Result<bool> {
 fn are_given_up(bed: &Bed) -> Result<()> {
     const WAITS: [Function; 1] = [Function {
         name: "usleep_range_state",
-        // A millisecond is what a look at the rings waits; the kernel's own waits are others.
+        // Checking the rings waits for a millisecond. Other waits are the kernel's own.
         filter: "arg0 == 1000 && comm == \"ethtool\"",
     }];
     let waits = Calls::of(&WAITS)?;
@@ -129,7 +130,7 @@ fn are_given_up(bed: &Bed) -> Result<()> {
         let rounds = waits.take()?[0];
         ensure!(
             (1..=MOST_ROUNDS).contains(&rounds),
-            "ethtool {option} {what}: {rounds} looks at the rings"
+            "ethtool {option} {what}: {rounds} checks of the rings"
         );
         let now = bed.b.counters()?.rx("down")?;
         ensure!(
@@ -189,14 +190,14 @@ fn many_rings(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "drain::merged_frames", "queues=2", merged_frames);
-/// Frames that GRO holds, to merge them with later ones, come to the stack before the NAPI goes that they are
-/// with.
+/// Frames that GRO holds, to merge them with later ones, are flushed to the stack before their NAPI
+/// is deleted.
 fn merged_frames(bed: &Bed) -> Result<()> {
     const PAYLOAD: usize = 2000;
     const MSS: usize = 1000;
     const HEADERS: usize = ETH + 20 + 20;
-    /// GRO does not hold frames if a tick of the clock comes during their poll: then others are sent, so
-    /// many times at most.
+    /// GRO does not hold frames if a tick of the clock comes during their poll: then others are
+    /// sent, so many times at most.
     const ATTEMPTS: usize = 1000;
     type Change = fn(&Bed) -> Result<()>;
     const CHANGES: [(&str, Change); 3] = [

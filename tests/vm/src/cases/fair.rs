@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Small and large frames from two transmit queues meet in one receive ring that is always full: each
-//! queue gets its share of the buffers, and large frames arrive as a whole, a few segments at a time.
+//! Small and large frames from two transmit queues meet in one receive ring that is always full:
+//! each queue gets its share of the buffers, and large frames arrive as a whole, a few segments at
+//! a time.
 
 use crate::{
     bed::{Bed, Port},
@@ -24,14 +25,14 @@ use std::{
     thread,
 };
 
-/// Frames of both queues together, over which the shares are taken.
+/// The shares are taken over this many frames of both queues together.
 const FRAMES: u64 = 3000;
-/// The least share of a queue is one in so many frames.
+/// A queue gets at least one of this many frames.
 const LEAST: u64 = 4;
 const MSS: u16 = 1000;
 /// Nearly as many as the port takes from the stack at a time: 28 for the smallest ring.
 const SEGMENTS: u32 = 27;
-/// What the ring is full of before it is looked at.
+/// How often the queues have stopped before the shares are measured.
 const STOPS: u64 = 3;
 
 const TWO: &str = "queues=2 ring_size=64";
@@ -66,7 +67,7 @@ fn shares(bed: &Bed, kinds: [Kind; 2]) -> Result<()> {
     let stop = &AtomicBool::new(false);
 
     bed.b.ethtool("-L", "combined 1")?;
-    // It would put the segments together again.
+    // GRO would merge the segments again.
     bed.b.ethtool("-K", "gro off")?;
     bed.up()?;
     poll_in_threads(&bed.b)?;
@@ -102,7 +103,7 @@ fn shares(bed: &Bed, kinds: [Kind; 2]) -> Result<()> {
     check_alive(bed)
 }
 
-/// Sends from a processor without end, so by the transmit queue of its number: see [`super::xps`].
+/// Sends from a CPU without end, so by the transmit queue of its number: see [`super::xps`].
 fn send(bed: &Bed, cpu: usize, kind: Kind, stop: &AtomicBool) -> Result<()> {
     cpus::run_on(cpu, || {
         let (sender, frame) = kind.open(&bed.a)?;
@@ -113,8 +114,8 @@ fn send(bed: &Bed, cpu: usize, kind: Kind, stop: &AtomicBool) -> Result<()> {
     })
 }
 
-/// How many of the next [`FRAMES`] frames each queue of port A puts on the wire, once both have filled
-/// the ring.
+/// How many of the next [`FRAMES`] frames each queue of port A puts on the wire, once both have
+/// filled the ring.
 fn count(bed: &Bed) -> Result<Vec<u64>> {
     let port = &bed.a;
     wait_until("both queues find the ring full", || {
@@ -135,7 +136,8 @@ fn count(bed: &Bed) -> Result<Vec<u64>> {
     Ok(sent)
 }
 
-/// The segments of all large frames, which are alike and come one after the other, are there in order.
+/// The segments of all large frames, which are alike and come one after the other, are there in
+/// order.
 fn whole(frames: &[Vec<u8>]) -> Result<()> {
     const TCP: u8 = 6;
     let sequences: Vec<_> = frames

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Allocations that fail, one after the other: a change is made as a whole or not at all, and frames that
-//! find no memory are dropped and counted. Needs a kernel with fault injection.
+//! Allocations that fail, one after the other: a change is made as a whole or not at all, and
+//! frames that find no memory are dropped and counted. Needs a kernel with fault injection.
 
 use crate::{
     bed::{port_names, Bed, Port},
@@ -48,9 +48,8 @@ const ASKED: [(&str, u8); 5] = [
 ];
 const IFLA_VLAN_ID: u16 = 1;
 
-/// What the user sees of a port's settings but for the rules, and of the links beside it, by what it is
-/// about. There are many to be compared, and a debug kernel takes its time for each command, so it is asked
-/// for by netlink.
+/// What the user sees of a port's settings except the rules, and of the other links, by subject. It
+/// is compared often and commands are slow on the debug kernel, so netlink is asked.
 #[derive(PartialEq)]
 struct State(Vec<(&'static str, String)>);
 
@@ -80,7 +79,7 @@ impl State {
         Ok(Self(state))
     }
 
-    /// What another one is different in.
+    /// What differs between the two.
     fn differences(&self, other: &Self) -> Vec<&'static str> {
         self.0
             .iter()
@@ -91,8 +90,9 @@ impl State {
     }
 }
 
-/// Makes `change` again and again; each time another of its allocations fails, until there is none left.
-/// It is made or refused, as the kernel says, and nothing in between. Returns how many have failed.
+/// Makes `change` again and again; each time another of its allocations fails, until there is none
+/// left. It is made or refused, as the kernel says, and nothing in between. Returns how many have
+/// failed.
 fn each_fails(
     bed: &Bed,
     change: impl Fn(u32) -> Result<()> + Sync,
@@ -129,7 +129,7 @@ fn each_fails(
     })
 }
 
-/// As [`each_fails`], for what cannot do without memory.
+/// As [`each_fails`], for a change that cannot succeed without memory.
 fn some_fail(
     bed: &Bed,
     change: impl Fn(u32) -> Result<()> + Sync,
@@ -166,9 +166,9 @@ fn load() -> Result<()> {
     Ok(())
 }
 
-/// What the kernel calls missing memory where it registers a device: one for whose name there was none
-/// (`dev_set_name`, which nobody looks at) is invalid, and where there is none for the neighbours' settings
-/// (`neigh_sysctl_register`) it lacks buffers.
+/// What the kernel calls missing memory where it registers a device: one for whose name there was
+/// none (`dev_set_name`, which no one looks at) is invalid, and where there is none for the
+/// neighbours' settings (`neigh_sysctl_register`) it lacks buffers.
 fn no_memory(errno: Errno) -> Errno {
     match errno {
         Errno::EINVAL | Errno::ENOBUFS => Errno::ENOMEM,
@@ -188,7 +188,7 @@ fn add_port(name: &str, peer: Option<u32>) -> Result<()> {
 }
 
 case!(ports "fault::create", SMALL, create; with_faults());
-/// A port beside the others, alone.
+/// A port without a peer.
 fn create(bed: &Bed) -> Result<()> {
     bed.up()?;
     some_fail(
@@ -199,7 +199,7 @@ fn create(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "fault::create_peer", SMALL, create_peer; with_faults());
-/// A port at the other end of one that is alone.
+/// A port that becomes the peer of one that has none.
 fn create_peer(bed: &Bed) -> Result<()> {
     let ns = &bed.b.ns;
     bed.up()?;
@@ -352,7 +352,7 @@ fn contexts(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "fault::vlan", SMALL, vlan; with_faults());
-/// What is on top of the port has to be let in.
+/// The filter of the port has to let the VLAN in.
 fn vlan(bed: &Bed) -> Result<()> {
     bed.b.ethtool("-K", "rx-vlan-filter on")?;
     bed.up()?;
@@ -419,8 +419,8 @@ fn failures(port: &Port) -> Result<[u64; 2]> {
     ])
 }
 
-/// What rings need is missing for a while, which `failing` sees to, until `short` says so of the
-/// [`failures`] of both ports. Frames that come later get through.
+/// Allocations for the rings fail while `failing` runs, until `short` accepts the [`failures`] of
+/// both ports. Later frames get through.
 fn for_a_while(
     bed: &Bed,
     failing: impl FnOnce(&dyn Fn() -> Result<()>) -> Result<()>,
@@ -466,8 +466,8 @@ fn no_pages(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "fault::few_pages", "queues=1 ring_size=64", few_pages; with_faults());
-/// Hardly any pages for a while: polls end with a ring that is far from full. Neither large frames nor
-/// single ones that queue up behind them are kept back by that, during the shortage or after it.
+/// Hardly any pages for a while: polls end with a ring that is far from full. Neither large frames
+/// nor single ones behind them are stuck, during the shortage or after it.
 fn few_pages(bed: &Bed) -> Result<()> {
     const PERCENT: u64 = 90;
     const FRAMES: u64 = 500;

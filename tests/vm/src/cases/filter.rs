@@ -23,13 +23,13 @@ use crate::{
 use anyhow::{ensure, Result};
 use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 
-/// Unicast, and nobody receives it.
+/// A unicast address that no one receives.
 const FOREIGN: Mac = [0x02, 0, 0, 0, 0, 0x77];
-/// As much, but for a group.
+/// The same for a multicast address.
 const GROUP: Mac = [0x01, 0, 0x5e, 0x77, 0, 0x77];
 const BROADCAST: Mac = [0xff; 6];
 
-/// Sends frames from A and looks which of them B takes.
+/// Sends frames from A and checks which of them B takes.
 struct Gate<'a> {
     bed: &'a Bed,
     /// Sees every frame that B takes.
@@ -52,8 +52,8 @@ impl<'a> Gate<'a> {
         })
     }
 
-    /// Sends frames to these addresses. Fails unless B takes just those to addresses that are said to be
-    /// taken.
+    /// Sends frames to these addresses. Fails unless B takes just those to addresses that are said
+    /// to be taken.
     fn check(&self, what: &str, addresses: &[(Mac, bool)]) -> Result<()> {
         let probes: Vec<_> = addresses
             .iter()
@@ -75,8 +75,8 @@ impl<'a> Gate<'a> {
         Ok(())
     }
 
-    /// Sends frames. Fails unless B takes so many of them, drops all others by that filter and counts
-    /// them, and its program has seen just those that it took.
+    /// Sends frames. Fails unless B takes so many of them, drops all others by that filter and
+    /// counts them, and its program has seen just those that it took.
     fn send(&self, what: &str, frames: &[Vec<u8>], taken: usize, filter: &str) -> Result<()> {
         settle_filter(&self.bed.b)?;
         let before = settle_wire(self.bed)?;
@@ -107,14 +107,15 @@ impl<'a> Gate<'a> {
                 (frames.len() - taken) as u64,
                 taken as u64
             ),
-            "{what}: frames that A sent, that B took, that its {filter} dropped, and that its program saw"
+            "{what}: frames that A sent, that B took, that its {filter} dropped, and that its \
+             program saw"
         );
         Ok(())
     }
 }
 
-/// The kernel tells the port of a list that has changed in a work item, but before the next change of
-/// the link ends.
+/// The kernel tells the port of a list that has changed in a work item, but before the next change
+/// of the link ends.
 fn settle_filter(port: &Port) -> Result<()> {
     port.set("up")
 }
@@ -133,7 +134,7 @@ fn modes(bed: &Bed) -> Result<()> {
                 (GROUP, group),
                 // A listed one.
                 (NOBODY, true),
-                // One bit beside the own.
+                // One bit off the port's own address.
                 (
                     [own[0], own[1], own[2], own[3], own[4], own[5] ^ 1],
                     foreign,
@@ -171,7 +172,7 @@ fn modes(bed: &Bed) -> Result<()> {
     bed.b.receive_no_more(&FOREIGN)?;
     check("as at first", false, false)?;
 
-    // The card's business: no error, and no loss that the user has to care about.
+    // Filtering is the card's normal work: neither an error nor a loss for the user.
     let link = bed.b.link()?;
     for name in ["rx_errors", "rx_dropped", "rx_missed_errors"] {
         ensure_eq!(link.stat(name)?, 0, "{name}");
@@ -180,7 +181,7 @@ fn modes(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "filter::groups_that_sockets_join", "", groups);
-/// Groups of IPv4 and IPv6, as long as somebody is in them.
+/// Groups of IPv4 and IPv6, as long as someone is in them.
 fn groups(bed: &Bed) -> Result<()> {
     const V4_GROUP: Ipv4Addr = Ipv4Addr::new(239, 7, 8, 9);
     const V4_MAC: Mac = [0x01, 0, 0x5e, 7, 8, 9];
@@ -330,13 +331,15 @@ fn tables(bed: &Bed) -> Result<()> {
         bed.b.receive(&last)?;
         check("more", true)?;
         expect_log(&format!(
-            "oxnic ox1: receive filter: more than {room} {kind} addresses: all such frames are let in"
+            "oxnic ox1: receive filter: more than {room} {kind} addresses: all such frames are \
+             let in"
         ))?;
         ensure!(!is_promiscuous(&bed.b)?, "B is called promiscuous");
         bed.b.receive_no_more(&last)?;
         check("no more than there is room for", false)?;
         expect_log(&format!(
-            "oxnic ox1: receive filter: at most {room} {kind} addresses: only these are let in again"
+            "oxnic ox1: receive filter: at most {room} {kind} addresses: only these are let in \
+             again"
         ))?;
         added
             .iter()
@@ -404,7 +407,7 @@ fn vlans(bed: &Bed) -> Result<()> {
         vlan(&bed.b, "del", 6)?;
     }
 
-    // A tag that A puts in: it is beside the frame when the filter looks at it.
+    // A tag that A inserts: the filter finds it in the metadata, not in the frame.
     filter("on")?;
     for (id, taken) in [(5, true), (6, false)] {
         vlan(&bed.a, "add", id)?;
@@ -428,8 +431,8 @@ fn vlans(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "filter::frames_of_xdp", "", xdp_frames);
-/// The filter is the receiver's: frames of XDP_TX and ndo_xdp_xmit meet it at the other end, count as
-/// sent, and are no error.
+/// The filter is the receiver's: frames of XDP_TX and ndo_xdp_xmit meet it at the other end, count
+/// as sent, and are no error.
 fn xdp_frames(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 100;
     let mut steer = Steer::load()?;
@@ -492,7 +495,7 @@ fn xdp_frames(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "filter::tcpdump", "", tcpdump);
-/// As long as somebody looks at all frames, the port takes them.
+/// While a socket wants all frames, the port takes all of them.
 fn tcpdump(bed: &Bed) -> Result<()> {
     let gate = Gate::make(bed)?;
     let check = |what: &str, taken: bool| gate.check(what, &[(FOREIGN, taken), (GROUP, taken)]);

@@ -231,8 +231,8 @@ const MIX: [u8; 4] = [
 ];
 
 case!(ports "frags::mixed", "pairs=2 queues=4 ring_size=2048", mixed);
-/// Frames of 9000 bytes and others, all at once: ox0 sends and gets them back by XDP_TX or by way of
-/// a veth pair, or they go on to ox3, or to the stack; ox3 sends likewise, without a veth pair.
+/// Frames of 9000 bytes and others, all at once: ox0 sends and gets them back by XDP_TX or by way
+/// of a veth pair, or they go on to ox3, or to the stack; ox3 sends likewise, without a veth pair.
 fn mixed(bed: &Bed) -> Result<()> {
     const FLOWS: u32 = 4;
     const COUNT: u32 = 48;

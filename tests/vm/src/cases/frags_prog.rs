@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a program can do with a frame in several buffers, and which program may have such.
+//! What a program can do with a frame in several buffers, and which programs get such frames.
 
 use crate::{
     bed::{Bed, Port},
@@ -36,7 +36,7 @@ const LAST_BUFFER: usize = 4096 - 320;
 /// `struct xdp_frame` for itself.
 const HEAD_ROOM: i32 = 256;
 const HEAD_MAX: i32 = 320 - 40;
-/// The largest MTU with a program that knows no frags.
+/// The largest MTU with a program that does not support frags.
 const SINGLE_MTU: usize = 3434;
 const REASON: &str = "the program has no frags support, so the MTU may be at most 3434";
 
@@ -166,7 +166,7 @@ fn finish(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "frags_prog::load_and_store_bytes", "", exchange);
-/// Pieces in one buffer and across one or two boundaries, and such that are not all in the frame.
+/// Pieces in one buffer, across one or two boundaries, and partly outside of the frame.
 fn exchange(bed: &Bed) -> Result<()> {
     const PIECES: [(usize, usize); 12] = [
         (14, 1),
@@ -227,14 +227,14 @@ fn exchange(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "frags_prog::adjust_head", "", adjust_head);
-/// The head is in the first buffer: it moves into the head room, or up to an Ethernet header's length
-/// before that buffer's end.
+/// The head is in the first buffer: it moves into the headroom, or up to an Ethernet header's
+/// length before that buffer's end.
 fn adjust_head(bed: &Bed) -> Result<()> {
     let mut setup = Setup::make(bed, "adjust_head")?;
     let lens = [BUFFER, BUFFER + 1, 2 * BUFFER + 1, LEN];
 
     set_mtu(bed, JUMBO + 1000)?;
-    // What comes back starts with no address of a port's.
+    // The frame that comes back is not addressed to a port.
     bed.a.set("promisc on")?;
     for n in [1, 14, 1000, (BUFFER - ETH) as i32] {
         setup.adjusted(n, &lens[2..], |frame| frame[n as usize..].to_vec(), 0)?;
@@ -254,7 +254,8 @@ fn adjust_head(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "frags_prog::tail_shrinks", "", tail_shrinks);
-/// From one byte less to hardly anything left; buffers that are no longer needed go home.
+/// From one byte less to hardly anything left. Buffers that are no longer needed return to their
+/// pool.
 fn tail_shrinks(bed: &Bed) -> Result<()> {
     const LAST: usize = LEN - 2 * BUFFER;
     let mut setup = Setup::make(bed, "adjust_tail")?;
@@ -326,7 +327,7 @@ fn expect_max_mtu(port: &Port, expected: usize, what: &str) -> Result<()> {
 }
 
 case!(ports "frags_prog::mtu_excludes_a_program", "", mtu_first);
-/// With an MTU that needs several buffers, only a program that knows of them can be attached.
+/// With an MTU that needs several buffers only a program that supports frags can be attached.
 fn mtu_first(bed: &Bed) -> Result<()> {
     let plain = Program::load("count", "count_pass")?;
     let frags = Program::load("frags", "frags_pass")?;
@@ -352,7 +353,7 @@ fn mtu_first(bed: &Bed) -> Result<()> {
         expect_max_mtu(&bed.b, MTU_MAX, "after a refusal")?;
     }
 
-    // A program that does know stays if one that does not is to replace it.
+    // A program that supports frags stays if one that does not is refused.
     bed.b.attach(&frags)?;
     refuse("in place of a program with frags")?;
     ensure_eq!(
@@ -377,7 +378,7 @@ fn mtu_first(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "frags_prog::program_excludes_an_mtu", "", program_first);
-/// A program that does not know of several buffers keeps the MTU down, for as long as it is there.
+/// A program without support for frags limits the MTU while it is attached.
 fn program_first(bed: &Bed) -> Result<()> {
     let plain = Program::load("count", "count_pass")?;
     let frags = Program::load("frags", "frags_pass")?;
@@ -418,7 +419,7 @@ fn program_first(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "frags_prog::swap_at_the_usual_mtu", "queues=4", swap);
-/// At the usual MTU the one kind replaces the other under traffic, and no frame is lost.
+/// At the default MTU the one kind replaces the other under traffic, and no frame is lost.
 fn swap(bed: &Bed) -> Result<()> {
     let plain = Program::load("count", "count_pass")?;
     let frags = Program::load("frags", "frags_drop")?;
@@ -461,7 +462,8 @@ fn swap(bed: &Bed) -> Result<()> {
 /// Frames that are in the ring of B when its MTU is lowered, of those lengths.
 const HELD: [usize; 5] = [LEN, 60, BUFFER + 1, BUFFER, LEN];
 
-/// Has frames wait in the ring of B, lowers the MTU there, has `change` done, and lets the poll go on.
+/// Has frames wait in the ring of B, lowers the MTU there, has `change` done, and lets the poll go
+/// on.
 fn hold_and_release(bed: &Bed, change: impl FnOnce() -> Result<()>) -> Result<Snapshot> {
     let sender = Sender::open(&bed.a)?;
     let before = bed.b.counters()?.rx("packets")?;
@@ -486,8 +488,8 @@ fn hold_and_release(bed: &Bed, change: impl FnOnce() -> Result<()>) -> Result<Sn
 }
 
 case!(ports "frags_prog::frames_of_a_larger_mtu", "queues=1", in_the_ring);
-/// Frames in several buffers that came before the MTU was lowered do not reach a program that does not know
-/// such, and are counted; all others that wait in the ring are received.
+/// Frames in several buffers that came before the MTU was lowered do not reach a program without
+/// support for frags, and are counted. All others in the ring are received.
 fn in_the_ring(bed: &Bed) -> Result<()> {
     let single = HELD.iter().filter(|len| **len <= BUFFER).count();
     let several = (HELD.len() - single) as u64;
@@ -524,7 +526,7 @@ fn in_the_ring(bed: &Bed) -> Result<()> {
         expect(&kept, what)?;
     }
 
-    // By a link, in place of a program that knows them.
+    // By a link, in place of a program that supports frags.
     let frags = Program::load("count", "count_pass_frags")?;
     let mut plain = Program::load("count", "count_drop")?;
     let mut link = None;
@@ -542,7 +544,7 @@ fn in_the_ring(bed: &Bed) -> Result<()> {
     drop(link);
     expect(&[first], "a link")?;
 
-    // Who knows them gets all, and so does the stack.
+    // A program that supports frags gets all of them, and so does the stack.
     let b = hold_and_release(bed, || bed.b.attach(&frags))?;
     ensure_eq!(
         frags.seen()?,

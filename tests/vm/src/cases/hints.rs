@@ -207,7 +207,7 @@ fn waiting(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "hints::timestamp_of_frames_before_the_program", "queues=1", before);
-/// Stamps are not to be had for nothing, so frames get none while nobody could ask for it.
+/// A time stamp costs time, so frames get one only while a program could read it.
 fn before(bed: &Bed) -> Result<()> {
     const EARLY: u32 = 150;
     const LATE: u32 = 5;
@@ -344,7 +344,8 @@ fn hashes(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "hints::vlan_tag", "queues=1", vlan);
-/// With stripping on, the tag is beside the frame; with it off, it is in the frame and no hint.
+/// With stripping on, the tag is in the metadata. With stripping off it is in the frame, and there
+/// is no hint.
 fn vlan(bed: &Bed) -> Result<()> {
     let observer = Observer::attach(&bed.b)?;
     let plain = Probe::new(1, 0).len(200).frame();
@@ -443,7 +444,7 @@ fn other_port(bed: &Bed) -> Result<()> {
         }
         Ok(()) => anyhow::bail!("a program bound to another port was attached"),
     }
-    // It takes the place of one that is not bound, and the other way round.
+    // A bound program replaces one that is not bound, and the other way round.
     bed.b.attach(&plain)?;
     bed.b
         .try_attach_fd(Some(bound.fd()), XDP_FLAGS_DRV_MODE, None)??;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Programs, ports and the module change while redirected frames are under way.
+//! Programs, ports and the module change while redirected frames are in flight.
 
 use crate::{
     bed::{Bed, Port},
@@ -27,7 +27,7 @@ use std::{
 const QUEUES: &str = "pairs=2 queues=4 ring_size=256";
 const SENDERS: usize = 4;
 
-/// The way from ox1 to ox2, open.
+/// ox1 redirects to ox2.
 fn way(bed: &Bed) -> Result<(Chain, Steer)> {
     let chain = Chain::make(bed)?;
     let mut steer = Steer::load()?;
@@ -72,7 +72,7 @@ fn settle_both(chain: &Chain) -> Result<[Snapshot; 4]> {
 
 case!(ports "inflight::programs_come_and_go", QUEUES, programs);
 /// Attached, replaced and detached, at the port that redirects and at its target, under traffic on
-/// all rings: each frame has the one fate or the other.
+/// all rings: each frame meets the old state or the new one.
 fn programs(bed: &Bed) -> Result<()> {
     let (chain, steer) = way(bed)?;
     let mut other = Steer::load()?;
@@ -84,7 +84,7 @@ fn programs(bed: &Bed) -> Result<()> {
     other.by_ifindex(bed.b.ifindex)?;
     while_sending(&sources, |_| {
         for n in 0..24 {
-            // What the state that is to come does to frames, by the counters.
+            // What the next state does to frames, by the counters.
             let done = || -> Result<u64> {
                 match n % 4 {
                     0 => handed_to(&chain.second.a),
@@ -195,7 +195,9 @@ fn source(bed: &Bed) -> Result<()> {
     toggled(
         bed,
         |chain| vec![&chain.first.b],
-        |chain| Ok(chain.first.b.counters()?.rx("down")? + chain.first.a.counters()?.tx("carrier")?),
+        |Chain { first, .. }| {
+            Ok(first.b.counters()?.rx("down")? + first.a.counters()?.tx("carrier")?)
+        },
     )
 }
 
@@ -211,8 +213,8 @@ fn pages_out(port: &Port) -> Result<u64> {
 }
 
 case!(ports "inflight::rmmod_with_frames_for_a_processor", "queues=2", rmmod_cpu);
-/// Frames wait for a processor when their port and its module go. Which of the two is faster, the removal or
-/// the processor, is chance.
+/// Frames wait for a CPU when their port and its module go. Which of the two is faster, the removal
+/// or the CPU, is chance.
 fn rmmod_cpu(bed: &Bed) -> Result<()> {
     let mut bed = bed.clone();
     let mut loaded = true;
@@ -230,7 +232,7 @@ fn rmmod_cpu(bed: &Bed) -> Result<()> {
     })
 }
 
-/// Sends frames to a processor and removes the module. Returns whether the processor was not done by then.
+/// Sends frames to a CPU and removes the module. Returns whether the CPU was not done by then.
 fn removed_before_cpu(bed: &Bed) -> Result<bool> {
     // The module waits for grace periods, each of which may take as long as a batch of eight.
     const COUNT: u32 = 1000;
@@ -254,7 +256,7 @@ fn removed_before_cpu(bed: &Bed) -> Result<bool> {
     module::unload()?;
     ensure!(!module::is_loaded(), "the module is still there");
     let waiting = pages_out(&bed.b)? > 0 && steer.seen()? < COUNT.into();
-    // None of them is forgotten.
+    // None of them is lost.
     wait_until("all frames have been worked off", || {
         Ok(steer.seen()? == u64::from(COUNT))
     })?;
@@ -267,7 +269,8 @@ fn removed_before_cpu(bed: &Bed) -> Result<bool> {
 
 case!(ports "inflight::rmmod_with_frames_beyond_veth", "queues=2", rmmod_veth);
 /// Frames that went through a veth pair wait in a socket of its far end, still in buffers of a port
-/// whose module is gone. They keep their bytes, and their pages go home when they are read.
+/// whose module is gone. They keep their bytes, and their pages return to their pool when they are
+/// read.
 fn rmmod_veth(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 200;
     let (near, far) = veth(&bed.b.ns, 1500)?;
@@ -317,7 +320,7 @@ fn rmmod(bed: &Bed) -> Result<()> {
     while_sending(&sources, |traffic| {
         chain.second.b.wait_received(300)?;
         thread::scope(|scope| {
-            // Somebody who reads counters meanwhile.
+            // A thread that reads counters meanwhile.
             let reader = scope.spawn(|| {
                 while !gone.load(Ordering::Relaxed) {
                     let _ = chain.second.a.link();

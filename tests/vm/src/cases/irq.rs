@@ -50,7 +50,8 @@ fn set_affinity(irq: u64, cpus: &str) -> Result<()> {
     fs::write(&path, cpus).with_context(|| format!("writing {cpus} to {path}"))
 }
 
-/// What `/proc/interrupts` shows of an interrupt: how often each CPU that is online had it, and its name.
+/// What `/proc/interrupts` shows of an interrupt: how often each CPU that is online had it, and its
+/// name.
 fn shown(irq: u64) -> Result<(BTreeMap<usize, u64>, String)> {
     let text = fs::read_to_string("/proc/interrupts")?;
     let mut lines = text.lines();
@@ -94,9 +95,9 @@ fn polled(program: &Program) -> Result<BTreeMap<usize, u64>> {
         .collect()
 }
 
-/// Frames that one CPU sends are polled by another, and the interrupts come there. Not each of them has
-/// one: it may come just when the poll of the one before ends. Where sender and poll share a CPU nobody
-/// has to be interrupted.
+/// Frames that one CPU sends are polled by another, and the interrupts come there. Not each of them
+/// has one: it may come just when the poll of the one before ends. If sender and poll share a CPU
+/// no interrupt has to be sent.
 fn expect(bed: &Bed, program: &Program, irq: u64, from: usize, to: usize) -> Result<()> {
     let mut frames = polled(program)?;
     let (before, _) = shown(irq)?;
@@ -163,7 +164,8 @@ fn listed(bed: &Bed) -> Result<()> {
 
 case!(ports "irq::affinity", "queues=1", |bed| affinity(bed, AT_ONCE));
 case!(ports "irq::affinity_with_the_timer", "queues=1", |bed| affinity(bed, BY_TIMER));
-/// Frames are polled on the CPU that the user chose, from wherever they come; else on the sender's.
+/// Frames are polled on the CPU that the user chose, from wherever they come; otherwise on the
+/// sender's.
 fn affinity(bed: &Bed, coalesce: &str) -> Result<()> {
     let program = Program::load("where", "where")?;
     let all = cpus::all()?;
@@ -186,7 +188,7 @@ fn affinity(bed: &Bed, coalesce: &str) -> Result<()> {
 }
 
 case!(ports "irq::affinity_stays", "queues=2", stays);
-/// What was set holds for a queue whose ring is made anew, goes and comes.
+/// What was set holds for a queue whose ring is restarted, goes and comes.
 fn stays(bed: &Bed) -> Result<()> {
     let program = Program::load("where", "where")?;
     let last = *cpus::all()?.last().context("no CPU")?;
@@ -220,7 +222,7 @@ fn stays(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "irq::affinity_refused", "queues=1", refused);
-/// An interrupt cannot go to a CPU that there is not.
+/// An affinity without an existing CPU is refused.
 fn refused(bed: &Bed) -> Result<()> {
     bed.up()?;
     let irq = number(&bed.b, 0)?;
@@ -247,7 +249,7 @@ fn refused(bed: &Bed) -> Result<()> {
 struct Offline(usize);
 
 impl Offline {
-    /// `None` if the machine cannot do without the CPU.
+    /// `None` if the CPU cannot go offline.
     fn new(cpu: usize) -> Result<Option<Self>> {
         match fs::write(Self::file(cpu), "0") {
             Ok(()) => Ok(Some(Self(cpu))),
@@ -323,7 +325,7 @@ fn threaded(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "irq::moved_under_traffic", "queues=2", moved);
-/// No frame is lost or stuck while interrupts move from CPU to CPU and rings are made anew.
+/// No frame is lost or stuck while interrupts move from CPU to CPU and rings are restarted.
 fn moved(bed: &Bed) -> Result<()> {
     let all = cpus::all()?;
 
@@ -344,11 +346,11 @@ fn moved(bed: &Bed) -> Result<()> {
 
 case!(ports "irq::on_its_way_while_busy_polling", "queues=1", |bed| on_its_way(bed, busy_poll));
 case!(ports "irq::on_its_way_while_restarted", "queues=1", |bed| on_its_way(bed, restart));
-/// Whatever raises an interrupt that is on its way to another CPU, it is not sent once more before it
-/// is there: the kernel does not check that, and would queue it twice.
+/// Whatever raises an interrupt that is on its way to another CPU, it is not sent once more before
+/// it is there: the kernel does not check that, and would queue it twice.
 fn on_its_way(bed: &Bed, raise: fn(&Bed) -> Result<()>) -> Result<()> {
     let [first, .., last] = cpus::all()?[..] else {
-        // There is nobody to be interrupted.
+        // No CPU has to be interrupted.
         return Ok(());
     };
 
@@ -367,7 +369,7 @@ fn on_its_way(bed: &Bed, raise: fn(&Bed) -> Result<()>) -> Result<()> {
     check_alive(bed)
 }
 
-/// Who sends and polls does not wait for the interrupts: each frame finds the line armed.
+/// The thread that sends and polls does not wait for the interrupts: each frame finds them enabled.
 fn busy_poll(bed: &Bed) -> Result<()> {
     const DATAGRAMS: u32 = 100;
     let from = stream::udp(&bed.a, V4[0], 0)?;
@@ -378,7 +380,7 @@ fn busy_poll(bed: &Bed) -> Result<()> {
     (0..DATAGRAMS).try_for_each(|number| stream::deliver(&from, &to, &number.to_ne_bytes()))
 }
 
-/// A ring that goes is looked after until it is empty, whether its interrupt is on its way or not.
+/// A ring that is removed is polled until it is empty, whether its interrupt is pending or not.
 fn restart(bed: &Bed) -> Result<()> {
     while_sending(&[Source::new(&bed.a)], |_| {
         for step in 0..16 {

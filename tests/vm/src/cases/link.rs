@@ -25,7 +25,7 @@ fn check(bed: &Bed, speed: u32) -> Result<()> {
     check_shown(bed, &format!("{speed}Mb/s"), "Full")
 }
 
-/// Without a carrier there is neither.
+/// Without carrier neither is known.
 fn check_unknown(bed: &Bed) -> Result<()> {
     check_shown(bed, "Unknown!", "Unknown! (255)")
 }
@@ -44,7 +44,7 @@ fn check_shown(bed: &Bed, speed: &str, duplex: &str) -> Result<()> {
     Ok(())
 }
 
-/// As the files in sysfs have it, which only an interface that is up has.
+/// The files in sysfs, which can be read only while the interface is up.
 fn check_sysfs(port: &Port, speed: &str, duplex: &str) -> Result<()> {
     for (file, value) in [("speed", speed), ("duplex", duplex)] {
         let text = port
@@ -56,7 +56,8 @@ fn check_sysfs(port: &Port, speed: &str, duplex: &str) -> Result<()> {
 }
 
 case!(ports "link::speed", "", speed);
-/// What is set at one end holds at both, also if it is set while there is no link, which has no speed.
+/// What is set at one end holds at both, also if it is set while there is no link, which has no
+/// speed.
 fn speed(bed: &Bed) -> Result<()> {
     check_unknown(bed)?;
     bed.up()?;
@@ -116,7 +117,7 @@ fn refusals(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "link::time_stamping", "", time_stamping);
-/// Sockets get time stamps of the kernel's, so nothing else is announced.
+/// Time stamps come from the kernel's software, so nothing else is announced.
 fn time_stamping(bed: &Bed) -> Result<()> {
     let text = bed.a.ethtool("-T", "")?;
     let lines: Vec<_> = text.lines().map(str::trim).collect();

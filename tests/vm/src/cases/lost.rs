@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The bytes of frames that are lost at the end of the wire: they were on it all the same, with their
-//! tags and their padding.
+//! The bytes of frames that are lost at the receiver: the sender counts them all the same, with
+//! tags and padding.
 
 use crate::{
     bed::{Bed, Port},
@@ -93,8 +93,8 @@ fn sent(bed: &Bed) -> Result<(u64, u64)> {
     Ok((counters.tx("packets")?, counters.tx("bytes")?))
 }
 
-/// Sends one of each kind, with and without a tag. Of their frames those are lost, and counted as `lost`
-/// says, that are longer than `kept`.
+/// Sends one of each kind, with and without a tag. Of their frames those are lost, and counted as
+/// `lost` says, that are longer than `kept`.
 fn all(bed: &Bed, kinds: &[Kind], lost: impl Fn() -> Result<u64>, kept: usize) -> Result<()> {
     for (kind, tagged) in kinds.iter().flat_map(|kind| [(kind, false), (kind, true)]) {
         let lens = kind.lens();
@@ -121,7 +121,7 @@ fn all(bed: &Bed, kinds: &[Kind], lost: impl Fn() -> Result<u64>, kept: usize) -
 }
 
 case!(ports "lost::bytes_without_a_buffer", SMALL, no_buffer);
-/// Nobody polls the ring, which is full.
+/// No one polls the ring, which is full.
 fn no_buffer(bed: &Bed) -> Result<()> {
     let lost = || bed.b.counters()?.rx("no_buffer");
 

@@ -24,7 +24,7 @@ const MIN: usize = 68;
 const MAX: usize = 62186;
 /// The largest MTU at which every frame is in one buffer.
 const SINGLE: usize = 3434;
-/// What a frame may be longer than the MTU of the port that receives it.
+/// How much longer than the receiver's MTU a frame may be.
 const OVERHEAD: usize = 22;
 
 fn set_mtu(port: &Port, mtu: usize) -> Result<()> {
@@ -68,7 +68,7 @@ fn limits(bed: &Bed) -> Result<()> {
     check("down", MAX)?;
     bed.up()?;
     check("up", MAX)?;
-    // It knows nothing of frames in several buffers.
+    // It does not support frames in several buffers.
     bed.b.attach(&program)?;
     check("with a program", SINGLE)
 }
@@ -135,7 +135,7 @@ fn longest(bed: &Bed) -> Result<()> {
     )?;
     tap_b.silence()?;
 
-    // The sender's own limit is the stack's business.
+    // The stack enforces the sender's own MTU.
     ensure!(
         sender
             .try_send(&Probe::new(1, 3).len(LEN + 1).frame())

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What users set for the NAPIs of a port, and who polls them: softirqs, threads of their own, or those
-//! who wait for the frames.
+//! The users' settings for a port's NAPIs, and who polls them: softirqs, NAPI threads, or threads
+//! that wait for frames.
 
 use crate::{
     bed::{Bed, Port, V4},
@@ -42,7 +42,8 @@ fn set(port: &Port, id: u64, settings: &NapiSettings) -> Result<()> {
 }
 
 case!(ports "napi::settings_stay", "queues=3", settings_stay);
-/// What a user has set for a NAPI is that of its queue: rings that are made anew, go and come have it.
+/// What a user has set for a NAPI is that of its queue: rings that are restarted, go and come have
+/// it.
 fn settings_stay(bed: &Bed) -> Result<()> {
     let settings = |queue: u32| NapiSettings {
         threaded: queue == 1,
@@ -205,8 +206,8 @@ impl Pair {
         Ok(())
     }
 
-    /// Sends while this thread waits, again and again until it is this thread that polls the frame: if
-    /// the frame comes too early a softirq does.
+    /// Sends while this thread waits, again and again until it is this thread that polls the frame:
+    /// if the frame comes too early a softirq does.
     fn until_polled(&mut self, program: &Program, wait: impl Fn() -> Result<()>) -> Result<()> {
         wait_until("a receiver polls its frame", || {
             let before = polled(program)?;
@@ -235,7 +236,7 @@ fn polled(program: &Program) -> Result<u64> {
 }
 
 case!(ports "napi::busy_poll", "queues=1", busy_poll);
-/// Who waits for a datagram polls the queue himself, once the socket knows which.
+/// A thread that waits for a datagram polls the queue itself, once its socket knows the queue.
 fn busy_poll(bed: &Bed) -> Result<()> {
     bed.up_with_addresses()?;
     let mut program = watched(bed)?;
@@ -255,8 +256,8 @@ fn busy_poll(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "napi::epoll_and_suspended_interrupts", "queues=1", epoll);
-/// While a program handles what it got by polling, interrupts are suspended: what comes meanwhile waits
-/// until it looks again.
+/// While a program handles what it got by polling, interrupts are suspended: frames wait until it
+/// polls again.
 fn epoll(bed: &Bed) -> Result<()> {
     bed.up_with_addresses()?;
     let mut program = watched(bed)?;
@@ -291,14 +292,15 @@ fn epoll(bed: &Bed) -> Result<()> {
         pair.receive()?;
         ensure_eq!(polled(&program)?, before.0 + 1, "frames that it polled");
     }
-    // Who no longer polls is interrupted again.
+    // Once it stops polling, interrupts come again.
     drop(epoll);
     set(&bed.b, id, &NapiSettings::default())?;
     bed.b.ethtool("-G", "rx 256")?;
     check_alive(bed)
 }
 
-/// A program and a socket for port B's only queue, which is polled only when the socket is asked for frames.
+/// A program and a socket for port B's only queue, which is polled only when the socket is asked
+/// for frames.
 fn polled_socket(bed: &Bed) -> Result<(Program, Xsk)> {
     let mut program = watched(bed)?;
     let socket = polling_socket(bed)?;
@@ -317,8 +319,8 @@ fn polled_socket(bed: &Bed) -> Result<(Program, Xsk)> {
 
 /// A socket on port B's only queue. After the next interrupt only the socket polls the queue.
 fn polling_socket(bed: &Bed) -> Result<Xsk> {
-    // Not earlier: the kernel tells a socket which NAPI to poll when it is bound, and only a port that is up
-    // has one (`xsk_bind` in net/xdp/xsk.c).
+    // Not earlier: the kernel tells a socket which NAPI to poll when it is bound, and only a port
+    // that is up has one (`xsk_bind` in net/xdp/xsk.c).
     let socket = Xsk::open(&bed.b, 0, 4096, false)?;
     let never = NapiSettings {
         defer_hard_irqs: 100,
@@ -341,8 +343,8 @@ fn end_polling(bed: &Bed, socket: Xsk) -> Result<()> {
 }
 
 case!(ports "napi::af_xdp_busy_poll", "queues=1", af_xdp);
-/// Who has an AF_XDP socket can do without interrupts: its queue is polled when it asks for frames, and only
-/// then.
+/// An AF_XDP socket needs no interrupts: its queue is polled when the socket asks for frames, and
+/// only then.
 fn af_xdp(bed: &Bed) -> Result<()> {
     let (program, socket) = polled_socket(bed)?;
     let probe = |seq| Probe::new(1, seq);
@@ -362,8 +364,8 @@ fn af_xdp(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "napi::af_xdp_busy_poll_of_a_full_ring", "queues=1 ring_size=64", af_xdp_full);
-/// A ring that is full is polled as any other, and the sender whose queue has stopped goes on as buffers are
-/// posted.
+/// A ring that is full is polled as any other, and the sender whose queue has stopped goes on as
+/// buffers are posted.
 fn af_xdp_full(bed: &Bed) -> Result<()> {
     // More than the ring takes.
     const COUNT: u32 = 200;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A port beside a device of netdevsim: bridged, and with programs that redirect from one to the other.
+//! A port beside a device of netdevsim: bridged, and with programs that redirect from one to the
+//! other.
 
 use crate::{
     bed::{Bed, Port, NS_A, NS_B},
@@ -21,7 +22,8 @@ use crate::{
 };
 use anyhow::{Context, Result};
 
-/// Sends frames of all lengths, and fails unless they come out as they are. Returns how many these are.
+/// Sends frames of all lengths, and fails unless they come out as they are. Returns how many these
+/// are.
 fn through(from: &Port, to: &Port, what: &str) -> Result<u64> {
     const TIMES: u32 = 20;
     let frames: Vec<_> = (0..TIMES)
@@ -71,8 +73,8 @@ fn bridge(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "netdevsim::redirect", "queues=2", redirect; needs(netdevsim::is_there));
-/// netdevsim runs programs on skbs, which are redirected to the port's `ndo_start_xmit`. It takes no frames of
-/// XDP itself: what the port's program redirects to it is lost and counted.
+/// netdevsim runs programs on skbs, which are redirected to the port's `ndo_start_xmit`. It takes
+/// no frames of XDP itself: what the port's program redirects to it is lost and counted.
 fn redirect(bed: &Bed) -> Result<()> {
     bed.up()?;
     let sim = Netdevsim::make(NS_B, NS_A)?;

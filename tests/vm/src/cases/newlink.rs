@@ -112,7 +112,7 @@ fn alone() -> Result<()> {
 }
 
 case!(bare "newlink::sends_to_nobody", sends_to_nobody);
-/// What is sent to no peer is lost, and counted as for a peer that is down.
+/// Without a peer frames are lost, and counted as for a peer that is down.
 fn sends_to_nobody() -> Result<()> {
     const COUNT: u32 = 100;
     let (ns, _) = empty("queues=2")?;
@@ -187,13 +187,13 @@ fn joined() -> Result<()> {
 }
 
 case!(bare "newlink::joined_by_netnsid", joined_by_netnsid);
-/// The port to be joined with is looked for where the user says.
+/// The peer is looked up in the namespace that the user names.
 fn joined_by_netnsid() -> Result<()> {
     let (ns_a, ns_b) = empty("queues=2")?;
 
     ns_a.ip("link add ox0 type oxnic")?;
     let a = found(&ns_a, "ox0")?;
-    // So that the number means nobody, or another, in the namespace of the asker.
+    // So that the number names no port, or another one, in the namespace of the request.
     ns_b.ip(&format!("netns set {NS_A} 7"))?;
     ns_b.enter(|| {
         link::add(
@@ -215,7 +215,7 @@ fn joined_by_netnsid() -> Result<()> {
 }
 
 case!(ports "newlink::refusals", "pairs=2", refusals);
-/// Wrong use is refused with a reason, and nothing is left of it.
+/// Wrong requests are refused with a reason, and leave nothing behind.
 fn refusals(bed: &Bed) -> Result<()> {
     let ns = &bed.a.ns;
     let none = Attrs::default;
@@ -302,7 +302,7 @@ fn refusals(bed: &Bed) -> Result<()> {
             Errno::EBUSY,
             "link: the port is joined with another",
         ),
-        // Last, after all else has been made.
+        // Last, after everything else has been made.
         (
             none().put(libc::IFLA_IFNAME, b"ox0\0"),
             None,
@@ -336,7 +336,7 @@ fn refusals(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "newlink::either_end_goes", "queues=2 ring_size=64", either_end_goes);
-/// Each end is deleted while frames of all verdicts are under way, and made anew.
+/// Each end is deleted while frames of all verdicts are in flight, and made again.
 fn either_end_goes(bed: &Bed) -> Result<()> {
     const ROUNDS: usize = 6;
     let mut bed = bed.clone();
@@ -364,7 +364,7 @@ fn either_end_goes(bed: &Bed) -> Result<()> {
                 .has("\"UP\"")?
                 .has("\"link\":null")?
                 .lacks("link_netnsid")?;
-            // Sending goes on, to nobody.
+            // Sending goes on, without a receiver.
             let before = traffic.taken();
             wait_until("the senders go on", || Ok(traffic.taken() > before + 50))
         })?;
@@ -389,8 +389,8 @@ fn either_end_goes(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "newlink::settings_are_new", "queues=2", settings_are_new);
-/// A port that is made has none of the settings of the one that was there before it, but those that are
-/// the wire's; and the other end has all of its own.
+/// A port that is made has none of the settings of the one that was there before it, but those that
+/// are the wire's; and the other end has all of its own.
 fn settings_are_new(bed: &Bed) -> Result<()> {
     for port in [&bed.a, &bed.b] {
         port.ethtool("-G", "rx 256")?;
@@ -485,7 +485,7 @@ fn many() -> Result<()> {
 }
 
 case!(bare "newlink::again_and_again", again_and_again);
-/// One end after the other is deleted and made anew, while the wire is up.
+/// One end after the other is deleted and made again, while the wire is up.
 fn again_and_again() -> Result<()> {
     let (ns, _) = empty("queues=2 ring_size=64")?;
 

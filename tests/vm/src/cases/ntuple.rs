@@ -210,7 +210,7 @@ const A6: [u8; 16] = [0xfd, 0x77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 const B6: [u8; 16] = [0xfd, 0x77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
 
 case!(ports "ntuple::queue", "queues=4", queue);
-/// What rules are about goes where they say, and all else to queue 0.
+/// Frames that match a rule go to its queue, all others to queue 0.
 fn queue(bed: &Bed) -> Result<()> {
     let udp4 = ethernet(IPV4, &ipv4(A4, B4, UDP, 0, &transport(4000, 9, UDP)));
     let tcp4 = ethernet(IPV4, &ipv4(A4, B4, TCP, 0, &transport(4000, 80, TCP)));
@@ -267,7 +267,7 @@ fn queue(bed: &Bed) -> Result<()> {
         ensure_eq!(ring_of(bed, &sender, &udp4)?, expected, "dst-mac {mac}");
         bed.b.ethtool("-N", &format!("delete {place}"))?;
     }
-    // The first rule that is about a frame decides.
+    // The first rule that matches a frame decides.
     bed.b.ethtool("-N", "flow-type ip4 action 2 loc 9")?;
     bed.b.ethtool("-N", "flow-type udp4 action 1 loc 5")?;
     ensure_eq!(ring_of(bed, &sender, &udp4)?, 1, "ring of a UDP frame");
@@ -331,7 +331,7 @@ fn dropped(bed: &Bed) -> Result<()> {
         bed.b.detach()?;
     }
 
-    // With the port down nothing gets as far as its rules.
+    // While the port is down no frame reaches its rules.
     bed.a.set("down")?;
     bed.a.set("up")?;
     bed.a.wait_running(true)?;
@@ -340,7 +340,7 @@ fn dropped(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "ntuple::channels", "queues=4", channels);
-/// A queue that a rule sends to is not taken away, and rules stay when others are.
+/// A queue that a rule sends to is not removed, and rules stay when others are.
 fn channels(bed: &Bed) -> Result<()> {
     bed.up()?;
     add(&bed.b, "flow-type udp4 dst-port 9 action 2")?;

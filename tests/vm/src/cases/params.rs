@@ -88,7 +88,7 @@ fn out_of_range() -> Result<()> {
         }
     }
 
-    // The others being good does not help.
+    // One bad parameter is enough.
     log.forget()?;
     ensure_eq!(
         module::try_load("pairs=2 queues=65 ring_size=128")?,
@@ -112,7 +112,7 @@ fn out_of_range() -> Result<()> {
 }
 
 case!(bare "params::no_number", no_number; allow(&["invalid for parameter"]));
-/// What is no number is the kernel's to refuse.
+/// The kernel itself refuses what is not a number.
 fn no_number() -> Result<()> {
     for params in ["pairs=two", "queues=", "ring_size=64k", "queues=1.5"] {
         ensure_eq!(
@@ -213,7 +213,7 @@ case!(ports "params::largest_ring", "ring_size=4096", largest_ring);
 fn largest_ring(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 9000;
 
-    // Before the stack has addresses, and so something of its own to say.
+    // Before the stack has addresses, after which it sends by itself.
     bed.up()?;
     let tap = Tap::open(&bed.b)?;
     Sender::open(&bed.a)?.send_flow(&Probe::new(3, 0), COUNT)?;
@@ -229,7 +229,7 @@ case!(ports "params::most_queues", "queues=64 ring_size=64", most_queues);
 fn most_queues(bed: &Bed) -> Result<()> {
     const FLOWS: u32 = 1024;
 
-    // Before the stack has addresses, and so something of its own to say.
+    // Before the stack has addresses, after which it sends by itself.
     bed.up()?;
     let sender = Sender::open(&bed.a)?;
     (0..FLOWS).try_for_each(|flow| sender.send(&Probe::new(flow, 0).frame()))?;
@@ -268,7 +268,7 @@ case!(bare "params::all_pairs_are_joined", all_pairs);
 fn all_pairs() -> Result<()> {
     let initial = Netns::initial();
 
-    // The stack shall not send by itself.
+    // The stack must not send by itself.
     initial.sysctl("ipv6/conf/default/disable_ipv6", "1")?;
     let checked = all_pairs_here(&initial);
     initial.sysctl("ipv6/conf/default/disable_ipv6", "0")?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Flow control: what becomes of frames for a full receive ring.
+//! Flow control: what happens to frames for a full receive ring.
 
 use crate::{
     bed::{Bed, Port, V4, V6},
@@ -39,8 +39,8 @@ fn was_stopped(port: &Port) -> Result<bool> {
     Ok(port.counters()?.tx("stopped")? > 0)
 }
 
-/// No queue that was stopped was left alone. A wake that comes while a queue is about to stop is counted and
-/// does no harm, hence "at least".
+/// Every queue that was stopped was woken. A wake that comes while a queue is about to stop is
+/// counted and does no harm, hence "at least".
 fn check_waited(from: &Snapshot) -> Result<()> {
     let (stopped, woken) = (from.counters.tx("stopped")?, from.counters.tx("woken")?);
 
@@ -142,15 +142,15 @@ fn udp(bed: &Bed) -> Result<()> {
         b.counters.rx("packets")? >= rounds * u64::from(SENDERS * COUNT),
         "B: fewer frames than datagrams"
     );
-    // The stack's multicast of IPv6 is for nobody there.
+    // IPv6 multicast of the stack has no receiver there.
     let filtered = b.counters.dropped_by("mac_filter")?;
     check_no_loss(&b, a.counters.tx("packets")? - filtered)?;
     check_waited(&a)?;
     check_alive(bed)
 }
 
-/// All that is sent on several flows at a time is received, in order: each sender stays on one processor,
-/// since a socket chooses its transmit queue anew every second (`net.core.txq_reselection_ms`).
+/// All that is sent on several flows at a time is received, in order: each sender stays on one CPU,
+/// since a socket chooses its transmit queue again every second (`net.core.txq_reselection_ms`).
 fn datagrams(bed: &Bed) -> Result<()> {
     let cpus = cpus::all()?;
 
@@ -274,7 +274,7 @@ fn off(bed: &Bed) -> Result<()> {
         (&bed.b, "tx on rx on", false),
         (&bed.a, "rx off", true),
         (&bed.a, "rx on", false),
-        // What this port does with its own ring is no business of its peer's.
+        // A port's setting for its own ring does not concern its peer.
         (&bed.b, "rx off", false),
         (&bed.a, "tx off", false),
     ] {
@@ -452,8 +452,8 @@ fn xdp_tx(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "pause::watchdog", ONE, watchdog; allow(&["NETDEV WATCHDOG"]));
-/// A queue that was stopped for too long says so, and has the peer's ring polled, which it would wait for
-/// else: its interrupts are deferred.
+/// A queue that was stopped for too long says so, and has the peer's ring polled, which it would
+/// wait for else: its interrupts are deferred.
 fn watchdog(bed: &Bed) -> Result<()> {
     // More than the ring takes, and fewer than it takes when it was polled once.
     const COUNT: u32 = 100;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel's statistics of each queue (`netdev` netlink family), beside those of the driver and of
-//! `ip -s link`.
+//! The kernel's statistics of each queue (`netdev` netlink family), beside those of the driver and
+//! of `ip -s link`.
 
 use crate::{
     bed::Bed,

@@ -94,7 +94,7 @@ fn ring_size(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
-/// A ring has so many buffers, and not more: while nobody polls it, it takes that many frames.
+/// A ring has exactly this many buffers.
 fn check_capacity(bed: &Bed, size: u32) -> Result<()> {
     let pools = bed.b.ns.enter(netdev::page_pools)?;
     let out: u64 = pools
@@ -168,7 +168,7 @@ fn check_spread(bed: &Bed, n: usize) -> Result<()> {
 }
 
 case!(ports "reconfig::channels_in_use", "queues=4", in_use);
-/// What somebody uses is not taken away.
+/// Channels that are in use cannot be removed.
 fn in_use(bed: &Bed) -> Result<()> {
     bed.up()?;
     bed.b.ethtool("-X", "weight 1 1 1 0")?;
@@ -205,7 +205,7 @@ fn in_use(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "reconfig::what_is_hashed_with_one", "queues=2", with_one);
-/// With one channel a hash is computed only for who may see it, and with more it is there.
+/// With one channel the hash is computed only if someone can read it; with several it always is.
 fn with_one(bed: &Bed) -> Result<()> {
     bed.up()?;
     for new in [1, 2, 1, 2] {
@@ -305,7 +305,7 @@ fn without_memory(bed: &Bed) -> Result<()> {
         "rx: no memory for rings of 4096 descriptors",
     )?;
     ensure_eq!(size(&bed.b)?, 64, "the size after a refusal");
-    // What the polls count is their own: no refill was cut short.
+    // No refill of a poll has failed.
     bed.b
         .counters()?
         .expect_rx("ox1", &[("buf_alloc_fail", 0)])?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Frames redirected from a port: to other ports by every kind of map, to veth, to processors.
+//! Frames redirected from a port: to other ports by every kind of map, to veth, to CPUs.
 
 use crate::{
     bed::Bed,
@@ -108,7 +108,7 @@ fn devmap_program(bed: &Bed) -> Result<()> {
         before + dropped.len() as u64,
         "frames the entry's program saw"
     );
-    // The port was never asked to take these.
+    // These never reached the port.
     let [_, ox1, ox2, _] = chain.settle()?;
     ox1.counters
         .expect_rx("ox1", &[("xdp_redirect", before + dropped.len() as u64)])?;
@@ -117,7 +117,7 @@ fn devmap_program(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "redirect::target_has_a_program", "pairs=2 queues=2", target_program);
-/// A program on the target has no part in what goes out there; one on its peer sees it.
+/// A program on the target does not see redirected frames; one on its peer does.
 fn target_program(bed: &Bed) -> Result<()> {
     let chain = Chain::make(bed)?;
     let mut steer = Steer::load()?;
@@ -284,7 +284,7 @@ fn veth_and_back(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "redirect::cpumap_program", "queues=2", cpumap_program);
-/// A program on the cpumap's entry sees each frame and changes it on the way to the stack.
+/// A program on the cpumap's entry sees each frame and changes it on its way to the stack.
 fn cpumap_program(bed: &Bed) -> Result<()> {
     let probes = assorted(verdict::PASS);
     let count = probes.len() as u64;
@@ -324,7 +324,7 @@ fn cpumap_redirects(bed: &Bed) -> Result<()> {
     bed.b.attach(&steer.program)?;
     chain.up()?;
     forwarded(&chain, BY_CPU_BEYOND)?;
-    // The processor's number chooses the queue.
+    // The CPU's number chooses the queue.
     let mut expected = [0; 2];
     expected[cpu as usize % 2] = assorted(0).len() as u64;
     ensure_eq!(

@@ -22,12 +22,12 @@ use anyhow::{bail, Context, Result};
 const WARM_UP: u64 = 10;
 /// Cycles between two looks at the memory.
 const CYCLES: u64 = 90;
-/// How often memory may have grown by more than it may before that is believed: what cycles lose they
-/// lose each time, while what a cache of the kernel's has set aside just then it does not set aside again.
+/// How often memory may exceed its limit before the test fails: a leak grows with every cycle,
+/// while a cache of the kernel grows only once.
 const ROUNDS: u64 = 3;
-/// What may be missing after so many cycles. Of slabs, four kilobytes more with each cycle, less than a
-/// device and its queues take, are too much; of memory as a whole, six pages of each cycle, or the
-/// buffers of one ring that were forgotten once.
+/// What may be missing after so many cycles. Of slabs, four kilobytes more with each cycle, less
+/// than a device and its queues take, are too much; of memory as a whole, six pages of each cycle,
+/// or the buffers of one ring that were forgotten once.
 const TOLERANCES: Tolerances = Tolerances {
     available: 2048,
     slab: 4 * CYCLES,
@@ -52,7 +52,8 @@ fn compare(ns_a: &Netns, ns_b: &Netns) -> Result<()> {
         (0..count).try_for_each(|n| cycle(n, ns_a, ns_b).with_context(|| format!("cycle {n}")))
     };
     cycles(WARM_UP)?;
-    // On the debug kernel memory is not compared: what is lost there, kmemleak finds after one cycle.
+    // On the debug kernel memory is not compared: what is lost there, kmemleak finds after one
+    // cycle.
     let count = if instruments::present() {
         WARM_UP
     } else {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One receive queue is made anew while the others go on (`restart_queue` in debugfs).
+//! One receive queue is restarted while the others go on (`restart_queue` in debugfs).
 
 use crate::{
     bed::{Bed, Port, NS_A},
@@ -124,7 +124,7 @@ fn slow_program(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "restart::without_flow_control", "queues=2 ring_size=64", without_flow_control);
-/// Who does not wait loses frames meanwhile, as for want of buffers, and all are counted.
+/// A sender without flow control loses frames meanwhile, counted as for lack of buffers.
 fn without_flow_control(bed: &Bed) -> Result<()> {
     bed.up()?;
     bed.b.ethtool("-A", "tx off")?;
@@ -143,8 +143,8 @@ fn without_flow_control(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "restart::what_stays", "queues=4", what_stays);
-/// The queue has a new page pool, and the old one is gone with all its pages. Its NAPI, the interrupt and the
-/// user's settings are as before, and so are the other queues.
+/// The queue has a new page pool, and the old one is gone with all its pages. Its NAPI, the
+/// interrupt and the user's settings are as before, and so are the other queues.
 fn what_stays(bed: &Bed) -> Result<()> {
     bed.up()?;
     let settings = NapiSettings {
@@ -269,7 +269,7 @@ fn refused(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "restart::while_down", "queues=2", while_down);
-/// A port that is down has no rings that could be made anew.
+/// A port that is down has no rings that could be made again.
 fn while_down(bed: &Bed) -> Result<()> {
     let mut log = Kmsg::from_now()?;
     let mut down = || -> Result<()> {
@@ -366,7 +366,7 @@ fn and_other_changes(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "restart::only_root", "queues=1", only_root);
-/// Nobody but root may write to the file, and nobody may read it.
+/// No one but root may write to the file, and no one may read it.
 fn only_root(bed: &Bed) -> Result<()> {
     bed.up()?;
     let before = queues(&bed.b)?;
@@ -406,7 +406,7 @@ fn module_goes(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "restart::without_memory", "queues=2 ring_size=64", without_memory; with_faults());
-/// Whatever allocation fails: the queue is made anew or goes on as it was.
+/// Whatever allocation fails: the queue is restarted or goes on as it was.
 fn without_memory(bed: &Bed) -> Result<()> {
     bed.up()?;
     let faults = Faults::below_module()?;

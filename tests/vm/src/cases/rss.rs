@@ -231,7 +231,7 @@ fn fields(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "rss::symmetric", "queues=4", symmetric);
-/// Both directions of a flow go to the same ring, and not because all do.
+/// Both directions of a flow go to the same ring, and not all flows to one.
 fn symmetric(bed: &Bed) -> Result<()> {
     bed.up()?;
     for transform in ["symmetric-xor", "symmetric-or-xor"] {
@@ -268,7 +268,7 @@ fn symmetric(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "rss::one_ring", "queues=1", one_ring);
-/// With one ring there is nothing to choose, and all can be set all the same.
+/// With one ring all frames go to it, and everything can still be set.
 fn one_ring(bed: &Bed) -> Result<()> {
     bed.up()?;
     set_hashed(&bed.b, "udp4", "s")?;
@@ -280,8 +280,8 @@ fn one_ring(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "rss::a_change_is_whole", "queues=2", whole);
-/// Key and table change at once: with one's key and the other's table, frames would go to the
-/// wrong ring.
+/// Key and table change together: with the old key and the new table frames would go to the wrong
+/// ring.
 fn whole(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 40_000;
     const COUNT_MAX: u32 = 100 * COUNT;
@@ -302,7 +302,7 @@ fn whole(bed: &Bed) -> Result<()> {
     set_both(&bed.b, &keys[0], &table(0))?;
     let (sent, changes) = (AtomicU32::new(0), AtomicU32::new(0));
     std::thread::scope(|scope| {
-        // On until the one and the other were done often enough.
+        // Goes on until frames and changes were enough.
         let sender = scope.spawn(|| -> Result<()> {
             let sender = Sender::open(&bed.a)?;
             for _ in 0..COUNT_MAX {

@@ -113,7 +113,7 @@ fn settings(bed: &Bed) -> Result<()> {
     change(port, 2, "start 2 equal 2")?;
     check("after fewer queues")?;
 
-    // There are 31 beside the main one, and those of one port are not another's.
+    // There are 31 besides the main one, and each port has its own.
     for number in 3..32 {
         ensure_eq!(new(port, "")?, number, "number of a context");
     }
@@ -126,7 +126,7 @@ fn settings(bed: &Bed) -> Result<()> {
     check("after many others")?;
     change(port, 1, "delete")?;
     ensure_eq!(rss_contexts(port)?, [0, 2], "contexts after one is gone");
-    // A new one has nothing of the old one.
+    // A new context has no settings of the old one.
     ensure_eq!(new(port, "")?, 1, "number of a new context");
     ensure_eq!(of(port, 1)?, shown(spread(4), &system, &[]), "a new one");
     bed.up()?;
@@ -185,7 +185,8 @@ fn refusals(bed: &Bed) -> Result<()> {
         (
             "-L",
             "combined 3",
-            "channels: 3 are refused: an ntuple rule adds to RSS queues, and would pass the last one",
+            "channels: 3 are refused: an ntuple rule adds to RSS queues, and would pass the last \
+             one",
         ),
     ] {
         log.forget()?;
@@ -322,7 +323,7 @@ fn rings(bed: &Bed) -> Result<()> {
     check("after down and up", &|tuple| {
         queue(&own, tuple, &table(&[2, 3]))
     })?;
-    // Changes of the main context are no changes of this one.
+    // Changes of the main context do not change this one.
     port.ethtool("-X", &format!("hkey {} equal 1", key(2).text()))?;
     check_rings(bed, "with another main context", |tuple| {
         match is_even(tuple) {
@@ -411,7 +412,7 @@ fn offset(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "rss_context::one_ring", "queues=1", one_ring);
-/// With one ring there is nothing to choose, and all can be set all the same.
+/// With one ring all frames go to it, and everything can still be set.
 fn one_ring(bed: &Bed) -> Result<()> {
     bed.up()?;
     let context = new(&bed.b, &format!("hkey {}", key(1).text()))?;
@@ -421,7 +422,7 @@ fn one_ring(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "rss_context::channels", "queues=4", channels);
-/// A queue that a context needs is not taken away.
+/// A queue that a context needs is not removed.
 fn channels(bed: &Bed) -> Result<()> {
     let port = &bed.b;
 
@@ -465,8 +466,8 @@ fn socket(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "rss_context::under_traffic", "queues=4", under_traffic);
-/// Contexts come, change and go while frames come in, and none is lost. In the end the port goes with
-/// a context and its rule.
+/// Contexts come, change and go while frames come in, and none is lost. In the end the port goes
+/// with a context and its rule.
 fn under_traffic(bed: &Bed) -> Result<()> {
     let port = &bed.b;
 

@@ -62,7 +62,7 @@ fn drop_and_pass(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "sample::tx_answers_pings", "", tx_answers);
-/// With B's stack out of the way (the addresses pinged are nobody's) only the program can answer;
+/// With B's stack out of the way (the addresses pinged are no one's) only the program can answer;
 /// ping itself checks the checksum, the sequence and every byte of the reply.
 fn tx_answers(bed: &Bed) -> Result<()> {
     bed.up_with_addresses()?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! XDP frames with hardly more than the Ethernet header in their first buffer: whoever receives them finds
-//! the other headers all the same.
+//! XDP frames with hardly more than the Ethernet header in their first buffer: whoever receives
+//! them finds the other headers all the same.
 
 use crate::{
     bed::Bed,

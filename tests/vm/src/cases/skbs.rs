@@ -209,7 +209,7 @@ fn mirrored() -> Result<()> {
 }
 
 case!(ports "skbs::freed_without_the_wire_lock", "queues=1", freed);
-/// What an skb costs to free is nobody's business who waits for the same ring. Spin locks disable
+/// What an skb costs to free is no one's business who waits for the same ring. Spin locks disable
 /// preemption: the driver frees an skb with as many locks held as it was given it with.
 fn freed(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 20;

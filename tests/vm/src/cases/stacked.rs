@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Devices of the stack on top of ports: macvlans, bridges and bonds, each with and without a program
-//! in the port below. VLAN devices are in [`super::vlan`].
+//! Devices of the stack on top of ports: macvlans, bridges and bonds, each with and without a
+//! program in the port below. VLAN devices are in [`super::vlan`].
 
 use crate::{
     bed::{mac_text, Bed, Port, NS_A, NS_B},
@@ -31,16 +31,16 @@ fn up_with_address(port: &Port, address: &str) -> Result<()> {
     port.wait_running(true)
 }
 
-/// Without an address a port has no neighbours: the kernel would ask those it has not heard of for some
-/// seconds whether they are still there.
+/// Without an address a port has no neighbours: the kernel would ask those it has not heard of for
+/// some seconds whether they are still there.
 fn silence(port: &Port) -> Result<()> {
     port.ns
         .ip(&format!("addr flush dev {}", port.name))
         .map(drop)
 }
 
-/// A namespace for a device on top of a port, removed when the test ends: the harness does not know of
-/// it.
+/// A namespace for a device on top of a port, removed when the test ends: the harness does not know
+/// of it.
 struct Guest(Netns);
 
 impl Guest {
@@ -80,8 +80,8 @@ fn one_frame(bed: &Bed, what: &str, to: &Mac, taken: bool) -> Result<()> {
 }
 
 case!(ports "stacked::macvlan", "", macvlan);
-/// Two macvlans on a port, one in a namespace of its own: they talk to the other end of the wire and
-/// to each other. The port looks out for their addresses and need not be promiscuous.
+/// Two macvlans on a port, one in a namespace of its own: they talk to the other end of the wire
+/// and to each other. The port looks out for their addresses and need not be promiscuous.
 fn macvlan(bed: &Bed) -> Result<()> {
     let guest = Guest::make()?;
     let program = Program::load("count", "count_pass")?;
@@ -146,7 +146,7 @@ fn bridge(bed: &Bed) -> Result<()> {
 
     bed.up()?;
     second.up()?;
-    // It says nothing itself: else it would, to groups that the far ends have not joined.
+    // It says nothing itself; otherwise it would, to groups that the far ends have not joined.
     ns.ip("link add br0 type bridge mcast_snooping 0")?;
     for port in ports {
         port.set("master br0")?;
@@ -201,8 +201,8 @@ fn bridge(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "stacked::bond", "pairs=2", bond);
-/// Each end of two wires in a bond, one wire in use at a time. All ports of a bond have its address,
-/// and get back their own when they leave.
+/// Each end of two wires in a bond, one wire in use at a time. All ports of a bond have its
+/// address, and get back their own when they leave.
 fn bond(bed: &Bed) -> Result<()> {
     let chain = Chain::make(bed)?;
     // ox0 with ox1, ox3 with ox2.

@@ -20,7 +20,7 @@ use std::{
 };
 
 const SENDERS: u32 = 4;
-/// Frames a sender sends between two breaths; without these the swaps would get no processor.
+/// Frames a sender sends between two breaths; without these the swaps would get no CPU.
 const BURST: u32 = 16;
 /// Programs that have the port only once and are given up by the test before they are replaced.
 const FLEETING: usize = 20;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Ports, namespaces and the module go away while frames are under way.
+//! Ports, namespaces and the module go away while frames are in flight.
 
 use crate::{
     bed::{Bed, Port, NS_A, NS_B, V4},
@@ -82,8 +82,8 @@ fn down_and_up(bed: &Bed) -> Result<()> {
     check_alive(bed)
 }
 
-/// Takes both ports down and up again: often enough, and on until `enough` else was done meanwhile and
-/// each port has gone down with frames under way.
+/// Takes both ports down and up again: often enough, and on until `enough` else was done meanwhile
+/// and each port has gone down with frames in flight.
 fn toggle(bed: &Bed, enough: impl Fn() -> bool) -> Result<()> {
     const TIMES: usize = 20;
     let met_frames = |port: &Port| -> Result<bool> {
@@ -130,7 +130,7 @@ fn change(
 }
 
 case!(ports "teardown::down_with_frames_in_the_ring", "queues=1 ring_size=512", down_full);
-/// What is in the ring of a port that goes down reaches nobody, and is counted.
+/// What is in the ring of a port that goes down reaches no one, and is counted.
 fn down_full(bed: &Bed) -> Result<()> {
     let slow = slow_down(&bed.b)?;
     let mut lost = 0;
@@ -171,7 +171,7 @@ fn attach_and_forget(port: &Port) -> Result<u32> {
 }
 
 case!(ports "teardown::rmmod", QUEUES, rmmod);
-/// The module goes while frames of all verdicts are under way; senders get an error and none hangs.
+/// The module goes while frames of all verdicts are in flight; senders get an error and none hangs.
 fn rmmod(bed: &Bed) -> Result<()> {
     const TIMES: usize = 5;
 
@@ -228,7 +228,7 @@ fn namespace(bed: &Bed) -> Result<()> {
         );
         bed.b.ns.delete()?;
         wait_freed(id)?;
-        // Sending goes on, to nobody.
+        // Sending goes on, without a receiver.
         let before = traffic.taken();
         wait_until("the senders go on", || Ok(traffic.taken() > before + 50))
     })?;
@@ -241,14 +241,15 @@ fn namespace(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "teardown::both_namespaces", QUEUES, both_namespaces);
-/// Both ends leave their namespaces while frames are sent, then lose those that they are in at once.
+/// Both ends leave their namespaces while frames are sent, then lose those that they are in at
+/// once.
 fn both_namespaces(bed: &Bed) -> Result<()> {
     let ids = [attach_and_forget(&bed.a)?, attach_and_forget(&bed.b)?];
 
     bed.up()?;
     while_sending(&both_ways(bed), |traffic| {
         wait_flowing(bed, 200)?;
-        // The senders' sockets keep the namespaces; their ports are taken away by hand.
+        // The senders' sockets keep the namespaces; their ports are removed by hand.
         for port in [&bed.a, &bed.b] {
             port.set("netns 1")?;
         }
@@ -292,7 +293,7 @@ fn list(pools: &[PagePool]) -> String {
         .join(", ")
 }
 
-/// Pages of these pools that somebody still has, and how many of the pools have been given up by the
+/// Pages of these pools that someone still has, and how many of the pools have been given up by the
 /// driver.
 fn inflight(pools: &[PagePool]) -> (u64, usize) {
     (
@@ -302,8 +303,8 @@ fn inflight(pools: &[PagePool]) -> (u64, usize) {
 }
 
 case!(ports "teardown::skbs_outlive_the_ring", "", skbs);
-/// A socket holds frames whose buffers belong to a ring, then to none, then to a module that is gone.
-/// They keep their bytes, and their pages go home when they are read.
+/// A socket holds frames whose buffers belong to a ring, then to none, then to a module that is
+/// gone. They keep their bytes, and their pages return to their pool when they are read.
 fn skbs(bed: &Bed) -> Result<()> {
     const FRAMES: u32 = 300;
     let before = bed.b.ns.enter(page_pools)?;
@@ -366,7 +367,7 @@ fn skbs(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "teardown::tcp_outlives_the_module", "", tcp);
-/// Data that a TCP connection had received, but nobody had read, when the module went.
+/// Data that a TCP connection had received, but no one had read, when the module went.
 fn tcp(bed: &Bed) -> Result<()> {
     const LEN: usize = 200_000;
     let before = bed.b.ns.enter(page_pools)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The trace in the kernel log, line by line.
+//! The driver's messages in the kernel log, line by line.
 
 use crate::{
     bed::{Bed, Port},
@@ -43,7 +43,7 @@ fn lines(log: &mut Kmsg, port: &Port) -> Result<Vec<String>> {
 fn expect(log: &mut Kmsg, port: &Port, what: &str, expected: &[String]) -> Result<()> {
     let mut found = Vec::new();
 
-    // Not an error yet if it is in vain: what there is says more.
+    // A timeout is no error here: the comparison below says more.
     let _ = wait_until("the trace is complete", || {
         found = lines(log, port)?;
         Ok(found.len() >= expected.len())
@@ -160,7 +160,7 @@ fn drv_off(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "trace::silent_by_default", "queues=1", silent);
-/// Frames leave no line unless somebody wants them to.
+/// Frames are logged only on request.
 fn silent(bed: &Bed) -> Result<()> {
     let program = Program::load("verdict", "verdict")?;
     let mut log = Kmsg::from_now()?;
@@ -535,7 +535,7 @@ fn frame_bytes(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "trace::loading_and_unloading_say_nothing", "", loading);
-/// Nothing but the control path of XDP is worth a line.
+/// Only the control path of XDP is logged by default.
 fn loading(bed: &Bed) -> Result<()> {
     let mut log = Kmsg::from_now()?;
 

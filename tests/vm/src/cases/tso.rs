@@ -46,8 +46,8 @@ fn feature<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 case!(ports "tso::features_and_limit", SMALL, |bed| limit(bed, 64));
 case!(ports "tso::limit_of_the_default_ring", "", |bed| limit(bed, 512));
-/// What the port announces, and that the user can have it otherwise. All segments of a frame have to
-/// fit into a ring that is half empty.
+/// What the port announces, and that the user can have it otherwise. All segments of a frame have
+/// to fit into a ring that is half empty.
 fn limit(bed: &Bed, ring_size: u32) -> Result<()> {
     const FEATURES: [&str; 4] = [
         "tcp-segmentation-offload",
@@ -56,7 +56,7 @@ fn limit(bed: &Bed, ring_size: u32) -> Result<()> {
         "tx-tcp6-segmentation",
     ];
 
-    // Nobody looked at whether the headers are what they are said to be: the stack has to.
+    // The headers of such frames are not verified, so the stack has to do that.
     let text = bed.a.ethtool("-k", "")?;
     ensure_eq!(
         feature(&text, "tx-gso-robust"),
@@ -219,8 +219,8 @@ case!(ports "tso::streams", ONE,
     |bed| streams(bed, &[(1500, 300_000), (9000, 300_000), (600, 100_000)]));
 case!(ports "tso::streams_and_a_short_ring", SMALL,
     |bed| streams(bed, &[(1500, 300_000), (9000, 300_000), (600, 100_000)]));
-/// TCP with and without the port's help over both IP versions. The same comes out, and the wire carries
-/// nothing but ordinary packets.
+/// TCP with and without the port's help over both IP versions. The same comes out, and the wire
+/// carries nothing but ordinary packets.
 fn streams(bed: &Bed, sizes: &[(usize, usize)]) -> Result<()> {
     bed.up_with_addresses()?;
     for (mtu, len) in sizes {
@@ -300,8 +300,8 @@ fn many_streams(bed: &Bed) -> Result<()> {
     settle(bed).map(drop)
 }
 
-/// Puts VLAN devices on top of each port, of which the uppermost has an address of [`V4_VLAN`]: one for each
-/// tag that their frames have, the outermost first.
+/// Puts VLAN devices on top of each port, of which the uppermost has an address of [`V4_VLAN`]: one
+/// for each tag that their frames have, the outermost first.
 fn add_vlans(bed: &Bed, tags: &[(u16, u16)]) -> Result<()> {
     for (port, address) in [(&bed.a, V4_VLAN[0]), (&bed.b, V4_VLAN[1])] {
         let mut below = port.name.clone();
@@ -322,8 +322,8 @@ fn add_vlans(bed: &Bed, tags: &[(u16, u16)]) -> Result<()> {
 case!(ports "tso::vlan_device", ONE, |bed| vlan(bed, &[(CTAG, 5)], "txvlan"));
 case!(ports "tso::vlan_device_on_vlan_device", ONE,
     |bed| vlan(bed, &[(STAG, 7), (CTAG, 5)], "tx-vlan-stag-hw-insert"));
-/// VLAN devices above the port, which puts the outermost tag in, or has it put in by the stack, before it
-/// cuts the frame.
+/// VLAN devices above the port, which puts the outermost tag in, or has it put in by the stack,
+/// before it cuts the frame.
 fn vlan(bed: &Bed, tags: &[(u16, u16)], insert: &str) -> Result<()> {
     const LEN: usize = 200_000;
     let tag = tagged(&[0; 12], tags)[12..].to_vec();
@@ -396,8 +396,8 @@ fn vlan_few(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "tso::more_tags", ONE, more_tags);
-/// However many tags a frame has, and whoever puts them in, it is cut: by the port, or by the stack where the
-/// port cannot.
+/// However many tags a frame has, and whoever puts them in, it is cut: by the port, or by the stack
+/// where the port cannot.
 fn more_tags(bed: &Bed) -> Result<()> {
     const PUSH: [&str; 5] = ["action vlan push id 9"; 5];
     let large = Large::new(10_000, 1000);
@@ -429,8 +429,8 @@ fn more_tags(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "tso::without_flow_control", SMALL, lossy);
-/// Without flow control a full ring loses whole frames of the stack: every segment of them counts, and
-/// TCP sends them again.
+/// Without flow control a full ring loses whole frames of the stack: every segment of them counts,
+/// and TCP sends them again.
 fn lossy(bed: &Bed) -> Result<()> {
     const LEN: usize = 700_000;
     let _slow = slow_down(&bed.b)?;
@@ -505,7 +505,7 @@ fn dropped(bed: &Bed) -> Result<()> {
             [0, 1, 2, 3].map(|n| new[n] - old[n]),
             [
                 count,
-                // The last has a byte of payload, and is filled up.
+                // The last has one byte of payload and is padded.
                 large.len as u64 - 1 + (count - 1) * (ETH + 20 + TCP) as u64 + ETH_ZLEN as u64,
                 count,
                 0
@@ -592,8 +592,8 @@ fn as_the_stack(bed: &Bed) -> Result<()> {
 
 case!(ports "tso::more_segments_than_the_limit", SMALL, |bed| many_segments(bed, false));
 case!(ports "tso::more_segments_than_there_are_buffers", SMALL, |bed| many_segments(bed, true));
-/// More segments than the port takes at a time, and than there are buffers: the stack cuts them, or if
-/// it was told to pass the frame on unseen the port does not wait for what will never be there.
+/// More segments than the port takes at a time, and than there are buffers: the stack cuts them, or
+/// if it was told to pass the frame on unseen the port does not wait for what will never be there.
 fn many_segments(bed: &Bed, bypass: bool) -> Result<()> {
     const SENT: usize = 3;
     let large = Large::new(30_000, 100);
@@ -607,7 +607,7 @@ fn many_segments(bed: &Bed, bypass: bool) -> Result<()> {
     }
     for _ in 0..SENT {
         match sender.try_send(&large.frame()) {
-            // It may say that it has thrown it away.
+            // The stack may log that it dropped the frame.
             Err(nix::errno::Errno::ENOBUFS) if bypass => {}
             result => result.context("sending a large frame")?,
         }
@@ -628,7 +628,7 @@ fn many_segments(bed: &Bed, bypass: bool) -> Result<()> {
 }
 
 case!(ports "tso::headers_that_lie", ONE, lies);
-/// Frames that contradict what is said about them reach nobody, and harm nobody.
+/// Frames that contradict their metadata are dropped and do no harm.
 fn lies(bed: &Bed) -> Result<()> {
     let good = Large::new(30_000, 1000);
     let v6 = Large {
@@ -666,7 +666,7 @@ fn lies(bed: &Bed) -> Result<()> {
     ];
 
     bed.up()?;
-    // It would put the segments together again.
+    // GRO would merge the segments again.
     bed.b.ethtool("-K", "gro off")?;
     let tap = Tap::open(&bed.b)?;
     let sender = open(&bed.a)?;

@@ -153,7 +153,8 @@ fn tx(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "verdict::tx_into_full_ring", "queues=1 ring_size=64", tx_full);
-/// XDP_TX does not wait for room: what finds the far ring full was sent, and is lost and counted there.
+/// XDP_TX does not wait for room: what finds the far ring full was sent, and is lost and counted
+/// there.
 fn tx_full(bed: &Bed) -> Result<()> {
     const FLOWS: u32 = 4;
     const COUNT: u32 = 1500;
@@ -164,7 +165,8 @@ fn tx_full(bed: &Bed) -> Result<()> {
 
     slow.write("rounds", 0, 20_000u32)?;
     bed.a.attach(&slow)?;
-    // Beside B's poll, not in turns with it: else A's ring would be empty whenever B's poll runs.
+    // At the same time as B's poll, not in turns with it: otherwise A's ring would be empty
+    // whenever B's poll runs.
     poll_in_threads(&bed.a)?;
     let mut lost = 0;
     repeat_until(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! VLAN tags: put in and taken out by the ports, by the stack, or by nobody.
+//! VLAN tags: inserted and stripped by the ports, by the stack, or not at all.
 
 use crate::{
     bed::{Bed, Port, V4_VLAN},
@@ -134,8 +134,8 @@ fn kinds(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "vlan::frames_with_several_tags", "queues=1", raw);
-/// Tags that somebody has put into the frame. The outermost is taken out if it is of a kind that
-/// the port is told to take; the others stay.
+/// Tags in the frame itself. The outermost is stripped if the port is set to strip its kind; the
+/// others stay.
 fn raw(bed: &Bed) -> Result<()> {
     let mut capture = Capture::start(&bed.b)?;
     let observer = Observer::attach(&bed.b)?;
@@ -189,8 +189,7 @@ fn raw(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "vlan::frames_in_several_buffers", "queues=1", long);
-/// The tag does not shift what is in which buffer when it is taken out, and needs room when it is
-/// not.
+/// A stripped tag does not move the data between buffers; a tag that stays needs room.
 fn long(bed: &Bed) -> Result<()> {
     const MTU: usize = 9000;
     let mut capture = Capture::start_frags(&bed.b)?;

@@ -76,7 +76,7 @@ impl Handed {
     }
 }
 
-/// The way from ox1 to ox2 by devmap, open.
+/// ox1 redirects to ox2 by devmap.
 fn way(bed: &Bed) -> Result<(Chain, Steer)> {
     let chain = Chain::make(bed)?;
     let mut steer = Steer::load()?;
@@ -89,8 +89,8 @@ fn way(bed: &Bed) -> Result<(Chain, Steer)> {
 }
 
 case!(ports "xmit::batches_over_several_rings", "pairs=2 queues=4 ring_size=2048", batches);
-/// What has gathered in the rings goes out in batches as large as the kernel makes them,
-/// several in one poll, on all rings at once. Not a frame is lost, and each flow stays in order.
+/// Frames that have gathered in the rings are sent in full batches, several in one poll, on all
+/// rings at once. No frame is lost, and each flow stays in order.
 fn batches(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 150;
     let trace = Trace::start(EVENT)?;
@@ -149,8 +149,8 @@ fn batches(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// Has the kernel send 48 frames from port B, in batches without XDP_XMIT_FLUSH, as more are to come; but
-/// a program drops all of those, and the kernel never asks for the flush.
+/// Makes the kernel send 48 frames from port B, in batches without XDP_XMIT_FLUSH, as more are to
+/// come; but a program drops all of those, and the kernel never asks for the flush.
 struct Unflushed {
     steer: Steer,
     probe: Probe,
@@ -181,7 +181,7 @@ impl Unflushed {
 }
 
 case!(ports "xmit::frames_without_a_flush", "queues=1 ring_size=64", unflushed);
-/// Frames without a flush are not forgotten, even if no other frame follows.
+/// Frames without a flush arrive, even if no other frame follows.
 fn unflushed(bed: &Bed) -> Result<()> {
     let unflushed = Unflushed::prepare(bed)?;
     let count = u64::from(Unflushed::FRAMES);
@@ -253,7 +253,7 @@ fn unflushed_before_tso(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "xmit::the_processor_chooses_the_queue", "pairs=2 queues=2", queues);
-/// The poll runs where the frame was sent, so the sender's processor is the one that transmits.
+/// The poll runs where the frame was sent, so the sender's CPU is the one that transmits.
 fn queues(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 20;
     let (chain, _steer) = way(bed)?;
@@ -405,8 +405,8 @@ fn target_down(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "xmit::peer_is_slow", "pairs=2 queues=1 ring_size=64", peer_slow);
-/// A peer that does not keep up loses what it has no buffers for; nothing is refused or waited for,
-/// whatever flow control says.
+/// A peer that is too slow loses frames for lack of buffers. Nothing is refused and nothing waits,
+/// whatever the flow control setting.
 fn peer_slow(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 300;
     let trace = Trace::start(EVENT)?;
@@ -448,8 +448,8 @@ fn peer_slow(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "xmit::one_ring_is_full", "queues=2 ring_size=64", one_ring_full);
-/// Batches for two rings, one of which nobody polls: what that has no buffers for is lost there, and
-/// what is for the other arrives.
+/// Batches for two rings, one of which no one polls: what that has no buffers for is lost there,
+/// and what is for the other arrives.
 fn one_ring_full(bed: &Bed) -> Result<()> {
     const FRAMES: u64 = 64;
     let mut steer = Steer::load()?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which processors send by which transmit queue (XPS): the map that a port has at first, and that of the
-//! user, who has the last word.
+//! Which CPUs send by which transmit queue (XPS): the default map of a port, and the user's map,
+//! which replaces it.
 
 use crate::{
     bed::{Bed, Port},
@@ -21,7 +21,7 @@ fn file(port: &Port, queue: usize) -> String {
     format!("/sys/class/net/{}/queues/tx-{queue}/xps_cpus", port.name)
 }
 
-/// The processors of a queue, as bits.
+/// The CPUs of a queue, as bits.
 fn map(port: &Port, queue: usize) -> Result<u64> {
     let file = file(port, queue);
     let text = port.ns.exec_with_sysfs(&format!("cat {file}"))?;
@@ -32,7 +32,7 @@ fn map(port: &Port, queue: usize) -> Result<u64> {
 }
 
 fn set_map(port: &Port, queue: usize, map: u64) -> Result<()> {
-    // The line is split at blanks, so what the shell gets must not have any.
+    // The line is split at blanks, so the shell's argument must not contain one.
     port.ns
         .exec_with_sysfs(&format!("sh -c echo${{IFS}}{map:x}>{}", file(port, queue)))
         .map(drop)
@@ -109,8 +109,8 @@ fn map_of_the_user(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "xps::map_of_added_queues", FOUR, added_queues);
-/// What is added has the map of the beginning, whatever it had when it was taken away, and whether the port
-/// is up or not.
+/// An added queue has the default map, whatever it had when it was removed, and whether the port is
+/// up or not.
 fn added_queues(bed: &Bed) -> Result<()> {
     let port = &bed.a;
     let maps = all_defaults(QUEUES)?;
@@ -133,8 +133,8 @@ fn added_queues(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "xps::sender_uses_its_queue", TWO, sender; two_cpus());
-/// Whatever the flow, the queue is that of the processor: by the map of the beginning, by that of the user,
-/// and again after the queue was away.
+/// Whatever the flow, the queue is that of the CPU: by the map of the beginning, by that of the
+/// user, and again after the queue was away.
 fn sender(bed: &Bed) -> Result<()> {
     let port = &bed.a;
     let cpus = &cpus::all()?[..2];
@@ -161,7 +161,7 @@ fn sender(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// All that a processor sends of many flows goes by this queue.
+/// All that a CPU sends of many flows goes by this queue.
 fn expect_sent(bed: &Bed, cpu: usize, queue: usize) -> Result<()> {
     const FLOWS: u32 = 32;
     let port = &bed.a;

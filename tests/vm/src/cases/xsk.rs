@@ -64,7 +64,8 @@ fn single(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "xsk::multi_buffer", "queues=1", multi);
-/// A frame in several buffers of the port arrives in several of the socket, be they of another size.
+/// A frame in several buffers of the port arrives in several of the socket, be they of another
+/// size.
 fn multi(bed: &Bed) -> Result<()> {
     let mut steer = Steer::load_frags()?;
     let mut sent = 0;

@@ -43,8 +43,8 @@ fn ways(bed: &Bed) -> [(&Port, &Port); 2] {
     [(&bed.a, &bed.b), (&bed.b, &bed.a)]
 }
 
-/// A frame of any length and content, from its first bytes only if it is shorter than a header. Its type
-/// is one that nothing here knows.
+/// A frame of any length and content, from its first bytes only if it is shorter than a header. Its
+/// type is one that nothing here knows.
 fn any_frame(random: &mut Random, len: usize) -> Vec<u8> {
     let mut frame = [&NOBODY[..], &SOURCE, &[0x88, 0xb5]].concat();
 
@@ -78,8 +78,8 @@ fn expect_frame(tap: &Tap, what: &str, expected: &[u8]) -> Result<()> {
 }
 
 case!(ports "xsk_tx::each_length", "queues=1", lengths);
-/// From a single byte to the largest that fits, padded to what the wire needs. What has no whole header is no
-/// frame: it is dropped and counted.
+/// From a single byte to the largest that fits, padded to what the wire needs. What has no whole
+/// header is no frame: it is dropped and counted.
 fn lengths(bed: &Bed) -> Result<()> {
     let seed = seed()?;
     let mut random = Random::new(seed);
@@ -227,7 +227,8 @@ fn cut<'a>(random: &mut Random, frame: &'a [u8], parts: usize, room: usize) -> V
     result
 }
 
-/// The most buffers that the kernel takes for a frame: one for the head of an skb, and its fragments.
+/// The most buffers that the kernel takes for a frame: one for the head of an skb, and its
+/// fragments.
 const PARTS_MAX: usize = 18;
 
 case!(ports "xsk_tx::multi_buffer", "queues=1", multi);
@@ -286,7 +287,8 @@ fn multi(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "xsk_tx::checksum", "queues=1", checksums);
-/// The port computes the checksum that metadata asks for, wherever it is; as the kernel itself does.
+/// The port computes the checksum that metadata asks for, wherever it is; as the kernel itself
+/// does.
 fn checksums(bed: &Bed) -> Result<()> {
     const ROUNDS: usize = 60;
     const MTU: usize = 9000;
@@ -536,8 +538,8 @@ fn invalid(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "xsk_tx::longer_than_the_mtu", "queues=1", too_long);
-/// The kernel sends by AF_XDP what it would not send by itself. The receiver keeps what a tagged frame
-/// may have, and counts the rest.
+/// The kernel sends by AF_XDP what it would not send by itself. The receiver keeps what a tagged
+/// frame may have, and counts the rest.
 fn too_long(bed: &Bed) -> Result<()> {
     const KEPT: usize = 1522;
     let seed = seed()?;
@@ -575,8 +577,8 @@ fn too_long(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "xsk_tx::no_link", "queues=1", no_link);
-/// Without a link the kernel drops and says so, a port that is down takes nothing, and both are over
-/// when the link is there again.
+/// Without a link the kernel drops and says so, a port that is down takes nothing, and both are
+/// over when the link is there again.
 fn no_link(bed: &Bed) -> Result<()> {
     bed.up()?;
     let tap = Tap::open(&bed.b)?;
@@ -612,8 +614,9 @@ fn slow_receiver(bed: &Bed) -> Result<(Program, Tap)> {
     Ok((slow, Tap::open(&bed.b)?))
 }
 
-/// Queues frames of flow 1 and has the kernel send them, until it says that the port's queue is stopped and
-/// the rest stays in the socket's ring. `seq` counts the frames. Returns how many came back.
+/// Queues frames of flow 1 and has the kernel send them, until it says that the port's queue is
+/// stopped and the rest stays in the socket's ring. `seq` counts the frames. Returns how many came
+/// back.
 fn until_stopped(bed: &Bed, socket: &mut XskTx, seq: &mut u32) -> Result<usize> {
     const FRAMES_MAX: u32 = 1_000_000;
     const AHEAD: usize = 200;
@@ -648,8 +651,8 @@ fn until_stopped(bed: &Bed, socket: &mut XskTx, seq: &mut u32) -> Result<usize> 
 }
 
 case!(ports "xsk_tx::a_full_ring_loses_nothing", SMALL, full);
-/// What finds no buffer stays with the socket, which is told to try again; nothing is lost, sent twice,
-/// out of order or completed before it was sent.
+/// A frame that finds no buffer stays in the socket's ring, and the socket gets EAGAIN. Nothing is
+/// lost, sent twice, reordered or completed before it was sent.
 fn full(bed: &Bed) -> Result<()> {
     let (slow, tap) = slow_receiver(bed)?;
     let mut socket = XskTx::open(&bed.a, 0, Options::default())?;
@@ -672,8 +675,8 @@ fn full(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "xsk_tx::closed_with_frames_in_it", SMALL, closed);
-/// A socket goes while the queue is stopped, with descriptors in its ring, and one with half a frame taken.
-/// The queue goes on, and the next socket can have it.
+/// A socket goes while the queue is stopped, with descriptors in its ring, and one with half a
+/// frame taken. The queue goes on, and the next socket can have it.
 fn closed(bed: &Bed) -> Result<()> {
     let options = Options {
         sg: true,

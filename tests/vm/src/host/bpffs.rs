@@ -48,8 +48,8 @@ impl Pins {
 
 impl Drop for Pins {
     fn drop(&mut self) {
-        // The harness sees what stays behind. The last one takes the file system along; it would go with all
-        // that is in it.
+        // The harness sees what stays behind. The last one takes the file system along; it would go
+        // with all that is in it.
         let _ = fs::remove_dir_all(&self.folder);
         let is_last = fs::read_dir(ROOT).is_ok_and(|mut left| left.next().is_none());
         if is_last && umount(ROOT).is_ok() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The machine's processors.
+//! The machine's CPUs.
 
 use anyhow::{anyhow, Context, Result};
 use nix::{
@@ -9,18 +9,18 @@ use nix::{
 };
 use std::{net::UdpSocket, thread};
 
-/// Makes every processor receive something.
+/// Makes every CPU receive something.
 ///
-/// Whoever frees an skb on another processor than the one that allocated it leaves that to the
-/// latter, which gets round to it when it next receives (`skb_attempt_defer_free`). Where no more
-/// traffic is to come, a few skbs and their pages would be kept for ever.
+/// Whoever frees an skb on another CPU than the one that allocated it leaves that to the latter,
+/// which gets round to it when it next receives (`skb_attempt_defer_free`). Where no more traffic
+/// is to come, a few skbs and their pages would be kept for ever.
 pub fn free_deferred_skbs() -> Result<()> {
     all()?
         .into_iter()
         .try_for_each(|cpu| run_on(cpu, receive_one))
 }
 
-/// The processors that this process may use.
+/// The CPUs that this process may use.
 pub fn all() -> Result<Vec<usize>> {
     let set = sched_getaffinity(Pid::from_raw(0))?;
 
@@ -29,7 +29,7 @@ pub fn all() -> Result<Vec<usize>> {
         .collect())
 }
 
-/// Runs `work` in a thread that stays on one processor.
+/// Runs `work` in a thread that stays on one CPU.
 pub fn run_on<T: Send>(cpu: usize, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     thread::scope(|scope| {
         scope
@@ -42,7 +42,7 @@ pub fn run_on<T: Send>(cpu: usize, work: impl FnOnce() -> Result<T> + Send) -> R
     })
 }
 
-/// Runs `work` in the calling thread, which does not leave its processor meanwhile.
+/// Runs `work` in the calling thread, which does not leave its CPU meanwhile.
 pub fn stay<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     let this = Pid::from_raw(0);
     let before = sched_getaffinity(this)?;
@@ -53,7 +53,7 @@ pub fn stay<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     done
 }
 
-/// Keeps a thread, or with 0 the calling one, on one processor.
+/// Keeps a thread, or with 0 the calling one, on one CPU.
 pub fn keep_on(thread: u64, cpu: usize) -> Result<()> {
     let mut set = CpuSet::new();
 
@@ -62,7 +62,7 @@ pub fn keep_on(thread: u64, cpu: usize) -> Result<()> {
         .with_context(|| format!("moving thread {thread} to processor {cpu}"))
 }
 
-/// What goes to the loopback device is received by the processor that sends it.
+/// What goes to the loopback device is received by the CPU that sends it.
 fn receive_one() -> Result<()> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket.send_to(&[0], socket.local_addr()?)?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An epoll instance that polls the queue of its sockets by itself (`EPIOCSPARAMS`), for which nobody has
-//! a safe function.
+//! An epoll instance that polls the queue of its sockets by itself (`EPIOCSPARAMS`), for which no
+//! one has a safe function.
 
 #![allow(unsafe_code)]
 
@@ -39,7 +39,7 @@ impl BusyEpoll {
             u64: 0,
         };
 
-        // SAFETY: The descriptor is new and nobody else's.
+        // SAFETY: The descriptor is new and no one else's.
         let fd = unsafe {
             OwnedFd::from_raw_fd(Errno::result(libc::epoll_create1(libc::EPOLL_CLOEXEC))?)
         };

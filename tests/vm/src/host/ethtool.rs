@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The ioctl that ethtool was before there was netlink, for which nobody has a safe function.
+//! The ioctl that ethtool was before there was netlink, for which no one has a safe function.
 
 #![allow(unsafe_code)]
 
@@ -102,8 +102,8 @@ impl Ethtool {
             "command {:#x}",
             words[0]
         );
-        // SAFETY: The kernel reads and writes the structure, which is no longer than the array. An array
-        // at the end of one is only read, and the kernel checks its length before.
+        // SAFETY: The kernel reads and writes the structure, which is no longer than the array. An
+        // array at the end of one is only read, and the kernel checks its length before.
         Ok(unsafe { self.ioctl(words.as_mut_ptr().cast()) })
     }
 
@@ -114,7 +114,8 @@ impl Ethtool {
         let count = u32::from_ne_bytes(info.try_into().map_err(|_| anyhow!("no count"))?);
         let len = count as usize;
         ensure!(count > 0, "there are no counters");
-        // To the kernel 0 would mean that there is room for all. It fills in nothing if there are not as many any more.
+        // To the kernel 0 would mean that there is room for all. It fills in nothing if there are
+        // not as many any more.
         let names = self.fill(&[GSTRINGS, ETH_SS_STATS, count], len * ETH_GSTRING_LEN)?;
         let values = self.fill(&[GSTATS, count], len * 8)?;
 
@@ -128,14 +129,15 @@ impl Ethtool {
             .collect()
     }
 
-    /// Has the kernel fill in the `len` bytes behind the head of a structure, and returns them. The head must
-    /// say how many they are.
+    /// Makes the kernel fill in the `len` bytes behind the head of a structure, and returns them.
+    /// The head must say how many they are.
     fn fill(&self, head: &[u32], len: usize) -> Result<Vec<u8>> {
         let mut bytes: Vec<u8> = head.iter().flat_map(|word| word.to_ne_bytes()).collect();
         let start = bytes.len();
 
         bytes.resize(start + len, 0);
-        // SAFETY: The kernel reads and writes the head, and writes as many bytes behind it as that says.
+        // SAFETY: The kernel reads and writes the head, and writes as many bytes behind it as that
+        // says.
         unsafe { self.ioctl(bytes.as_mut_ptr().cast()) }
             .with_context(|| format!("ethtool command {:#x}", head[0]))?;
         bytes.drain(..start);

@@ -2,8 +2,8 @@
 
 //! Allocations of memory that fail because a test wants it (the kernel's fault injection).
 //!
-//! Only what is allocated below the module fails: by it, or by what it calls. The kernel looks for the
-//! module's code on the stack of whoever allocates.
+//! Only what is allocated below the module fails: by it, or by what it calls. The kernel looks for
+//! the module's code on the stack of whoever allocates.
 
 use super::{module, watchdog};
 use anyhow::{anyhow, Context, Result};
@@ -66,8 +66,8 @@ impl Faults {
         Ok(faults)
     }
 
-    /// Runs `work` in this thread, where the `n`th allocation fails, and says whether there were so many.
-    /// What `work` has other threads or processes do is left alone.
+    /// Runs `work` in this thread, where the `n`th allocation fails, and says whether there were so
+    /// many. What `work` has other threads or processes do is left alone.
     pub fn nth<T>(&self, n: u32, work: impl FnOnce() -> T) -> Result<(T, bool)> {
         let file = OpenOptions::new().read(true).write(true).open(FAIL_NTH)?;
         file.write_all_at(n.to_string().as_bytes(), 0)?;
@@ -78,7 +78,8 @@ impl Faults {
         Ok((outcome, left[..len].trim_ascii() == b"0"))
     }
 
-    /// Makes `percent` of all allocations fail, on every CPU and in every context, while `work` runs.
+    /// Makes `percent` of all allocations fail, on every CPU and in every context, while `work`
+    /// runs.
     pub fn while_failing<T>(&self, percent: u64, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let switch = |percent| {
             KINDS.iter().try_for_each(|kind| {
@@ -108,8 +109,8 @@ impl Drop for Faults {
     }
 }
 
-/// Calls `attempt` with 1, 1 + `step` and so on: which allocation is to fail in it. Ends when `attempt` says
-/// that there were not so many, and returns how many have failed.
+/// Calls `attempt` with 1, 1 + `step` and so on: which allocation is to fail in it. Ends when
+/// `attempt` says that there were not so many, and returns how many have failed.
 pub fn one_after_the_other(step: u32, mut attempt: impl FnMut(u32) -> Result<bool>) -> Result<u32> {
     for (count, n) in (0..).zip((1..=MOST).step_by(step as usize)) {
         if !attempt(n).with_context(|| format!("allocation {n}"))? {
@@ -121,8 +122,8 @@ pub fn one_after_the_other(step: u32, mut attempt: impl FnMut(u32) -> Result<boo
     Err(anyhow!("more than {MOST} allocations"))
 }
 
-/// Makes a function of the kernel return null, whoever calls it, while `work` runs. It must be one that
-/// is marked for this (`ALLOW_ERROR_INJECTION`).
+/// Makes a function of the kernel return null, whoever calls it, while `work` runs. It must be one
+/// that is marked for this (`ALLOW_ERROR_INJECTION`).
 pub fn while_null<T>(function: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     while_often_null(function, 100, work)
 }

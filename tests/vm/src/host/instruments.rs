@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The instruments of the debug kernel that have to be asked: all others speak up in the kernel log.
+//! The instruments of the debug kernel that have to be asked: all others speak up in the kernel
+//! log.
 //!
 //! `OXNIC_KERNEL=debug` in the environment says that they have to be there; without it nothing here
 //! does anything.

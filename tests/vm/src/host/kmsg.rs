@@ -37,12 +37,12 @@ const BAD_WORDS: [&str; 16] = [
 const ALWAYS_ALLOWED: [&str; 8] = [
     // A queue was chosen for a frame just before the queue went; the kernel takes another.
     "selects TX queue",
-    // The kernel says so, once, of an RSS context that is removed while nobody listens.
+    // The kernel says so, once, of an RSS context that is removed while no one listens.
     "Failed to send a RSS delete notification",
     // An out-of-tree module without a signature says so when it is loaded first.
     "loading out-of-tree module taints kernel",
     "module verification failed",
-    // An emulated processor's clocks and interrupts are late when the host is busy.
+    // An emulated CPU's clocks and interrupts are late when the host is busy.
     "clocksource:",
     "hrtimer: interrupt took",
     "interrupt took too long",

@@ -30,11 +30,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the tests wait for what must happen before they take it for a hang: the only limit of time that
-/// they have. It is longer than anything that works takes, with all instruments of the debug kernel on an
-/// emulated machine that is busy with other things, so no test depends on how fast a machine is.
+/// How long the tests wait for what must happen before they take it for a hang: the only limit of
+/// time that they have. It is longer than anything that works takes, with all instruments of the
+/// debug kernel on an emulated machine that is busy with other things, so no test depends on how
+/// fast a machine is.
 pub const PATIENCE: Duration = Duration::from_secs(600);
-/// What the kernel puts off for so many nanoseconds does not happen while a test runs.
+/// In nanoseconds: what the kernel delays for so long does not happen while a test runs.
 pub const FOR_EVER: u64 = 24 * 3600 * 1_000_000_000;
 
 /// A number from the environment.
@@ -54,7 +55,7 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<
 
     while !done()? {
         if Instant::now() > end {
-            bail!("waited {} s in vain: {what}", PATIENCE.as_secs());
+            bail!("timed out after {} s: {what}", PATIENCE.as_secs());
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -62,7 +63,8 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<
     Ok(())
 }
 
-/// Does `round` again and again, until `met` says that chance has brought about what the test is for.
+/// Does `round` again and again, until `met` says that chance has brought about what the test is
+/// for.
 pub fn repeat_until(
     what: &str,
     mut round: impl FnMut() -> Result<()>,

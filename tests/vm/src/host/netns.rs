@@ -119,7 +119,8 @@ impl Netns {
         cmd::refusal(&self.ip_line(args))
     }
 
-    /// Runs `ping` with the given arguments in the namespace, which waits for the answers until they come.
+    /// Runs `ping` with the given arguments in the namespace, which waits for the answers until
+    /// they come.
     pub fn ping(&self, args: &str) -> Result<String> {
         self.exec(&format!("ping -W {} {args}", PATIENCE.as_secs()))
     }
@@ -162,8 +163,8 @@ fn path(name: &str) -> PathBuf {
     Path::new(FOLDER).join(name)
 }
 
-/// Makes the folder of the names one whose mounts come and go in all mount namespaces, as `ip netns add` does:
-/// or a command's that is at work would keep a namespace that is deleted.
+/// Makes the folder of the names one whose mounts come and go in all mount namespaces, as `ip netns
+/// add` does: or a command's that is at work would keep a namespace that is deleted.
 fn share_folder() -> Result<()> {
     let folder = Path::new(FOLDER);
     let share = || {

@@ -14,11 +14,11 @@ use std::{
 
 /// /proc/net would be the namespace of the process, not that of the thread.
 const ROOT: &str = "/proc/thread-self/net/pktgen";
-/// A setting that each port has already, and what is left of saying it again: the port shows it until it
-/// begins to send.
+/// A setting that each port has already, and what is left of saying it again: the port shows it
+/// until it begins to send.
 const MARK: (&str, &str) = ("delay 0", "Result: OK: delay=0");
-/// How long its threads may take to begin what they were told to. The kernel may lose a start beside a stop,
-/// or when a port goes, so they are not waited for without end.
+/// How long its threads may take to begin what they were told to. The kernel may lose a start
+/// beside a stop, or when a port goes, so they are not waited for without end.
 const BEGINS: Duration = Duration::from_secs(60);
 
 /// The module pktgen, loaded as long as this lives.
@@ -30,7 +30,7 @@ impl Pktgen {
         Ok(Self)
     }
 
-    /// Makes it ready to send out of a port from the thread on the processor `cpu`, without a pause
+    /// Makes it ready to send out of a port from the thread on the CPU `cpu`, without a pause
     /// between frames, as `settings` say.
     pub fn add(&self, port: &Port, cpu: usize, settings: &[&str]) -> Result<()> {
         let thread = format!("kpktgend_{cpu}");
@@ -51,8 +51,9 @@ impl Pktgen {
     /// Sends out of all ports of a namespace that were added, until each is done or another thread
     /// says stop.
     ///
-    /// The kernel waits only for threads that have begun when it looks. One that is told to start once
-    /// more while it sends forgets the frame that it has at hand, so all of them are waited for here.
+    /// The kernel waits only for threads that have begun when it looks. One that is told to start
+    /// once more while it sends forgets the frame that it has at hand, so all of them are waited
+    /// for here.
     pub fn send(&self, ns: &Netns) -> Result<()> {
         let ports = || -> Result<Vec<_>> {
             Ok(fs::read_dir(ROOT)?

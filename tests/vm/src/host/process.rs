@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Commands that run beside the test until it stops them.
+//! Commands that run during the test until it stops them.
 
 use super::wait_until;
 use anyhow::{anyhow, bail, ensure, Context, Result};
@@ -15,7 +15,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-/// A command under way, killed when dropped.
+/// A running command, killed when dropped.
 pub struct Running {
     child: Child,
     keyboard: Option<ChildStdin>,
@@ -152,7 +152,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail when it has ended, which is what is wanted.
+        // Both fail if it has ended, which is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

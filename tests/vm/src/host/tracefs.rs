@@ -40,13 +40,14 @@ impl Trace {
             .collect())
     }
 
-    /// As [`Trace::lines`], each with how deep preemption was disabled when it was recorded: once for each
-    /// spin lock that was held.
+    /// As [`Trace::lines`], each with how deep preemption was disabled when it was recorded: once
+    /// for each spin lock that was held.
     pub fn lines_with_preempt_depth(&self, event: &str) -> Result<Vec<(u32, String)>> {
         self.split_lines(event)?
             .into_iter()
             .map(|(head, fields)| {
-                // "TASK-PID [CPU] FLAGS TIME:"; of the flags the fourth is a hexadecimal digit, or a dot.
+                // "TASK-PID [CPU] FLAGS TIME:"; of the flags the fourth is a hexadecimal digit, or
+                // a dot.
                 let flags = head.rsplit(' ').filter(|word| !word.is_empty()).nth(1);
                 let depth = flags
                     .and_then(|flags| flags.chars().nth(3))
@@ -71,7 +72,7 @@ impl Trace {
 
 impl Drop for Trace {
     fn drop(&mut self) {
-        // An instance that stays behind costs memory and harms nobody.
+        // An instance that is left behind only costs memory.
         let _ = fs::remove_dir(INSTANCE);
     }
 }
@@ -83,7 +84,8 @@ const PROBES: &str = "/sys/kernel/tracing/kprobe_events";
 /// A function of the kernel whose calls are counted.
 pub struct Function {
     pub name: &'static str,
-    /// Of its calls only those count: a filter on the number `arg0`, its first argument, and `comm`.
+    /// Of its calls only those count: a filter on the number `arg0`, its first argument, and
+    /// `comm`.
     pub filter: &'static str,
 }
 

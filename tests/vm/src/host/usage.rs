@@ -8,10 +8,10 @@ use anyhow::{anyhow, ensure, Context, Result};
 use std::{fs, io};
 
 const AVAILABLE: &str = "MemAvailable";
-/// The names of what is compared in /proc/meminfo, in KiB. Slabs and areas of vmalloc are counted as they
-/// are given away, so that little else moves them. Memory as a whole moves by what the kernel's allocators
-/// and the file system keep at hand. A single page of a buffer that does not come back is found by its
-/// page pool, which then stays.
+/// The names of what is compared in /proc/meminfo, in KiB. Slabs and areas of vmalloc are counted
+/// as they are given away, so that little else moves them. Memory as a whole moves by what the
+/// kernel's allocators and the file system keep at hand. A single page of a buffer that does not
+/// come back is found by its page pool, which then stays.
 const MEMORY: [&str; 5] = [AVAILABLE, "Slab", "SUnreclaim", "VmallocUsed", "Percpu"];
 
 /// What may be missing, in KiB.
@@ -71,11 +71,11 @@ impl Usage {
         })
     }
 
-    /// Waits until no more is in use than there was now; memory too if it has tolerances. Much is given
-    /// back a grace period later, or when the kernel next looks after it.
+    /// Waits until no more is in use than there was now; memory too if it has tolerances. Much is
+    /// given back a grace period later, or when the kernel next looks after it.
     ///
-    /// On the debug kernel memory is left to kmemleak, as KASAN keeps much of it for a while after it was
-    /// freed, so that its use is seen.
+    /// On the debug kernel memory is left to kmemleak, as KASAN keeps much of it for a while after
+    /// it was freed, so that its use is seen.
     pub fn wait_back(&self, spaces: &[&Netns], memory: Option<&Tolerances>) -> Result<()> {
         let memory = memory.filter(|_| !instruments::present());
         let mut outcome = Ok(());
@@ -84,7 +84,7 @@ impl Usage {
             Ok(outcome.is_ok())
         });
 
-        // Says more than that it was waited in vain.
+        // Its error says more than a timeout.
         outcome?;
         settled
     }
@@ -114,7 +114,7 @@ impl Usage {
     }
 }
 
-/// Bytes that nobody uses, not even to have something at hand.
+/// Bytes that no one uses, not even to have something at hand.
 pub fn unused() -> Result<u64> {
     give_back()?;
     let text = fs::read_to_string("/proc/meminfo")?;
@@ -122,8 +122,8 @@ pub fn unused() -> Result<u64> {
     Ok(1024 * number_after(&text, "MemFree:")?)
 }
 
-/// Bytes of the kernel's own objects: of what is in slabs and cannot be given back, too large for them, or
-/// in areas of vmalloc.
+/// Bytes of the kernel's own objects: of what is in slabs and cannot be given back, too large for
+/// them, or in areas of vmalloc.
 pub fn objects() -> Result<u64> {
     give_back()?;
     let text = fs::read_to_string("/proc/meminfo")?;
@@ -131,8 +131,8 @@ pub fn objects() -> Result<u64> {
     Ok(1024 * (number_after(&text, "SUnreclaim:")? + number_after(&text, "VmallocUsed:")?))
 }
 
-/// Makes the kernel give back what it only has at hand. Cached files and names are no loss. It need not
-/// write to the log that they are dropped.
+/// Makes the kernel give back what it only has at hand. Cached files and names are no loss. It need
+/// not write to the log that they are dropped.
 fn give_back() -> Result<()> {
     fs::write("/proc/sys/vm/drop_caches", "4")?;
     fs::write("/proc/sys/vm/drop_caches", "3")?;
@@ -157,7 +157,7 @@ fn shrink_slabs() -> Result<()> {
 
 /// What /proc/meminfo says of each of [`MEMORY`], in KiB.
 ///
-/// Free pages that a processor keeps at hand are available too, although they are not counted there. How
+/// Free pages that a CPU keeps at hand are available too, although they are not counted there. How
 /// many it keeps depends on how quickly it has lately taken and given pages.
 fn memory() -> Result<Vec<u64>> {
     const PAGE: u64 = 4;

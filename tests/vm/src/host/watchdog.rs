@@ -13,14 +13,15 @@ use std::{
     time::Duration,
 };
 
-/// For so long a test may show no sign of life: longer than it waits for anything, so that it is the one who
-/// says what it waited for.
+/// How long a test may show no progress: longer than any of its own waits, so that the test itself
+/// reports what it waited for.
 const LIMIT: Duration = PATIENCE.saturating_mul(2);
 
-/// How often a test has said that it is still alive.
+/// How often a test has reported progress.
 static SIGNS_OF_LIFE: AtomicU64 = AtomicU64::new(0);
 
-/// A test goes on: something that it waited for has happened, or it is one that takes long on purpose.
+/// A test goes on: something that it waited for has happened, or it is one that takes long on
+/// purpose.
 pub fn still_alive() {
     SIGNS_OF_LIFE.fetch_add(1, Ordering::Relaxed);
 }

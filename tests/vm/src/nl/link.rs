@@ -165,8 +165,8 @@ pub fn set_up(ifindex: u32, up: bool) -> Result<()> {
     set(&body)
 }
 
-/// Moves a link of the calling thread's namespace to another one, and says how many frames may wait there
-/// to be sent.
+/// Moves a link of the calling thread's namespace to another one, and says how many frames may wait
+/// there to be sent.
 pub fn set_netns(ifindex: u32, ns: BorrowedFd<'_>, tx_queue_len: u32) -> Result<()> {
     set(&ifinfomsg(
         ifindex,
@@ -182,8 +182,8 @@ fn set(body: &[u8]) -> Result<()> {
         .map(drop)
 }
 
-/// Makes a link in the calling thread's namespace, unless there is one of its name; `data` are settings of
-/// the kind.
+/// Makes a link in the calling thread's namespace, unless there is one of its name; `data` are
+/// settings of the kind.
 pub fn add(attrs: Attrs, kind: &str, data: Option<Attrs>) -> Result<()> {
     let mut info = Attrs::default().put(IFLA_INFO_KIND, kind.as_bytes());
 
@@ -198,7 +198,8 @@ pub fn add(attrs: Attrs, kind: &str, data: Option<Attrs>) -> Result<()> {
         .map(drop)
 }
 
-/// Makes a port of oxnic in the calling thread's namespace: alone, or joined with the port `peer` there.
+/// Makes a port of oxnic in the calling thread's namespace: alone, or joined with the port `peer`
+/// there.
 pub fn add_port(name: &str, peer: Option<u32>) -> Result<()> {
     let mut attrs = Attrs::default().put(libc::IFLA_IFNAME, format!("{name}\0").as_bytes());
 

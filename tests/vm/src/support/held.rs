@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A ring that nobody polls until the test wants it: what is sent meanwhile waits in it, however slow or
-//! fast the machine is.
+//! A ring that is not polled until the test wants it: frames wait in it, however slow or fast the
+//! machine is.
 
 use super::polls::napi;
 use crate::{
@@ -18,8 +18,8 @@ pub struct Held<'a> {
 }
 
 impl<'a> Held<'a> {
-    /// Holds the ring of a queue. `first` sends a frame to it: the poll which that leads to leaves the
-    /// interrupt off, and is the last.
+    /// Holds the ring of a queue. `first` sends a frame to it: the poll which that leads to leaves
+    /// the interrupt off, and is the last.
     pub fn new(port: &'a Port, queue: u64, first: impl FnOnce() -> Result<()>) -> Result<Self> {
         let held = Self {
             port,
@@ -39,7 +39,7 @@ impl<'a> Held<'a> {
         Ok(held)
     }
 
-    /// Has the ring polled: another of `size` takes its place, which is a different one, as soon as it is
+    /// Lets the ring be polled. The change to another size, `size`, completes once the ring is
     /// empty.
     pub fn release(self, size: u32) -> Result<()> {
         self.set(&NapiSettings::default())?;

@@ -32,7 +32,7 @@ pub struct Large {
     pub flags: u8,
     pub len: usize,
     pub mss: u16,
-    /// Bytes of the frame that are made to lie.
+    /// Bytes of the frame to overwrite, so that its headers are wrong.
     pub lies: Vec<(usize, u8)>,
     pub csum_start: Option<u16>,
 }

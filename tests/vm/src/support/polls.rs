@@ -30,15 +30,14 @@ pub fn slow_down(port: &Port) -> Result<Program> {
 }
 
 /// Gives each ring's poll of a port that is up a thread of its own. In softirqs, slow polls of more
-/// rings than there are processors would leave no time to the senders, and rings would hardly get
-/// full.
+/// rings than there are CPUs would starve the senders, and rings would hardly fill up.
 pub fn poll_in_threads(port: &Port) -> Result<()> {
     set_threaded(port, true)
 }
 
-/// Gives polls threads of their own, or takes these away.
+/// Switches NAPI threads on or off.
 pub fn set_threaded(port: &Port, threaded: bool) -> Result<()> {
-    // The line is split at blanks, so what the shell gets must not have any.
+    // The line is split at blanks, so the shell's argument must not contain one.
     port.ns
         .exec_with_sysfs(&format!(
             "sh -c echo${{IFS}}{}>/sys/class/net/{}/threaded",

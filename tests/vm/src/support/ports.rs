@@ -119,7 +119,7 @@ pub fn ip_batch(lines: impl Iterator<Item = String>) -> Result<()> {
     Ok(fs::remove_file(file)?)
 }
 
-/// Whether somebody has made a device promiscuous.
+/// Whether a device is promiscuous.
 pub fn is_promiscuous(port: &Port) -> Result<bool> {
     let text = port.ns.ip(&format!("-d link show dev {}", port.name))?;
 

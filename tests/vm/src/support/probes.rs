@@ -10,8 +10,8 @@ use crate::{
 };
 use anyhow::Result;
 
-/// Sends `count` probes on each of `flows` flows, each flow from a socket and thread of its own. The
-/// threads take turns at the processors, so that all of these send.
+/// Sends `count` probes on each of `flows` flows, each flow from a socket and thread of its own.
+/// The threads are spread over all CPUs.
 pub fn flood(
     port: &Port,
     flows: u32,
@@ -35,7 +35,7 @@ pub fn send_all(bed: &Bed, probes: &[Probe]) -> Result<()> {
     Sender::open(&bed.a)?.send_in_order(probes.iter().cloned())
 }
 
-/// Probes of one flow in all sizes that the usual MTU allows.
+/// Probes of one flow in all sizes that the default MTU allows.
 pub fn assorted(verdict: u8) -> Vec<Probe> {
     [
         60, 61, 63, 64, 65, 127, 128, 129, 255, 256, 1000, 1024, 1499, 1513, 1514,

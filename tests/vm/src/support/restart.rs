@@ -27,7 +27,7 @@ pub fn write(from: &Netns, text: &str) -> Result<Result<(), Errno>> {
     })
 }
 
-/// Makes a queue of a port that is up anew.
+/// Makes a queue of a port that is up again.
 pub fn restart(port: &Port, queue: u64) -> Result<()> {
     write(&port.ns, &format!("{} {queue}\n", port.name))?
         .with_context(|| format!("{}: restart of queue {queue}", port.name))

@@ -18,7 +18,7 @@ use aya::{
 };
 use std::os::fd::AsRawFd;
 
-/// Bits of a probe's mark that programs on the entries of maps turn over.
+/// Bits of a probe's mark that programs on map entries flip.
 pub const BY_DEVICE: u8 = 0x11;
 pub const BY_CPU: u8 = 0x22;
 pub const BY_CPU_BEYOND: u8 = 0x44;
@@ -26,7 +26,7 @@ pub const BY_CPU_BEYOND: u8 = 0x44;
 pub const BROADCAST: u64 = 1 << 3;
 pub const EXCLUDE_INGRESS: u64 = 1 << 4;
 
-/// Frames that wait for a processor at most.
+/// Frames that wait for a CPU at most.
 const CPU_QUEUE: u32 = 4096;
 
 /// Entries of the cpumap.
@@ -133,7 +133,7 @@ impl Steer {
             .enter(|| Ok(DevMap::try_from(map)?.set(key, port.ifindex, program, 0)?))
     }
 
-    /// Opens an entry of the cpumap for the processor of that number.
+    /// Opens an entry of the cpumap for the CPU of that number.
     pub fn cpu(&mut self, cpu: u32, program: Option<&ProgramFd>) -> Result<()> {
         let map = self.program.map_mut("cpus")?;
 
@@ -153,7 +153,7 @@ impl Steer {
     }
 }
 
-/// The last processor for which the cpumap has a place: another than the first if there are several.
+/// The last CPU for which the cpumap has a place: another than the first if there are several.
 pub fn last_cpu() -> Result<u32> {
     Ok(cpus::all()?
         .into_iter()
@@ -162,8 +162,8 @@ pub fn last_cpu() -> Result<u32> {
         .unwrap_or(0) as u32)
 }
 
-/// Two pairs in a row: what `ox0` sends comes to `ox1`, and what is redirected from there to `ox2`
-/// comes to `ox3`. The ports in the middle share namespace B, the outer ones A.
+/// Two pairs in a row: frames from `ox0` arrive at `ox1`, and frames redirected from there to `ox2`
+/// arrive at `ox3`. The ports in the middle share namespace B, the outer ones A.
 #[derive(Clone)]
 pub struct Chain {
     /// `ox0` and `ox1`.
@@ -217,8 +217,8 @@ pub fn pair(bed: &Bed, number: usize) -> Result<Bed> {
     })
 }
 
-/// A veth pair, `ve0` with `ve1`, in a namespace. Both ends have a NAPI, so that frames can be redirected
-/// into either.
+/// A veth pair, `ve0` with `ve1`, in a namespace. Both ends have a NAPI, so that frames can be
+/// redirected into either.
 pub fn veth(ns: &Netns, mtu: usize) -> Result<(Port, Port)> {
     ns.ip(&format!(
         "link add ve0 mtu {mtu} type veth peer name ve1 mtu {mtu}"
@@ -253,12 +253,13 @@ pub fn check_redirected(from: &Snapshot, to: &Snapshot, count: u64) -> Result<()
     Ok(())
 }
 
-/// The same probes with bits of their marks turned over.
+/// The same probes with bits of their marks flipped.
 pub fn marked(probes: &[Probe], bits: u8) -> Vec<Probe> {
     probes.iter().map(|probe| probe.marked(bits)).collect()
 }
 
-/// Sets up a way from port B into a veth pair, whose far end turns frames round, and out of B again.
+/// Sets up a way from port B into a veth pair, whose far end turns frames round, and out of B
+/// again.
 pub fn detour(bed: &Bed, frags: bool, mtu: usize) -> Result<([Steer; 3], Port)> {
     let load = if frags {
         Steer::load_frags
@@ -281,7 +282,7 @@ pub fn detour(bed: &Bed, frags: bool, mtu: usize) -> Result<([Steer; 3], Port)> 
 
 pub const NS_C: &str = "oxc";
 
-/// The ports `ox2`, beside `ox1`, and `ox3`, in a third namespace, of a module with two pairs.
+/// The second pair of a module: `ox2` in the namespace of `ox1`, and `ox3` in a third one.
 pub struct SecondPair {
     pub near: Port,
     pub far: Port,

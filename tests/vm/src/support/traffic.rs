@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Senders that are at work while a test does something else.
+//! Senders that run while a test does something else.
 
 use crate::{
     bed::{Bed, Port},
@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-/// Flows of a sender, enough to reach all of a few rings.
+/// Flows of a sender: enough to reach every ring of a port with few.
 const FLOWS: u32 = 16;
 
 /// One sending thread on a port.
@@ -49,7 +49,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// So many threads of the kind.
+    /// This many threads of the kind.
     pub fn times(self, count: usize) -> Vec<Self> {
         vec![self; count]
     }
@@ -118,7 +118,7 @@ impl Traffic {
     }
 }
 
-/// Ends the senders, even if the test panics: they would keep it from ending.
+/// Stops the senders even if the test panics, which would otherwise wait for them for ever.
 struct StopOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for StopOnDrop<'_> {
@@ -167,7 +167,7 @@ pub fn wait_flowing(bed: &Bed, frames: u64) -> Result<()> {
     bed.b.wait_received(b)
 }
 
-/// Waits until no frame is under way any more, and checks that each is accounted for.
+/// Waits until no frame is in flight any more, and checks that each is accounted for.
 pub fn settle(bed: &Bed) -> Result<(Snapshot, Snapshot)> {
     settle_as(bed, check_both)
 }
@@ -177,8 +177,8 @@ pub fn settle_after_down(bed: &Bed) -> Result<(Snapshot, Snapshot)> {
     settle_as(bed, check_both_after_down)
 }
 
-/// As [`settle`], after frames that the stack takes for nobody's: it drops them and counts them with
-/// the port's own losses.
+/// As [`settle`], after frames that the stack drops as unknown, which it counts with the port's own
+/// losses.
 pub fn settle_wire(bed: &Bed) -> Result<(Snapshot, Snapshot)> {
     settle_as(bed, |a, b| check_wire(a, b).and(check_wire(b, a)))
 }
@@ -190,7 +190,7 @@ fn settle_as(
     let mut last: Option<(Snapshot, Snapshot)> = None;
     let outcome = wait_until("every frame sent is received or counted as lost", || {
         let (a, b) = (bed.a.snapshot()?, bed.b.snapshot()?);
-        // Frames may wait for a stopped queue, and none be on the wire at the moment.
+        // Frames may wait in front of a stopped queue while none is on the wire.
         let at_rest = last
             .as_ref()
             .is_some_and(|old| old.0.counters == a.counters && old.1.counters == b.counters);
@@ -203,7 +203,7 @@ fn settle_as(
     });
     let (a, b) = last.ok_or_else(|| anyhow!("no counters"))?;
 
-    // Says more than that it was waited in vain.
+    // Its error says more than a timeout.
     check(&a, &b)?;
     outcome?;
     Ok((a, b))

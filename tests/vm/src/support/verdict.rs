@@ -15,7 +15,7 @@ use crate::{
 use anyhow::{anyhow, Result};
 use aya::maps::CpuMap;
 
-/// The kernel's own word on a verdict that it does not know.
+/// What the kernel logs about a verdict that it does not know.
 pub const ILLEGAL: &str = "Illegal XDP return value 42 on prog verdict";
 
 /// Attaches `verdict.bpf.c` to port B and brings the link up.
@@ -27,7 +27,7 @@ pub fn attach_verdict(bed: &Bed) -> Result<Program> {
     Ok(program)
 }
 
-/// Lets the verdict redirect send frames to the stack by way of the first processor.
+/// Lets the verdict redirect send frames to the stack by way of the first CPU.
 pub fn set_cpumap(program: &mut Program) -> Result<()> {
     let map = program
         .object()
@@ -37,7 +37,7 @@ pub fn set_cpumap(program: &mut Program) -> Result<()> {
     Ok(CpuMap::try_from(map)?.set(0, 8192, None, 0)?)
 }
 
-/// So many that they hardly all hash to one ring, whatever the key of the day.
+/// Enough that hardly all of them hash to one ring, whatever the key.
 pub const FLOWS: u32 = 8;
 pub const PER_FLOW: u32 = 784;
 /// The verdicts in turn, and the counters that tell how often each took effect.
@@ -83,7 +83,7 @@ pub fn exchange_mix(bed: &Bed) -> Result<[(Program, Snapshot); 2]> {
         .flat_map(|port| (0..FLOWS).map(move |n| (port, n)));
     in_parallel(jobs.map(|(port, flow)| move || send(port, flow)))?;
 
-    // What came to A came back from B and the other way round, so the sums settle together.
+    // Frames bounce between A and B, so both sums have to settle together.
     let total = |port: &Port| -> Result<u64> { port.link()?.stat("tx_packets") };
     let mut sums = (0, 0);
     loop {

@@ -20,7 +20,7 @@ pub const DESTINATION_OPTIONS: u8 = 60;
 /// Where a frame's tags are: behind the addresses.
 const TAGS: usize = 12;
 
-/// A frame to nobody.
+/// A frame to no one.
 pub fn ethernet(ethertype: u16, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(ETH + payload.len());
 

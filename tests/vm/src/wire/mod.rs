@@ -15,8 +15,8 @@ pub mod xsk;
 /// An Ethernet address.
 pub type Mac = [u8; 6];
 
-/// A unicast address that belongs to no port, which the ports receive all the same: the stack leaves
-/// frames to it alone, while packet sockets and programs see them.
+/// A unicast address that belongs to no port, which the ports receive all the same: the stack
+/// leaves frames to it alone, while packet sockets and programs see them.
 pub const NOBODY: Mac = [0x02, 0, 0, 0, 0, 0xfe];
 /// Another one: where the tests' frames come from, and where a program may send them back to.
 pub const SOURCE: Mac = [0x02, 0, 0, 0, 0, 0x01];

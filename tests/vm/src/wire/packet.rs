@@ -62,7 +62,7 @@ impl Sender {
     pub fn open(port: &Port) -> Result<Self> {
         let fd = open(port, None)?;
 
-        // A transmit queue that is never woken again shall fail the test, not hang it.
+        // A transmit queue that is never woken must fail the test, not hang it.
         setsockopt(
             &fd,
             sockopt::SendTimeout,
@@ -96,9 +96,9 @@ impl Sender {
         }))
     }
 
-    /// Sends one frame after the other, all from one processor.
+    /// Sends one frame after the other, all from one CPU.
     ///
-    /// A packet socket's frame takes the transmit queue of the processor that sends it. Were the thread
+    /// A packet socket's frame takes the transmit queue of the CPU that sends it. Were the thread
     /// moved while that queue is stopped, later frames would overtake what waits there.
     pub fn send_in_order(&self, probes: impl IntoIterator<Item = Probe>) -> Result<()> {
         cpus::stay(|| {
@@ -189,7 +189,8 @@ impl Tap {
         Ok(probes)
     }
 
-    /// As [`Tap::probes`], sorted by flow and number: frames on different rings overtake each other.
+    /// As [`Tap::probes`], sorted by flow and number: frames on different rings overtake each
+    /// other.
     pub fn probes_sorted(&self, count: usize) -> Result<Vec<Probe>> {
         let mut probes = self.probes(count)?;
 
@@ -203,7 +204,7 @@ impl Tap {
             .ok_or_else(|| anyhow!("expected a frame, found none"))
     }
 
-    /// One frame and no more.
+    /// Exactly one frame.
     pub fn only(&self) -> Result<Vec<u8>> {
         let frame = self.any()?;
 
@@ -211,7 +212,7 @@ impl Tap {
         Ok(frame)
     }
 
-    /// All frames that have come, and those that are on the way.
+    /// All frames that have arrived or are in flight.
     pub fn rest(&self) -> Result<Vec<Vec<u8>>> {
         let mut frames = Vec::new();
 
@@ -222,7 +223,7 @@ impl Tap {
         Ok(frames)
     }
 
-    /// No frame has come, and none is on the way.
+    /// Fails if a frame has arrived or is in flight.
     pub fn silence(&self) -> Result<()> {
         self.rest.wait()?;
         match self.next(Duration::ZERO)? {
@@ -235,7 +236,7 @@ impl Tap {
         }
     }
 
-    /// Frames the socket had no room for since the last question.
+    /// Frames that the socket had no room for since the last call.
     pub fn drops(&self) -> Result<u32> {
         Ok(getsockopt(&self.fd, PacketStatistics)?.tp_drops)
     }

@@ -39,7 +39,7 @@ pub struct Probe {
     pub flow: u32,
     pub seq: u32,
     pub verdict: u8,
-    /// Zero when sent; programs turn bits of it over.
+    /// Zero when sent. Programs flip bits of it.
     pub mark: u8,
     /// Of the frame, Ethernet header included.
     pub len: usize,
@@ -79,7 +79,7 @@ impl Probe {
         }
     }
 
-    /// The same probe after a program has turned over some bits of its mark.
+    /// The same probe after a program has flipped some bits of its mark.
     pub fn marked(&self, bits: u8) -> Self {
         Self {
             mark: self.mark ^ bits,
@@ -87,8 +87,8 @@ impl Probe {
         }
     }
 
-    /// The frame. Its UDP checksum is the one of a probe with mark 0, as nobody corrects it on
-    /// the way.
+    /// The frame. Its UDP checksum is the one of a probe with mark 0, as no one corrects it in
+    /// flight.
     pub fn frame(&self) -> Vec<u8> {
         let mut frame = Vec::with_capacity(self.len);
         let ip_len = (self.len - ETH) as u16;

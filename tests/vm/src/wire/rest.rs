@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! When nothing is on the way any more, so that what has not come by then will not come.
+//! Waits until no frame is in flight, so that a frame that has not arrived by then never will.
 
 use crate::{
     bed::Port,
@@ -10,8 +10,8 @@ use crate::{
 use anyhow::Result;
 use nix::net::if_::if_nameindex;
 
-/// The counters of every port in every namespace. Devices of other drivers have others or none, and what goes
-/// meanwhile is left out.
+/// The counters of every port in every namespace. Devices of other drivers, which have other
+/// counters or none, and devices that are removed meanwhile are left out.
 fn ports() -> Result<Vec<Counters>> {
     let mut all = Vec::new();
 
@@ -42,7 +42,7 @@ fn missing(ports: &[Counters]) -> Result<i64> {
     })
 }
 
-/// What was missing when a test began to look: where a port is gone, what was sent to it is missing for ever.
+/// How many frames were missing at the start: those sent to a port that is gone stay missing.
 pub struct Rest(i64);
 
 impl Rest {
@@ -50,9 +50,9 @@ impl Rest {
         Ok(Self(missing(&ports()?)?))
     }
 
-    /// Waits until every frame on a wire has arrived and the polls that took them have handed them on: no
-    /// more are missing, and nothing changes for a grace period, in which these polls have ended. If a poll
-    /// has sent something itself, the counters have moved by then.
+    /// Waits until every frame on a wire has arrived and the polls that took them have handed them
+    /// on: no more are missing, and nothing changes for a grace period, in which these polls have
+    /// ended. If a poll has sent something itself, the counters have moved by then.
     pub fn wait(&self) -> Result<()> {
         wait_until("no frame is on the way", || {
             let before = ports()?;

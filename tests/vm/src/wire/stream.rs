@@ -61,7 +61,7 @@ pub fn tcp_pair(client: &Port, server: &Port, address: &str) -> Result<(TcpStrea
     Ok((near, far))
 }
 
-/// Has a socket, once it is closed, send nothing any more and keep no packet.
+/// Makes a socket drop everything and send nothing more when it is closed.
 pub fn end_at_once(stream: &TcpStream) -> Result<()> {
     let at_once = libc::linger {
         l_onoff: 1,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The Toeplitz hash, bit by bit as the specification of receive side scaling has it; for the tests
-//! alone, so that it shares no error with what is tested.
+//! The Toeplitz hash, bit by bit as the specification of receive side scaling has it; written for
+//! the tests, so that it shares no error with what is tested.
 
 use anyhow::{ensure, Context, Result};
 use std::fs;
@@ -11,7 +11,7 @@ use std::fs;
 pub struct Key(Vec<u8>);
 
 impl Key {
-    /// As cards have it.
+    /// A key of the length that cards have.
     pub fn new(bytes: [u8; 40]) -> Self {
         Self(bytes.to_vec())
     }

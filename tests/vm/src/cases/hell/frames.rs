@@ -82,8 +82,8 @@ fn any(random: &mut Random) -> Vec<u8> {
     frame
 }
 
-/// Sends any frames. Those that are let in come out as they were, filled up with zeroes to the length of
-/// the shortest; returns how many these are.
+/// Sends any frames. Those that are let in come out as they were, filled up with zeroes to the
+/// length of the shortest; returns how many these are.
 fn send(
     bed: &Bed,
     random: &mut Random,
@@ -136,7 +136,7 @@ fn to_one_queue(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "hell::any_frames_through_filter_and_rules", "queues=4", through_filter_and_rules);
-/// Somebody looks at every header there is, and at the destination.
+/// Someone looks at every header there is, and at the destination.
 fn through_filter_and_rules(bed: &Bed) -> Result<()> {
     let (mut sent, mut received) = (0, 0);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Frames that the stack has put together as a list of skbs (`rx-gro-list`), and forwards to a port.
+//! Frames that the stack has put together as a list of skbs (`rx-gro-list`), and forwards to a
+//! port.
 
 use crate::{
     bed::{Bed, Port},
@@ -28,7 +29,8 @@ use std::{
 const ADDRESSES: [&str; 2] = ["10.79.0.1", "10.79.0.2"];
 
 case!(ports "hell::forwarded_lists", "pairs=2 queues=1", forwarded);
-/// Two ports in a bridge, each of which makes lists of what it receives and gets to send the other's.
+/// Two ports in a bridge, each of which makes lists of what it receives and gets to send the
+/// other's.
 fn forwarded(bed: &Bed) -> Result<()> {
     let second = SecondPair::make(bed)?;
     let pair = Bed {
@@ -112,8 +114,8 @@ fn datagrams(near: &Port, far: &Port) -> Result<()> {
     Ok(())
 }
 
-/// Who takes a list apart again numbers the packets of UDP anew: a frame with the identification, and so the
-/// checksum, of another's IPv4 header.
+/// Splitting a list renumbers UDP packets: a frame with the identification, and so the checksum, of
+/// another IPv4 header.
 fn with_id_of(mut frame: Vec<u8>, other: &[u8]) -> Vec<u8> {
     for field in [ETH + 4..ETH + 6, ETH + 10..ETH + 12] {
         frame[field.clone()].copy_from_slice(&other[field]);
@@ -121,8 +123,8 @@ fn with_id_of(mut frame: Vec<u8>, other: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// One flow of frames from `ox0` or `ox3`, of these lengths in turn. It gets to the bridge in lists, and to
-/// the far end of the other wire as it was sent.
+/// One flow of frames from `ox0` or `ox3`, of these lengths in turn. It gets to the bridge in
+/// lists, and to the far end of the other wire as it was sent.
 fn probes(bed: &Bed, pair: &Bed, lens: &[usize]) -> Result<()> {
     const COUNT: usize = 120;
     let mut capture = Capture::start(&pair.b)?;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Frames from hell: whatever can be sent is sent, and whatever a program can do to it is done. Every
-//! frame is accounted for, and what comes out is compared byte by byte.
+//! Frames from hell: whatever can be sent is sent, and whatever a program can do to it is done.
+//! Every frame is accounted for, and what comes out is compared byte by byte.
 //!
-//! What is chosen at random follows from the number in `OXNIC_SEED` in the environment. `OXNIC_HELL` says
-//! how many times as many frames there are.
+//! What is chosen at random follows from the number in `OXNIC_SEED` in the environment.
+//! `OXNIC_HELL` says how many times as many frames there are.
 
 mod frames;
 mod lists;
@@ -19,8 +19,8 @@ use crate::{
 };
 use anyhow::{Context, Result};
 
-/// Does something that chooses at random, as often as the environment says. The numbers that it follows
-/// from are said beforehand, for a machine that does not survive it, and with the error.
+/// Runs a random round as often as the environment says. Its seed is printed first, for a machine
+/// that crashes, and again with an error.
 fn rounds(name: &str, mut round: impl FnMut(&mut Random) -> Result<()>) -> Result<()> {
     let seed = random::seed()?;
     let rounds: u32 = setting("OXNIC_HELL", 1)?;

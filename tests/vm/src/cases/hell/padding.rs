@@ -25,7 +25,7 @@ const SMALL: &str = "queues=1 ring_size=64";
 const POISON: u8 = 0xaa;
 /// More than the port has buffers, so that each of them is written to.
 const ROUNDS: usize = 200;
-/// An EtherType that is nobody's.
+/// An EtherType that no protocol uses.
 const NOBODYS: u16 = 0x88b5;
 /// The longest frame.
 const LONGEST: usize = 1514;

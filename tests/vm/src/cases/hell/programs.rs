@@ -23,11 +23,12 @@ use std::collections::BTreeMap;
 
 /// Probes of a round, at most as many as the program has places for.
 const COUNT: u32 = 500;
-/// What the head can move to the front at most: the head room, less what the kernel keeps there.
+/// What the head can move to the front at most: the headroom, less what the kernel keeps there.
 const HEAD_MAX: i64 = 280;
 /// The longest frame in one buffer.
 const FRAME_ROOM: i64 = 3456;
-/// The longest frame that a port with the usual MTU takes: two tags more than the kernel allows for.
+/// The longest frame that a port with the default MTU takes: two tags more than the kernel allows
+/// for.
 const LONGEST: usize = 1522;
 /// The longest frame that the kernel redirects to it.
 const LONGEST_REDIRECT: usize = 1518;
@@ -151,7 +152,7 @@ fn anything(bed: &Bed) -> Result<()> {
         .ns
         .enter(|| Ok(DevMap::try_from(map)?.set(0, target.ifindex, None, 0)?))?;
     bed.b.attach(&program)?;
-    // Nobody knows whom a frame is for that a program has changed.
+    // A frame that a program has changed may have any address.
     bed.a.set("promisc on")?;
     chain.second.b.set("promisc on")?;
     chain.up()?;

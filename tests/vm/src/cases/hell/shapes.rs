@@ -25,8 +25,7 @@ use nix::{
 use std::{fs, io::Write, net::IpAddr, os::fd::AsRawFd};
 
 case!(ports "hell::udp_in_segments", "queues=1", udp_segments);
-/// The stack cuts large UDP packets that nobody told the port about, with data from its own pages and
-/// from the sender's.
+/// The stack itself segments large UDP packets, with data from its own pages and from the sender's.
 fn udp_segments(bed: &Bed) -> Result<()> {
     const TIMES: usize = 4;
     let mut capture = Capture::start(&bed.b)?;
@@ -78,8 +77,8 @@ case!(ports "hell::tcp_in_tunnels", "queues=1", tunnels);
 fn tunnels(bed: &Bed) -> Result<()> {
     let passed = in_tunnels(bed);
 
-    // With them go the tunnels that they make by themselves in each namespace. In the debug kernel they
-    // are no modules.
+    // With them go the tunnels that they make by themselves in each namespace. In the debug kernel
+    // they are no modules.
     let modules = fs::read_to_string("/proc/modules")?;
     for name in ["vxlan", "ip_gre", "ipip"] {
         if modules
@@ -140,13 +139,14 @@ fn in_tunnels(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "hell::clones_of_the_packet_generator", "queues=1", clones);
-/// The packet generator sends one skb many times, alone and in bursts, from one piece of memory and from
-/// several, with a checksum that is left to the port and without. None may be changed by being sent.
+/// The packet generator sends one skb many times, alone and in bursts, from one piece of memory and
+/// from several, with a checksum that is left to the port and without. None may be changed by being
+/// sent.
 fn clones(bed: &Bed) -> Result<()> {
     /// Less than a ring, so that no burst is cut short for lack of buffers.
     const COUNT: usize = 400;
-    /// Where the packet generator has its own header, behind that of UDP: a number, the frame's number,
-    /// and the time.
+    /// Where the packet generator has its own header, behind that of UDP: a number, the frame's
+    /// number, and the time.
     const HEADER: usize = 42;
     const DATA: usize = HEADER + 16;
     const MAGIC: [u8; 4] = 0xbe9b_e955_u32.to_be_bytes();

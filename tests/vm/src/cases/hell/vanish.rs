@@ -19,8 +19,8 @@ const TIMES: usize = 3;
 
 case!(ports "hell::entry_of_a_devmap_vanishes", "queues=2", |bed| vanish(bed, true));
 case!(ports "hell::device_by_number_vanishes", "queues=2", |bed| vanish(bed, false));
-/// A veth pair is made, gets frames, and is removed under traffic, time and again. What its map's entry
-/// or its number stood for is lost for a reason, and the next pair gets frames again.
+/// A veth pair is made, gets frames, and is removed under traffic, time and again. What its map's
+/// entry or its number stood for is lost for a reason, and the next pair gets frames again.
 fn vanish(bed: &Bed, by_map: bool) -> Result<()> {
     /// An entry of the map that is empty.
     const EMPTY: u32 = 7;

@@ -29,22 +29,28 @@ fn check_buffers(port: &Port, queues: u64, size: u64) -> Result<()> {
     ensure_eq!(pools.len() as u64, queues, "pools of {queues} queues");
     for pool in &pools {
         ensure_eq!(
-            (pool.ifindex, pool.inflight, pool.inflight_mem, pool.detached),
+            (
+                pool.ifindex,
+                pool.inflight,
+                pool.inflight_mem,
+                pool.detached
+            ),
             (
                 Some(port.ifindex.into()),
                 Some(size),
                 Some(size * PAGE),
                 false
             ),
-            "{queues} queues of {size}: device, pages and bytes of a pool, and whether it is given up"
+            "{queues} queues of {size}: device, pages and bytes of a pool, and whether the driver \
+             has destroyed it"
         );
     }
     Ok(())
 }
 
 case!(ports "limits::buffers_of_rings", "queues=64 ring_size=64", buffers);
-/// What the kernel counts of an idle port's pools: after it went up, after each change of the rings, down,
-/// and removed.
+/// What the kernel counts of an idle port's pools: after it went up, after each change of the
+/// rings, down, and removed.
 fn buffers(bed: &Bed) -> Result<()> {
     let port = &bed.a;
 
@@ -79,8 +85,8 @@ fn buffers(bed: &Bed) -> Result<()> {
 
 // With what the debug kernel's instruments keep of each object there is more.
 case!(ports "limits::memory_of_descriptors", "queues=64 ring_size=64", descriptors; stock_only());
-/// What a descriptor takes beside its buffer: 32 bytes, and 8 for its place in the pool. Rings that are
-/// larger take so much more, and it is given back.
+/// What a descriptor takes beside its buffer: 32 bytes, and 8 for its place in the pool. Rings that
+/// are larger take so much more, and it is given back.
 fn descriptors(bed: &Bed) -> Result<()> {
     const RINGS: u64 = 64;
     const SMALL: u64 = 64;
@@ -109,8 +115,8 @@ fn descriptors(bed: &Bed) -> Result<()> {
 }
 
 case!(bare "limits::memory_of_ports", ports; stock_only());
-/// As many ports with as many queues as there can be, all of them down. They are made twice, since the
-/// kernel keeps some of what it makes the first time.
+/// As many ports with as many queues as there can be, all of them down. They are made twice, since
+/// the kernel keeps some of what it makes the first time.
 fn ports() -> Result<()> {
     const PORTS: u64 = 128;
     const MOST: u64 = 1 << 20;

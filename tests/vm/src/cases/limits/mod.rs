@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Limits: of what users may do, of what can be set, and of how much memory it takes.
+//! Limits: what users may do, what can be set, and how much memory it takes.
 
 mod ethtool;
 mod memory;

@@ -62,7 +62,7 @@ fn users(bed: &Bed) -> Result<()> {
     }
     refused(AS_NOBODY, "rmmod oxnic")?;
     refused(AS_NOBODY, &format!("insmod {}", module::path()?))?;
-    // Who has a namespace of devices as well does not even see the port there, and gets none of his own.
+    // A user with a network namespace of his own sees no port there, and cannot make one.
     let seen = cmd::run(&format!("{AS_NOBODY} {ITS_ROOT} --net ip -br link"))?;
     ensure!(!seen.contains("ox"), "seen from a new namespace: {seen}");
     let said = bed.a.ns.exec_refusal(&format!(
@@ -101,7 +101,7 @@ fn check_files(folder: &Path) -> Result<usize> {
 }
 
 case!(ports "limits::files_are_root_s", "", files);
-/// The files that the kernel makes for the module, the one in debugfs, and none beside them.
+/// The files that the kernel makes for the module, the one in debugfs, and no others.
 fn files(_bed: &Bed) -> Result<()> {
     ensure!(
         check_files(Path::new("/sys/module/oxnic"))? > 0,

@@ -281,8 +281,8 @@ fn limit(bed: &Bed) -> Result<()> {
     expect_detached(&bed.b)
 }
 
-/// A flood of UDP to B from addresses of 10.9.0.0/16 in no order, of as many frames as can be sent until
-/// it is told to stop.
+/// A flood of UDP to B from addresses of 10.9.0.0/16 in no order, of as many frames as can be sent
+/// until it is told to stop.
 fn prepare(port: &Port, to: &Port) -> Result<Pktgen> {
     let pktgen = Pktgen::load()?;
     let mac = mac_text(&to.mac()?);
@@ -398,7 +398,7 @@ const HOME: &str = "\x1b[1;1H";
 const CTRL_C: &str = "\x03";
 
 case!(ports "samples::ddos_filter_terminal", "", terminal);
-/// On a terminal the table is drawn anew in its place, on a screen of its own.
+/// On a terminal the table is drawn again in its place, on a screen of its own.
 fn terminal(bed: &Bed) -> Result<()> {
     bed.up()?;
     let line = command("ddos_filter run ox1 --block 10.9.0.0/16")?;

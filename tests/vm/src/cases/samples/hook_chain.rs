@@ -150,8 +150,8 @@ fn names(file: &str, at: usize) -> Result<BTreeSet<String>> {
         .collect())
 }
 
-/// That it is as the sample says: which C functions could be traced, and which there are. (Of Rust's
-/// the kernel knows the mangled names only.)
+/// That it is as the sample says: which C functions could be traced, and which there are. (Of
+/// Rust's the kernel knows the mangled names only.)
 fn check_known(tree: &[Node]) -> Result<()> {
     let traceable = names(&format!("{TRACEFS}/available_filter_functions"), 0)?;
     let symbols = names("/proc/kallsyms", 2)?;
@@ -355,7 +355,7 @@ fn whole(bed: &Bed) -> Result<()> {
 
 case!(ports "samples::hook_chain_interrupted", "", interrupted);
 fn interrupted(bed: &Bed) -> Result<()> {
-    // Without addresses nobody sends anything.
+    // Without addresses no one sends anything.
     bed.up()?;
     let before = State::now(&bed.b)?;
     let (sample, id) = wait_for_frame(&bed.b, "hook_chain ox1")?;

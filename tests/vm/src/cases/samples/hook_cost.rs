@@ -118,7 +118,7 @@ fn expected() -> Vec<Expected> {
                 ip_received: beyond(received),
                 routed,
                 ip_delivered: beyond(delivered),
-                // The socket gets what is sent while nobody drops it, and nothing else.
+                // The socket gets what is sent while no one drops it, and nothing else.
                 udp_received: PROBES,
             },
         )
@@ -195,8 +195,8 @@ fn way(b: &Port, place: &str) -> Result<Way> {
     })
 }
 
-/// A rule for nobody's addresses. With a rule of its own the stack looks the route of each frame up,
-/// not only that of the first of several to the same address, so lookups can be counted.
+/// A rule for no one's addresses. With a rule of its own the stack looks the route of each frame
+/// up, not only that of the first of several to the same address, so lookups can be counted.
 struct Rule;
 
 impl Rule {
@@ -248,7 +248,10 @@ fn results() -> Result<()> {
     fs::write(svg, "what was there before\n".repeat(1000))?;
     fs::write(
         text,
-        format!("head\n{MARK}table -->\nold\n<!-- end -->\nmiddle\n{MARK}output -->\n<!-- end -->\nfoot\n"),
+        format!(
+            "head\n{MARK}table -->\nold\n<!-- end -->\nmiddle\n\
+             {MARK}output -->\n<!-- end -->\nfoot\n"
+        ),
     )?;
     let said = start(
         &ports[1],

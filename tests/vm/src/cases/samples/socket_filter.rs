@@ -103,7 +103,8 @@ fn counts(bed: &Bed) -> Result<()> {
     expect_program(&bed.b, Some(id))?;
 
     let mut arrived = send(bed)?;
-    // What is for no host in particular gets to the packet socket alone; these to the UDP socket too.
+    // What is for no host in particular gets to the packet socket alone; these to the UDP socket
+    // too.
     let sender = Sender::open(&bed.a)?;
     for _ in 0..DATAGRAMS {
         sender.send(&datagram)?;

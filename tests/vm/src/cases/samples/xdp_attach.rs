@@ -57,7 +57,7 @@ fn counts(bed: &Bed) -> Result<()> {
 
     let arrived = send(bed)?;
     bed.b.wait_received(arrived)?;
-    // One row more than the one that is under way.
+    // The row that is being counted, and one more.
     let rows = sample.said().lines().count() + 2;
     sample.wait_until("has printed the counters", |said| {
         said.lines().count() >= rows
@@ -119,8 +119,8 @@ fn bytes(part: &str) -> Result<Vec<u8>> {
 }
 
 case!(ports "samples::xdp_attach_message", "", message);
-/// What the sample shows of its message is what strace sees it send, and what the tests' own netlink
-/// code reads in it; the same for the answer.
+/// What the sample shows of its message is what strace sees it send, and what the tests' own
+/// netlink code reads in it; the same for the answer.
 fn message(bed: &Bed) -> Result<()> {
     let trace = "/tmp/xdp_attach.strace";
     let line = super::command("xdp_attach ox1 --driver --seconds 1")?;
@@ -296,7 +296,7 @@ fn cleans_up(bed: &Bed) -> Result<()> {
     ensure!(row(&said, "3").is_err(), "seconds in: {said}");
     expect_mode(&bed.b, (MODE_NONE, None))?;
 
-    // Nobody reads on: `xdp_attach ox1 | head -n 1`.
+    // No one reads on: `xdp_attach ox1 | head -n 1`.
     let line = super::command("xdp_attach")?;
     let mut child = bed.b.ns.enter(|| {
         Ok(Command::new(&line)

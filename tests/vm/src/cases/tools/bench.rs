@@ -64,7 +64,7 @@ fn bench(bed: &Bed) -> Result<()> {
     check_both(&a, &b)
 }
 
-/// What comes back: the program exchanges the addresses, as for a peer that shall take it.
+/// What comes back: the program exchanges the addresses, as for a peer that must take it.
 fn swapped(probe: &Probe) -> Probe {
     Probe {
         src: probe.dst,

@@ -95,7 +95,7 @@ fn to_file(bed: &Bed, probes: &[Probe]) -> Result<()> {
     let [written, converted] = FILES;
 
     captured(bed, probes, &format!("--write {written}"))?;
-    // As root, for it would else write as a user who may not.
+    // As root, for it would otherwise write as a user who may not.
     cmd::run(&format!("tcpdump -Z root -r {written} -w {converted}"))?;
 
     let mut found = pcap_frames(&fs::read(converted)?)?
@@ -104,7 +104,7 @@ fn to_file(bed: &Bed, probes: &[Probe]) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     let mut expected: Vec<_> = probes.to_vec();
     expected.extend(probes.iter().map(changed));
-    // Each processor's frames are written one after the other.
+    // Each CPU's frames are written one after the other.
     for frames in [&mut found, &mut expected] {
         frames.sort_by_key(|probe| (probe.seq, probe.mark));
     }

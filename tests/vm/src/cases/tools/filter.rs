@@ -58,7 +58,7 @@ fn filter(bed: &Bed) -> Result<()> {
     check_both(&a, &b)
 }
 
-/// One rule of each kind, taken away again.
+/// One rule of each kind, removed again.
 fn name_what_is_dropped(bed: &Bed, traffic: &Traffic<'_>) -> Result<()> {
     let port = &bed.b;
     let rules: [(String, &[Kind]); 4] = [
@@ -211,8 +211,8 @@ impl<'a> Traffic<'a> {
         self.bed.b.counters()?.rx("xdp_drop")
     }
 
-    /// Sends some of each kind: all arrive but those of the kinds that shall be dropped. Returns
-    /// how many frames the port has dropped.
+    /// Sends some of each kind: all arrive but those of the kinds that must be dropped. Returns how
+    /// many frames the port has dropped.
     fn expect(&self, when: &str, dropped: &[Kind]) -> Result<u64> {
         let before = self.drops()?;
         let mut lost = 0;

@@ -43,7 +43,8 @@ fn start(port: &Port, line: &str) -> Result<Running> {
     port.ns.enter(|| Running::start(line))
 }
 
-/// What tools have pinned, removed when the test ends: else a failed test's programs would stay.
+/// What tools have pinned, removed when the test ends; otherwise a failed test's programs would
+/// stay.
 struct Pins;
 
 impl Pins {

@@ -129,7 +129,7 @@ impl Xsk {
     }
 
     /// The next frame, or `None` if none comes for `patience`. It has to be in as few buffers as
-    /// it can be.
+    /// possible.
     fn next(&self, patience: Duration) -> Result<Option<Vec<u8>>> {
         let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
         let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
@@ -156,7 +156,7 @@ impl Xsk {
         }
     }
 
-    /// Has the kernel poll the socket's queue in this thread, if the socket is set to do so.
+    /// Makes the kernel poll the socket's queue in this thread, if the socket is set to do so.
     pub fn busy_poll(&self) -> Result<()> {
         recv(self.fd.as_raw_fd(), &mut [], MsgFlags::MSG_DONTWAIT)
             .context("receiving from an AF_XDP socket")
@@ -168,7 +168,7 @@ impl Xsk {
             .context("expected a frame in an AF_XDP socket, found none")
     }
 
-    /// No frame has come, and none is on the way.
+    /// Fails if a frame has arrived or is in flight.
     pub fn silence(&self) -> Result<()> {
         self.rest.wait()?;
         match self.next(Duration::ZERO)? {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What AF_XDP sockets share with the kernel, memory and rings, and their options. This needs unsafe code.
+//! What AF_XDP sockets share with the kernel, memory and rings, and their options. This needs
+//! unsafe code.
 
 #![allow(unsafe_code)]
 
@@ -102,7 +103,8 @@ impl Area {
 
     pub fn write(&mut self, offset: usize, bytes: &[u8]) {
         assert!(offset + bytes.len() <= self.len);
-        // SAFETY: Inside the mapping, which `bytes` is no part of; the kernel only reads it meanwhile.
+        // SAFETY: Inside the mapping, which `bytes` is no part of; the kernel only reads it
+        // meanwhile.
         unsafe {
             self.start
                 .add(offset)
@@ -119,7 +121,8 @@ impl Drop for Area {
     }
 }
 
-/// A ring of entries of so many 64-bit words each: one is the address of a buffer, two are a descriptor.
+/// A ring of entries of so many 64-bit words each: one is the address of a buffer, two are a
+/// descriptor.
 pub struct Ring<const WORDS: usize> {
     area: Area,
     offsets: libc::xdp_ring_offset,

@@ -81,10 +81,10 @@ pub struct XskTx {
     options: Options,
     ring: Ring<2>,
     completions: Ring<1>,
-    /// Buffers that nobody uses.
+    /// Buffers that no one uses.
     free: Vec<u64>,
-    /// How often an address was given to the kernel and has not come back, and the buffer that is free
-    /// then.
+    /// How often an address was given to the kernel and has not come back, and the buffer that is
+    /// free then.
     given: BTreeMap<u64, Vec<Option<u64>>>,
 }
 
@@ -131,8 +131,8 @@ impl XskTx {
         self.options.chunk - self.options.metadata as usize
     }
 
-    /// Writes bytes, with metadata if there are any, into a free buffer. The descriptor is not given to
-    /// the kernel.
+    /// Writes bytes, with metadata if there are any, into a free buffer. The descriptor is not
+    /// given to the kernel.
     pub fn write(&mut self, bytes: &[u8], request: Option<Request>) -> Result<Desc> {
         let chunk = self.free.pop().context("no buffer is free")?;
         let addr = chunk + u64::from(self.options.metadata);
@@ -158,13 +158,15 @@ impl XskTx {
             .write((addr - u64::from(len)) as usize, &request.bytes(len));
     }
 
-    /// Gives a descriptor to the kernel. One that the test has spoilt names the buffer that it keeps.
+    /// Gives a descriptor to the kernel. One that the test has spoilt names the buffer that it
+    /// keeps.
     pub fn give(&mut self, desc: Desc, buffer: Option<u64>) {
         self.given.entry(desc.addr).or_default().push(buffer);
         self.ring.push(desc.into());
     }
 
-    /// Gives a frame to the kernel, which sends it with the next [`XskTx::kick`]. Returns its address.
+    /// Gives a frame to the kernel, which sends it with the next [`XskTx::kick`]. Returns its
+    /// address.
     pub fn queue(&mut self, frame: &[u8], request: Option<Request>) -> Result<u64> {
         self.queue_parts(&[frame], request)
     }
@@ -190,7 +192,7 @@ impl XskTx {
         addr - addr % self.options.chunk as u64
     }
 
-    /// Has the kernel send what it was given, a few dozen frames at most.
+    /// Makes the kernel send what it was given, a few dozen frames at most.
     pub fn kick(&self) -> Result<(), Errno> {
         send(self.fd.as_raw_fd(), &[], MsgFlags::MSG_DONTWAIT).map(drop)
     }
@@ -231,7 +233,7 @@ impl XskTx {
         self.given.values().map(Vec::len).sum()
     }
 
-    /// Has the kernel send all that it was given, and takes all of it back.
+    /// Makes the kernel send all that it was given, and takes all of it back.
     pub fn flush(&mut self) -> Result<Vec<u64>> {
         let mut addresses = Vec::new();
 

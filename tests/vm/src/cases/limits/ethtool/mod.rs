@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Every number that ethtool sets, at its limits and far beyond, by the ioctl and by netlink: it is set
-//! as it was said, or refused and nothing has changed.
+//! Every number that ethtool sets, at its limits and far beyond, by the ioctl and by netlink: it is
+//! set as it was said, or refused and nothing has changed.
 
 mod numbers;
 mod rss;
@@ -35,7 +35,8 @@ case!(ports "limits::numbers_of_rss", "queues=4", |bed| on(bed, rss::rss));
 case!(ports "limits::fields_of_rss", "queues=4", |bed| on(bed, rss::fields));
 case!(ports "limits::places_of_rules", "queues=4", |bed| on(bed, rules::rules));
 case!(ports "limits::what_ethtool_has_besides", "queues=4", |bed| on(bed, besides));
-/// Tries something on a port that is up. Afterwards the port is as it was, and no queue stands still.
+/// Tries something on a port that is up. Afterwards the port is as it was, and no queue stands
+/// still.
 fn on(bed: &Bed, work: fn(&Port) -> Result<()>) -> Result<()> {
     bed.up()?;
     let before = state(&bed.b)?;
@@ -88,8 +89,8 @@ impl<'a> Tried<'a> {
         Ok(())
     }
 
-    /// Sets something, which the kernel has to take or to refuse as `taken` says. What is taken is looked
-    /// at and undone; in any case nothing is different in the end.
+    /// Sets something, which the kernel has to take or to refuse as `taken` says. What is taken is
+    /// looked at and undone; in any case nothing is different in the end.
     fn attempt(
         &self,
         what: &str,

@@ -20,13 +20,13 @@ use crate::{
 };
 use anyhow::{ensure, Context, Result};
 
-/// Where a number is in a structure of the ioctl: the command that sets it, which follows the one that
-/// gets it, and offset and length in bytes.
+/// Where a number is in a structure of the ioctl: the command that sets it, which follows the one
+/// that gets it, and offset and length in bytes.
 #[derive(Clone, Copy)]
 struct Member(u32, usize, usize);
 
-/// Where it is in netlink: the command that sets it, which follows the one that gets it, attribute and
-/// length in bytes.
+/// Where it is in netlink: the command that sets it, which follows the one that gets it, attribute
+/// and length in bytes.
 #[derive(Clone, Copy)]
 struct Attribute(u8, u16, usize);
 
@@ -41,7 +41,8 @@ struct Number {
     becomes: fn(u32) -> Option<u32>,
 }
 
-/// The bytes of a number that may have fewer than four: then the largest stands for all larger ones.
+/// The bytes of a number that may have fewer than four: then the largest stands for all larger
+/// ones.
 fn bytes(value: u32, len: usize) -> Vec<u8> {
     match len {
         1 => vec![value.min(u8::MAX.into()) as u8],
@@ -56,7 +57,8 @@ impl Member {
 
         words[0] = self.0 - 1;
         ethtool.call(&mut words)??;
-        // The kernel says how many words its masks have, as a negative number, and wants to be told.
+        // The kernel says how many words its masks have, as a negative number, and wants to be
+        // told.
         if words[0] == ioctl::GLINKSETTINGS {
             let masks = (words[3] >> 24) as u8;
             words = [0; 512];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Receive side scaling: tables and keys of any length, and what is in them; functions, transformations,
-//! contexts and fields.
+//! Receive side scaling: tables and keys of any length, and what is in them; functions,
+//! transformations, contexts and fields.
 
 use super::{call, is_taken, Tried, QUEUES};
 use crate::{
