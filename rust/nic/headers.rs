@@ -53,7 +53,7 @@ const IPV4_FRAGMENT: u16 = 0x3fff;
 pub struct Ethernet<'a> {
     /// The outermost tag.
     pub tag: Option<Tag>,
-    /// The EtherType after the tags; 0, which is none, if the bytes end inside a tag.
+    /// The EtherType after the tags; 0, which is none, if the bytes end before it.
     pub ethertype: u16,
     /// What comes after the tags.
     pub payload: &'a [u8],
@@ -71,17 +71,17 @@ impl<'a> Ethernet<'a> {
             let Some(protocol) = Protocol::from_ethertype(ethertype) else {
                 break;
             };
-            let Some((tag, inner)) = payload.split_first_chunk::<TAG_LEN>() else {
+            let Some((tci, rest)) = split_be16(payload) else {
                 ethertype = 0;
                 break;
             };
-            let [tci0, tci1, type0, type1] = *tag;
-            outermost = outermost.or(Some(Tag {
-                protocol,
-                tci: u16::from_be_bytes([tci0, tci1]),
-            }));
-            ethertype = u16::from_be_bytes([type0, type1]);
-            payload = inner;
+            outermost = outermost.or(Some(Tag { protocol, tci }));
+            let Some((inner, rest)) = split_be16(rest) else {
+                ethertype = 0;
+                break;
+            };
+            ethertype = inner;
+            payload = rest;
         }
         Some(Self {
             tag: outermost,
@@ -89,6 +89,12 @@ impl<'a> Ethernet<'a> {
             payload,
         })
     }
+}
+
+#[inline]
+fn split_be16(bytes: &[u8]) -> Option<(u16, &[u8])> {
+    let (first, rest) = bytes.split_first_chunk()?;
+    Some((u16::from_be_bytes(*first), rest))
 }
 
 /// An IP header.

@@ -5,11 +5,15 @@
 #![cfg(not(loom))]
 
 use cases::cases;
-use oxnic::nic::headers::{
-    Addresses,
-    Flow,
-    Ports,
-    HEADERS_LEN, //
+use oxnic::nic::{
+    headers::{
+        Addresses,
+        Ethernet,
+        Flow,
+        Ports,
+        HEADERS_LEN, //
+    },
+    vlan::Tag, //
 };
 use packets::{
     any_frame,
@@ -66,6 +70,20 @@ fn options_are_skipped() {
 fn three_tags_are_too_many() {
     let frame = frame(&[VLAN; 3], &ipv4_udp(&[], &PORTS));
     assert_eq!(flow(&frame), None);
+}
+
+/// The tag is found as soon as it is there, even if the EtherType after it is cut off.
+#[test]
+fn cut_off_tags() {
+    let whole = frame(&[VLAN, SERVICE_VLAN], &ipv4_udp(&[], &PORTS));
+    for len in 0..whole.len() {
+        let ethernet = Ethernet::parse(&whole[..len]);
+        assert_eq!(ethernet.is_some(), len >= 14, "{len} bytes");
+        let Some(ethernet) = ethernet else { continue };
+        assert_eq!(ethernet.tag.is_some(), len >= 16, "{len} bytes");
+        let ethertype = if len >= 22 { 0x0800 } else { 0 };
+        assert_eq!(ethernet.ethertype, ethertype, "{len} bytes");
+    }
 }
 
 #[test]
@@ -172,5 +190,12 @@ proptest! {
                 prop_assert_eq!(flow(&frame[..len]), flow(&frame), "{} bytes", len);
             }
         }
+    }
+
+    /// The outermost tag is the one that is found without parsing the rest.
+    #[test]
+    fn outermost_tag(frame in any_frame()) {
+        let found = Ethernet::parse(&frame).and_then(|ethernet| ethernet.tag);
+        prop_assert_eq!(found, Tag::of(&frame));
     }
 }
