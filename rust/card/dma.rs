@@ -22,25 +22,25 @@ use crate::{
         },
         wire::{
             Checksum,
-            Frame,
-            Head,
+            FrameHead,
             Malformed,
-            Patch, //
+            Patch,
+            TxFrame, //
         },
     },
 };
 
-impl Frame for SkBuff {
+impl TxFrame for SkBuff {
     #[inline]
     fn len(&self) -> usize {
         SkBuff::len(self)
     }
 
     #[inline]
-    fn head(&self) -> Head<'_> {
+    fn head(&self) -> FrameHead<'_> {
         let linear = SkBuff::head(self);
         if linear.len() == self.len() || Flow::is_enough(linear) {
-            return Head::Linear(linear);
+            return FrameHead::Linear(linear);
         }
         copy_head(self)
     }
@@ -87,30 +87,30 @@ impl Frame for SkBuff {
 
 /// The headers of a frame, of which too few are in its first buffer.
 #[cold]
-fn copy_head(frame: &impl Frame) -> Head<'_> {
+fn copy_head(frame: &impl TxFrame) -> FrameHead<'_> {
     let mut bytes = [0; headers::HEADERS_LEN];
     let len = bytes.len().min(frame.len());
     // If it cannot be read it cannot be sent either.
     let _ = frame.copy_part(0, bytes.get_mut(..len).unwrap_or_default());
-    Head::Copied(bytes, len)
+    FrameHead::Copied(bytes, len)
 }
 
 /// Frames of XDP, whose programs may have changed anything: nothing is known about a checksum, and
 /// `bpf_xdp_adjust_head` may have left hardly more than the Ethernet header in the first buffer.
 macro_rules! xdp_frame {
     ($frame:ty) => {
-        impl Frame for $frame {
+        impl TxFrame for $frame {
             #[inline]
             fn len(&self) -> usize {
                 self.len()
             }
 
             #[inline]
-            fn head(&self) -> Head<'_> {
+            fn head(&self) -> FrameHead<'_> {
                 if self.has_frags() && !Flow::is_enough(self.data()) {
                     return copy_head(self);
                 }
-                Head::Linear(self.data())
+                FrameHead::Linear(self.data())
             }
 
             #[inline]

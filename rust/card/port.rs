@@ -30,7 +30,7 @@ use crate::{
     nic::{
         cache::CacheAligned,
         rss::Hash,
-        wire::Frame, //
+        wire::TxFrame, //
     },
 };
 use core::{
@@ -135,7 +135,7 @@ impl Port {
     #[inline]
     pub(crate) fn steer(
         &self,
-        frame: &impl Frame,
+        frame: &impl TxFrame,
         bh: &bh::Disabled,
     ) -> Result<(&RxHwQueue, Hash), Discard> {
         match self.steering.steer(frame, bh)? {

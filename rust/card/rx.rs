@@ -17,8 +17,8 @@ use crate::{
         bh, clock,
         irq::Vector,
         napi::{
-            Interrupt, //
-            NapiRef,
+            Interrupt,
+            NapiRef, //
         },
         page_pool::{
             Buffer,
@@ -26,11 +26,12 @@ use crate::{
         },
         timer::{
             self,
-            Timer, //
-            TimerCallback,
+            Timer,
+            TimerCallback, //
         },
     },
     nic::{
+        completion::Completion,
         irq::{
             Irq,
             Moderation,
@@ -38,7 +39,6 @@ use crate::{
         },
         pause::Waiters,
         ring::{
-            Completion,
             Level,
             NicSide,
             Ring,
@@ -47,10 +47,10 @@ use crate::{
         rss::Hash,
         wire::{
             self,
-            Frame,
-            Inlet,
             Refused,
-            Settings, //
+            RingWriter,
+            RxConfig,
+            TxFrame, //
         },
     },
 };
@@ -76,7 +76,7 @@ pub(crate) const TURN_SIZE: u32 = 8;
 /// A descriptor ring of page_pool buffers.
 pub(crate) type DescRing = Ring<Buffer, KVVec<Slot<Buffer>>>;
 
-impl wire::Buffer for Buffer {
+impl wire::RxBuffer for Buffer {
     const ROOM: usize = FRAME_ROOM;
 
     #[inline]
@@ -112,7 +112,7 @@ pub(crate) type WireGuard<'a> = bh::LockGuard<'a, Option<RxHw>>;
 /// received.
 pub(crate) struct RxHw {
     /// Writes frames into the ring.
-    pub(crate) wire: Inlet<Arc<DescRing>>,
+    pub(crate) wire: RingWriter<Arc<DescRing>>,
     /// Which metadata is computed.
     pub(crate) meta: RxMetadata,
     /// This many completed descriptors raise the interrupt before its time.
@@ -128,32 +128,32 @@ impl RxHw {
     #[inline(always)]
     pub(crate) fn write_plain(
         &mut self,
-        frame: &impl Frame,
+        frame: &impl TxFrame,
         hash: Hash,
         compute_hash: impl FnOnce() -> Hash,
     ) -> Option<u32> {
         let meta = &self.meta;
         self.wire
-            .put_plain(frame, || meta.collect(hash, compute_hash))
+            .write_plain(frame, || meta.collect(hash, compute_hash))
     }
 
     /// Writes a frame into as many buffers as it takes, and completes their descriptors. Returns its
     /// length on the wire. A frame that is refused leaves the ring as it was.
     #[inline]
-    pub(crate) fn write(&mut self, frame: &impl Frame, meta: Completion) -> Result<u32, Refused> {
-        self.wire.put(frame, meta)
+    pub(crate) fn write(&mut self, frame: &impl TxFrame, meta: Completion) -> Result<u32, Refused> {
+        self.wire.write(frame, meta)
     }
 
     /// How many buffers a transmit queue that has to stop is to find when it is woken.
     pub(crate) fn turn_size(&self) -> u32 {
-        self.wire.most_buffers().max(TURN_SIZE)
+        self.wire.max_buffers().max(TURN_SIZE)
     }
 
     /// Publishes the completed descriptors to the driver and raises the interrupt, which may fire at
     /// once, later or not at all: a poll may be running, or interrupts are moderated.
     #[inline]
     pub(crate) fn publish(&mut self, bh: &bh::Disabled) {
-        let new = self.wire.flush();
+        let new = self.wire.publish();
         if new == 0 {
             return;
         }
@@ -338,13 +338,13 @@ impl RxHw {
     /// The NIC's side of a ring, with its registers. The timer is that of the ring's interrupt.
     pub(crate) fn new(
         nic: NicSide<Arc<DescRing>>,
-        settings: Settings,
+        config: RxConfig,
         meta: RxMetadata,
         max_frames: u32,
         timer: Pin<KBox<Timer<IrqTimer>>>,
     ) -> Self {
         Self {
-            wire: Inlet::new(nic, settings),
+            wire: RingWriter::new(nic, config),
             meta,
             max_frames,
             moderation: Moderation::default(),

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     net::skbuff::SkBuff,
     nic::{
-        ring::Completion,
+        completion::Completion,
         tso::{
             self,
             Headers,
@@ -34,11 +34,11 @@ use crate::{
         wire::{
             wire_len,
             Checksum,
-            Frame,
-            Head,
+            FrameHead,
             Malformed,
             Patch,
-            Refused, //
+            Refused,
+            TxFrame, //
         },
     },
 };
@@ -108,7 +108,7 @@ impl<'a> LargeFrame<'a> {
 
     /// Frames and bytes of the segments that have not been sent, received or not.
     pub(crate) fn rest(&self) -> TxCounts {
-        let tag = Frame::tag(self.skb);
+        let tag = TxFrame::tag(self.skb);
         let mut rest = TxCounts::default();
         for len in self.template.lens().skip(self.done) {
             rest.add(wire_len(len, tag) as u64);
@@ -118,7 +118,7 @@ impl<'a> LargeFrame<'a> {
 
     /// Length of its longest segment on the wire, in bytes.
     pub(crate) fn segment_len(&self) -> usize {
-        wire_len(self.template.segment_len(), Frame::tag(self.skb))
+        wire_len(self.template.segment_len(), TxFrame::tag(self.skb))
     }
 }
 
@@ -129,14 +129,14 @@ struct Segment<'a> {
     part: Part,
 }
 
-impl Frame for Segment<'_> {
+impl TxFrame for Segment<'_> {
     #[inline]
     fn len(&self) -> usize {
         self.headers.bytes().len() + self.part.len
     }
 
-    fn head(&self) -> Head<'_> {
-        Head::Linear(self.headers.bytes())
+    fn head(&self) -> FrameHead<'_> {
+        FrameHead::Linear(self.headers.bytes())
     }
 
     #[inline]

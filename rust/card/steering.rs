@@ -33,7 +33,7 @@ use crate::{
             Steering,
             MAIN, //
         },
-        wire::Frame,
+        wire::TxFrame,
     },
 };
 use core::{
@@ -111,7 +111,7 @@ impl RxSteering {
     #[inline]
     pub(super) fn steer(
         &self,
-        frame: &impl Frame,
+        frame: &impl TxFrame,
         bh: &bh::Disabled,
     ) -> Result<Option<(u32, Hash)>, Discard> {
         let filter = self.filter.read(bh);

@@ -14,11 +14,11 @@ use super::{
 use crate::{
     net::bh,
     nic::{
-        ring::Completion,
+        completion::Completion,
         wire::{
             wire_len,
-            Frame,
-            Refused, //
+            Refused,
+            TxFrame, //
         },
     },
 };
@@ -55,7 +55,7 @@ impl TxCounts {
 pub(crate) fn write_counted(
     queue: &RxHwQueue,
     hw: &mut RxHw,
-    frame: &impl Frame,
+    frame: &impl TxFrame,
     meta: Completion,
     sent: &mut TxCounts,
 ) -> Result<(), Refused> {
@@ -72,7 +72,7 @@ pub(crate) fn write_counted(
 
 /// A frame for which the queue has no buffer has gone out, and is lost there.
 #[cold]
-fn count_missed(queue: &RxHwQueue, frame: &impl Frame, sent: &mut TxCounts) {
+fn count_missed(queue: &RxHwQueue, frame: &impl TxFrame, sent: &mut TxCounts) {
     queue.stats.no_buffer.add(1);
     sent.add(wire_len(frame.len(), frame.tag()) as u64);
 }
@@ -106,7 +106,11 @@ impl<'a> WireSender<'a> {
     /// Writes a frame into the queue that the peer's RSS chooses, and counts it in `sent` if it went out.
     /// The peer may still lose it in front of the queue: if it is too long, or there is no buffer.
     #[inline]
-    pub(crate) fn send(&mut self, frame: &impl Frame, sent: &mut TxCounts) -> Result<(), NotSent> {
+    pub(crate) fn send(
+        &mut self,
+        frame: &impl TxFrame,
+        sent: &mut TxCounts,
+    ) -> Result<(), NotSent> {
         let peer = self.peer;
         let bh = self.bh;
         let (queue, hash) = match peer.steer(frame, bh) {

@@ -35,7 +35,7 @@ use crate::{
     nic::{
         rss::Indirection,
         steering::{Steering, MAIN},
-        wire::Settings,
+        wire::RxConfig,
     },
 };
 use core::ops::Range;
@@ -66,10 +66,10 @@ impl Vsi {
     }
 
     /// What every ring has to do.
-    pub(crate) fn rx_config(&self, dev: &Device) -> (Settings, RxMetadata) {
+    pub(crate) fn rx_config(&self, dev: &Device) -> (RxConfig, RxMetadata) {
         let prog = self.xdp_prog.get();
         (
-            Self::rx_settings(dev.mtu(), dev.features()),
+            Self::config_for(dev.mtu(), dev.features()),
             self.rx_metadata(prog.as_deref(), dev.features()),
         )
     }

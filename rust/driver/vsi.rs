@@ -175,8 +175,8 @@ impl Vsi {
     }
 
     /// What the receive unit does with this MTU and these features.
-    pub(crate) fn rx_settings(mtu: u32, features: u64) -> wire::Settings {
-        wire::Settings {
+    pub(crate) fn config_for(mtu: u32, features: u64) -> wire::RxConfig {
+        wire::RxConfig {
             max_len: mtu.saturating_add(FRAME_OVERHEAD) as usize,
             strip: Strip {
                 customer: features & feature::VLAN_CTAG_RX != 0,
@@ -220,11 +220,11 @@ impl Vsi {
     }
 
     /// Changes how frames are received, from the next one on.
-    fn set_rx_settings(&self, mtu: u32, features: u64) {
-        let settings = Self::rx_settings(mtu, features);
+    fn set_rx_config(&self, mtu: u32, features: u64) {
+        let config = Self::config_for(mtu, features);
         let meta = self.rx_metadata(self.xdp_prog.get().as_deref(), features);
         self.port.for_each_running(|hw| {
-            hw.wire.set(settings);
+            hw.wire.configure(config);
             hw.meta = meta;
         });
     }
@@ -339,7 +339,7 @@ impl device::Ops for Vsi {
     }
 
     fn change_mtu(&self, dev: &LockedDevice, mtu: u32, _rtnl: &Rtnl) -> Result {
-        self.set_rx_settings(mtu, dev.features());
+        self.set_rx_config(mtu, dev.features());
         Ok(())
     }
 
@@ -354,7 +354,7 @@ impl device::Ops for Vsi {
         if let Some(steering) = steering {
             self.set_steering(dev, steering);
         }
-        self.set_rx_settings(dev.mtu(), features);
+        self.set_rx_config(dev.mtu(), features);
         Ok(())
     }
 

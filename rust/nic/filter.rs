@@ -8,15 +8,13 @@
 //! that no frame is filtered by half of a change.
 
 use super::{
+    headers::ETH_LEN,
     storage::Zeroable,
     vlan::{
         Protocol,
         Tag, //
     },
-    wire::{
-        Frame,
-        HEADER_LEN, //
-    },
+    wire::TxFrame,
 };
 
 /// How many unicast addresses can be listed, besides the port's own.
@@ -147,9 +145,9 @@ impl Filter {
 
     /// Whether a frame is accepted.
     #[inline]
-    pub fn check(&self, frame: &impl Frame) -> Result<(), NotForUs> {
+    pub fn check(&self, frame: &impl TxFrame) -> Result<(), NotForUs> {
         // The wire refuses anything shorter.
-        let header = frame.start().first_chunk::<HEADER_LEN>();
+        let header = frame.start().first_chunk::<ETH_LEN>();
         let Some(first) = header.and_then(|header| header.first_chunk()) else {
             return Ok(());
         };
@@ -161,7 +159,7 @@ impl Filter {
     }
 
     #[cold]
-    fn look_up(&self, key: u64, frame: &impl Frame) -> Result<(), NotForUs> {
+    fn look_up(&self, key: u64, frame: &impl TxFrame) -> Result<(), NotForUs> {
         let listed = if key == self.own || key == BROADCAST {
             true
         } else if key & GROUP != 0 {
@@ -173,7 +171,7 @@ impl Filter {
             return Err(NotForUs::Address);
         }
         if self.filters_vlans {
-            match frame.tag().or_else(|| Tag::of(&frame.head())) {
+            match frame.tag().or_else(|| Tag::outermost(&frame.head())) {
                 Some(tag) if !self.has_vlan(tag) => return Err(NotForUs::Vlan),
                 _ => {}
             }

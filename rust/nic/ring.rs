@@ -32,6 +32,7 @@ use core::{
 };
 
 use super::{
+    completion::Completion,
     storage::{
         Arc,
         Store, //
@@ -43,11 +44,6 @@ use super::{
         Ordering,
         UnsafeCell, //
     },
-};
-
-pub use super::completion::{
-    Completion,
-    Status, //
 };
 
 /// The smallest ring, in slots.

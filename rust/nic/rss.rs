@@ -13,8 +13,6 @@ use super::headers::{
     Ports, //
 };
 
-pub use super::headers::HEADERS_LEN;
-
 /// Length of the key in bytes: enough for 36 bytes of input, each bit of which uses 32 bits of key.
 pub const KEY_LEN: usize = 40;
 
@@ -123,7 +121,8 @@ impl Toeplitz {
         }
     }
 
-    /// Hashes the flow of a frame, by at least its first [`HEADERS_LEN`] bytes.
+    /// Hashes the flow of a frame, by at least its first
+    /// [`HEADERS_LEN`](super::headers::HEADERS_LEN) bytes.
     #[inline]
     pub fn hash_frame(&self, frame: &[u8]) -> Hash {
         Flow::parse(frame).map_or(Hash::NONE, |flow| self.hash(&flow))

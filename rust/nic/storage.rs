@@ -18,8 +18,6 @@ pub(super) use std::sync::Arc;
 #[cfg(MODULE)]
 pub(super) use kernel::prelude::Zeroable;
 
-pub use super::ring::Handle;
-
 /// A type of which all bytes zero is a valid value; in the module such a value can be allocated in
 /// place.
 ///

@@ -50,7 +50,7 @@ pub struct Tag {
 impl Tag {
     /// The outermost tag of the frame that starts with `head`.
     #[inline]
-    pub fn of(head: &[u8]) -> Option<Self> {
+    pub fn outermost(head: &[u8]) -> Option<Self> {
         let bytes = head.get(TAG_OFFSET..)?;
         let (ethertype, rest) = bytes.split_first_chunk()?;
         let protocol = Protocol::from_ethertype(u16::from_be_bytes(*ethertype))?;

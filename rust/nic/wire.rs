@@ -1,79 +1,95 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The wire: how a frame gets into a receive ring of the port at its other end.
+//! The wire: how a frame gets into a receive ring of the port at the other end.
 
 use core::ops::Deref;
 
 use super::{
-    ring::{Completion, Level, NicSide, Status},
-    rss,
-    storage::Handle,
-    vlan::{Protocol, Strip, Tag, TAG_LEN, TAG_OFFSET},
+    completion::{
+        Completion,
+        Status, //
+    },
+    headers::{
+        ETH_LEN,
+        HEADERS_LEN, //
+    },
+    ring::{
+        Handle,
+        Level,
+        NicSide, //
+    },
+    vlan::{
+        Protocol,
+        Strip,
+        Tag,
+        TAG_LEN,
+        TAG_OFFSET, //
+    },
 };
 
-/// Length of an Ethernet header in bytes (`ETH_HLEN`), and of the shortest frame there is.
-pub const HEADER_LEN: usize = 14;
-
-/// Length of the shortest frame on the wire in bytes, without FCS (`ETH_ZLEN`). Shorter ones are
-/// filled up with zeroes.
+/// Length of the shortest frame on the wire in bytes, without FCS (`ETH_ZLEN`). Shorter frames are
+/// padded with zeroes.
 pub const MIN_LEN: usize = 60;
 
-/// How many bytes a frame takes on the wire that has `len` bytes without the tag beside it.
+/// Length on the wire of a frame of `len` bytes, after `tag` has been inserted, in bytes.
 #[inline]
 pub fn wire_len(len: usize, tag: Option<Tag>) -> usize {
     (len + tag.map_or(0, |_| TAG_LEN)).max(MIN_LEN)
 }
 
-/// A frame as it is handed to the wire, padding and FCS not included.
+/// A frame that is to be sent, without padding and FCS.
 #[expect(clippy::len_without_is_empty, reason = "no frame is empty")]
-pub trait Frame {
+pub trait TxFrame {
     /// Length in bytes, without [`tag`](Self::tag).
     fn len(&self) -> usize;
 
-    /// The first bytes, from the Ethernet header on: as many as are at hand in one piece, but
-    /// [`rss::HEADERS_LEN`] if the frame is that long. With fewer it may miss its queue.
-    fn head(&self) -> Head<'_>;
+    /// The first bytes, from the Ethernet header on: at least [`HEADERS_LEN`], or the whole frame
+    /// if it is shorter, or as many as [`Flow::is_enough`](super::headers::Flow::is_enough)
+    /// accepts. Fewer may steer the frame to the wrong queue.
+    fn head(&self) -> FrameHead<'_>;
 
-    /// Whether [`start`](Self::start) is the whole frame, and there is nothing to be done to it: no
-    /// checksum to be filled in, no tag to be put in.
+    /// Whether [`start`](Self::start) is the whole frame, with no checksum to fill in and no tag to
+    /// insert.
     fn is_plain(&self) -> bool;
 
-    /// As many of the first bytes as are in one piece, the Ethernet header at least.
+    /// The first bytes, as many as are in one piece: at least the Ethernet header.
     fn start(&self) -> &[u8];
 
-    /// The tag that the hardware is to put in.
+    /// The tag that the hardware is to insert.
     #[inline]
     fn tag(&self) -> Option<Tag> {
         None
     }
 
-    /// Copies the whole frame; `to` is [`len`](Self::len) bytes long. Checksums that were left to
-    /// the hardware are filled in.
+    /// Copies the whole frame to `to`, which is [`len`](Self::len) bytes long, and fills in a
+    /// checksum that the stack left to the hardware.
     fn copy_to(&self, to: &mut [u8]) -> Result<Checksum, Malformed>;
 
-    /// Computes a checksum that was left to the hardware, for a frame that is copied in parts.
+    /// Computes a checksum that the stack left to the hardware, for a frame that is copied in
+    /// parts.
     fn checksum(&self) -> Result<(Checksum, Option<Patch>), Malformed>;
 
-    /// Copies as many bytes as fit from `offset` on, all of which are in the frame, as they are: the
-    /// checksum is not filled in.
+    /// Fills `to` with the bytes of the frame from `offset` on, without filling in a checksum. All
+    /// of these bytes are in the frame.
     fn copy_part(&self, offset: usize, to: &mut [u8]) -> Result<(), Malformed>;
 }
 
-/// A checksum and its place in the frame.
+/// A checksum and its position in the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patch {
-    /// Where it is to be written, in bytes from the start of the frame.
+    /// Offset in the frame, in bytes.
     pub offset: usize,
-    /// The checksum as it is on the wire.
+    /// The checksum, in network byte order.
     pub bytes: [u8; 2],
 }
 
 impl Patch {
-    /// Writes as much of the checksum as falls into `bytes`, which start at `offset` of the frame.
+    /// Writes those bytes of the checksum that lie in `bytes`, which start at `offset` in the
+    /// frame.
     pub fn apply(self, offset: usize, bytes: &mut [u8]) {
-        for (place, byte) in (self.offset..).zip(self.bytes) {
-            let place = place.checked_sub(offset);
-            if let Some(to) = place.and_then(|place| bytes.get_mut(place)) {
+        for (at, byte) in (self.offset..).zip(self.bytes) {
+            let at = at.checked_sub(offset);
+            if let Some(to) = at.and_then(|at| bytes.get_mut(at)) {
                 *to = byte;
             }
         }
@@ -81,31 +97,31 @@ impl Patch {
 }
 
 /// The first bytes of a frame.
-pub enum Head<'a> {
-    /// Where they are.
+pub enum FrameHead<'a> {
+    /// In place.
     Linear(&'a [u8]),
-    /// A copy, for a frame that is scattered in memory, and how many bytes of it count.
-    Copied([u8; rss::HEADERS_LEN], usize),
+    /// A copy, for a frame that is scattered in memory, and how many bytes of it are used.
+    Copied([u8; HEADERS_LEN], usize),
 }
 
-impl Deref for Head<'_> {
+impl Deref for FrameHead<'_> {
     type Target = [u8];
 
     #[inline]
     fn deref(&self) -> &[u8] {
         match self {
-            Head::Linear(bytes) => bytes,
-            Head::Copied(bytes, len) => bytes.get(..*len).unwrap_or(bytes),
+            FrameHead::Linear(bytes) => bytes,
+            FrameHead::Copied(bytes, len) => bytes.get(..*len).unwrap_or(bytes),
         }
     }
 }
 
-/// What is known of a frame's transport checksum.
+/// What is known about a frame's transport checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checksum {
-    /// Just computed, or verified before.
+    /// It is correct: just computed, or verified before.
     Good,
-    /// Nobody has looked at it.
+    /// It has not been verified.
     Unknown,
 }
 
@@ -119,7 +135,7 @@ impl Checksum {
     }
 }
 
-/// A frame that contradicts itself and cannot be sent.
+/// The frame contradicts itself and cannot be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
@@ -129,127 +145,128 @@ impl From<Malformed> for Refused {
     }
 }
 
-/// A receive buffer that the NIC can write a frame, or a part of one, into.
-pub trait Buffer {
-    /// How many bytes of frame a buffer holds.
+/// A receive buffer, into which the NIC can write a frame or a part of one.
+pub trait RxBuffer {
+    /// How many bytes of a frame fit into a buffer.
     const ROOM: usize;
 
-    /// The bytes for the frame, after the head room: [`ROOM`](Self::ROOM) of them.
+    /// The room for the frame, after the headroom: [`ROOM`](Self::ROOM) bytes.
     fn room(&mut self) -> &mut [u8];
 }
 
 /// Why a frame did not get into a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// Not enough buffers are posted. The frame may be put again later.
+    /// Not enough buffers are posted. The frame may be sent again later.
     NoBuffer,
-    /// Longer than what the receiving port takes.
+    /// Longer than the receiving port accepts.
     Oversize,
-    /// Not a frame; see [`Malformed`].
+    /// See [`Malformed`].
     Malformed,
 }
 
 /// What a receiving port does with frames: the registers of its receive unit.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// Length of the longest frame that is let in, in bytes, tags included, FCS not.
+pub struct RxConfig {
+    /// Length of the longest accepted frame in bytes, with tags, without FCS.
     pub max_len: usize,
-    /// Which tags are taken out.
+    /// Which tags are stripped.
     pub strip: Strip,
 }
 
-/// The end of the wire at one receive ring.
-pub struct Inlet<H: Handle> {
+/// Writes frames into the buffers of one receive ring: the end of the wire.
+pub struct RingWriter<H: Handle> {
     nic: NicSide<H>,
-    settings: Settings,
-    /// How much longer than an Ethernet header a frame may be that is let in and fits into one buffer,
-    /// padded or not.
-    most_payload: usize,
-    /// How many buffers the longest frame takes.
-    most_buffers: u32,
-    /// Whether any tags are taken out.
+    config: RxConfig,
+    /// Length of the longest frame that is accepted and fits into one buffer, without the Ethernet
+    /// header.
+    max_payload: usize,
+    /// How many buffers the longest accepted frame takes.
+    max_buffers: u32,
+    /// Whether any tags are stripped.
     strips: bool,
 }
 
-impl<H: Handle> Inlet<H>
+impl<H: Handle> RingWriter<H>
 where
-    H::Buffer: Buffer,
+    H::Buffer: RxBuffer,
 {
-    /// The inlet of the given ring.
-    pub fn new(nic: NicSide<H>, settings: Settings) -> Self {
-        let mut inlet = Self {
+    /// The writer of the given ring.
+    pub fn new(nic: NicSide<H>, config: RxConfig) -> Self {
+        let mut writer = Self {
             nic,
-            settings,
-            most_payload: 0,
-            most_buffers: 0,
+            config,
+            max_payload: 0,
+            max_buffers: 0,
             strips: false,
         };
-        inlet.set(settings);
-        inlet
+        writer.configure(config);
+        writer
     }
 
-    /// The NIC's side of the ring, off the wire.
+    /// Gives the NIC's side of the ring back.
     pub fn into_nic(self) -> NicSide<H> {
         self.nic
     }
 
-    /// What is done with frames from the next one on.
-    pub fn set(&mut self, settings: Settings) {
-        self.settings = settings;
-        let most = settings.max_len.max(MIN_LEN).min(H::Buffer::ROOM);
-        self.most_payload = most.saturating_sub(HEADER_LEN);
-        self.most_buffers = buffers_for::<H::Buffer>(settings.max_len);
-        self.strips = settings.strip != Strip::default();
+    /// Sets what is done with frames, from the next one on.
+    pub fn configure(&mut self, config: RxConfig) {
+        self.config = config;
+        let max_len = config.max_len.max(MIN_LEN).min(H::Buffer::ROOM);
+        self.max_payload = max_len.saturating_sub(ETH_LEN);
+        self.max_buffers = buffers_for::<H::Buffer>(config.max_len);
+        self.strips = config.strip != Strip::default();
     }
 
-    /// How many buffers the longest frame takes that is let in.
-    pub fn most_buffers(&self) -> u32 {
-        self.most_buffers
+    /// How many buffers the longest accepted frame takes.
+    pub fn max_buffers(&self) -> u32 {
+        self.max_buffers
     }
 
-    /// Whether there may be too few buffers for a further frame, if it is as long as any that is let
-    /// in.
+    /// Whether there may be too few buffers for another frame, if it is as long as the port
+    /// accepts.
     #[inline]
     pub fn is_full(&mut self) -> bool {
-        !self.nic.has(self.most_buffers)
+        !self.nic.has(self.max_buffers)
     }
 
-    /// Whether there are too few buffers for a frame of `len` bytes.
-    pub fn lacks(&mut self, len: usize) -> bool {
-        !self.nic.has(buffers_for::<H::Buffer>(len))
+    /// Whether there are enough buffers for a frame of `len` bytes.
+    pub fn has_room(&mut self, len: usize) -> bool {
+        self.nic.has(buffers_for::<H::Buffer>(len))
     }
 
-    /// What is in the ring.
+    /// How full the ring is.
     pub fn level(&mut self) -> Level {
         self.nic.level()
     }
 
-    /// Puts a frame into the ring and returns its length on the wire in bytes, tags and padding
-    /// included. The driver does not see it before the [`flush`](Self::flush). `known` goes along with
-    /// it: its hash and its time.
+    /// Writes a frame into the ring, together with `meta`, its hash and its time. Returns its
+    /// length on the wire in bytes, with tags and padding. The driver sees it after
+    /// [`publish`](Self::publish).
     ///
     /// A frame that is refused leaves the ring as it was.
     #[inline]
-    pub fn put(&mut self, frame: &impl Frame, known: Completion) -> Result<u32, Refused> {
-        match self.put_plain(frame, || known) {
+    pub fn write(&mut self, frame: &impl TxFrame, meta: Completion) -> Result<u32, Refused> {
+        match self.write_plain(frame, || meta) {
             Some(len) => Ok(len),
-            None => self.put_any(frame, known),
+            None => self.write_any(frame, meta),
         }
     }
 
-    /// As [`put`](Self::put), but only if the frame goes into one buffer as it is, and there is one.
+    /// Like [`write`](Self::write), but only for a frame that goes into one buffer unchanged, and
+    /// only if there is a buffer. This is the fast path.
     #[inline]
-    pub fn put_plain(
+    pub fn write_plain(
         &mut self,
-        frame: &impl Frame,
-        known: impl FnOnce() -> Completion,
+        frame: &impl TxFrame,
+        meta: impl FnOnce() -> Completion,
     ) -> Option<u32> {
         if !frame.is_plain() {
             return None;
         }
         let bytes = frame.start();
-        // Too short is too long here.
-        if bytes.len().wrapping_sub(HEADER_LEN) > self.most_payload || self.may_strip(bytes) {
+        // Wraps: a frame shorter than an Ethernet header also exceeds `max_payload`.
+        if bytes.len().wrapping_sub(ETH_LEN) > self.max_payload || self.may_strip(bytes) {
             return None;
         }
         let mut slot = self.nic.next_buffer()?;
@@ -257,29 +274,30 @@ where
         room.get_mut(..bytes.len())?.copy_from_slice(bytes);
         let stored = pad(room, bytes.len())?;
         let status = Checksum::Unknown.status().with(Status::END_OF_PACKET);
-        slot.complete(known().with_len(stored).with_status(status));
+        slot.complete(meta().with_len(stored).with_status(status));
         Some(stored)
     }
 
-    /// As [`put`](Self::put), for a frame that may be scattered in memory or lack its checksum.
-    fn put_any(&mut self, frame: &impl Frame, known: Completion) -> Result<u32, Refused> {
+    /// Like [`write`](Self::write), for a frame that may be scattered in memory, or whose checksum
+    /// may have to be filled in.
+    fn write_any(&mut self, frame: &impl TxFrame, meta: Completion) -> Result<u32, Refused> {
         let len = frame.len();
-        if len.wrapping_sub(HEADER_LEN) > self.most_payload
+        if len.wrapping_sub(ETH_LEN) > self.max_payload
             || frame.tag().is_some()
             || self.may_strip(frame.start())
         {
-            return self.put_edited(frame, known);
+            return self.write_edited(frame, meta);
         }
         let mut slot = self.nic.next_buffer().ok_or(Refused::NoBuffer)?;
         let room = slot.buffer().room();
         let checksum = frame.copy_to(room.get_mut(..len).ok_or(Refused::Oversize)?)?;
         let stored = pad(room, len).ok_or(Refused::Oversize)?;
         let status = checksum.status().with(Status::END_OF_PACKET);
-        slot.complete(known.with_len(stored).with_status(status));
+        slot.complete(meta.with_len(stored).with_status(status));
         Ok(stored)
     }
 
-    /// Whether a tag may have to be taken out of a frame that starts with `bytes`.
+    /// Whether a tag may have to be stripped from a frame that starts with `bytes`.
     #[inline]
     fn may_strip(&self, bytes: &[u8]) -> bool {
         if !self.strips {
@@ -293,59 +311,59 @@ where
         }
     }
 
-    /// As [`put`](Self::put), for a frame that needs more than one buffer, or whose tag is put in or
-    /// taken out, or that is too short or too long, or for which there is no buffer.
+    /// Like [`write`](Self::write), for a frame that takes more than one buffer, whose tag is
+    /// inserted or stripped, or that is too short or too long.
     #[cold]
-    fn put_edited(&mut self, frame: &impl Frame, known: Completion) -> Result<u32, Refused> {
+    fn write_edited(&mut self, frame: &impl TxFrame, meta: Completion) -> Result<u32, Refused> {
         let len = frame.len();
-        if len < HEADER_LEN {
+        if len < ETH_LEN {
             return Err(Refused::Malformed);
         }
         let tag = frame.tag();
-        let outermost = tag.or_else(|| Tag::of(&frame.head()));
-        let stripped = outermost.filter(|tag| self.settings.strip.takes(tag.protocol));
-        let put = Put {
+        let outermost = tag.or_else(|| Tag::outermost(&frame.head()));
+        let stripped = outermost.filter(|tag| self.config.strip.takes(tag.protocol));
+        let plan = WritePlan {
             edit: match (tag, stripped) {
                 (None, None) | (Some(_), Some(_)) => Edit::None,
                 (Some(tag), None) => Edit::Insert(tag.bytes()),
-                (None, Some(_)) => Edit::Cut,
+                (None, Some(_)) => Edit::Strip,
             },
             wire_len: wire_len(len, tag),
             stripped: stripped.is_some(),
             completion: match stripped {
-                Some(tag) => known.with_vlan(tag),
-                None => known,
+                Some(tag) => meta.with_vlan(tag),
+                None => meta,
             },
         };
-        if put.wire_len > self.settings.max_len.max(MIN_LEN) {
+        if plan.wire_len > self.config.max_len.max(MIN_LEN) {
             return Err(Refused::Oversize);
         }
-        let wire_len = u32::try_from(put.wire_len).map_err(|_| Refused::Oversize)?;
+        let wire_len = u32::try_from(plan.wire_len).map_err(|_| Refused::Oversize)?;
         let mark = self.nic.mark();
-        if let Err(refused) = self.put_parts(frame, put) {
+        if let Err(refused) = self.write_parts(frame, plan) {
             self.nic.rewind(mark);
             return Err(refused);
         }
         Ok(wire_len)
     }
 
-    /// Makes everything that was put visible to the driver and returns how many descriptors that
-    /// were. If any, the ring's interrupt must be raised.
+    /// Makes all frames written so far visible to the driver, and returns how many descriptors they
+    /// take. If there are any, the ring's interrupt must be raised.
     #[inline]
-    pub fn flush(&mut self) -> u32 {
+    pub fn publish(&mut self) -> u32 {
         self.nic.publish()
     }
 
-    /// Puts a frame into as many buffers as it takes, with its tag put in or taken out.
-    fn put_parts(&mut self, frame: &impl Frame, put: Put) -> Result<(), Refused> {
+    /// Writes a frame into as many buffers as it takes, with its tag inserted or stripped.
+    fn write_parts(&mut self, frame: &impl TxFrame, plan: WritePlan) -> Result<(), Refused> {
         let (checksum, patch) = frame.checksum()?;
         let source = Source {
             frame,
             len: frame.len(),
-            edit: put.edit,
+            edit: plan.edit,
             patch,
         };
-        let stored = put.stored_len();
+        let stored = plan.stored_len();
         let mut offset = 0;
         while offset < stored {
             let mut slot = self.nic.next_buffer().ok_or(Refused::NoBuffer)?;
@@ -359,19 +377,19 @@ where
                 Status::none()
             };
             let status = checksum.status().with(last);
-            slot.complete(put.completion.with_len(len as u32).with_status(status));
+            slot.complete(plan.completion.with_len(len as u32).with_status(status));
         }
         Ok(())
     }
 }
 
 /// How many buffers a frame of `len` bytes takes.
-fn buffers_for<B: Buffer>(len: usize) -> u32 {
+fn buffers_for<B: RxBuffer>(len: usize) -> u32 {
     u32::try_from(len.div_ceil(B::ROOM)).unwrap_or(u32::MAX)
 }
 
-/// Fills a frame of `len` bytes in `room` up to the length of the shortest there is. Returns its length
-/// then, or `None` if it does not fit.
+/// Pads a frame of `len` bytes in `room` to [`MIN_LEN`]. Returns its length then, or [`None`] if
+/// the padding does not fit.
 #[inline]
 fn pad(room: &mut [u8], len: usize) -> Option<u32> {
     if len >= MIN_LEN {
@@ -381,30 +399,30 @@ fn pad(room: &mut [u8], len: usize) -> Option<u32> {
     Some(MIN_LEN as u32)
 }
 
-/// What is to be done to a frame's outermost tag on its way into the buffers.
+/// What is done to a frame's outermost tag on the way into the buffers.
 #[derive(Clone, Copy)]
 enum Edit {
     /// Nothing.
     None,
-    /// This one, which is beside the frame, is put in.
+    /// This tag, which is not in the frame, is inserted.
     Insert([u8; TAG_LEN]),
-    /// The one that is in the frame is taken out.
-    Cut,
+    /// The tag in the frame is stripped.
+    Strip,
 }
 
-/// A frame that is being put into a ring.
-struct Put {
+/// How a frame is written into a ring.
+struct WritePlan {
     edit: Edit,
-    /// Its length on the wire.
+    /// Length of the frame on the wire.
     wire_len: usize,
-    /// Whether a tag is not written to the buffers.
+    /// Whether a tag of the frame on the wire is not written to the buffers.
     stripped: bool,
-    /// What its descriptors have in common.
+    /// What the completions of all its buffers have in common.
     completion: Completion,
 }
 
-impl Put {
-    /// How many bytes are written to the buffers.
+impl WritePlan {
+    /// How many bytes are written into the buffers.
     #[inline]
     fn stored_len(&self) -> usize {
         if self.stripped {
@@ -415,7 +433,8 @@ impl Put {
     }
 }
 
-/// The bytes of a frame as they go into the buffers: edited, with checksum, and padded.
+/// The bytes of a frame as they are written into the buffers: with its tag inserted or stripped,
+/// its checksum filled in, and padded.
 struct Source<'a, F> {
     frame: &'a F,
     len: usize,
@@ -423,7 +442,7 @@ struct Source<'a, F> {
     patch: Option<Patch>,
 }
 
-impl<F: Frame> Source<'_, F> {
+impl<F: TxFrame> Source<'_, F> {
     /// Copies the bytes from `offset` on.
     fn copy(&self, mut offset: usize, mut to: &mut [u8]) -> Result<(), Malformed> {
         while !to.is_empty() {
@@ -445,16 +464,16 @@ impl<F: Frame> Source<'_, F> {
         Ok(())
     }
 
-    /// Where the bytes from `offset` on come from, and how many there are of that kind.
+    /// Where the bytes from `offset` on come from, and how many of them come from there.
     fn piece(&self, offset: usize) -> (usize, Piece<'_>) {
         if offset < TAG_OFFSET {
             return (TAG_OFFSET - offset, Piece::Frame(offset));
         }
         let at = match &self.edit {
             Edit::None => offset,
-            Edit::Cut => offset + TAG_LEN,
+            Edit::Strip => offset + TAG_LEN,
             Edit::Insert(tag) => match offset.checked_sub(TAG_OFFSET + TAG_LEN) {
-                Some(behind) => TAG_OFFSET + behind,
+                Some(after) => TAG_OFFSET + after,
                 None => {
                     let rest = tag.get(offset - TAG_OFFSET..).unwrap_or_default();
                     return (rest.len(), Piece::Tag(rest));
@@ -468,7 +487,7 @@ impl<F: Frame> Source<'_, F> {
     }
 }
 
-/// Where bytes come from.
+/// A source of bytes.
 enum Piece<'a> {
     /// The frame, from this byte on.
     Frame(usize),

@@ -155,7 +155,7 @@ impl<'a> ReadyRing<'a> {
     pub(crate) fn connect(
         self,
         old: Option<&mut RunningRing>,
-        (settings, meta): (wire::Settings, RxMetadata),
+        (config, meta): (wire::RxConfig, RxMetadata),
     ) -> ConnectedRing<'a> {
         let Self { napi, parts } = self;
         let RingParts {
@@ -168,7 +168,7 @@ impl<'a> ReadyRing<'a> {
         // The kernel may take a ring that it has stopped for a restart again.
         line.set_masked(false);
         let max_frames = poll.settings.coalesce.frames(poll.size);
-        let hw = RxHw::new(nic, settings, meta, max_frames, timer);
+        let hw = RxHw::new(nic, config, meta, max_frames, timer);
         let old_hw = ring.hw.start(hw);
         if let Some(old) = old {
             old.hw = old_hw;

@@ -42,12 +42,14 @@ use crate::{
         },
     },
     nic::{
+        completion::{
+            Completion,
+            Status, //
+        },
         dim::Dim,
         ring::{
-            Completion,
             DriverSide,
-            NicSide,
-            Status, //
+            NicSide, //
         },
         vlan::TAG_LEN,
     },

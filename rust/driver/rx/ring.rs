@@ -18,8 +18,8 @@ use crate::{
     },
     nic::{
         cache::CacheAligned,
+        completion::Completion,
         counter::Counter,
-        ring::Completion,
         rss::HashType, //
     },
 };

@@ -35,9 +35,9 @@ use crate::{
         tso::Progress,
         wire::{
             wire_len,
-            Frame,
-            Inlet,
-            Refused, //
+            Refused,
+            RingWriter,
+            TxFrame, //
         },
     },
 };
@@ -93,7 +93,7 @@ impl Vsi {
         let Some(inlet) = &mut *wire else {
             return self.put_nowhere(&queue(), skb, wire);
         };
-        let compute = || peer.hash(&Frame::head(&skb), bh);
+        let compute = || peer.hash(&TxFrame::head(&skb), bh);
         // First what most frames are.
         let (frames, bytes) = match inlet.write_plain(&skb, hash, compute) {
             Some(len) => (1, len.into()),
@@ -132,7 +132,7 @@ impl Vsi {
         hash: Hash,
         bh: &bh::Disabled,
     ) -> Result<TxCounts, NotSent> {
-        let compute = || queue.peer.hash(&Frame::head(skb), bh);
+        let compute = || queue.peer.hash(&TxFrame::head(skb), bh);
         let known = inlet.meta.collect(hash, compute);
         let mut large = match skb.gso_size() {
             None => None,
@@ -165,10 +165,10 @@ impl Vsi {
                     // Enough for what comes next, be its tag put in or not: with less the loop might
                     // not end, and with more there might never be so many.
                     let len = match &large {
-                        None => wire_len(skb.len(), Frame::tag(skb)),
+                        None => wire_len(skb.len(), TxFrame::tag(skb)),
                         Some(large) => large.segment_len(),
                     };
-                    if queue.stop(inlet, |wire| wire.lacks(len), bh) {
+                    if queue.stop(inlet, |wire| !wire.has_room(len), bh) {
                         if let Some(large) = &large {
                             large.keep(queue.progress);
                         }
@@ -211,7 +211,7 @@ impl Vsi {
     #[cold]
     fn stop_if_full(&self, queue: &TxQueue<'_>, inlet: &mut RxHw, bh: &bh::Disabled) {
         if queue.pauses() {
-            queue.stop(inlet, Inlet::is_full, bh);
+            queue.stop(inlet, RingWriter::is_full, bh);
         }
     }
 }
@@ -248,7 +248,7 @@ fn on_wire(skb: &SkBuff, large: Option<&LargeFrame<'_>>) -> TxCounts {
         return large.rest();
     }
     let mut sent = TxCounts::default();
-    sent.add(wire_len(skb.len(), Frame::tag(skb)) as u64);
+    sent.add(wire_len(skb.len(), TxFrame::tag(skb)) as u64);
     sent
 }
 
@@ -273,7 +273,7 @@ impl TxQueue<'_> {
     fn stop(
         &self,
         inlet: &mut RxHw,
-        is_full: impl FnOnce(&mut Inlet<Arc<DescRing>>) -> bool,
+        is_full: impl FnOnce(&mut RingWriter<Arc<DescRing>>) -> bool,
         bh: &bh::Disabled,
     ) -> bool {
         inlet.publish(bh);

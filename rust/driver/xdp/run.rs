@@ -36,11 +36,11 @@ use crate::{
         },
     },
     nic::{
-        ring::{
+        completion::{
             Completion,
-            DriverSide,
             Status, //
         },
+        ring::DriverSide,
         rss,
     },
 };

@@ -17,6 +17,7 @@ use oxnic::nic::{
         MULTICAST_LEN,
         UNICAST_LEN, //
     },
+    headers::ETH_LEN,
     storage::Zeroable,
     vlan::{
         Protocol,
@@ -24,11 +25,10 @@ use oxnic::nic::{
     },
     wire::{
         Checksum,
-        Frame,
-        Head,
+        FrameHead,
         Malformed,
         Patch,
-        HEADER_LEN, //
+        TxFrame, //
     },
 };
 use proptest::{
@@ -57,13 +57,13 @@ struct Scattered {
     tag: Option<Tag>,
 }
 
-impl Frame for Scattered {
+impl TxFrame for Scattered {
     fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    fn head(&self) -> Head<'_> {
-        Head::Linear(&self.bytes)
+    fn head(&self) -> FrameHead<'_> {
+        FrameHead::Linear(&self.bytes)
     }
 
     fn is_plain(&self) -> bool {
@@ -71,7 +71,7 @@ impl Frame for Scattered {
     }
 
     fn start(&self) -> &[u8] {
-        &self.bytes[..self.len().min(HEADER_LEN)]
+        &self.bytes[..self.len().min(ETH_LEN)]
     }
 
     fn tag(&self) -> Option<Tag> {
@@ -183,13 +183,13 @@ fn another_own_address() {
 
 #[test]
 fn too_short_frames_are_left_to_the_wire() {
-    for len in 0..HEADER_LEN {
+    for len in 0..ETH_LEN {
         let mut runt = to(OTHER);
         runt.bytes.truncate(len);
         assert_eq!(filter().check(&runt), Ok(()), "{len} bytes");
     }
     let mut shortest = to(OTHER);
-    shortest.bytes.truncate(HEADER_LEN);
+    shortest.bytes.truncate(ETH_LEN);
     assert_eq!(filter().check(&shortest), Err(NotForUs::Address));
 }
 
@@ -254,8 +254,8 @@ fn vlans() {
     let mut filter = filter();
     let check = |filter: &Filter, to: Address, tag: Tag| {
         let inside = filter.check(&frame(to, &[tag], None));
-        let beside = filter.check(&frame(to, &[], Some(tag)));
-        assert_eq!(inside, beside);
+        let outside = filter.check(&frame(to, &[], Some(tag)));
+        assert_eq!(inside, outside);
         // Only the outermost tag is compared.
         assert_eq!(inside, filter.check(&frame(to, &[tag, customer(9)], None)));
         assert_eq!(inside, filter.check(&frame(to, &[customer(9)], Some(tag))));

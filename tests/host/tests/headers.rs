@@ -196,6 +196,6 @@ proptest! {
     #[test]
     fn outermost_tag(frame in any_frame()) {
         let found = Ethernet::parse(&frame).and_then(|ethernet| ethernet.tag);
-        prop_assert_eq!(found, Tag::of(&frame));
+        prop_assert_eq!(found, Tag::outermost(&frame));
     }
 }

@@ -5,20 +5,37 @@
 #![cfg(loom)]
 
 use std::sync::{
-    atomic::{AtomicUsize, Ordering::Relaxed},
-    Arc,
+    atomic::{
+        AtomicUsize,
+        Ordering::Relaxed, //
+    },
+    Arc, //
 };
 
 use loom::{
     cell::UnsafeCell,
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
-    thread,
+    sync::atomic::{
+        AtomicBool,
+        AtomicU32,
+        Ordering, //
+    },
+    thread, //
 };
 use oxnic::ipi::Claim;
 use oxnic::nic::{
-    irq::{Irq, Moderation, Raised},
+    completion::Completion,
+    irq::{
+        Irq,
+        Moderation,
+        Raised, //
+    },
     pause::Waiters,
-    ring::{Completion, DriverSide, NicSide, Ring, Slot},
+    ring::{
+        DriverSide,
+        NicSide,
+        Ring,
+        Slot, //
+    },
 };
 
 type Shared = Arc<Ring<Box<u32>, Vec<Slot<Box<u32>>>>>;

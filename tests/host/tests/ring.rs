@@ -18,14 +18,16 @@ use std::{
 
 use cases::cases;
 use oxnic::nic::{
+    completion::{
+        Completion,
+        Status, //
+    },
     ring::{
         BadSize,
-        Completion,
         DriverSide,
         NicSide,
         Ring,
         Slot,
-        Status,
         MAX_SIZE, //
     },
     rss::{

@@ -414,7 +414,7 @@ proptest! {
     #[test]
     fn tags_of_any_frame(frame in any_frame()) {
         let known = Known::of(&frame);
-        let tag = Tag::of(&frame);
+        let tag = Tag::outermost(&frame);
         prop_assert_eq!(tag.is_some(), known.vlan_type != [0, 0]);
         if let Some(tag) = tag {
             prop_assert_eq!(&tag.bytes()[..], [known.vlan_type, known.vlan_tci].concat());

@@ -4,15 +4,44 @@
 
 #![cfg(not(loom))]
 
-use std::{num::NonZeroU64, sync::Arc};
+use std::{
+    num::NonZeroU64,
+    sync::Arc, //
+};
 
 use cases::cases;
 use oxnic::nic::{
-    ring::{Completion, DriverSide, Ring, Slot, Status},
-    rss::{Hash, HashType, HEADERS_LEN},
-    storage::Handle,
-    vlan::{Protocol, Strip, Tag},
-    wire::{Buffer, Checksum, Frame, Head, Inlet, Malformed, Patch, Refused, Settings},
+    completion::{
+        Completion,
+        Status, //
+    },
+    headers::HEADERS_LEN,
+    ring::{
+        DriverSide,
+        Handle,
+        Ring,
+        Slot, //
+    },
+    rss::{
+        Hash,
+        HashType, //
+    },
+    vlan::{
+        Protocol,
+        Strip,
+        Tag, //
+    },
+    wire::{
+        Checksum,
+        FrameHead,
+        Malformed,
+        Patch,
+        Refused,
+        RingWriter,
+        RxBuffer,
+        RxConfig,
+        TxFrame, //
+    },
 };
 use proptest::prelude::*;
 
@@ -32,7 +61,7 @@ const HEAD_ROOM: usize = 20;
 const MAX_LEN: usize = 200;
 const STALE: u8 = 0xee;
 
-impl Buffer for Page {
+impl RxBuffer for Page {
     const ROOM: usize = 280;
 
     fn room(&mut self) -> &mut [u8] {
@@ -42,30 +71,30 @@ impl Buffer for Page {
 
 type Shared = Arc<Ring<Page, Vec<Slot<Page>>>>;
 
-fn port() -> (Inlet<Shared>, DriverSide<Shared>) {
+fn port() -> (RingWriter<Shared>, DriverSide<Shared>) {
     port_with(4, MAX_LEN, Strip::default())
 }
 
-fn settings(max_len: usize) -> Settings {
-    Settings {
+fn config(max_len: usize) -> RxConfig {
+    RxConfig {
         max_len,
         strip: Strip::default(),
     }
 }
 
-fn port_with(slots: u32, max_len: usize, strip: Strip) -> (Inlet<Shared>, DriverSide<Shared>) {
+fn port_with(slots: u32, max_len: usize, strip: Strip) -> (RingWriter<Shared>, DriverSide<Shared>) {
     let slots = (0..slots).map(|_| Slot::new()).collect();
     let (nic, driver) = Ring::split(Arc::new(Ring::new(slots).unwrap())).unwrap();
-    (Inlet::new(nic, Settings { max_len, strip }), driver)
+    (RingWriter::new(nic, RxConfig { max_len, strip }), driver)
 }
 
 /// Writes a frame without a timestamp, as most tests do.
-fn put<H>(inlet: &mut Inlet<H>, frame: &Packet, hash: Hash) -> Result<u32, Refused>
+fn send<H>(writer: &mut RingWriter<H>, frame: &Packet, hash: Hash) -> Result<u32, Refused>
 where
     H: Handle,
-    H::Buffer: Buffer,
+    H::Buffer: RxBuffer,
 {
-    inlet.put(frame, Completion::new(0).with_hash(hash))
+    writer.write(frame, Completion::new(0).with_hash(hash))
 }
 
 fn post(driver: &mut DriverSide<Shared>, room: usize) {
@@ -108,13 +137,13 @@ impl Packet {
     }
 }
 
-impl Frame for Packet {
+impl TxFrame for Packet {
     fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    fn head(&self) -> Head<'_> {
-        Head::Linear(&self.bytes)
+    fn head(&self) -> FrameHead<'_> {
+        FrameHead::Linear(&self.bytes)
     }
 
     fn is_plain(&self) -> bool {
@@ -150,17 +179,17 @@ impl Frame for Packet {
 
 #[test]
 fn a_frame_arrives_as_it_was() {
-    let (mut inlet, mut driver) = port();
+    let (mut writer, mut driver) = port();
     post(&mut driver, 280);
     let hash = Hash {
         value: 0x1234_5678,
         kind: HashType::UdpIpv6,
     };
     let frame = packet(MAX_LEN);
-    assert_eq!(put(&mut inlet, &frame, hash), Ok(MAX_LEN as u32));
-    assert!(driver.take().is_none(), "not flushed");
-    assert_eq!(inlet.flush(), 1);
-    assert_eq!(inlet.flush(), 0);
+    assert_eq!(send(&mut writer, &frame, hash), Ok(MAX_LEN as u32));
+    assert!(driver.take().is_none(), "not published");
+    assert_eq!(writer.publish(), 1);
+    assert_eq!(writer.publish(), 0);
 
     let (completion, page) = driver.take().unwrap();
     let expected = Completion::new(MAX_LEN as u32)
@@ -176,14 +205,14 @@ fn a_frame_arrives_as_it_was() {
 #[test]
 fn short_frames_are_padded_with_zeroes() {
     for len in [14, 42, 59, 60, 61] {
-        let (mut inlet, mut driver) = port();
+        let (mut writer, mut driver) = port();
         post(&mut driver, 280);
         let wire_len = len.max(60);
         assert_eq!(
-            put(&mut inlet, &packet(len), Hash::NONE),
+            send(&mut writer, &packet(len), Hash::NONE),
             Ok(wire_len as u32)
         );
-        inlet.flush();
+        writer.publish();
 
         let (completion, page) = driver.take().unwrap();
         assert_eq!(completion.len(), wire_len as u32);
@@ -196,13 +225,13 @@ fn short_frames_are_padded_with_zeroes() {
 }
 
 #[test]
-fn an_unknown_checksum_is_not_called_good() {
-    let (mut inlet, mut driver) = port();
+fn an_unknown_checksum_is_not_reported_as_good() {
+    let (mut writer, mut driver) = port();
     post(&mut driver, 280);
     let mut frame = packet(60);
     frame.checksum = Ok(Checksum::Unknown);
-    put(&mut inlet, &frame, Hash::NONE).unwrap();
-    inlet.flush();
+    send(&mut writer, &frame, Hash::NONE).unwrap();
+    writer.publish();
     let (completion, _) = driver.take().unwrap();
     assert!(completion.is(Status::END_OF_PACKET));
     assert!(!completion.is(Status::CHECKSUM_GOOD));
@@ -210,20 +239,20 @@ fn an_unknown_checksum_is_not_called_good() {
 
 #[test]
 fn without_a_buffer_it_is_refused() {
-    let (mut inlet, mut driver) = port();
-    assert!(inlet.is_full());
+    let (mut writer, mut driver) = port();
+    assert!(writer.is_full());
     assert_eq!(
-        put(&mut inlet, &packet(60), Hash::NONE),
+        send(&mut writer, &packet(60), Hash::NONE),
         Err(Refused::NoBuffer)
     );
     post(&mut driver, 280);
-    assert!(!inlet.is_full());
-    assert_eq!(put(&mut inlet, &packet(60), Hash::NONE), Ok(60));
+    assert!(!writer.is_full());
+    assert_eq!(send(&mut writer, &packet(60), Hash::NONE), Ok(60));
     assert_eq!(
-        put(&mut inlet, &packet(60), Hash::NONE),
+        send(&mut writer, &packet(60), Hash::NONE),
         Err(Refused::NoBuffer)
     );
-    assert_eq!(inlet.flush(), 1);
+    assert_eq!(writer.publish(), 1);
 }
 
 /// A refused frame takes no buffer, and the next one gets through.
@@ -239,13 +268,13 @@ fn refused_frames_leave_the_buffer_posted() {
         (packet(0), Refused::Malformed),
         (malformed, Refused::Malformed),
     ] {
-        let (mut inlet, mut driver) = port();
+        let (mut writer, mut driver) = port();
         post(&mut driver, 280);
-        assert_eq!(put(&mut inlet, &frame, Hash::NONE), Err(why));
-        assert!(!inlet.is_full());
-        assert_eq!(inlet.flush(), 0);
-        assert_eq!(put(&mut inlet, &packet(61), Hash::NONE), Ok(61));
-        assert_eq!(inlet.flush(), 1);
+        assert_eq!(send(&mut writer, &frame, Hash::NONE), Err(why));
+        assert!(!writer.is_full());
+        assert_eq!(writer.publish(), 0);
+        assert_eq!(send(&mut writer, &packet(61), Hash::NONE), Ok(61));
+        assert_eq!(writer.publish(), 1);
         let (_, page) = driver.take().unwrap();
         assert_eq!(page.bytes[HEAD_ROOM..][..61], packet(61).bytes);
     }
@@ -253,49 +282,49 @@ fn refused_frames_leave_the_buffer_posted() {
 
 #[test]
 fn a_frame_is_never_longer_than_the_room() {
-    let (mut inlet, mut driver) = port();
+    let (mut writer, mut driver) = port();
     post(&mut driver, 50);
     assert_eq!(
-        put(&mut inlet, &packet(100), Hash::NONE),
+        send(&mut writer, &packet(100), Hash::NONE),
         Err(Refused::Oversize)
     );
-    let padded = put(&mut inlet, &packet(50), Hash::NONE);
+    let padded = send(&mut writer, &packet(50), Hash::NONE);
     assert_eq!(padded, Err(Refused::Oversize), "padding has no room");
-    assert!(!inlet.is_full());
+    assert!(!writer.is_full());
 }
 
 #[test]
 fn longest_frame_can_be_changed() {
-    let (mut inlet, mut driver) = port();
+    let (mut writer, mut driver) = port();
     post(&mut driver, 280);
-    inlet.set(settings(99));
+    writer.configure(config(99));
     assert_eq!(
-        put(&mut inlet, &packet(100), Hash::NONE),
+        send(&mut writer, &packet(100), Hash::NONE),
         Err(Refused::Oversize)
     );
-    inlet.set(settings(280));
-    assert_eq!(put(&mut inlet, &packet(280), Hash::NONE), Ok(280));
+    writer.configure(config(280));
+    assert_eq!(send(&mut writer, &packet(280), Hash::NONE), Ok(280));
 }
 
 #[test]
 fn head_is_what_counts_of_it() {
     let mut copy = [0; HEADERS_LEN];
     copy[..3].copy_from_slice(&[1, 2, 3]);
-    assert_eq!(*Head::Copied(copy, 3), [1, 2, 3]);
-    assert_eq!(*Head::Copied(copy, HEADERS_LEN), copy);
-    assert_eq!(*Head::Copied(copy, usize::MAX), copy);
+    assert_eq!(*FrameHead::Copied(copy, 3), [1, 2, 3]);
+    assert_eq!(*FrameHead::Copied(copy, HEADERS_LEN), copy);
+    assert_eq!(*FrameHead::Copied(copy, usize::MAX), copy);
     let frame = packet(30);
     assert_eq!(*frame.head(), frame.bytes);
 }
 
 #[test]
 fn a_timestamp_goes_along() {
-    let (mut inlet, mut driver) = port();
+    let (mut writer, mut driver) = port();
     post(&mut driver, 280);
     let time = NonZeroU64::new(42);
-    let known = Completion::new(0).with_timestamp(time);
-    inlet.put(&packet(60), known).unwrap();
-    inlet.flush();
+    let meta = Completion::new(0).with_timestamp(time);
+    writer.write(&packet(60), meta).unwrap();
+    writer.publish();
     assert_eq!(driver.take().unwrap().0.timestamp(), time);
 }
 
@@ -311,21 +340,21 @@ const SERVICE: Tag = Tag {
 #[test]
 fn tags_are_found_in_frames() {
     let mut head = [0; 18];
-    assert_eq!(Tag::of(&head), None);
+    assert_eq!(Tag::outermost(&head), None);
     for tag in [CUSTOMER, SERVICE] {
         head[12..16].copy_from_slice(&tag.bytes());
-        assert_eq!(Tag::of(&head), Some(tag));
-        assert_eq!(Tag::of(&head[..16]), Some(tag));
-        assert_eq!(Tag::of(&head[..15]), None);
+        assert_eq!(Tag::outermost(&head), Some(tag));
+        assert_eq!(Tag::outermost(&head[..16]), Some(tag));
+        assert_eq!(Tag::outermost(&head[..15]), None);
     }
 }
 
 /// A ring is full if the longest accepted frame might not fit.
 #[test]
 fn full_means_full_for_the_longest_frame() {
-    let (mut inlet, mut driver) = port_with(8, 2 * 280 + 1, Strip::default());
+    let (mut writer, mut driver) = port_with(8, 2 * 280 + 1, Strip::default());
     for posted in 0..=3 {
-        assert_eq!(inlet.is_full(), posted < 3, "{posted} buffers");
+        assert_eq!(writer.is_full(), posted < 3, "{posted} buffers");
         post(&mut driver, 280);
     }
 }
@@ -357,7 +386,7 @@ proptest! {
     #[test]
     fn frames_in_parts(
         len in 18usize..1400,
-        beside in any_tag(),
+        outside in any_tag(),
         inside in any_tag(),
         strip: (bool, bool),
         sum_at in prop::option::of(16usize..1398),
@@ -365,12 +394,12 @@ proptest! {
         plain: bool,
     ) {
         let strip = Strip { customer: strip.0, service: strip.1 };
-        let (mut inlet, mut driver) = port_with(8, 1360, strip);
+        let (mut writer, mut driver) = port_with(8, 1360, strip);
         for _ in 0..buffers {
             post(&mut driver, 280);
         }
         let mut frame = packet(len);
-        frame.tag = beside;
+        frame.tag = outside;
         frame.bytes[12..16].copy_from_slice(&inside.map_or([8, 0, 0x45, 0], Tag::bytes));
         frame.patch = sum_at
             .filter(|offset| offset + 2 <= len)
@@ -382,32 +411,32 @@ proptest! {
 
         // The frame on the wire, then without its stripped tag.
         let mut expected = frame.summed();
-        if let Some(tag) = beside {
+        if let Some(tag) = outside {
             expected.splice(12..12, tag.bytes());
         }
         expected.resize(expected.len().max(60), 0);
         let wire_len = expected.len();
-        let stripped = beside.or(inside).filter(|tag| strip.takes(tag.protocol));
+        let stripped = outside.or(inside).filter(|tag| strip.takes(tag.protocol));
         if stripped.is_some() {
             expected.drain(12..16);
         }
 
         let hash = Hash { value: 7, kind: HashType::Ipv4 };
-        let result = put(&mut inlet, &frame, hash);
+        let result = send(&mut writer, &frame, hash);
         if wire_len > 1360 {
             prop_assert_eq!(result, Err(Refused::Oversize));
         } else if expected.len().div_ceil(280) > buffers as usize {
             prop_assert_eq!(result, Err(Refused::NoBuffer));
         } else {
             prop_assert_eq!(result, Ok(wire_len as u32));
-            inlet.flush();
+            writer.publish();
             let (bytes, completion) = take_frame(&mut driver).unwrap();
             prop_assert_eq!(bytes, expected);
             prop_assert_eq!(completion.vlan(), stripped);
             prop_assert_eq!(completion.hash(), hash);
             prop_assert_eq!(completion.is(Status::CHECKSUM_GOOD), !plain);
         }
-        inlet.flush();
+        writer.publish();
         prop_assert!(driver.take().is_none());
     }
 }

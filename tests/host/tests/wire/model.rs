@@ -11,9 +11,9 @@ enum Step {
     /// Posts up to this many buffers.
     Post(u32),
     /// Sends a frame of this length.
-    Put(usize),
+    Send(usize),
     /// Makes the frames sent so far visible to the driver.
-    Flush,
+    Publish,
     /// Takes up to this many frames.
     Take(usize),
     /// Changes the length of the longest accepted frame.
@@ -27,8 +27,8 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => (0u32..20).prop_map(Step::Post),
-        8 => (0usize..1500).prop_map(Step::Put),
-        5 => Just(Step::Flush),
+        8 => (0usize..1500).prop_map(Step::Send),
+        5 => Just(Step::Publish),
         6 => (0usize..10).prop_map(Step::Take),
         1 => (0usize..1700).prop_map(Step::SetMax),
         1 => (1u32..6).prop_map(Step::Resize),
@@ -39,7 +39,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// A port, and what it must contain.
 struct Model {
-    inlet: Inlet<Shared>,
+    writer: RingWriter<Shared>,
     driver: DriverSide<Shared>,
     slots: u32,
     max_len: usize,
@@ -47,24 +47,24 @@ struct Model {
     empty: usize,
     filled: usize,
     /// Frames that are not published yet, and those that are.
-    put: VecDeque<Vec<u8>>,
-    flushed: VecDeque<Vec<u8>>,
+    written: VecDeque<Vec<u8>>,
+    published: VecDeque<Vec<u8>>,
     alive: Arc<()>,
     sent: u8,
 }
 
 impl Model {
     fn new(slots: u32, max_len: usize) -> Self {
-        let (inlet, driver) = port_with(slots, max_len, Strip::default());
+        let (writer, driver) = port_with(slots, max_len, Strip::default());
         Self {
-            inlet,
+            writer,
             driver,
             slots,
             max_len,
             empty: 0,
             filled: 0,
-            put: VecDeque::new(),
-            flushed: VecDeque::new(),
+            written: VecDeque::new(),
+            published: VecDeque::new(),
             alive: Arc::default(),
             sent: 0,
         }
@@ -81,7 +81,7 @@ impl Model {
     }
 
     /// Sends a frame, and checks what happens to it.
-    fn put(&mut self, len: usize) -> Result<(), Refused> {
+    fn send(&mut self, len: usize) -> Result<(), Refused> {
         self.sent = self.sent.wrapping_add(1);
         let bytes: Vec<u8> = (0..len)
             .map(|at| (at as u8).wrapping_mul(self.sent))
@@ -100,31 +100,31 @@ impl Model {
         };
         let frame = Packet { bytes, ..packet(0) };
         assert_eq!(
-            put(&mut self.inlet, &frame, Hash::NONE),
+            super::send(&mut self.writer, &frame, Hash::NONE),
             expected,
             "{len} bytes"
         );
         expected?;
         self.empty -= buffers;
         self.filled += buffers;
-        self.put.push_back(wire);
+        self.written.push_back(wire);
         Ok(())
     }
 
-    fn flush(&mut self) {
+    fn publish(&mut self) {
         let buffers: usize = self
-            .put
+            .written
             .iter()
             .map(|frame| frame.len().div_ceil(Page::ROOM))
             .sum();
-        assert_eq!(self.inlet.flush() as usize, buffers);
-        self.flushed.append(&mut self.put);
+        assert_eq!(self.writer.publish() as usize, buffers);
+        self.published.append(&mut self.written);
     }
 
     fn take(&mut self, most: usize) {
         for _ in 0..most {
             let found = take_frame(&mut self.driver).map(|(bytes, _)| bytes);
-            let expected = self.flushed.pop_front();
+            let expected = self.published.pop_front();
             self.filled -= expected
                 .as_ref()
                 .map_or(0, |frame| frame.len().div_ceil(Page::ROOM));
@@ -138,14 +138,14 @@ impl Model {
         new.post(slots);
         std::mem::swap(self, &mut new);
         self.sent = new.sent;
-        new.flush();
-        new.take(new.flushed.len());
+        new.publish();
+        new.take(new.published.len());
         new.end();
     }
 
     /// Ends the ring with everything in it.
     fn end(self) {
-        self.driver.end(self.inlet.into_nic());
+        self.driver.end(self.writer.into_nic());
         assert_eq!(
             Arc::strong_count(&self.alive),
             1,
@@ -157,12 +157,15 @@ impl Model {
         let inside = self.empty + self.filled;
         assert_eq!(Arc::strong_count(&self.alive) - 1, inside);
         assert_eq!(self.driver.unused() as usize, self.slots as usize - inside);
-        assert_eq!(self.driver.has_completed(), !self.flushed.is_empty());
+        assert_eq!(self.driver.has_completed(), !self.published.is_empty());
         for len in [0, 1, 280, 281, 1000] {
-            assert_eq!(self.inlet.lacks(len), len.div_ceil(Page::ROOM) > self.empty);
+            assert_eq!(
+                self.writer.has_room(len),
+                len.div_ceil(Page::ROOM) <= self.empty
+            );
         }
         let most = self.max_len.div_ceil(Page::ROOM);
-        assert_eq!(self.inlet.is_full(), most > self.empty);
+        assert_eq!(self.writer.is_full(), most > self.empty);
     }
 }
 
@@ -177,12 +180,12 @@ proptest! {
         for step in steps {
             match step {
                 Step::Post(most) => port.post(most),
-                Step::Put(len) => drop(port.put(len)),
-                Step::Flush => port.flush(),
+                Step::Send(len) => drop(port.send(len)),
+                Step::Publish => port.publish(),
                 Step::Take(most) => port.take(most),
                 Step::SetMax(max_len) => {
                     port.max_len = max_len;
-                    port.inlet.set(settings(max_len));
+                    port.writer.configure(config(max_len));
                 }
                 Step::Resize(bits) => port.resize(1 << bits),
                 Step::Restart => {
