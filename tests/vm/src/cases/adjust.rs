@@ -306,7 +306,7 @@ fn metadata(bed: &Bed, act: u8) -> Result<()> {
 fn expect_none(program: &Program) -> Result<()> {
     ensure_eq!(
         program.read::<u64>("bare", 0)?,
-        META_FRAMES.into(),
+        u64::from(META_FRAMES),
         "frames without metadata"
     );
     for seq in 0..META_FRAMES {

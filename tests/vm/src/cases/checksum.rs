@@ -12,12 +12,13 @@ use crate::{
     },
     wire::{
         capture::Capture,
-        checksum::{fold, sum, transport, verify, Kind},
+        checksum::{sum, transport, verify, Kind},
         stream::{data, deliver, ensure_data, read_all, receive, tcp_pair, udp},
         ETH,
     },
 };
 use anyhow::{ensure, Context, Result};
+use etherparse::{ip_number, Ipv4Slice, Ipv6FragmentHeader, Ipv6Header, SlicedPacket};
 use nix::sys::socket::{sendmsg, ControlMessage, MsgFlags, SockaddrStorage};
 use std::{
     collections::BTreeMap,
@@ -55,8 +56,10 @@ fn kinds(frames: &[Vec<u8>]) -> Result<BTreeMap<Kind, usize>> {
 }
 
 fn is_udp(frame: &[u8]) -> bool {
-    frame[12..14] == [8, 0] && frame[ETH + 9] == 17
-        || frame[12..14] == [0x86, 0xdd] && frame[ETH + 6] == 17
+    SlicedPacket::from_ethernet(frame).is_ok_and(|packet| {
+        let payload = packet.ip_payload();
+        payload.is_some_and(|payload| payload.ip_number == ip_number::UDP)
+    })
 }
 
 case!(ports "checksum::udp", "", udp_datagrams);
@@ -98,7 +101,7 @@ fn udp_zero(bed: &Bed) -> Result<()> {
     // The last word makes the sum all ones, whose complement is zero.
     let payload = [
         &[1, 2, 3, 4, 5, 6, 7, 8],
-        &(!fold(sum(&bytes))).to_be_bytes()[..],
+        &(!sum(&[&bytes])).to_be_bytes()[..],
     ]
     .concat();
 
@@ -130,31 +133,40 @@ fn udp_fragments(bed: &Bed) -> Result<()> {
         deliver(&sender, &receiver, &data(7, LEN))?;
         let frames = capture.wait_for(6, |frame| matches!(verify(frame), Ok(Kind::Fragment)))?;
         ensure_eq!(frames.len(), 6, "fragments of {LEN} bytes");
-        let (pseudo, body) = reassemble(&frames);
+        let (addresses, body) = reassemble(&frames)?;
         ensure_eq!(body.len(), LEN + 8, "bytes in all fragments");
-        transport(17, pseudo + body.len() as u32 + 17, &body)?;
+        transport(ip_number::UDP, &addresses, &body)?;
     }
     Ok(())
 }
 
-/// The sum of the addresses, and the bodies of all fragments put together by their offsets.
-fn reassemble(frames: &[Vec<u8>]) -> (u32, Vec<u8>) {
+/// The addresses, and the bodies of all fragments put together by their offsets.
+fn reassemble(frames: &[Vec<u8>]) -> Result<(Vec<u8>, Vec<u8>)> {
     let mut pieces = BTreeMap::new();
-    let mut addresses = 0;
+    let mut addresses = Vec::new();
 
     for frame in frames {
         let packet = &frame[ETH..];
-        let word = |at: usize| usize::from(u16::from_be_bytes([packet[at], packet[at + 1]]));
 
         if packet[0] >> 4 == 4 {
-            addresses = sum(&packet[12..20]);
-            pieces.insert((word(6) & 0x1fff) * 8, packet[20..word(2)].to_vec());
+            let ip = Ipv4Slice::from_slice(packet)?;
+            let header = ip.header();
+
+            addresses = [header.source(), header.destination()].concat();
+            pieces.insert(
+                header.fragments_offset().byte_offset(),
+                ip.payload().payload.to_vec(),
+            );
         } else {
-            addresses = sum(&packet[8..40]);
-            pieces.insert(word(42) & 0xfff8, packet[48..40 + word(4)].to_vec());
+            let (header, rest) = Ipv6Header::from_slice(packet)?;
+            let (fragment, _) = Ipv6FragmentHeader::from_slice(rest)?;
+            let body = &rest[..header.payload_length.into()][Ipv6FragmentHeader::LEN..];
+
+            addresses = [header.source, header.destination].concat();
+            pieces.insert(fragment.fragment_offset.byte_offset(), body.to_vec());
         }
     }
-    (addresses, pieces.into_values().flatten().collect())
+    Ok((addresses, pieces.into_values().flatten().collect()))
 }
 
 case!(ports "checksum::udp_segments", "", udp_segments);

@@ -12,15 +12,17 @@ use crate::{
     support::in_parallel,
     wire::{
         capture::Capture,
-        checksum::{fold, sum, verify, Kind},
+        checksum::{pseudo, verify, Kind},
         ensure_same,
+        frames::ipv4_header,
         packet::{Sender, Tap},
         probe::Probe,
         stream::{data, ensure_data, read_all, tcp_pair},
         ETH,
     },
 };
-use anyhow::{ensure, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
+use etherparse::{ip_number, SlicedPacket, TcpHeader, TransportSlice};
 use nix::{
     libc,
     sys::{
@@ -100,18 +102,16 @@ fn raw_segments(bed: &Bed) -> Result<()> {
     let sender = Sender::open(&bed.a)?;
     setsockopt(&sender, VnetHdr, &true)?;
 
-    let mut packet = vec![0x45, 0];
-    packet.extend((40 + LEN as u16).to_be_bytes());
-    packet.extend([0, 1, 0x40, 0, 64, 6, 0, 0, 10, 77, 0, 1, 10, 77, 0, 2]);
-    let ip_sum = !fold(sum(&packet));
-    packet[10..12].copy_from_slice(&ip_sum.to_be_bytes());
-    // The checksum field holds the pseudo header's sum, as CHECKSUM_PARTIAL wants it.
-    let pseudo = fold(sum(&packet[12..20]) + 6 + 20 + LEN as u32);
-    packet.extend([
-        0x10, 0, 0x20, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 0xff, 0xff,
-    ]);
-    packet.extend(pseudo.to_be_bytes());
-    packet.extend([0, 0]);
+    let ip = ipv4_header(1, ip_number::TCP, TcpHeader::MIN_LEN + LEN);
+    let addresses = [ip.source, ip.destination].concat();
+    let tcp = TcpHeader {
+        acknowledgment_number: 1,
+        ack: true,
+        // What CHECKSUM_PARTIAL wants to find there.
+        checksum: pseudo(&addresses, ip_number::TCP, TcpHeader::MIN_LEN + LEN),
+        ..TcpHeader::new(0x1000, 0x2000, 1, 0xffff)
+    };
+    let packet = [&ip.to_bytes()[..], &tcp.to_bytes()].concat();
 
     // flags NEEDS_CSUM, gso_type TCPV4, hdr_len, gso_size, csum_start, csum_offset.
     let mut frame = vec![1, 1];
@@ -132,9 +132,11 @@ fn raw_segments(bed: &Bed) -> Result<()> {
             "segment of {} bytes",
             frame.len()
         );
-        let seq = u32::from_be_bytes([frame[38], frame[39], frame[40], frame[41]]);
-        let end = ETH + usize::from(u16::from_be_bytes([frame[16], frame[17]]));
-        pieces.insert(seq, frame[54..end].to_vec());
+        let packet = SlicedPacket::from_ethernet(frame)?;
+        let Some(TransportSlice::Tcp(tcp)) = packet.transport else {
+            bail!("no TCP header: {:02x?}", &frame[..ETH + 40]);
+        };
+        pieces.insert(tcp.sequence_number(), tcp.payload().to_vec());
     }
     let found: Vec<u8> = pieces.into_values().flatten().collect();
     ensure_data("segments", &found, &payload)

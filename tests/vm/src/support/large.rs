@@ -6,14 +6,22 @@ use crate::{
     bed::Port,
     sockopt::VnetHdr,
     wire::{
-        checksum::{fold, sum},
+        checksum,
+        frames::{ethernet, ipv4_header, IPV4, IPV6},
         packet::Sender,
         stream::data,
-        ETH, NOBODY,
+        ETH,
     },
 };
 use anyhow::Result;
+use etherparse::{ip_number, Ipv4Options, Ipv6Header, TcpHeader};
 use nix::sys::socket::setsockopt;
+
+/// The addresses of the ports over IPv6.
+const V6: [[u8; 16]; 2] = [address(1), address(2)];
+const fn address(last: u8) -> [u8; 16] {
+    [0xfd, 0x77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]
+}
 
 /// A TCP header without options.
 pub const TCP: usize = 20;
@@ -28,7 +36,7 @@ pub const CWR: u8 = 0x80;
 pub struct Large {
     pub v6: bool,
     /// Of the IPv4 header.
-    pub ip_options: usize,
+    pub ip_options: Ipv4Options,
     pub flags: u8,
     pub len: usize,
     pub mss: u16,
@@ -41,7 +49,7 @@ impl Large {
     pub fn new(len: usize, mss: u16) -> Self {
         Self {
             v6: false,
-            ip_options: 0,
+            ip_options: Ipv4Options::new(),
             flags: ACK,
             len,
             mss,
@@ -60,43 +68,43 @@ impl Large {
 
     pub fn frame(&self) -> Vec<u8> {
         let tcp_len = TCP + self.len;
-        let mut packet;
-        let addresses;
-
-        if self.v6 {
-            packet = vec![0x60, 0, 0, 0];
-            packet.extend((tcp_len as u16).to_be_bytes());
-            packet.extend([6, 64]);
-            for last in [1, 2] {
-                packet.extend([0xfd, 0x77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]);
-            }
-            addresses = sum(&packet[8..40]);
+        let has = |flag: u8| self.flags & flag != 0;
+        let mut tcp = TcpHeader {
+            acknowledgment_number: 1,
+            fin: has(FIN),
+            psh: has(PSH),
+            ack: has(ACK),
+            ece: has(ECE),
+            cwr: has(CWR),
+            // It wraps around.
+            ..TcpHeader::new(0x1000, 0x2000, 0xffff_f000, 0xffff)
+        };
+        let (ethertype, ip, addresses) = if self.v6 {
+            let header = Ipv6Header {
+                payload_length: tcp_len as u16,
+                next_header: ip_number::TCP,
+                hop_limit: 64,
+                source: V6[0],
+                destination: V6[1],
+                ..Ipv6Header::default()
+            };
+            let addresses = [header.source, header.destination].concat();
+            (IPV6, header.to_bytes().to_vec(), addresses)
         } else {
-            let ip = 20 + self.ip_options;
+            let mut header = ipv4_header(0xfff0, ip_number::TCP, self.ip_options.len() + tcp_len);
+            header.options = self.ip_options.clone();
+            header.header_checksum = header.calc_header_checksum();
+            let addresses = [header.source, header.destination].concat();
+            (IPV4, header.to_bytes().to_vec(), addresses)
+        };
 
-            packet = vec![0x40 + (ip / 4) as u8, 0];
-            packet.extend(((ip + tcp_len) as u16).to_be_bytes());
-            packet.extend([0xff, 0xf0, 0x40, 0, 64, 6, 0, 0]);
-            packet.extend([10, 77, 0, 1, 10, 77, 0, 2]);
-            // No operation.
-            packet.resize(ip, 1);
-            let header = !fold(sum(&packet));
-            packet[10..12].copy_from_slice(&header.to_be_bytes());
-            addresses = sum(&packet[12..20]);
-        }
-        let tcp = ETH + packet.len();
-        // The checksum field holds the pseudo header's sum, as CHECKSUM_PARTIAL wants it. The
-        // sequence numbers wrap around.
-        let pseudo = fold(addresses + 6 + tcp_len as u32);
-        packet.extend([0x10, 0, 0x20, 0, 0xff, 0xff, 0xf0, 0, 0, 0, 0, 1]);
-        packet.extend([0x50, self.flags, 0xff, 0xff]);
-        packet.extend(pseudo.to_be_bytes());
-        packet.extend([0, 0]);
-
-        let mut frame = [NOBODY, [2, 0, 0, 0, 0, 1]].concat();
-        frame.extend(if self.v6 { [0x86, 0xdd] } else { [8, 0] });
-        frame.extend(packet);
-        frame.extend(self.payload());
+        // What CHECKSUM_PARTIAL wants to find there.
+        tcp.checksum = checksum::pseudo(&addresses, ip_number::TCP, tcp_len);
+        let mut frame = ethernet(
+            ethertype,
+            &[&ip[..], &tcp.to_bytes(), &self.payload()].concat(),
+        );
+        let tcp = ETH + ip.len();
         for (at, value) in &self.lies {
             frame[*at] = *value;
         }

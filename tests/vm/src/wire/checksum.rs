@@ -1,42 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The Internet checksum, written for the tests alone so that it shares no error with what is
-//! tested, and the check of a whole frame's checksums.
+//! The Internet checksum, by a crate that shares no code with what is tested, and the check of a
+//! whole frame's checksums.
 
-use super::ETH;
-use anyhow::{bail, ensure, Result};
+use anyhow::{ensure, Result};
+use etherparse::{
+    checksum::Sum16BitWords, ip_number, EtherType, Ethernet2Header, IpNumber, Ipv4Slice, Ipv6Slice,
+};
 
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const FRAGMENT: u8 = 44;
+/// The sum of all 16-bit words of the pieces. Only the last piece may have an odd number of bytes.
+pub fn sum(pieces: &[&[u8]]) -> u16 {
+    let sum = pieces
+        .iter()
+        .fold(Sum16BitWords::new(), |sum, piece| sum.add_slice(piece));
 
-/// The sum of all 16-bit words; an odd last byte is a word's upper half.
-pub fn sum(bytes: &[u8]) -> u32 {
-    bytes
-        .chunks(2)
-        .map(|pair| u32::from(pair[0]) * 256 + pair.get(1).map_or(0, |low| u32::from(*low)))
-        .sum()
+    !sum.ones_complement().to_be()
 }
 
-/// A sum with its carries added in.
-pub fn fold(mut sum: u32) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u16
-}
-
-/// The checksum that the transport header of an IPv4 packet must hold, given that the field is
-/// zero. UDP writes a computed zero as all ones.
-pub fn transport_v4(packet: &[u8]) -> u16 {
-    match !fold(pseudo_v4(packet) + sum(&packet[20..])) {
+/// What TCP and UDP write for the pieces. A computed zero is written as all ones.
+pub fn field(pieces: &[&[u8]]) -> u16 {
+    match !sum(pieces) {
         0 => 0xffff,
         value => value,
     }
 }
 
-fn pseudo_v4(packet: &[u8]) -> u32 {
-    sum(&packet[12..20]) + u32::from(packet[9]) + (packet.len() - 20) as u32
+/// The sum of the pseudo header of `len` bytes of TCP or UDP. The addresses are the sender's, then
+/// the receiver's.
+pub fn pseudo(addresses: &[u8], protocol: IpNumber, len: usize) -> u16 {
+    sum(&[addresses, &[0, protocol.0], &(len as u32).to_be_bytes()])
 }
 
 /// What kind of frame passed the check.
@@ -53,61 +45,67 @@ pub enum Kind {
 
 /// Checks the checksums of an Ethernet frame: IPv4 header, TCP and UDP.
 pub fn verify(frame: &[u8]) -> Result<Kind> {
-    let packet = &frame[ETH..];
+    let (ethernet, packet) = Ethernet2Header::from_slice(frame)?;
 
-    match u16::from_be_bytes([frame[12], frame[13]]) {
-        0x0800 => verify_v4(packet),
-        0x86dd => verify_v6(packet),
+    match ethernet.ether_type {
+        EtherType::IPV4 => verify_v4(&Ipv4Slice::from_slice(packet)?),
+        EtherType::IPV6 => verify_v6(&Ipv6Slice::from_slice(packet)?),
         _ => Ok(Kind::Other),
     }
 }
 
-fn verify_v4(packet: &[u8]) -> Result<Kind> {
-    // A short frame is padded; the padding belongs to no packet.
-    let packet = &packet[..usize::from(u16::from_be_bytes([packet[2], packet[3]]))];
+fn verify_v4(packet: &Ipv4Slice<'_>) -> Result<Kind> {
+    let (header, payload) = (packet.header(), packet.payload());
+    let addresses = [header.source(), header.destination()].concat();
 
     ensure!(
-        packet[0] == 0x45,
-        "IPv4 header with options, which no test sends"
-    );
-    ensure!(
-        fold(sum(&packet[..20])) == 0xffff,
+        sum(&[header.slice()]) == 0xffff,
         "wrong IPv4 header checksum"
     );
-    if u16::from_be_bytes([packet[6], packet[7]]) & 0x3fff != 0 {
+    if payload.fragmented {
         return Ok(Kind::Fragment);
     }
-    match packet[9] {
-        TCP => transport(packet[9], pseudo_v4(packet), &packet[20..]).map(|()| Kind::TcpV4),
-        UDP => transport(packet[9], pseudo_v4(packet), &packet[20..]).map(|()| Kind::UdpV4),
-        _ => Ok(Kind::Other),
-    }
+    let kind = match header.protocol() {
+        ip_number::TCP => Kind::TcpV4,
+        ip_number::UDP => Kind::UdpV4,
+        _ => return Ok(Kind::Other),
+    };
+    transport(header.protocol(), &addresses, payload.payload).map(|()| kind)
 }
 
-fn verify_v6(packet: &[u8]) -> Result<Kind> {
-    let payload = usize::from(u16::from_be_bytes([packet[4], packet[5]]));
-    let body = &packet[40..40 + payload];
-    let pseudo = sum(&packet[8..40]) + u32::from(packet[6]) + payload as u32;
+fn verify_v6(packet: &Ipv6Slice<'_>) -> Result<Kind> {
+    let (header, payload) = (packet.header(), packet.payload());
+    let addresses = [header.source(), header.destination()].concat();
+    let kind = match header.next_header() {
+        ip_number::TCP => Kind::TcpV6,
+        ip_number::UDP => Kind::UdpV6,
+        ip_number::IPV6_FRAGMENTATION_HEADER => return Ok(Kind::Fragment),
+        _ => return Ok(Kind::Other),
+    };
 
-    match packet[6] {
-        TCP => transport(TCP, pseudo, body).map(|()| Kind::TcpV6),
-        UDP => transport(UDP, pseudo, body).map(|()| Kind::UdpV6),
-        FRAGMENT => Ok(Kind::Fragment),
-        _ => Ok(Kind::Other),
-    }
+    transport(header.next_header(), &addresses, payload.payload).map(|()| kind)
 }
 
-/// Checks the checksum of a TCP or UDP packet, given the sum of its pseudo header.
-pub fn transport(protocol: u8, pseudo: u32, body: &[u8]) -> Result<()> {
-    if protocol == UDP && body[6..8] == [0, 0] {
-        bail!("UDP packet without checksum");
-    }
+/// Checks the checksum of a TCP or UDP packet between these addresses.
+pub fn transport(protocol: IpNumber, addresses: &[u8], body: &[u8]) -> Result<()> {
+    let field = if protocol == ip_number::UDP {
+        6..8
+    } else {
+        16..18
+    };
+    let pseudo = pseudo(addresses, protocol, body.len()).to_be_bytes();
+
+    ensure!(body.len() >= field.end, "only {} bytes", body.len());
     ensure!(
-        fold(pseudo + sum(body)) == 0xffff,
-        "wrong checksum: protocol {protocol}, {} bytes, field {:02x}{:02x}",
+        protocol != ip_number::UDP || body[6..8] != [0, 0],
+        "UDP packet without checksum"
+    );
+    ensure!(
+        sum(&[&pseudo, body]) == 0xffff,
+        "wrong checksum: protocol {}, {} bytes, field {:02x?}",
+        protocol.0,
         body.len(),
-        body[if protocol == UDP { 6 } else { 16 }],
-        body[if protocol == UDP { 7 } else { 17 }]
+        &body[field]
     );
     Ok(())
 }

@@ -2,7 +2,10 @@
 
 //! Frames of other kinds than the probe's.
 
-use super::{checksum, ETH, NOBODY, SOURCE};
+use super::{checksum, NOBODY, SOURCE};
+use etherparse::{
+    EtherType, Ethernet2Header, IpNumber, Ipv4Header, Ipv6Header, TcpHeader, UdpHeader,
+};
 
 pub const IPV4: u16 = 0x0800;
 pub const ARP: u16 = 0x0806;
@@ -22,55 +25,84 @@ const TAGS: usize = 12;
 
 /// A frame to no one.
 pub fn ethernet(ethertype: u16, payload: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(ETH + payload.len());
+    let header = Ethernet2Header {
+        source: SOURCE,
+        destination: NOBODY,
+        ether_type: EtherType(ethertype),
+    };
 
-    frame.extend(NOBODY);
-    frame.extend(SOURCE);
-    frame.extend(ethertype.to_be_bytes());
-    frame.extend(payload);
-    frame
+    [&header.to_bytes(), payload].concat()
+}
+
+/// The header of an IPv4 packet with a payload of so many bytes, from port A to port B.
+pub fn ipv4_header(identification: u16, protocol: IpNumber, payload: usize) -> Ipv4Header {
+    let mut header = Ipv4Header {
+        identification,
+        dont_fragment: true,
+        time_to_live: 64,
+        total_len: (Ipv4Header::MIN_LEN + payload) as u16,
+        protocol,
+        source: [10, 77, 0, 1],
+        destination: [10, 77, 0, 2],
+        ..Ipv4Header::default()
+    };
+
+    header.header_checksum = header.calc_header_checksum();
+    header
 }
 
 /// An IPv4 packet; `fragment` is the word with flags and offset.
 pub fn ipv4(src: [u8; 4], dst: [u8; 4], protocol: u8, fragment: u16, body: &[u8]) -> Vec<u8> {
-    let mut packet = vec![0x45, 0];
+    let header = Ipv4Header {
+        source: src,
+        destination: dst,
+        ..ipv4_header(7, IpNumber(protocol), body.len())
+    };
+    let mut bytes = header.to_bytes();
 
-    packet.extend((20 + body.len() as u16).to_be_bytes());
-    packet.extend([0, 7]);
-    packet.extend(fragment.to_be_bytes());
-    packet.extend([64, protocol, 0, 0]);
-    packet.extend(src);
-    packet.extend(dst);
-    let sum = !checksum::fold(checksum::sum(&packet));
-    packet[10..12].copy_from_slice(&sum.to_be_bytes());
-    packet.extend(body);
-    packet
+    // The header type has no place for the bit that is reserved.
+    bytes[6..8].copy_from_slice(&fragment.to_be_bytes());
+    bytes[10..12].fill(0);
+    let sum = !checksum::sum(&[&bytes]);
+    bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+    [&bytes, body].concat()
 }
 
 /// An IPv6 packet.
 pub fn ipv6(src: [u8; 16], dst: [u8; 16], next: u8, body: &[u8]) -> Vec<u8> {
-    let mut packet = vec![0x60, 0, 0, 0];
+    let header = Ipv6Header {
+        payload_length: body.len() as u16,
+        next_header: IpNumber(next),
+        hop_limit: 64,
+        source: src,
+        destination: dst,
+        ..Ipv6Header::default()
+    };
 
-    packet.extend((body.len() as u16).to_be_bytes());
-    packet.extend([next, 64]);
-    packet.extend(src);
-    packet.extend(dst);
-    packet.extend(body);
-    packet
+    [&header.to_bytes(), body].concat()
 }
 
 /// What follows IP in TCP or UDP as far as it matters here: the ports, then enough for a header.
 pub fn transport(src: u16, dst: u16, protocol: u8) -> Vec<u8> {
-    let mut body = Vec::new();
-
-    body.extend(src.to_be_bytes());
-    body.extend(dst.to_be_bytes());
-    if protocol == UDP {
-        body.extend([0, 40, 0, 0]);
+    const LEN: usize = 40;
+    let mut body = if protocol == UDP {
+        let header = UdpHeader {
+            source_port: src,
+            destination_port: dst,
+            length: LEN as u16,
+            checksum: 0,
+        };
+        header.to_bytes().to_vec()
     } else {
-        body.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 1, 0, 0, 0, 0, 0]);
-    }
-    body.resize(40, 0x5a);
+        let header = TcpHeader {
+            acknowledgment_number: 1,
+            ack: true,
+            ..TcpHeader::new(src, dst, 1, 0x100)
+        };
+        header.to_bytes().to_vec()
+    };
+
+    body.resize(LEN, 0x5a);
     body
 }
 

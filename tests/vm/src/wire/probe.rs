@@ -3,13 +3,13 @@
 //! The frame the tests send: IPv4 and UDP around a number that tells it from all others and a
 //! pattern that follows from that number. `tests/bpf/probe.h` is the programs' side of it.
 
-use super::{checksum, Mac, ETH, ETH_ZLEN, NOBODY, SOURCE};
+use super::{checksum, frames::ipv4_header, Mac, ETH, ETH_ZLEN, NOBODY, SOURCE};
 use anyhow::{bail, Result};
+use etherparse::{ip_number, EtherType, Ethernet2Header, Ipv4Header, UdpHeader};
 
 const MAGIC: [u8; 4] = *b"oxnc";
-const IP: usize = ETH;
-const UDP: usize = IP + 20;
-const PROBE: usize = UDP + 8;
+/// Where the magic number is.
+const PROBE: usize = ETH + Ipv4Header::MIN_LEN + UdpHeader::LEN;
 /// Where the pattern begins.
 const PATTERN: usize = PROBE + 16;
 
@@ -90,47 +90,53 @@ impl Probe {
     /// The frame. Its UDP checksum is the one of a probe with mark 0, as no one corrects it in
     /// flight.
     pub fn frame(&self) -> Vec<u8> {
-        let mut frame = Vec::with_capacity(self.len);
-        let ip_len = (self.len - ETH) as u16;
-        let udp_len = ip_len - 20;
-        // The hash is linear: ports that differ in few bits reach few rings with some keys. So
-        // neighbouring flows differ in all of them.
-        let sport = (self.flow.wrapping_mul(0x9e37_79b1) >> 16) as u16;
+        let ethernet = Ethernet2Header {
+            source: self.src,
+            destination: self.dst,
+            ether_type: EtherType::IPV4,
+        };
+        let mut payload = self.payload();
+        let udp_len = UdpHeader::LEN + payload.len();
+        let ip = ipv4_header(0, ip_number::UDP, udp_len);
+        let mut udp = UdpHeader {
+            // The hash is linear: ports that differ in few bits reach few rings with some keys. So
+            // neighbouring flows differ in all of them.
+            source_port: (self.flow.wrapping_mul(0x9e37_79b1) >> 16) as u16,
+            destination_port: 9,
+            length: udp_len as u16,
+            checksum: 0,
+        };
+        let addresses = [ip.source, ip.destination].concat();
+        let pseudo = checksum::pseudo(&addresses, ip_number::UDP, udp_len).to_be_bytes();
 
-        frame.extend(self.dst);
-        frame.extend(self.src);
-        frame.extend(0x0800u16.to_be_bytes());
+        udp.checksum = checksum::field(&[&pseudo, &udp.to_bytes(), &payload]);
+        payload[13] = self.mark;
+        [
+            &ethernet.to_bytes()[..],
+            &ip.to_bytes(),
+            &udp.to_bytes(),
+            &payload,
+        ]
+        .concat()
+    }
 
-        frame.extend([0x45, 0]);
-        frame.extend(ip_len.to_be_bytes());
-        frame.extend([0, 0, 0x40, 0, 64, 17, 0, 0]);
-        frame.extend([10, 77, 0, 1, 10, 77, 0, 2]);
-        let sum = checksum::fold(checksum::sum(&frame[IP..UDP]));
-        frame[IP + 10..IP + 12].copy_from_slice(&(!sum).to_be_bytes());
-
-        frame.extend(sport.to_be_bytes());
-        frame.extend(9u16.to_be_bytes());
-        frame.extend(udp_len.to_be_bytes());
-        frame.extend([0, 0]);
-
-        frame.extend(MAGIC);
-        frame.extend(self.flow.to_be_bytes());
-        frame.extend(self.seq.to_be_bytes());
-        frame.extend([self.verdict, 0, 0, 0]);
-
+    /// What follows the headers, with a mark of 0.
+    fn payload(&self) -> Vec<u8> {
         let start = self
             .seq
             .wrapping_mul(31)
             .wrapping_add(self.flow.wrapping_mul(7));
-        for i in 0..self.len.saturating_sub(PATTERN) {
-            frame.push(start.wrapping_add(i as u32 * 13) as u8 ^ (i >> 8) as u8);
-        }
-        frame.truncate(self.len);
+        let mut payload = Vec::with_capacity(self.len);
 
-        let sum = checksum::transport_v4(&frame[IP..]);
-        frame[UDP + 6..UDP + 8].copy_from_slice(&sum.to_be_bytes());
-        frame[PROBE + 13] = self.mark;
-        frame
+        payload.extend(MAGIC);
+        payload.extend(self.flow.to_be_bytes());
+        payload.extend(self.seq.to_be_bytes());
+        payload.extend([self.verdict, 0, 0, 0]);
+        for i in 0..self.len.saturating_sub(PATTERN) {
+            payload.push(start.wrapping_add(i as u32 * 13) as u8 ^ (i >> 8) as u8);
+        }
+        payload.truncate(self.len - PROBE);
+        payload
     }
 
     /// The probe in a frame, if it is one and every byte is as it has to be.

@@ -52,7 +52,7 @@ pub fn rules(port: &Port) -> Result<()> {
                 Ok(())
             },
         )?;
-        ensure_eq!(places(port)?, [], "{what}: rules in the end");
+        ensure_eq!(places(port)?, Vec::<u32>::new(), "{what}: rules in the end");
         Ok::<_, anyhow::Error>(())
     };
 
