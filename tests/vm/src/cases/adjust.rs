@@ -22,8 +22,8 @@ use aya::{
     programs::{tc::TcAttachType, SchedClassifier},
 };
 
-/// Bytes of a receive buffer that a frame can take: a page of 4096 bytes without headroom (320) and
-/// room for `struct skb_shared_info` (320).
+/// Bytes of a receive buffer for a frame: a page of 4096 bytes, less the headroom (320) and `struct
+/// skb_shared_info` (320).
 const FRAME_ROOM: usize = 4096 - 320 - 320;
 
 /// What `adjust_head` writes in front of a frame: an Ethernet header and a pattern.
@@ -51,11 +51,11 @@ fn configure(program: &mut Program, delta: i32, act: u8) -> Result<()> {
     program.write("config", 0, [delta, act.into()])
 }
 
-/// Where the frames of a verdict come out, and what it is called in the counters.
+/// The verdicts that let a frame out again, and their counters.
 const WAYS: [(u8, &str); 2] = [(verdict::PASS, "xdp_pass"), (verdict::TX, "xdp_tx")];
 
-/// Sends a probe of each length through the program, with each verdict that lets it out again,
-/// and compares with what `expect` makes of the frame.
+/// Sends a probe of each length through the program with each of these verdicts, and compares the
+/// result with what `expect` makes of the frame.
 fn adjusted(
     bed: &Bed,
     program: &mut Program,
@@ -207,7 +207,8 @@ fn tail_grows(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "adjust::tail_grows_beyond_the_peers_mtu", "", tail_beyond_mtu);
-/// A frame that grew too long for the port it is sent to is lost there, under its name.
+/// A frame that grew too long for the port that it is sent to is lost there, and counted with that
+/// reason.
 fn tail_beyond_mtu(bed: &Bed) -> Result<()> {
     let mut program = attach(bed, "adjust_tail")?;
     let tap = Tap::open(&bed.a)?;
@@ -273,8 +274,8 @@ fn send_and_compare(bed: &Bed, tap: &Tap) -> Result<()> {
 
 case!(ports "adjust::metadata_reaches_the_skb", "", |bed| metadata(bed, verdict::PASS));
 case!(ports "adjust::metadata_goes_along_to_a_cpu", "", |bed| metadata(bed, verdict::REDIRECT));
-/// What a program leaves in front of a frame is there when a program of tc looks at the skb, be it
-/// made by the port or by a cpumap.
+/// Metadata that a program leaves in front of a frame reaches a tc program, whether the port or a
+/// cpumap builds the skb.
 fn metadata(bed: &Bed, act: u8) -> Result<()> {
     let mut program = attach(bed, "write_meta")?;
     let tap = Tap::open(&bed.b)?;
@@ -320,7 +321,7 @@ fn expect_none(program: &Program) -> Result<()> {
 }
 
 case!(ports "adjust::metadata_ends_with_tx", "", metadata_tx);
-/// The wire carries frames, not what is in front of them.
+/// Metadata does not cross the wire.
 fn metadata_tx(bed: &Bed) -> Result<()> {
     let mut program = attach(bed, "write_meta")?;
     let tap = Tap::open(&bed.a)?;
@@ -341,7 +342,7 @@ fn metadata_device(bed: &Bed) -> Result<()> {
     let tap = Tap::open(&chain.second.b)?;
     let map = program.map_mut("devs")?;
     let target = &chain.second.a;
-    // A devmap takes devices of the namespace that its writer is in.
+    // A devmap takes devices of its writer's namespace.
     target
         .ns
         .enter(|| Ok(DevMap::try_from(map)?.set(0, target.ifindex, None, 0)?))?;

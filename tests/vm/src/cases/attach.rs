@@ -53,7 +53,7 @@ fn send(bed: &Bed, before: u64, count: u32) -> Result<u64> {
 }
 
 case!(ports "attach::modes_of_ip_link", "", modes);
-/// `ip link set dev ox1 xdp|xdpdrv|xdpgeneric obj ... sec xdp`, as people do it.
+/// `ip link set dev ox1 xdp|xdpdrv|xdpgeneric obj ... sec xdp`, as users do.
 fn modes(bed: &Bed) -> Result<()> {
     let object = bpf::path("xdp_drop")?;
     let object = object.display();
@@ -78,7 +78,7 @@ fn modes(bed: &Bed) -> Result<()> {
         if mode == MODE_DRIVER {
             dropped += 3;
         }
-        // The driver has no part in what generic XDP does.
+        // Generic XDP does not involve the driver.
         bed.b
             .counters()?
             .expect_rx(word, &[("xdp_drop", dropped), ("packets", received)])?;
@@ -204,7 +204,7 @@ fn bpf_link(bed: &Bed) -> Result<()> {
     ensure_eq!(seen, 5, "frames the first program saw in the end");
     ensure_eq!(second.seen()?, 7, "frames the second program saw");
 
-    // Closing the last descriptor of a link detaches it, at once or a moment later.
+    // Closing the last descriptor of a link detaches it, possibly a moment later.
     drop(second.xdp()?.take_link(id)?);
     wait_until("the closed link is detached", || {
         Ok(bed.b.link()?.xdp_mode == MODE_NONE)
@@ -251,8 +251,8 @@ fn link_and_netlink(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "attach::bpf_link_and_mtu", "", link_and_mtu);
-/// With an MTU that needs several buffers for a frame, a link is neither made for nor given to a
-/// program that knows nothing of these.
+/// With an MTU that needs several buffers for a frame, a link for a program without support for
+/// frags is refused.
 fn link_and_mtu(bed: &Bed) -> Result<()> {
     let mut plain = Program::load("count", "count_pass")?;
     let mut frags = Program::load("count", "count_pass_frags")?;
@@ -290,7 +290,7 @@ fn link_and_mtu(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "attach::bpf_link_survives_rmmod", "", link_and_rmmod);
-/// The module goes while a link is held: the link loses its device, not its program.
+/// The module is unloaded while a link is held: the link loses its device but keeps its program.
 fn link_and_rmmod(bed: &Bed) -> Result<()> {
     let mut program = Program::sample("xdp_pass")?;
     let id = program.id;

@@ -66,7 +66,7 @@ fn bulk(bed: &Bed, addresses: &[&str; 2], mtu: Option<u32>) -> Result<()> {
     })?;
     drop((client, server));
 
-    // Not before the last acknowledgement is there, which the programs see too.
+    // After the last acknowledgement, which the programs see too.
     let (a, b) = bed.settled()?;
     check_both(&a, &b)?;
     let mut received = 0;

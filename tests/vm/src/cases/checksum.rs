@@ -98,7 +98,7 @@ fn udp_zero(bed: &Bed) -> Result<()> {
     bytes.extend(4001u16.to_be_bytes());
     bytes.extend([0, udp_len, 0, 0]);
     bytes.extend([1, 2, 3, 4, 5, 6, 7, 8]);
-    // The last word makes the sum all ones, whose complement is zero.
+    // The last word makes the sum 0xffff, whose complement is zero.
     let payload = [
         &[1, 2, 3, 4, 5, 6, 7, 8],
         &(!sum(&[&bytes])).to_be_bytes()[..],
@@ -247,7 +247,7 @@ case!(ports "checksum::vlan", "", vlan);
 fn vlan(bed: &Bed) -> Result<()> {
     let mut capture = start(bed)?;
 
-    // So that the program sees the tag.
+    // The program must see the tag.
     bed.b.ethtool("-K", "rxvlan off")?;
 
     bed.add_vlans()?;

@@ -336,7 +336,7 @@ fn enough_frames(bed: &Bed) -> Result<()> {
             is_good,
         )?;
     }
-    // One frame is enough.
+    // One frame is enough for an interrupt.
     bed.b.ethtool("-C", "rx-frames 1")?;
     mostly(
         "rx-frames 1",
@@ -398,8 +398,8 @@ fn full_ring(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "coalesce::no_frame_is_stuck", "pairs=2 queues=2", not_stuck);
-/// Single frames and small bursts, by the stack and by redirects, with every setting: all of them
-/// come, and none waits for the next.
+/// Single frames and small bursts, from the stack and from redirects, with every setting: all of
+/// them arrive, and none waits for the next.
 fn not_stuck(bed: &Bed) -> Result<()> {
     const BURSTS: [u32; 8] = [1, 1, 2, 1, 3, 4, 17, 1];
     let chain = Chain::make(bed)?;

@@ -12,7 +12,7 @@ use crate::{
 };
 use anyhow::{ensure, Context, Result};
 
-/// What the program decided is what the driver did, verdict by verdict.
+/// For each verdict, the driver did what the program decided.
 fn check_mix(program: &Program, port: &Snapshot) -> Result<()> {
     for (verdict, counters) in MIX {
         let mut found = 0;
@@ -67,7 +67,7 @@ fn mixed(bed: &Bed) -> Result<()> {
     }
     check_both(&a, &b)?;
 
-    // The stack got what was passed to it and what the cpumap brought there, and nothing else.
+    // The stack got exactly the frames of XDP_PASS and of the cpumap.
     for (port, snapshot) in [(&bed.a, &a), (&bed.b, &b)] {
         let passed = snapshot.counters.rx("xdp_pass")? + snapshot.counters.rx("xdp_redirect")?;
         let mut found = 0;

@@ -377,8 +377,8 @@ fn xdp_features(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "device::queues_and_napis", "queues=3", queues);
-/// Each receive queue has a NAPI of its own while the port is up. They keep their ids, as the
-/// settings that a user gave them are kept.
+/// Each receive queue has a NAPI of its own while the port is up. It keeps its id, and with it the
+/// user's settings.
 fn queues(bed: &Bed) -> Result<()> {
     let ask = || {
         bed.b.ns.enter(|| {

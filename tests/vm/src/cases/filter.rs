@@ -52,8 +52,8 @@ impl<'a> Gate<'a> {
         })
     }
 
-    /// Sends frames to these addresses. Fails unless B takes just those to addresses that are said
-    /// to be taken.
+    /// Sends frames to these addresses. Fails unless B takes exactly the ones that are marked as
+    /// taken.
     fn check(&self, what: &str, addresses: &[(Mac, bool)]) -> Result<()> {
         let probes: Vec<_> = addresses
             .iter()
@@ -75,8 +75,8 @@ impl<'a> Gate<'a> {
         Ok(())
     }
 
-    /// Sends frames. Fails unless B takes so many of them, drops all others by that filter and
-    /// counts them, and its program has seen just those that it took.
+    /// Sends frames. Fails unless B takes `taken` of them, counts all others as dropped by that
+    /// filter, and its program has seen exactly the ones that it took.
     fn send(&self, what: &str, frames: &[Vec<u8>], taken: usize, filter: &str) -> Result<()> {
         settle_filter(&self.bed.b)?;
         let before = settle_wire(self.bed)?;
@@ -114,8 +114,8 @@ impl<'a> Gate<'a> {
     }
 }
 
-/// The kernel tells the port of a list that has changed in a work item, but before the next change
-/// of the link ends.
+/// The kernel hands a changed list to the port in a work item, at the latest before the next change
+/// of the link returns.
 fn settle_filter(port: &Port) -> Result<()> {
     port.set("up")
 }
@@ -233,8 +233,8 @@ fn address_changes(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "filter::address_changes_under_traffic", "", under_traffic);
-/// Frames to the old and to the new address all the time; each is received or counted, and from
-/// the moment on in which the change is done only the new one is the port's.
+/// Frames to the old and to the new address all the time. Each is received or counted, and after
+/// the change only frames to the new address are received.
 fn under_traffic(bed: &Bed) -> Result<()> {
     const ROUNDS: usize = 20;
     let gate = Gate::make(bed)?;
@@ -277,13 +277,13 @@ fn under_traffic(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "filter::more_addresses_than_room", "queues=1", tables);
-/// As many addresses as there is room for are told apart; with one more all of the kind are let in,
-/// and the log says so. The port is not called promiscuous for that.
+/// The filter has room for a number of addresses. With one more all frames of the kind are let in,
+/// and the log says so; the port does not become promiscuous.
 fn tables(bed: &Bed) -> Result<()> {
     const UNICAST: usize = 64;
     const MULTICAST: usize = 128;
     let gate = Gate::make(bed)?;
-    // What the stack itself has joined is on the list too.
+    // The groups that the stack itself has joined are on the list too.
     let joined = bed
         .b
         .ns
@@ -353,8 +353,8 @@ fn tables(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "filter::vlans", "", vlans);
-/// The filter for VLANs: off, on, with VLAN devices that come and go, tags in the frame's bytes or
-/// not.
+/// The VLAN filter: off, on, with VLAN devices that come and go, and with tags in the frame or in
+/// the metadata.
 fn vlans(bed: &Bed) -> Result<()> {
     let gate = Gate::make(bed)?;
     let frame = Probe {
@@ -431,8 +431,8 @@ fn vlans(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "filter::frames_of_xdp", "", xdp_frames);
-/// The filter is the receiver's: frames of XDP_TX and ndo_xdp_xmit meet it at the other end, count
-/// as sent, and are no error.
+/// The receiver filters: frames of XDP_TX and ndo_xdp_xmit count as sent, and being filtered at the
+/// other end is no error.
 fn xdp_frames(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 100;
     let mut steer = Steer::load()?;
@@ -531,8 +531,8 @@ fn tcpdump(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "filter::neighbour_discovery", "", neighbours);
-/// Two stacks that know nothing of each other's addresses find and reach each other, since each
-/// listens to the groups that it has to.
+/// Two stacks without known neighbours find and reach each other, since each receives the multicast
+/// groups that it needs.
 fn neighbours(bed: &Bed) -> Result<()> {
     for (port, v4, v6) in [(&bed.a, V4[0], V6[0]), (&bed.b, V4[1], V6[1])] {
         let name = &port.name;

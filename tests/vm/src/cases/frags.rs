@@ -61,7 +61,7 @@ fn no_program(bed: &Bed) -> Result<()> {
 case!(ports "frags::pass", "", |bed| verdicts(bed, verdict::PASS, "xdp_pass"));
 case!(ports "frags::tx", "", |bed| verdicts(bed, verdict::TX, "xdp_tx"));
 case!(ports "frags::drop", "", |bed| verdicts(bed, verdict::DROP, "xdp_drop"));
-/// Every frame gets the verdict that it asks for; those that are not dropped come out whole.
+/// Every frame gets the verdict that it asks for, and arrives whole unless that drops it.
 fn verdicts(bed: &Bed, verdict: u8, counter: &str) -> Result<()> {
     let mut steer = Steer::load_frags()?;
     let mut all = Vec::new();

@@ -40,7 +40,7 @@ const HEAD_MAX: i32 = 320 - 40;
 const SINGLE_MTU: usize = 3434;
 const REASON: &str = "the program has no frags support, so the MTU may be at most 3434";
 
-/// Where the frames of a verdict come out, and what it is called in the counters.
+/// The verdicts that let a frame out again, and their counters.
 const WAYS: [(u8, &str); 2] = [(verdict::PASS, "xdp_pass"), (verdict::TX, "xdp_tx")];
 
 /// The last frame as the program saw it, and what the helpers answered.
@@ -240,7 +240,7 @@ fn adjust_head(bed: &Bed) -> Result<()> {
         setup.adjusted(n, &lens[2..], |frame| frame[n as usize..].to_vec(), 0)?;
     }
     for n in [1, 14, 100, HEAD_ROOM] {
-        // What is in the room that was made is up to the program, which leaves it as it is.
+        // The content of the new bytes is up to the program, which does not write them.
         setup.adjusted(
             -n,
             &lens,
@@ -290,7 +290,7 @@ case!(ports "frags_prog::tail_grows", "", tail_grows);
 fn tail_grows(bed: &Bed) -> Result<()> {
     let mut setup = Setup::make(bed, "adjust_tail")?;
 
-    // What grew has to fit into the port that it goes back to.
+    // A frame that grew has to fit into the port that it goes back to.
     bed.a.set(&format!("mtu {}", 2 * JUMBO))?;
     for len in [BUFFER + 1, BUFFER + 1000, 2 * BUFFER, 2 * BUFFER + 1, LEN] {
         let last = (len - 1) % BUFFER + 1;
@@ -309,7 +309,7 @@ fn tail_grows(bed: &Bed) -> Result<()> {
         }
         setup.refused(bed, room as i32 + 1, len)?;
     }
-    // In the first buffer alone there has to be room for what an skb needs.
+    // Only the first buffer needs room for `struct skb_shared_info`.
     setup.refused(bed, 1, BUFFER)?;
     finish(bed)
 }
@@ -419,7 +419,8 @@ fn program_first(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "frags_prog::swap_at_the_usual_mtu", "queues=4", swap);
-/// At the default MTU the one kind replaces the other under traffic, and no frame is lost.
+/// At the default MTU programs with and without support for frags replace each other under traffic,
+/// and no frame is lost.
 fn swap(bed: &Bed) -> Result<()> {
     let plain = Program::load("count", "count_pass")?;
     let frags = Program::load("frags", "frags_drop")?;
@@ -462,8 +463,7 @@ fn swap(bed: &Bed) -> Result<()> {
 /// Frames that are in the ring of B when its MTU is lowered, of those lengths.
 const HELD: [usize; 5] = [LEN, 60, BUFFER + 1, BUFFER, LEN];
 
-/// Has frames wait in the ring of B, lowers the MTU there, has `change` done, and lets the poll go
-/// on.
+/// Lets frames wait in B's ring, lowers the MTU there, calls `change`, and lets the poll go on.
 fn hold_and_release(bed: &Bed, change: impl FnOnce() -> Result<()>) -> Result<Snapshot> {
     let sender = Sender::open(&bed.a)?;
     let before = bed.b.counters()?.rx("packets")?;

@@ -132,8 +132,8 @@ impl Observer {
 }
 
 case!(ports "hints::timestamp", "queues=1", timestamp);
-/// Taken between the moment before the frame is sent and the one when the program runs, whether the
-/// stack, a verdict or a redirect sends it.
+/// The time stamp lies between sending and the run of the program, whether the stack, XDP_TX or a
+/// redirect sends the frame.
 fn timestamp(bed: &Bed) -> Result<()> {
     let _apart = TaiOffset::set(37)?;
     let observer = Observer::attach(&bed.b)?;
@@ -184,7 +184,7 @@ fn timestamp(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "hints::timestamp_is_the_senders", "queues=1", waiting);
-/// A frame that waits in the ring has the stamp of when it came there.
+/// A frame that waits in the ring has the time of its arrival there.
 fn waiting(bed: &Bed) -> Result<()> {
     let observer = Observer::attach(&bed.b)?;
     let probe = Probe::new(1, 0).frame();
@@ -245,7 +245,7 @@ fn before(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "hints::hash_and_its_type", "queues=2", hashes);
-/// Every kind of frame that is hashed, and such that are not.
+/// Every kind of frame that is hashed, and frames that are not.
 fn hashes(bed: &Bed) -> Result<()> {
     let key = Key::of_the_system()?;
     let observer = Observer::attach(&bed.b)?;
@@ -330,7 +330,7 @@ fn hashes(bed: &Bed) -> Result<()> {
         }
         seen.insert(hash);
     }
-    // Two inputs that differ in anything have other hashes; those with and without ports do.
+    // Different inputs have different hashes, with ports and without.
     ensure_eq!(seen.len(), 4, "different hashes");
 
     let arp = ethernet(ARP, &[0x11; 46]);
@@ -401,7 +401,7 @@ fn vlan(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "hints::frame_in_several_buffers", "", frags);
-/// The hints are those of the frame, in however many buffers it is.
+/// The hints do not depend on the number of buffers.
 fn frags(bed: &Bed) -> Result<()> {
     let key = Key::of_the_system()?;
     let observer = Observer::attach(&bed.b)?;

@@ -130,7 +130,7 @@ fn programs(bed: &Bed) -> Result<()> {
             .counters
             .expect_rx(&snapshot.name, &[("xdp_redirect_errors", 0), ("down", 0)])?;
     }
-    // Redirected frames, which go to the others, do not wait for buffers.
+    // Redirected frames, which go to the other ports, do not wait for buffers.
     ox1.counters.expect_rx("ox1", &[("no_buffer", 0)])?;
     ensure!(
         ox1.counters.rx_each("packets")?.iter().all(|n| *n > 0),
@@ -140,7 +140,7 @@ fn programs(bed: &Bed) -> Result<()> {
     check_alive(&chain.second)
 }
 
-/// Toggles ports of the chain under traffic, until frames were met, which `lost` counts.
+/// Toggles ports of the chain under traffic, until frames were lost, which `lost` counts.
 fn toggled(
     bed: &Bed,
     pick: impl Fn(&Chain) -> Vec<&Port>,
@@ -154,7 +154,7 @@ fn toggled(
     while_sending(&sources, |_| {
         let toggle = || {
             for port in pick(&chain) {
-                // Frames have to flow, so that some are met.
+                // Frames have to flow, so that some are lost.
                 let before = chain.second.b.link()?.stat("rx_packets")?;
                 chain.second.b.wait_received(before + 20)?;
                 port.set("down")?;
@@ -268,9 +268,9 @@ fn removed_before_cpu(bed: &Bed) -> Result<bool> {
 }
 
 case!(ports "inflight::rmmod_with_frames_beyond_veth", "queues=2", rmmod_veth);
-/// Frames that went through a veth pair wait in a socket of its far end, still in buffers of a port
-/// whose module is gone. They keep their bytes, and their pages return to their pool when they are
-/// read.
+/// Frames that went through a veth pair wait in a socket of its far end, in buffers of a port whose
+/// module is unloaded. They keep their bytes, and the pages return to their pool when the frames
+/// are read.
 fn rmmod_veth(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 200;
     let (near, far) = veth(&bed.b.ns, 1500)?;
@@ -310,7 +310,7 @@ fn rmmod_veth(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "inflight::rmmod_of_source_and_target", QUEUES, rmmod);
-/// Both ports of a redirect go at once, in the midst of it.
+/// Both ports of a redirect are removed at once, under traffic.
 fn rmmod(bed: &Bed) -> Result<()> {
     let (chain, steer) = way(bed)?;
     let sources = Source::new(&bed.a).may_fail().times(SENDERS);

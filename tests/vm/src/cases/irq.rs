@@ -21,9 +21,9 @@ use std::{collections::BTreeMap, fs, io::ErrorKind};
 
 /// Frames in a row.
 const FRAMES: u32 = 20;
-/// Each frame is announced by itself.
+/// Each frame raises an interrupt.
 const AT_ONCE: &str = "adaptive-rx off rx-usecs 0";
-/// The next is announced when its time has come, by a timer.
+/// The timer raises the next interrupt.
 const BY_TIMER: &str = "adaptive-rx off rx-usecs 2000";
 
 /// The number of the interrupt of a receive queue.
@@ -122,7 +122,8 @@ fn expect(bed: &Bed, program: &Program, irq: u64, from: usize, to: usize) -> Res
 }
 
 case!(ports "irq::listed", "queues=3", listed);
-/// Each queue of a port that is up has an interrupt of its own, with its name, for all CPUs.
+/// Each queue of a port that is up has an interrupt of its own, named after it, that may go to all
+/// CPUs.
 fn listed(bed: &Bed) -> Result<()> {
     let all: Vec<_> = cpus::all()?;
     let everywhere = match all[..] {
@@ -188,7 +189,7 @@ fn affinity(bed: &Bed, coalesce: &str) -> Result<()> {
 }
 
 case!(ports "irq::affinity_stays", "queues=2", stays);
-/// What was set holds for a queue whose ring is restarted, goes and comes.
+/// The affinity stays when a queue's ring is restarted, removed and added.
 fn stays(bed: &Bed) -> Result<()> {
     let program = Program::load("where", "where")?;
     let last = *cpus::all()?.last().context("no CPU")?;
@@ -346,8 +347,8 @@ fn moved(bed: &Bed) -> Result<()> {
 
 case!(ports "irq::on_its_way_while_busy_polling", "queues=1", |bed| on_its_way(bed, busy_poll));
 case!(ports "irq::on_its_way_while_restarted", "queues=1", |bed| on_its_way(bed, restart));
-/// Whatever raises an interrupt that is on its way to another CPU, it is not sent once more before
-/// it is there: the kernel does not check that, and would queue it twice.
+/// An interrupt that is pending on another CPU is not sent again before it has arrived: the kernel
+/// does not check that, and would queue it twice.
 fn on_its_way(bed: &Bed, raise: fn(&Bed) -> Result<()>) -> Result<()> {
     let [first, .., last] = cpus::all()?[..] else {
         // No CPU has to be interrupted.

@@ -27,7 +27,7 @@ const HEADERS: usize = ETH + 20 + 20;
 enum Kind {
     /// A frame of this length.
     Plain(usize),
-    /// A large frame with so much payload, in segments of so much.
+    /// A large frame, with its payload and the payload of a segment.
     Large(usize, u16),
 }
 
@@ -52,7 +52,7 @@ impl Kind {
         }
     }
 
-    /// Sends it with or without a tag; returns the frames and bytes that it is on the wire.
+    /// Sends it with or without a tag, and returns its frames and bytes on the wire.
     fn send(self, bed: &Bed, tagged: bool) -> Result<(u64, u64)> {
         let (port, tag) = if tagged {
             (Port::find(&bed.a.ns, VLAN)?, TAG)
@@ -93,8 +93,8 @@ fn sent(bed: &Bed) -> Result<(u64, u64)> {
     Ok((counters.tx("packets")?, counters.tx("bytes")?))
 }
 
-/// Sends one of each kind, with and without a tag. Of their frames those are lost, and counted as
-/// `lost` says, that are longer than `kept`.
+/// Sends one of each kind, with and without a tag. Of their frames the ones longer than `kept` are
+/// lost, and counted as `lost` says.
 fn all(bed: &Bed, kinds: &[Kind], lost: impl Fn() -> Result<u64>, kept: usize) -> Result<()> {
     for (kind, tagged) in kinds.iter().flat_map(|kind| [(kind, false), (kind, true)]) {
         let lens = kind.lens();
@@ -150,7 +150,7 @@ fn by_rule(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "lost::bytes_of_frames_that_are_too_long", SMALL, too_long);
-/// Of a large frame the last segment may be short enough.
+/// The last segment of a large frame may be short enough.
 fn too_long(bed: &Bed) -> Result<()> {
     const LONGEST: usize = 1522;
     let kinds = [

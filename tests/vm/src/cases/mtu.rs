@@ -310,7 +310,7 @@ fn under_traffic(bed: &Bed) -> Result<()> {
         for n in 0..4 {
             let taken = traffic.taken();
 
-            // B's own stack sends to a limit that is enough for it; what it lets in is another.
+            // B's stack sends within B's own MTU; what B receives depends on the new one.
             set_mtu(&bed.b, 1500)?;
             wait_flowing(bed, 50)?;
             set_mtu(&bed.b, 686)?;

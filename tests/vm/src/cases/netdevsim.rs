@@ -22,8 +22,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 
-/// Sends frames of all lengths, and fails unless they come out as they are. Returns how many these
-/// are.
+/// Sends frames of all lengths, and fails unless they arrive unchanged. Returns how many these are.
 fn through(from: &Port, to: &Port, what: &str) -> Result<u64> {
     const TIMES: u32 = 20;
     let frames: Vec<_> = (0..TIMES)

@@ -73,7 +73,7 @@ fn empty(params: &str) -> Result<(Netns, Netns)> {
 }
 
 case!(bare "newlink::alone", alone);
-/// Ports without a peer are as they were asked for, and have no carrier.
+/// Ports without a peer have the settings of the request, and no carrier.
 fn alone() -> Result<()> {
     let (ns, _) = empty("queues=3 ring_size=128")?;
 
@@ -389,8 +389,8 @@ fn either_end_goes(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "newlink::settings_are_new", "queues=2", settings_are_new);
-/// A port that is made has none of the settings of the one that was there before it, but those that
-/// are the wire's; and the other end has all of its own.
+/// A new port has no settings of its predecessor except those of the wire. The other end keeps its
+/// own.
 fn settings_are_new(bed: &Bed) -> Result<()> {
     for port in [&bed.a, &bed.b] {
         port.ethtool("-G", "rx 256")?;
@@ -429,7 +429,7 @@ fn settings_are_new(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "newlink::rmmod", "queues=2", rmmod);
-/// Ports that were made go with the module, in all namespaces, with their programs.
+/// Unloading the module removes the users' ports, in all namespaces, with their programs.
 fn rmmod(bed: &Bed) -> Result<()> {
     let initial = Netns::initial();
     let (ns_a, ns_b) = (&bed.a.ns, &bed.b.ns);

@@ -376,7 +376,7 @@ fn socket(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "ntuple::changed_under_traffic", "queues=4", under_traffic);
-/// Rules come and go while frames come in: each goes by the old ones or by the new ones.
+/// Rules are added and deleted under traffic: each frame follows the old rules or the new ones.
 fn under_traffic(bed: &Bed) -> Result<()> {
     let program = Program::load("count", "count_drop")?;
 

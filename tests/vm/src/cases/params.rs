@@ -209,7 +209,7 @@ fn defaults(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "params::largest_ring", "ring_size=4096", largest_ring);
-/// Every descriptor gets its turn, and again.
+/// Every descriptor is used twice.
 fn largest_ring(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 9000;
 
@@ -241,7 +241,7 @@ fn most_queues(bed: &Bed) -> Result<()> {
         u64::from(FLOWS),
         "frames received"
     );
-    // With 16 flows for each on the average, a ring without any has a chance of one in millions.
+    // With 16 flows per ring on average, the chance of a ring without any is one in millions.
     ensure!(
         used.iter().all(|n| *n > 0),
         "a ring got none of {FLOWS} flows: {used:?}"

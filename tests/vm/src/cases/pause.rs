@@ -126,7 +126,7 @@ fn udp(bed: &Bed) -> Result<()> {
 
     bed.up_with_addresses()?;
     poll_in_threads(&bed.b)?;
-    // How far the senders get ahead is up to the scheduler.
+    // How far the senders get ahead depends on the scheduler.
     let mut rounds = 0;
     repeat_until(
         "a queue is stopped",
@@ -225,7 +225,7 @@ fn datagram(flow: u32, seq: u32) -> Vec<u8> {
 }
 
 case!(ports "pause::both_directions", FOUR, both_directions);
-/// Each port's full ring stops the other's queues; no port waits for itself.
+/// Each port's full ring stops the other's queues. No port waits for itself.
 fn both_directions(bed: &Bed) -> Result<()> {
     let _slow = (slow_down(&bed.a)?, slow_down(&bed.b)?);
 
@@ -405,8 +405,8 @@ fn down(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "pause::xdp_tx_does_not_wait", ONE, xdp_tx);
-/// One ring gets frames from its peer's stack, which waits, and from its peer's program, which does
-/// not: only the latter loses any, in front of the ring.
+/// A ring gets frames from the peer's stack, which waits, and from the peer's program, which does
+/// not. Only frames of the program are lost.
 fn xdp_tx(bed: &Bed) -> Result<()> {
     let _slow = slow_down(&bed.a)?;
     let program = Program::load("verdict", "verdict")?;
@@ -452,8 +452,8 @@ fn xdp_tx(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "pause::watchdog", ONE, watchdog; allow(&["NETDEV WATCHDOG"]));
-/// A queue that was stopped for too long says so, and has the peer's ring polled, which it would
-/// wait for else: its interrupts are deferred.
+/// A queue that was stopped for too long is reported, and makes the peer poll its ring, whose
+/// interrupts are deferred.
 fn watchdog(bed: &Bed) -> Result<()> {
     // More than the ring takes, and fewer than it takes when it was polled once.
     const COUNT: u32 = 100;

@@ -18,7 +18,7 @@ use crate::{
 use anyhow::{ensure, Result};
 
 case!(ports "qstats::all_verdicts", "queues=4", verdicts; allow(&[ILLEGAL]));
-/// Frames that XDP consumed count as those that it passed.
+/// Frames that XDP consumed count like those that it passed.
 fn verdicts(bed: &Bed) -> Result<()> {
     let [(_program_a, a), (_program_b, b)] = exchange_mix(bed)?;
 

@@ -241,7 +241,7 @@ fn segments(bed: &Bed) -> Result<()> {
         ensure_eq!(limits(&bed.b)?, ["252", "252"], "ox1");
         bed.up()?;
     }
-    // What the user has lowered stays, as far as it can.
+    // A lower limit of the user's stays, unless the new one is lower still.
     bed.a.set("gso_max_segs 100")?;
     bed.b.ethtool("-G", "rx 1024")?;
     ensure_eq!(limits(&bed.a)?, ["508", "100"], "the user's limit");

@@ -163,7 +163,7 @@ fn same_port(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "redirect::broadcast", "pairs=3 queues=2", broadcast);
-/// One frame goes out of several ports: the kernel makes copies in pages of its own.
+/// One frame is sent by several ports. The kernel makes the copies in its own pages.
 fn broadcast(bed: &Bed) -> Result<()> {
     let beds = [bed.clone(), pair(bed, 1)?, pair(bed, 2)?];
     let mut steer = Steer::load()?;
@@ -311,7 +311,7 @@ fn cpumap_program(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "redirect::cpumap_program_redirects", "pairs=2 queues=2", cpumap_redirects);
-/// The entry's program redirects in its turn, so `ndo_xdp_xmit` is called by the cpumap's thread.
+/// The entry's program redirects again, so the cpumap's thread calls `ndo_xdp_xmit`.
 fn cpumap_redirects(bed: &Bed) -> Result<()> {
     let chain = Chain::make(bed)?;
     let mut steer = Steer::load()?;

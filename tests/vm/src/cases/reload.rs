@@ -71,8 +71,8 @@ fn compare(ns_a: &Netns, ns_b: &Netns) -> Result<()> {
     bail!("each time there was more in use: {}", grown.join("; "))
 }
 
-/// Ports up, a program in each, and traffic with every verdict. Now and then in namespaces of their
-/// own, with every counter checked; that costs more time than all the rest.
+/// Ports up, a program in each, and traffic with every verdict. Sometimes in namespaces of their
+/// own, with every counter checked; that takes longer than all the rest.
 fn cycle(n: u64, ns_a: &Netns, ns_b: &Netns) -> Result<()> {
     const FRAMES: u32 = 24;
     const VERDICTS: [u8; 4] = [verdict::PASS, verdict::DROP, verdict::TX, verdict::ABORTED];

@@ -331,7 +331,7 @@ fn with_socket(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "restart::and_other_changes", "queues=4", and_other_changes);
-/// Between other changes of the rings, each of which finds what it needs.
+/// Between other changes of the rings, each of which still works.
 fn and_other_changes(bed: &Bed) -> Result<()> {
     bed.up()?;
     while_sending(&[Source::new(&bed.a), Source::new(&bed.b)], |_| {
@@ -384,7 +384,7 @@ fn only_root(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "restart::module_goes", "queues=1", module_goes);
-/// A file that is open when the module goes does nothing any more.
+/// A file that is still open after the module was unloaded does nothing.
 fn module_goes(bed: &Bed) -> Result<()> {
     bed.up()?;
     let mut file = OpenOptions::new().write(true).open(FILE)?;

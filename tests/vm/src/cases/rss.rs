@@ -171,7 +171,7 @@ fn set_both(port: &Port, key: &Key, table: &[u32]) -> Result<()> {
 }
 
 case!(ports "rss::rings_follow_key_and_table", "queues=4", follow);
-/// The ring of each frame is the one that the specification says.
+/// Each frame goes to the ring that the specification of RSS gives.
 fn follow(bed: &Bed) -> Result<()> {
     bed.up()?;
     let system = Key::of_the_system()?;
@@ -222,7 +222,7 @@ fn fields(bed: &Bed) -> Result<()> {
             Some(spread(4)[system.hash(&input) as usize % ENTRIES])
         })?;
     }
-    // What is hashed of other flows makes no difference.
+    // The fields of other flows make no difference.
     set_hashed(&bed.b, "tcp4", "s")?;
     set_hashed(&bed.b, "udp6", "d")?;
     check_rings(bed, "udp4 as before", |tuple| {

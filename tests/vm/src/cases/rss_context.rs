@@ -52,7 +52,7 @@ fn table(queues: &[u32]) -> Vec<u32> {
 }
 
 case!(ports "rss_context::settings", "queues=4", settings);
-/// What a context is set to stays, whatever becomes of the port and of other contexts.
+/// A context keeps its settings, whatever happens to the port and to other contexts.
 fn settings(bed: &Bed) -> Result<()> {
     let port = &bed.b;
     let (system, own) = (Key::of_the_system()?.text(), key(1).text());
@@ -265,7 +265,7 @@ fn is_even(tuple: &[u8]) -> bool {
 }
 
 case!(ports "rss_context::rings", "queues=4", rings);
-/// A rule's frames go by the context's key, fields and table, and all others by the main one's.
+/// A rule's frames follow the context's key, fields and table, all others the main context's.
 fn rings(bed: &Bed) -> Result<()> {
     let port = &bed.b;
     let (system, own) = (Key::of_the_system()?, key(5));
@@ -466,8 +466,8 @@ fn socket(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "rss_context::under_traffic", "queues=4", under_traffic);
-/// Contexts come, change and go while frames come in, and none is lost. In the end the port goes
-/// with a context and its rule.
+/// Contexts are created, changed and deleted under traffic without loss. In the end the port is
+/// removed with a context and its rule.
 fn under_traffic(bed: &Bed) -> Result<()> {
     let port = &bed.b;
 

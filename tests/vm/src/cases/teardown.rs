@@ -130,7 +130,7 @@ fn change(
 }
 
 case!(ports "teardown::down_with_frames_in_the_ring", "queues=1 ring_size=512", down_full);
-/// What is in the ring of a port that goes down reaches no one, and is counted.
+/// Frames in the ring of a port that goes down are lost and counted.
 fn down_full(bed: &Bed) -> Result<()> {
     let slow = slow_down(&bed.b)?;
     let mut lost = 0;
@@ -207,8 +207,8 @@ fn rmmod(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "teardown::namespace", QUEUES, namespace);
-/// The ports go with their namespace. The program sends frames back, so there is traffic both ways
-/// although no socket, which would keep the namespace alive, is in it.
+/// The ports are deleted with their namespace. The program sends frames back, so there is traffic
+/// both ways without a socket in the namespace, which would keep it alive.
 fn namespace(bed: &Bed) -> Result<()> {
     let id = attach_and_forget(&bed.b)?;
     let sources: Vec<_> = [verdict::TX, verdict::PASS, verdict::DROP]

@@ -100,7 +100,7 @@ fn control_path(bed: &Bed) -> Result<()> {
         expected.extend(setup("no program", &pass_id, "none", RINGS));
         port.attach(&first)?;
         expected.extend(setup(&drop, "none", &drop_id, RINGS));
-        // The same again is no news to the kernel, which does not ask the driver.
+        // The kernel does not call the driver for a program that is attached already.
         port.attach(&first)?;
         port.detach()?;
         expected.extend(setup("no program", &drop_id, "none", RINGS));
@@ -115,7 +115,7 @@ fn control_path(bed: &Bed) -> Result<()> {
         expect(&mut log, port, &port.name, &expected)?;
     }
 
-    // A refused request leaves no trace of the steps it did not get to.
+    // A refused request logs no step that it did not reach.
     bed.b.attach(&first)?;
     log.forget()?;
     bed.b.attach_refused(
@@ -139,7 +139,7 @@ fn drv_off(bed: &Bed) -> Result<()> {
     bed.b.detach()?;
     expect(&mut log, &bed.b, "switched off", &[])?;
 
-    // The other port has a switch of its own.
+    // The other port has its own message level.
     let (request, id) = named(&first, "xdp_drop");
     bed.a.attach(&first)?;
     expect(
@@ -285,7 +285,7 @@ fn verdicts(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "trace::failures", "queues=1", failures);
-/// What the driver could not do has a line of its own behind the verdict's.
+/// A failure of the driver is logged after the verdict.
 fn failures(bed: &Bed) -> Result<()> {
     let program = Program::load("verdict", "verdict")?;
     let mut log = Kmsg::from_now()?;
@@ -316,7 +316,7 @@ fn failures(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "trace::redirects", "pairs=2 queues=1", redirects);
-/// Each way to redirect names its target, and says if the kernel would not go it.
+/// Each kind of redirect logs its target, and whether the kernel refused it.
 fn redirects(bed: &Bed) -> Result<()> {
     let chain = Chain::make(bed)?;
     let target = &chain.second.a;
@@ -497,7 +497,7 @@ fn frame_bytes(bed: &Bed) -> Result<()> {
         &dumps(&probes(verdict::PASS)),
     )?;
 
-    // A frame is shown as it arrived, also if the program then turns it round and sends it.
+    // A frame is dumped as it arrived, even if the program then swaps its addresses and sends it.
     bed.b.attach(&program)?;
     send_each(bed, &probes(verdict::TX))?;
     expect(

@@ -153,8 +153,8 @@ fn tx(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "verdict::tx_into_full_ring", "queues=1 ring_size=64", tx_full);
-/// XDP_TX does not wait for room: what finds the far ring full was sent, and is lost and counted
-/// there.
+/// XDP_TX does not wait for buffers: a frame that finds the far ring full counts as sent, and is
+/// lost and counted there.
 fn tx_full(bed: &Bed) -> Result<()> {
     const FLOWS: u32 = 4;
     const COUNT: u32 = 1500;
@@ -291,7 +291,7 @@ fn redirect_device(bed: &Bed) -> Result<()> {
         .object()
         .map_mut("devs")
         .ok_or_else(|| anyhow!("no map devs"))?;
-    // A devmap takes devices of the namespace that its writer is in.
+    // A devmap takes devices of its writer's namespace.
     ns.enter(|| Ok(DevMap::try_from(map)?.set(0, near.ifindex, None, 0)?))?;
 
     let (tap_b, tap_far) = (Tap::open(&bed.b)?, Tap::open(&far)?);

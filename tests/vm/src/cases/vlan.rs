@@ -276,7 +276,7 @@ fn ping(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "vlan::sent_back_without_the_tag", "queues=1", sent_back);
-/// The program saw no tag, so it sends none; the counters of either end agree all the same.
+/// The program saw no tag, so it sends none. The counters of both ends agree all the same.
 fn sent_back(bed: &Bed) -> Result<()> {
     let mut steer = Steer::load()?;
     let probe = Probe::new(1, 0).len(300);

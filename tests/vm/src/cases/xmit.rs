@@ -313,8 +313,8 @@ fn live_frames(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "xmit::peer_is_down", "pairs=2", peer_down);
-/// Every frame is refused with ENETDOWN, counted, and given back to its owner. Then the peer comes
-/// up and everything is as it was.
+/// Every frame is refused with ENETDOWN, counted, and returned to its owner. When the peer comes up
+/// everything works again.
 fn peer_down(bed: &Bed) -> Result<()> {
     let trace = Trace::start(EVENT)?;
     let (chain, _steer) = way(bed)?;

@@ -133,8 +133,8 @@ fn added_queues(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "xps::sender_uses_its_queue", TWO, sender; two_cpus());
-/// Whatever the flow, the queue is that of the CPU: by the map of the beginning, by that of the
-/// user, and again after the queue was away.
+/// Every flow uses the queue of the sending CPU: by the default map, by the user's, and again after
+/// the queue was removed and added.
 fn sender(bed: &Bed) -> Result<()> {
     let port = &bed.a;
     let cpus = &cpus::all()?[..2];
@@ -161,7 +161,7 @@ fn sender(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// All that a CPU sends of many flows goes by this queue.
+/// Fails unless frames of many flows that this CPU sends all use this queue.
 fn expect_sent(bed: &Bed, cpu: usize, queue: usize) -> Result<()> {
     const FLOWS: u32 = 32;
     let port = &bed.a;

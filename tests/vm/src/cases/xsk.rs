@@ -64,7 +64,7 @@ fn single(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "xsk::multi_buffer", "queues=1", multi);
-/// A frame in several buffers of the port arrives in several of the socket, be they of another
+/// A frame in several buffers of the port arrives in several buffers of the socket, even of another
 /// size.
 fn multi(bed: &Bed) -> Result<()> {
     let mut steer = Steer::load_frags()?;

@@ -128,7 +128,7 @@ impl Steer {
     ) -> Result<()> {
         let map = self.program.map_mut(map)?;
 
-        // A devmap takes devices of the namespace that its writer is in.
+        // A devmap takes devices of its writer's namespace.
         port.ns
             .enter(|| Ok(DevMap::try_from(map)?.set(key, port.ifindex, program, 0)?))
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Frames from hell: whatever can be sent is sent, and whatever a program can do to it is done.
+//! Frames from hell: every frame that can be sent, and everything that a program can do to it.
 //! Every frame is accounted for, and what comes out is compared byte by byte.
 //!
 //! What is chosen at random follows from the number in `OXNIC_SEED` in the environment.

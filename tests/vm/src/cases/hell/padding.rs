@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Nothing of a frame is left in the buffer of the next.
+//! No bytes of an earlier frame are left in a buffer.
 
 use crate::{
     bed::Bed,

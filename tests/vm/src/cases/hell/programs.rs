@@ -147,7 +147,7 @@ fn anything(bed: &Bed) -> Result<()> {
 
     program.write("pattern", 0, pattern())?;
     let map = program.map_mut("devices")?;
-    // A devmap takes devices of the namespace that its writer is in.
+    // A devmap takes devices of its writer's namespace.
     target
         .ns
         .enter(|| Ok(DevMap::try_from(map)?.set(0, target.ifindex, None, 0)?))?;

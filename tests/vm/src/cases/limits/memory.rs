@@ -85,8 +85,8 @@ fn buffers(bed: &Bed) -> Result<()> {
 
 // With what the debug kernel's instruments keep of each object there is more.
 case!(ports "limits::memory_of_descriptors", "queues=64 ring_size=64", descriptors; stock_only());
-/// What a descriptor takes beside its buffer: 32 bytes, and 8 for its place in the pool. Rings that
-/// are larger take so much more, and it is given back.
+/// What a descriptor takes besides its buffer: 32 bytes, and 8 for its entry in the pool. Larger
+/// rings take that much more, and give it back.
 fn descriptors(bed: &Bed) -> Result<()> {
     const RINGS: u64 = 64;
     const SMALL: u64 = 64;

@@ -9,7 +9,7 @@ mod privileges;
 use crate::bed::Port;
 use anyhow::Result;
 
-/// All that can be asked of a port, and what can be seen of it.
+/// Everything that commands show of a port.
 fn state(port: &Port) -> Result<String> {
     let mut text = port.ns.ip(&format!("-d link show dev {}", port.name))?;
 

@@ -19,7 +19,7 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path};
 const ITS_ROOT: &str = "unshare --user --map-root-user";
 
 case!(ports "limits::users_change_nothing", "queues=2", users);
-/// Whatever changes something is refused, for that reason and no other.
+/// Every change is refused, for lack of privileges only.
 fn users(bed: &Bed) -> Result<()> {
     bed.up()?;
     let name = &bed.a.name;

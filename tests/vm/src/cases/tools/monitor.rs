@@ -32,7 +32,7 @@ fn monitor(bed: &Bed) -> Result<()> {
         .object()
         .map_mut("devs")
         .ok_or_else(|| anyhow!("no map devs"))?;
-    // Back to where they came from. A devmap takes devices of the namespace that its writer is in.
+    // Back to where they came from. A devmap takes devices of its writer's namespace.
     port.ns
         .enter(|| Ok(DevMap::try_from(map)?.set(0, port.ifindex, None, 0)?))?;
 

@@ -73,7 +73,7 @@ fn dropped(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "tso::as_the_stack_does_it", ONE, as_the_stack);
-/// What the port makes of a large frame is byte by byte what the stack makes of it.
+/// The port's segments equal the stack's, byte by byte.
 fn as_the_stack(bed: &Bed) -> Result<()> {
     let mut capture = Capture::start(&bed.b)?;
     let mut all = Vec::new();
@@ -148,8 +148,9 @@ fn as_the_stack(bed: &Bed) -> Result<()> {
 
 case!(ports "tso::more_segments_than_the_limit", SMALL, |bed| many_segments(bed, false));
 case!(ports "tso::more_segments_than_there_are_buffers", SMALL, |bed| many_segments(bed, true));
-/// More segments than the port takes at a time, and than there are buffers: the stack cuts them, or
-/// if it was told to pass the frame on unseen the port does not wait for what will never be there.
+/// More segments than the port takes at a time, or than there are buffers: the stack segments the
+/// frame. If the queueing discipline is bypassed, the port does not wait for buffers that will
+/// never exist.
 fn many_segments(bed: &Bed, bypass: bool) -> Result<()> {
     const SENT: usize = 3;
     let large = Large::new(30_000, 100);

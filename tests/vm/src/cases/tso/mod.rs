@@ -216,8 +216,8 @@ case!(ports "tso::streams", ONE,
     |bed| streams(bed, &[(1500, 300_000), (9000, 300_000), (600, 100_000)]));
 case!(ports "tso::streams_and_a_short_ring", SMALL,
     |bed| streams(bed, &[(1500, 300_000), (9000, 300_000), (600, 100_000)]));
-/// TCP with and without the port's help over both IP versions. The same comes out, and the wire
-/// carries nothing but ordinary packets.
+/// TCP with and without TSO over both IP versions. The data is the same, and the wire carries only
+/// ordinary packets.
 fn streams(bed: &Bed, sizes: &[(usize, usize)]) -> Result<()> {
     bed.up_with_addresses()?;
     for (mtu, len) in sizes {
@@ -363,7 +363,7 @@ fn vlan(bed: &Bed, tags: &[(u16, u16)], insert: &str) -> Result<()> {
 }
 
 case!(ports "tso::vlan_device_few_frames", ONE, vlan_few);
-/// Much data comes to the port in few frames, be there a VLAN device or not.
+/// Much data reaches the port in few frames, with a VLAN device or without.
 fn vlan_few(bed: &Bed) -> Result<()> {
     const LEN: usize = 3 << 20;
     /// Into how many frames the stack would cut it: TCP has 12 bytes of options.
@@ -393,8 +393,7 @@ fn vlan_few(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "tso::more_tags", ONE, more_tags);
-/// However many tags a frame has, and whoever puts them in, it is cut: by the port, or by the stack
-/// where the port cannot.
+/// A frame with any number of tags is segmented: by the port, or by the stack if the port cannot.
 fn more_tags(bed: &Bed) -> Result<()> {
     const PUSH: [&str; 5] = ["action vlan push id 9"; 5];
     let large = Large::new(10_000, 1000);

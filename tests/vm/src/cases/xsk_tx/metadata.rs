@@ -164,7 +164,7 @@ fn timestamps(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "xsk_tx::wrong_metadata", "queues=1", wrong_metadata);
-/// The kernel says no to metadata that is wrong, and keeps the descriptor until it is right.
+/// The kernel refuses wrong metadata, and keeps the descriptor until it is corrected.
 fn wrong_metadata(bed: &Bed) -> Result<()> {
     let checksum = |csum_start, csum_offset| Request {
         flags: CHECKSUM,

@@ -450,7 +450,7 @@ fn until_stopped(bed: &Bed, socket: &mut XskTx, seq: &mut u32) -> Result<usize> 
             matches!(said, Ok(()) | Err(Errno::EAGAIN)),
             "sending by AF_XDP: {said:?}"
         );
-        // Without progress it is not for the number of frames that a call sends.
+        // No progress: it is not the limit of frames for each call.
         if found == 0 && stopped()? > before {
             ensure_eq!(said, Err(Errno::EAGAIN), "a stopped queue");
             ensure_eq!(
@@ -488,8 +488,8 @@ fn full(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "xsk_tx::closed_with_frames_in_it", SMALL, closed);
-/// A socket goes while the queue is stopped, with descriptors in its ring, and one with half a
-/// frame taken. The queue goes on, and the next socket can have it.
+/// A socket is closed while the queue is stopped, with descriptors in its ring, and another with
+/// half a frame taken. The queue goes on, and the next socket can use it.
 fn closed(bed: &Bed) -> Result<()> {
     let options = Options {
         sg: true,
