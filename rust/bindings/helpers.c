@@ -5,12 +5,12 @@
  */
 #include <linux/bpf_trace.h>
 #include <linux/cpumask.h>
+#include <linux/dma-mapping.h>
 #include <linux/etherdevice.h>
 #include <linux/ethtool.h>
 #include <linux/filter.h>
 #include <linux/fs.h>
 #include <linux/if_vlan.h>
-#include <linux/ipv6.h>
 #include <linux/netdevice.h>
 #include <linux/netlink.h>
 #include <linux/nsproxy.h>
@@ -42,21 +42,19 @@ unsigned int oxnic_num_online_cpus(void)
 	return num_online_cpus();
 }
 
-/*
- * What is sent on the CPU of this number goes to the queue. Further queues
- * begin again at the first CPU.
- */
-int oxnic_set_xps_queue(struct net_device *dev, u16 queue)
+const unsigned long *oxnic_cpumask_of(unsigned int cpu)
 {
-	const struct cpumask *cpu;
-	int error;
+	return cpumask_bits(cpumask_of(cpu));
+}
 
-	/* The CPU stays online until the map has it. */
-	cpus_read_lock();
-	cpu = cpumask_of(cpumask_local_spread(queue, NUMA_NO_NODE));
-	error = __netif_set_xps_queue(dev, cpumask_bits(cpu), queue, XPS_CPUS);
-	cpus_read_unlock();
-	return error;
+unsigned int oxnic_cpumask_first(const struct cpumask *mask)
+{
+	return cpumask_first(mask);
+}
+
+unsigned int oxnic_nr_cpu_ids(void)
+{
+	return nr_cpu_ids;
 }
 
 struct net_device *oxnic_alloc_etherdev_mqs(int sizeof_priv, const char *name,
@@ -74,19 +72,36 @@ struct net *oxnic_dev_net(const struct net_device *dev)
 }
 
 /* In the network namespace of the caller. */
-struct net_device *oxnic_dev_get_by_name(const char *name)
+struct net_device *oxnic_netdev_get_by_name(const char *name,
+					    netdevice_tracker *tracker)
 {
-	return dev_get_by_name(current->nsproxy->net_ns, name);
+	return netdev_get_by_name(current->nsproxy->net_ns, name, tracker,
+				  GFP_KERNEL);
 }
 
-void oxnic_dev_hold(struct net_device *dev)
+void oxnic_netdev_hold(struct net_device *dev, netdevice_tracker *tracker)
 {
-	dev_hold(dev);
+	netdev_hold(dev, tracker, GFP_ATOMIC);
 }
 
-void oxnic_dev_put(struct net_device *dev)
+void oxnic_netdev_put(struct net_device *dev, netdevice_tracker *tracker)
 {
-	dev_put(dev);
+	netdev_put(dev, tracker);
+}
+
+void oxnic_set_netdev_dev(struct net_device *dev, struct device *parent)
+{
+	SET_NETDEV_DEV(dev, parent);
+}
+
+int oxnic_dma_reach_all(struct device *dev)
+{
+	return dma_coerce_mask_and_coherent(dev, DMA_BIT_MASK(64));
+}
+
+void oxnic_eth_hw_addr_set(struct net_device *dev, const u8 *addr)
+{
+	eth_hw_addr_set(dev, addr);
 }
 
 void oxnic_eth_hw_addr_random(struct net_device *dev)
@@ -109,38 +124,39 @@ void oxnic_netif_tx_start_queue(struct net_device *dev, u16 queue)
 	netif_tx_start_queue(netdev_get_tx_queue(dev, queue));
 }
 
-/* Tells whether the queue was stopped. */
-bool oxnic_netif_tx_wake_queue(struct net_device *dev, u16 queue)
+bool oxnic_netif_tx_queue_stopped(const struct net_device *dev, u16 queue)
 {
-	struct netdev_queue *txq = netdev_get_tx_queue(dev, queue);
-	bool stopped = netif_tx_queue_stopped(txq);
-
-	netif_tx_wake_queue(txq);
-	return stopped;
+	return netif_tx_queue_stopped(netdev_get_tx_queue(dev, queue));
 }
 
-/*
- * The driver copies what it sends, so an skb may be shared (pktgen's clone_skb)
- * and the address may change while the interface is up. netpoll would send
- * with interrupts off, which a lock shared with softirqs cannot bear. A device
- * without a filter for unicast addresses is made promiscuous when it needs one.
- */
-void oxnic_netdev_set_flags(struct net_device *dev, bool unicast_filter)
+void oxnic_netif_tx_wake_queue(struct net_device *dev, u16 queue)
 {
-	dev->priv_flags |= IFF_LIVE_ADDR_CHANGE | IFF_TX_SKB_SHARING |
-			   IFF_DISABLE_NETPOLL;
-	if (unicast_filter)
-		dev->priv_flags |= IFF_UNICAST_FLT;
+	netif_tx_wake_queue(netdev_get_tx_queue(dev, queue));
 }
 
-/*
- * Callbacks are called under the lock of the device. When several devices are
- * closed at once the kernel holds the locks of all, which lockdep has to know.
- */
-void oxnic_netdev_request_lock(struct net_device *dev)
+void oxnic_netdev_add_flags(struct net_device *dev, u32 flags)
 {
-	dev->request_ops_lock = true;
+	dev->priv_flags |= flags;
+}
+
+void oxnic_netdev_lockdep_set_classes(struct net_device *dev)
+{
 	netdev_lockdep_set_classes(dev);
+}
+
+bool oxnic_netdev_need_ops_lock(const struct net_device *dev)
+{
+	return netdev_need_ops_lock(dev);
+}
+
+void oxnic_netdev_lock_ops_to_full(struct net_device *dev)
+{
+	netdev_lock_ops_to_full(dev);
+}
+
+void oxnic_netdev_unlock_full_to_ops(struct net_device *dev)
+{
+	netdev_unlock_full_to_ops(dev);
 }
 
 void oxnic_netdev_lock(struct net_device *dev)
@@ -151,70 +167,6 @@ void oxnic_netdev_lock(struct net_device *dev)
 void oxnic_netdev_unlock(struct net_device *dev)
 {
 	netdev_unlock(dev);
-}
-
-/*
- * What the stack makes use of follows the limit up and down, unless the user
- * has lowered it.
- */
-void oxnic_netif_set_max_segs(struct net_device *dev, u32 segs)
-{
-	bool follows = READ_ONCE(dev->gso_max_segs) == dev->tso_max_segs;
-
-	netif_set_tso_max_segs(dev, segs);
-	if (follows)
-		WRITE_ONCE(dev->gso_max_segs, segs);
-}
-
-/*
- * Whether segmentation finds the TCP header: not after IPv6 extension headers,
- * nor in PPPoE (pppoe_gro_receive() merges such frames), nor after more than
- * two VLAN tags; @tags more are inserted later. The skb does not tell where IP
- * starts: skb_vlan_push() moves its network header too.
- */
-static bool can_segment(const struct sk_buff *skb, int tags)
-{
-	int offset = 2 * ETH_ALEN;
-	const struct ipv6hdr *ipv6;
-	struct ipv6hdr ipv6_copy;
-	__be16 type_copy;
-	const __be16 *type;
-
-	for (;;) {
-		type = skb_header_pointer(skb, offset, sizeof(*type),
-					  &type_copy);
-		if (!type)
-			return false;
-		if (!eth_type_vlan(*type))
-			break;
-		tags++;
-		if (tags > 2)
-			return false;
-		offset += VLAN_HLEN;
-	}
-	if (*type == htons(ETH_P_IP))
-		return true;
-	if (*type != htons(ETH_P_IPV6))
-		return false;
-	ipv6 = skb_header_pointer(skb, offset + sizeof(*type), sizeof(*ipv6),
-				  &ipv6_copy);
-	return ipv6 && ipv6->nexthdr == IPPROTO_TCP;
-}
-
-/*
- * The features that the stack may use for this skb. A tag beside the frame is
- * one more in it if the stack puts it in, which comes after this.
- */
-netdev_features_t oxnic_features_check(struct sk_buff *skb,
-				       struct net_device *dev,
-				       netdev_features_t features)
-{
-	bool insert = skb_vlan_tag_present(skb) &&
-		      !vlan_hw_offload_capable(features, skb->vlan_proto);
-
-	if (skb_is_gso(skb) && !can_segment(skb, insert))
-		return features & ~NETIF_F_GSO_MASK;
-	return features;
 }
 
 void oxnic_xdp_set_features(struct net_device *dev, xdp_features_t features)
@@ -244,15 +196,10 @@ bool oxnic_irq_is_for_this_cpu(const struct irq_data *data)
 				data->common->affinity);
 }
 
-/* Returns the first CPU, or an error. */
-int oxnic_irq_set_effective(struct irq_data *data, const struct cpumask *mask)
+void oxnic_irq_update_effective_affinity(struct irq_data *data,
+					 const struct cpumask *mask)
 {
-	unsigned int cpu = cpumask_first(mask);
-
-	if (cpu >= nr_cpu_ids)
-		return -EINVAL;
 	irq_data_update_effective_affinity(data, mask);
-	return cpu;
 }
 
 void oxnic_netif_napi_add_config(struct net_device *dev,
@@ -405,6 +352,29 @@ void oxnic_page_pool_put(void *va)
 	page_pool_put_full_netmem(netmem_get_pp(netmem), netmem, false);
 }
 
+static bool page_pool_owns(const struct page_pool *pool, const void *va)
+{
+	return netmem_get_pp(page_to_netmem(virt_to_page(va))) == pool;
+}
+
+bool oxnic_page_pool_owns(const struct page_pool *pool, const void *va)
+{
+	return page_pool_owns(pool, va);
+}
+
+/*
+ * One call for each redirected frame. A page of another pool than that of the
+ * poll must not be redirected: see rust/net/xdp/buff.rs.
+ */
+int oxnic_xdp_do_redirect(struct net_device *dev, struct xdp_buff *xdp,
+			  const struct bpf_prog *prog,
+			  const struct page_pool *pool)
+{
+	if (unlikely(!page_pool_owns(pool, xdp->data_hard_start)))
+		return -EINVAL;
+	return xdp_do_redirect(dev, xdp, prog);
+}
+
 /* The static keys that bpf_prog_run_xdp() checks for each frame. */
 bool oxnic_xdp_run_has_extras(void)
 {
@@ -448,28 +418,9 @@ u32 oxnic_xdp_frags_len(const struct skb_shared_info *info)
 	return info->xdp_frags_size;
 }
 
-/* Fails if there are not as many bytes. */
-int oxnic_xdp_frags_copy(const struct skb_shared_info *info, size_t offset,
-			 u8 *to, size_t len)
+const void *oxnic_skb_frag_address(const skb_frag_t *frag)
 {
-	unsigned int i;
-
-	for (i = 0; i < info->nr_frags && len; i++) {
-		const skb_frag_t *frag = &info->frags[i];
-		size_t size = skb_frag_size(frag);
-		size_t part;
-
-		if (offset >= size) {
-			offset -= size;
-			continue;
-		}
-		part = min(size - offset, len);
-		memcpy(to, skb_frag_address(frag) + offset, part);
-		to += part;
-		len -= part;
-		offset = 0;
-	}
-	return len ? -EINVAL : 0;
+	return skb_frag_address(frag);
 }
 
 /* Gives the pages behind the first back; from inside the poll of @napi if any. */

@@ -23,28 +23,32 @@ unsigned int oxnic_smp_processor_id(void);
 
 /* net_device */
 unsigned int oxnic_num_online_cpus(void);
-int oxnic_set_xps_queue(struct net_device *dev, u16 queue);
+const unsigned long *oxnic_cpumask_of(unsigned int cpu);
 struct net_device *oxnic_alloc_etherdev_mqs(int sizeof_priv, const char *name,
 					    unsigned char name_assign_type,
 					    unsigned int txqs,
 					    unsigned int rxqs);
 struct net *oxnic_dev_net(const struct net_device *dev);
-struct net_device *oxnic_dev_get_by_name(const char *name);
-void oxnic_dev_hold(struct net_device *dev);
-void oxnic_dev_put(struct net_device *dev);
+struct net_device *oxnic_netdev_get_by_name(const char *name,
+					    netdevice_tracker *tracker);
+void oxnic_netdev_hold(struct net_device *dev, netdevice_tracker *tracker);
+void oxnic_netdev_put(struct net_device *dev, netdevice_tracker *tracker);
+void oxnic_set_netdev_dev(struct net_device *dev, struct device *parent);
+int oxnic_dma_reach_all(struct device *dev);
+void oxnic_eth_hw_addr_set(struct net_device *dev, const u8 *addr);
 void oxnic_eth_hw_addr_random(struct net_device *dev);
 void oxnic_netif_tx_start_all_queues(struct net_device *dev);
 void oxnic_netif_tx_stop_queue(struct net_device *dev, u16 queue);
 void oxnic_netif_tx_start_queue(struct net_device *dev, u16 queue);
-bool oxnic_netif_tx_wake_queue(struct net_device *dev, u16 queue);
-void oxnic_netdev_set_flags(struct net_device *dev, bool unicast_filter);
-void oxnic_netdev_request_lock(struct net_device *dev);
+bool oxnic_netif_tx_queue_stopped(const struct net_device *dev, u16 queue);
+void oxnic_netif_tx_wake_queue(struct net_device *dev, u16 queue);
+void oxnic_netdev_add_flags(struct net_device *dev, u32 flags);
+void oxnic_netdev_lockdep_set_classes(struct net_device *dev);
+bool oxnic_netdev_need_ops_lock(const struct net_device *dev);
+void oxnic_netdev_lock_ops_to_full(struct net_device *dev);
+void oxnic_netdev_unlock_full_to_ops(struct net_device *dev);
 void oxnic_netdev_lock(struct net_device *dev);
 void oxnic_netdev_unlock(struct net_device *dev);
-void oxnic_netif_set_max_segs(struct net_device *dev, u32 segs);
-netdev_features_t oxnic_features_check(struct sk_buff *skb,
-				       struct net_device *dev,
-				       netdev_features_t features);
 void oxnic_xdp_set_features(struct net_device *dev, xdp_features_t features);
 
 /* debugfs */
@@ -56,7 +60,10 @@ u8 *oxnic_rxfh_context_key(struct ethtool_rxfh_context *context);
 
 /* Interrupts */
 bool oxnic_irq_is_for_this_cpu(const struct irq_data *data);
-int oxnic_irq_set_effective(struct irq_data *data, const struct cpumask *mask);
+unsigned int oxnic_cpumask_first(const struct cpumask *mask);
+unsigned int oxnic_nr_cpu_ids(void);
+void oxnic_irq_update_effective_affinity(struct irq_data *data,
+					 const struct cpumask *mask);
 
 /* NAPI */
 void oxnic_netif_napi_add_config(struct net_device *dev,
@@ -83,9 +90,13 @@ void oxnic_skb_set_rx(struct sk_buff *skb, u32 hash, u32 hash_type,
 /* page_pool */
 void *oxnic_page_pool_alloc(struct page_pool *pool, bool may_sleep);
 void oxnic_page_pool_put(void *va);
+bool oxnic_page_pool_owns(const struct page_pool *pool, const void *va);
 
 /* XDP */
 bool oxnic_xdp_run_has_extras(void);
+int oxnic_xdp_do_redirect(struct net_device *dev, struct xdp_buff *xdp,
+			  const struct bpf_prog *prog,
+			  const struct page_pool *pool);
 u32 oxnic_bpf_prog_run_xdp(const struct bpf_prog *prog, struct xdp_buff *xdp);
 void oxnic_trace_xdp_exception(const struct net_device *dev,
 			       const struct bpf_prog *prog, u32 act);
@@ -96,8 +107,7 @@ oxnic_xdp_buff_shared_info(const struct xdp_buff *xdp);
 const struct skb_shared_info *
 oxnic_xdp_frame_shared_info(const struct xdp_frame *frame);
 u32 oxnic_xdp_frags_len(const struct skb_shared_info *info);
-int oxnic_xdp_frags_copy(const struct skb_shared_info *info, size_t offset,
-			 u8 *to, size_t len);
+const void *oxnic_skb_frag_address(const skb_frag_t *frag);
 void oxnic_xdp_buff_put_frags(const struct napi_struct *napi,
 			      struct xdp_buff *xdp);
 

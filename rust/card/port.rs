@@ -21,6 +21,7 @@ use crate::{
         bh,
         device::{
             Device,
+            DeviceRef,
             DeviceSlot,
             LockedDevice, //
         },
@@ -45,7 +46,6 @@ use core::{
 use kernel::{
     prelude::*,
     sync::{
-        aref::ARef,
         rcu,
         Arc,
         ArcBorrow, //
@@ -196,7 +196,7 @@ impl Port {
     }
 
     /// The device while it is registered.
-    pub(crate) fn device(&self) -> Option<ARef<Device>> {
+    pub(crate) fn device(&self) -> Option<DeviceRef> {
         self.dev.get()
     }
 
@@ -247,7 +247,7 @@ impl Peer {
     }
 
     /// The device at the other end, if there is one. Any context, also with interrupts off.
-    pub(crate) fn device(&self) -> Option<ARef<Device>> {
+    pub(crate) fn device(&self) -> Option<DeviceRef> {
         self.0.read_rcu(&rcu::read_lock()).device()
     }
 

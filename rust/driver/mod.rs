@@ -13,6 +13,7 @@
 //! | [`queue_mgmt`] | one receive queue is restarted while the others go on |
 //! | [`rx_mode`] | which frames a port accepts |
 //! | [`ethtool`] | what `ethtool` shows and sets |
+//! | [`features`] | which features the stack may use for a single skb |
 //! | [`settings`] | what is set, as far as polls read it |
 //! | [`params`] | what the module is loaded with |
 //! | [`trace`] | what the driver says in the kernel log |
@@ -22,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod ethtool;
+mod features;
 mod newlink;
 mod params;
 mod queue_mgmt;

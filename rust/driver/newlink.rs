@@ -52,6 +52,8 @@ impl Kind for Vsi {
     const KIND: &CStr = c"oxnic";
     const DEVICE_NAME: &CStr = c"ox%d";
     const CONFIG: Config = CONFIG;
+    // The memory of a port's rings is on nobody's account.
+    const ADMIN_ONLY: bool = true;
 
     fn queues(tx: Option<u32>, rx: Option<u32>, extack: ExtAck<'_>) -> Result<u16> {
         if let (Some(tx), Some(rx)) = (tx, rx) {

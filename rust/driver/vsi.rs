@@ -3,6 +3,7 @@
 //! A port's device.
 
 use super::{
+    features,
     rx::{
         life::{
             end_all,
@@ -28,7 +29,9 @@ use crate::{
             feature,
             Config,
             Device,
+            DeviceRef,
             LockedDevice,
+            Netpoll,
             Stats64,
             Xmit, //
         },
@@ -66,7 +69,6 @@ use kernel::{
     new_mutex,
     prelude::*,
     sync::{
-        aref::ARef,
         Arc,
         Mutex, //
     },
@@ -101,6 +103,9 @@ const FEATURES: u64 = feature::SG
 const MORE_FEATURES: u64 =
     feature::VLAN_CTAG_FILTER | feature::VLAN_STAG_RX | feature::VLAN_STAG_TX;
 
+/// What it does for frames with a VLAN tag too.
+const VLAN_FEATURES: u64 = feature::SG | feature::HW_CSUM | feature::TSO | feature::HIGHDMA;
+
 /// What can be done with XDP.
 const XDP_FEATURES: u32 = xdp::feature::BASIC
     | xdp::feature::REDIRECT
@@ -113,8 +118,18 @@ pub(crate) const CONFIG: Config = Config {
     max_mtu: MAX_MTU,
     features: FEATURES,
     more_features: MORE_FEATURES,
+    vlan_features: VLAN_FEATURES,
     xdp_features: XDP_FEATURES,
     tx_timeout_ms: TX_TIMEOUT_MS,
+    random_address: true,
+    // The receive filter is told, also while the port is up.
+    live_address_change: true,
+    // What is sent is copied, and nothing is written into it.
+    tx_skb_sharing: true,
+    // Queue management needs it.
+    instance_lock: true,
+    // The locks of the rings are shared with softirqs, and netpoll sends with interrupts off.
+    netpoll: Netpoll::Refused,
 };
 
 /// The largest MTU with this program.
@@ -268,17 +283,22 @@ impl device::Ops for Vsi {
     }
 
     /// The peer's device goes on without this one.
-    fn uninit(&self, _dev: &Device, rtnl: &Rtnl) {
+    fn uninit(&self, rtnl: &Rtnl) {
         self.port.dev.set(None, rtnl);
     }
 
-    fn link_peer(&self) -> Option<ARef<Device>> {
+    fn link_peer(&self) -> Option<DeviceRef> {
         self.peer.device()
     }
 
     #[inline]
     fn start_xmit(&self, dev: &Device, skb: SkBuff, bh: &bh::Disabled) -> Xmit {
         self.xmit(dev, skb, bh)
+    }
+
+    #[inline]
+    fn features_check(&self, skb: &SkBuff, features: u64) -> u64 {
+        features::check(skb, features)
     }
 
     fn tx_timeout(&self, dev: &Device, queue: u16, bh: &bh::Disabled) {

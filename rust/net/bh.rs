@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Bottom halves: the token of softirq context and the lock that is taken in it.
+//! Bottom halves: the proof of softirq context, and the lock that is taken in it.
 //!
 //! C headers: [`include/linux/bottom_half.h`](srctree/include/linux/bottom_half.h)
 
@@ -9,8 +9,12 @@ use core::ops::Deref;
 use kernel::{
     new_spinlock,
     prelude::*,
-    sync::{lock, lock::spinlock::SpinLockBackend, SpinLock},
-    types::NotThreadSafe,
+    sync::{
+        lock,
+        lock::spinlock::SpinLockBackend,
+        SpinLock, //
+    },
+    types::NotThreadSafe, //
 };
 
 /// Proof that bottom halves are off on this CPU: softirq context, or process context between
@@ -83,7 +87,7 @@ impl<T> Lock<T> {
     /// A new unlocked lock around `data`.
     pub(crate) fn new(data: T) -> impl PinInit<Self> {
         pin_init!(Self {
-            inner <- new_spinlock!(data, "oxnic::bh::Lock"),
+            inner <- new_spinlock!(data, "bh::Lock"),
         })
     }
 

@@ -2,50 +2,59 @@
 
 //! Files in debugfs that do something when they are written to.
 //!
-//! The files of the kernel's own abstraction do not keep their module from going while they are open, and
-//! are used once more when they are closed. Those here are not (`struct debugfs_short_fops`).
+//! Not `kernel::debugfs`: its files do not keep their module from going while they are open, and
+//! yet code of the module runs when they are closed. Those here have no such code
+//! (`struct debugfs_short_fops`).
 //!
 //! C header: [`include/linux/debugfs.h`](srctree/include/linux/debugfs.h)
 
 use crate::bindings;
-use core::{ffi::CStr, marker::PhantomData, mem::MaybeUninit};
+use core::{
+    ffi::CStr,
+    marker::PhantomData,
+    mem::MaybeUninit, //
+};
 use kernel::{
     prelude::*,
-    uaccess::{UserPtr, UserSlice},
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    },
 };
 
 /// The longest text that may be written, in bytes.
 const MAX_LEN: usize = 64;
 
-/// What a [`WriteFile`] does.
+/// The action of a [`WriteFile`].
 pub(crate) trait Write: Send + Sync + 'static {
     /// Somebody has written `text`, at most 64 bytes. Process context, may sleep.
     fn write(&self, text: &[u8]) -> Result;
 }
 
-/// A folder in debugfs with one file, which only root may write to. Dropping it waits until nobody is in
-/// [`Write::write`] any more; may sleep. Where there is no debugfs it is nowhere to be seen.
+/// A directory in debugfs with one file, which only root may write to. Dropping it waits for
+/// running calls of [`Write::write`]; may sleep. Without debugfs in the kernel it does nothing.
 ///
 /// # Invariants
 ///
-/// `dir` is what `debugfs_create_dir` returned; the private data of the file in it is the address in `_data`.
+/// `dir` is what `debugfs_create_dir` returned; the private data of the file in it is the address
+/// in `_data`.
 pub(crate) struct WriteFile<T> {
     dir: *mut bindings::dentry,
     // What the file works on.
     _data: KBox<T>,
 }
 
-// SAFETY: The C object is only used to remove it.
+// SAFETY: Any thread may remove the file, and then drop the data.
 unsafe impl<T: Send> Send for WriteFile<T> {}
-// SAFETY: As above.
+// SAFETY: A shared file can do nothing; the data is shared with those who write to it.
 unsafe impl<T: Sync> Sync for WriteFile<T> {}
 
 impl<T: Write> WriteFile<T> {
-    /// Makes folder `dir` in debugfs, and in it `file`. Fails with `ENOMEM`.
+    /// Makes directory `dir` in debugfs, and in it `file`. Fails with `ENOMEM`.
     pub(crate) fn new(dir: &CStr, file: &CStr, data: T) -> Result<Self> {
         let data = KBox::new(data, GFP_KERNEL)?;
-        // SAFETY: Both names end with a NUL. A folder that could not be made is a valid argument. The data
-        // stays where it is, and is dropped after the file has been removed.
+        // SAFETY: Both names end with a NUL. A directory that could not be made is a valid
+        // argument. The data stays where it is, and is dropped after the file has been removed.
         let dir = unsafe {
             let dir = bindings::debugfs_create_dir(dir.as_char_ptr(), core::ptr::null_mut());
             bindings::debugfs_create_file_short(
@@ -88,8 +97,8 @@ impl<T: Write> Callbacks<T> {
         len: usize,
         _offset: *mut bindings::loff_t,
     ) -> isize {
-        // SAFETY: The private data of the file is a `T`; who removes the file waits for this to return before
-        // the `T` goes.
+        // SAFETY: The private data of the file is a `T`; who removes the file waits for this to
+        // return before the `T` goes.
         let data = unsafe { &*bindings::oxnic_file_private_data(file).cast::<T>() };
         let result = || {
             let mut text = [0; MAX_LEN];

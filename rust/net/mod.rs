@@ -3,8 +3,8 @@
 //! Safe abstractions over the kernel's networking API for drivers of network cards with XDP.
 //!
 //! Each C object is one type here, and the context a call needs is an argument instead of a
-//! comment: [`rtnl::Rtnl`] for what must hold the RTNL lock, [`device::LockedDevice`] for what must hold the
-//! instance lock of a device, [`bh::Disabled`] for what must run with bottom halves off,
+//! comment: [`rtnl::Rtnl`] for what must hold the RTNL lock, [`device::LockedDevice`] for what must
+//! hold the instance lock of a device, [`bh::Disabled`] for what must run with bottom halves off,
 //! [`napi::Context`] for what must run in a NAPI poll. Nothing here knows which driver uses it.
 
 /// A C callback of a table, if the driver has a method for it.
@@ -37,5 +37,6 @@ pub(crate) mod rtnl;
 pub(crate) mod rtnl_link;
 pub(crate) mod rx_mode;
 pub(crate) mod skbuff;
+mod text;
 pub(crate) mod timer;
 pub(crate) mod xdp;

@@ -2,8 +2,11 @@
 
 //! Messages about a device in the kernel log, in the form `driver interface: text`.
 
-use super::device::Device;
-use kernel::{fmt, print};
+use super::device::netdev::Device;
+use kernel::{
+    fmt,
+    print, //
+};
 
 /// Longest prefix: the module's name, a blank, an interface name (`IFNAMSIZ`), a NUL.
 const PREFIX_LEN: usize = 64;
@@ -37,18 +40,4 @@ macro_rules! netdev_info {
             ::kernel::prelude::fmt!($($arg)+),
         )
     };
-}
-
-/// Writes text into a buffer as far as it fits.
-pub(super) struct Cut<'a>(pub(super) &'a mut [u8]);
-
-impl fmt::Write for Cut<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = core::mem::take(&mut self.0);
-        let len = text.len().min(room.len());
-        let (now, later) = room.split_at_mut(len);
-        now.copy_from_slice(&text.as_bytes()[..len]);
-        self.0 = later;
-        Ok(())
-    }
 }

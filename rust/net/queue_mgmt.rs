@@ -1,69 +1,77 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Receive queues that are made anew one by one while the device is up.
+//! Receive queues that are restarted one by one while the device is up.
 //!
 //! C header: [`include/net/netdev_queues.h`](srctree/include/net/netdev_queues.h)
 
 use super::{
-    device::{self, Device, LockedDevice, NetdevOps, NAME_LEN},
-    rtnl_link::{Kind, Registration},
+    device::{
+        self,
+        device_ref::DeviceRef,
+        netdev::{
+            LockedDevice,
+            NAME_LEN, //
+        },
+        private::locked, //
+    },
+    rtnl_link::{
+        Kind,
+        Registration, //
+    },
 };
 use crate::bindings;
 use core::{
     marker::PhantomData,
     mem::MaybeUninit,
-    ptr::{self, NonNull},
+    ptr, //
 };
 use kernel::{
-    error::{from_result, to_result},
-    prelude::*,
-    sync::aref::ARef,
+    error::{
+        from_result,
+        to_result, //
+    },
+    prelude::*, //
 };
 
-/// What a driver does to make a receive queue anew (`struct netdev_queue_mgmt_ops`), each in process context
-/// under the device's instance lock. RTNL may be held or not.
+pub(crate) use super::device::queue_mgmt_table::Table;
+
+/// What a driver does to restart a receive queue (`struct netdev_queue_mgmt_ops`), each in process
+/// context under the device's instance lock. RTNL may be held or not.
 ///
-/// New memory is allocated first, so that the queue goes on if that fails. Then, if the interface is up, the
-/// queue is stopped and started with the new memory, and the old is freed; else the new is.
+/// New memory is allocated first, so that the queue goes on if that fails. Then, if the interface
+/// is up, the queue is stopped and started with the new memory, and the old is freed; else the new
+/// is.
 pub(crate) trait Ops: device::Ops {
-    /// What a queue works with while it runs, and what is left when it has stopped.
+    /// The memory of a queue: what it works with while it runs, and returns when it is stopped.
     type Memory: Send + 'static;
 
-    /// Makes what the queue is to work with from now on (`ndo_queue_mem_alloc`). The interface may be down.
+    /// Allocates the memory with which the queue is to be restarted (`ndo_queue_mem_alloc`). The
+    /// interface may be down.
     fn alloc_queue(&self, dev: &LockedDevice, queue: usize) -> Result<Self::Memory>;
 
     /// Frees it (`ndo_queue_mem_free`).
     fn free_queue(&self, dev: &LockedDevice, memory: Self::Memory);
 
-    /// Lets the queue, which has been stopped, run (`ndo_queue_start`). There is no way back, so it must not
-    /// fail.
+    /// Lets the queue, which has been stopped, run (`ndo_queue_start`). There is no way back, so it
+    /// must not fail.
     fn start_queue(&self, dev: &LockedDevice, queue: usize, memory: Self::Memory);
 
-    /// Stops the queue and returns what it has worked with (`ndo_queue_stop`). It goes on if that fails.
+    /// Stops the queue and returns what it has worked with (`ndo_queue_stop`). It goes on if that
+    /// fails.
     fn stop_queue(&self, dev: &LockedDevice, queue: usize) -> Result<Self::Memory>;
 }
 
-/// The table of C callbacks for devices of driver `T`.
-pub(crate) struct Table<T> {
-    ops: &'static bindings::netdev_queue_mgmt_ops,
-    _driver: PhantomData<fn() -> T>,
-}
-
 impl<T: Ops> Table<T> {
-    /// What a driver that does this has as its [`device::Ops::QUEUE_MGMT`].
-    pub(crate) const CALLBACKS: Self = Self {
-        ops: &Callbacks::<T>::TABLE,
-        _driver: PhantomData,
+    /// The [`device::Ops::QUEUE_MGMT`] of a driver that does this.
+    pub(crate) const CALLBACKS: Self = {
+        // SAFETY: The kernel calls these callbacks for the devices that have the table, which are
+        // those of this driver: `device::Ops::QUEUE_MGMT` is for the type that it belongs to.
+        unsafe { Self::new(&Callbacks::<T>::TABLE) }
     };
 }
 
-impl<T> Table<T> {
-    pub(super) fn as_ptr(&self) -> *const bindings::netdev_queue_mgmt_ops {
-        self.ops
-    }
-}
-
-/// Where the kernel keeps a queue's memory between two callbacks: a pointer from a [`KBox`], or null.
+/// Where the kernel keeps a queue's memory between two callbacks: a pointer from a [`KBox`], or
+/// null.
 type Place<T> = *mut <T as Ops>::Memory;
 
 struct Callbacks<T>(PhantomData<T>);
@@ -89,7 +97,7 @@ impl<T: Ops> Callbacks<T> {
         queue: c_int,
     ) -> c_int {
         // SAFETY: The kernel calls this for a registered device of ours under its lock.
-        let (data, dev) = unsafe { NetdevOps::<T>::locked(dev) };
+        let (data, dev) = unsafe { locked::<T>(dev) };
         // SAFETY: The place is an empty one.
         from_result(|| unsafe { fill::<T>(place, || data.alloc_queue(dev, queue as usize)) })
     }
@@ -99,7 +107,7 @@ impl<T: Ops> Callbacks<T> {
     /// Called by the kernel as `ndo_queue_mem_free`, for a device of `Allocated<T>`.
     unsafe extern "C" fn mem_free(dev: *mut bindings::net_device, place: *mut c_void) {
         // SAFETY: The kernel calls this for a registered device of ours under its lock.
-        let (data, dev) = unsafe { NetdevOps::<T>::locked(dev) };
+        let (data, dev) = unsafe { locked::<T>(dev) };
         // SAFETY: The place is one of this device's.
         if let Some(memory) = unsafe { take::<T>(place) } {
             data.free_queue(dev, memory);
@@ -116,7 +124,7 @@ impl<T: Ops> Callbacks<T> {
         queue: c_int,
     ) -> c_int {
         // SAFETY: The kernel calls this for a registered device of ours under its lock.
-        let (data, dev) = unsafe { NetdevOps::<T>::locked(dev) };
+        let (data, dev) = unsafe { locked::<T>(dev) };
         // SAFETY: The place is one of this device's.
         let Some(memory) = (unsafe { take::<T>(place) }) else {
             return EINVAL.to_errno();
@@ -134,7 +142,7 @@ impl<T: Ops> Callbacks<T> {
         queue: c_int,
     ) -> c_int {
         // SAFETY: The kernel calls this for a registered device of ours under its lock.
-        let (data, dev) = unsafe { NetdevOps::<T>::locked(dev) };
+        let (data, dev) = unsafe { locked::<T>(dev) };
         // SAFETY: The place is an empty one.
         from_result(|| unsafe { fill::<T>(place, || data.stop_queue(dev, queue as usize)) })
     }
@@ -149,7 +157,7 @@ unsafe fn fill<T: Ops>(
     place: *mut c_void,
     make: impl FnOnce() -> Result<T::Memory>,
 ) -> Result<c_int> {
-    // First, since what has been made must not be lost.
+    // Allocated first: if it failed later, what `make` has made would be lost.
     let room = KBox::new_uninit(GFP_KERNEL)?;
     let memory = KBox::write(room, make()?);
     // SAFETY: The caller's promise.
@@ -169,36 +177,35 @@ unsafe fn take<T: Ops>(place: *mut c_void) -> Option<T::Memory> {
     (!memory.is_null()).then(|| KBox::into_inner(unsafe { KBox::from_raw(memory) }))
 }
 
-/// Why a receive queue was not made anew.
+/// Why a receive queue was not restarted.
 pub(crate) enum NotRestarted {
     /// There is no device of that kind and name.
     NoDevice,
-    /// It has so many receive queues in use, and not this one.
+    /// The queue is not in use; this many are.
     NoQueue(u32),
-    /// It could not be done.
+    /// The kernel or the driver refused.
     Failed(Error),
 }
 
 impl<T: Kind> Registration<T> {
-    /// Makes receive queue `queue` of the device `name` in the network namespace of the caller anew
-    /// (`netdev_rx_queue_restart`), if it is a device of this kind. Process context, may sleep; no instance
-    /// lock may be held.
+    /// Restarts receive queue `queue` of the device `name` in the network namespace of the caller
+    /// (`netdev_rx_queue_restart`), if it is a device of this kind. Process context, may sleep; no
+    /// instance lock may be held.
     pub(crate) fn restart_rx_queue(&self, name: &[u8], queue: u32) -> Result<(), NotRestarted> {
         let mut text = [0; NAME_LEN];
         let (to, _nul) = text.split_at_mut(NAME_LEN - 1);
         to.get_mut(..name.len())
             .ok_or(NotRestarted::NoDevice)?
             .copy_from_slice(name);
-        // SAFETY: The name ends with a NUL.
-        let dev = unsafe { bindings::oxnic_dev_get_by_name(text.as_ptr()) };
-        let dev = NonNull::new(dev.cast()).ok_or(NotRestarted::NoDevice)?;
-        // SAFETY: What is found has been registered, and comes with a reference.
-        let dev: ARef<Device> = unsafe { ARef::from_raw(dev) };
+        // SAFETY: The name ends with a NUL, and this is process context.
+        let dev = unsafe { DeviceRef::by_name(text.as_ptr()) }.ok_or(NotRestarted::NoDevice)?;
         // SAFETY: The device is alive, and what made it does not change.
         if unsafe { (*dev.as_ptr()).rtnl_link_ops } != self.as_ptr().cast_const() {
             return Err(NotRestarted::NoDevice);
         }
-        let dev = dev.lock();
+        let Some(dev) = dev.lock() else {
+            return Err(NotRestarted::Failed(EOPNOTSUPP));
+        };
         dev.restart_rx_queue(queue)
     }
 }

@@ -8,46 +8,66 @@ use super::bh;
 use crate::bindings;
 use core::{
     ffi::c_void,
-    marker::PhantomData,
-    sync::atomic::{AtomicPtr, Ordering},
+    marker::PhantomData, //
 };
 use kernel::{
     alloc::KVBox,
-    sync::{rcu, Arc},
-    types::ForeignOwnable,
+    sync::{
+        atomic::{
+            Atomic,
+            Full, //
+        },
+        rcu,
+        Arc, //
+    },
+    types::ForeignOwnable, //
 };
 
-/// A value that is exchanged as a whole (`rcu_dereference`, `rcu_assign_pointer`): a [`RcuBox`] or a
-/// [`RcuArc`].
+/// Reads a pointer that is replaced while others read it (`rcu_dereference`). What it points to was
+/// written before the pointer: reads through it depend on it, and [`Atomic::xchg`] and a release
+/// store order the writer.
+///
+/// [`Atomic::load`] would call a C function, and polls and senders come here for each frame.
+#[inline]
+pub(super) fn dereference<T>(ptr: &Atomic<*mut T>) -> *mut T {
+    // SAFETY: The pointer is valid. All others that use it do so with atomic operations, to which a
+    // volatile access of a word (`READ_ONCE`) is one, too (kernel::sync::atomic).
+    unsafe { ptr.as_ptr().read_volatile() }
+}
+
+/// A value that is exchanged as a whole (`rcu_dereference`, `rcu_assign_pointer`): a [`RcuBox`] or
+/// a [`RcuArc`].
 ///
 /// # Invariants
 ///
-/// The pointer is that of a `P`, which this type owns, and which is dropped only when every RCU read-side
-/// section, such as one with bottom halves off, that began before the pointer was replaced has ended.
-pub(crate) struct Rcu<P: ForeignOwnable>(AtomicPtr<c_void>, PhantomData<P>);
+/// The pointer is that of a `P`, which this type owns, and which is dropped only when every RCU
+/// read-side section, such as one with bottom halves off, that began before the pointer was
+/// replaced has ended.
+pub(crate) struct Rcu<P: ForeignOwnable>(Atomic<*mut c_void>, PhantomData<P>);
 
-/// A value in a box of its own.
+/// A value with one owner.
 pub(crate) type RcuBox<T> = Rcu<KVBox<T>>;
 
-/// A value that others may refer to as well.
+/// A value that others may have references to.
 pub(crate) type RcuArc<T> = Rcu<Arc<T>>;
 
-// SAFETY: It owns the value, and lends it out to any thread.
+// SAFETY: It owns a `P`, which may be dropped by any thread.
 unsafe impl<P: ForeignOwnable + Send + Sync> Send for Rcu<P> {}
-// SAFETY: As above.
+// SAFETY: It lends a `P` to several threads at once, and any may put another there.
 unsafe impl<P: ForeignOwnable + Send + Sync> Sync for Rcu<P> {}
 
 impl<P: ForeignOwnable> Rcu<P> {
-    /// Begins with this value.
+    /// A new one with this value.
     pub(crate) fn new(value: P) -> Self {
         // INVARIANT: The value is ours.
-        Self(AtomicPtr::new(value.into_foreign()), PhantomData)
+        Self(Atomic::new(value.into_foreign()), PhantomData)
     }
 
-    /// The value of this moment, for as long as bottom halves stay off.
+    /// The current value, for as long as bottom halves stay off.
     #[inline]
     pub(crate) fn read<'a>(&'a self, _bh: &'a bh::Disabled) -> P::Borrowed<'a> {
-        // SAFETY: With bottom halves off this is a read-side section, which the result does not outlive.
+        // SAFETY: With bottom halves off this is a read-side section, which the result does not
+        // outlive.
         unsafe { self.borrow() }
     }
 
@@ -62,16 +82,15 @@ impl<P: ForeignOwnable> Rcu<P> {
     /// A read-side section must last for the lifetime.
     #[inline]
     unsafe fn borrow<'a>(&'a self) -> P::Borrowed<'a> {
-        // Acquire: the value was written before the pointer.
-        let value = self.0.load(Ordering::Acquire);
+        let value = dereference(&self.0);
         // SAFETY: By the type's invariants it is not dropped before the section ends.
         unsafe { P::borrow(value) }
     }
 
-    /// Replaces the value, waits until nobody reads the old one any more (`synchronize_net`), and drops
-    /// that. May sleep; not in a read-side section.
+    /// Replaces the value, waits until nobody reads the old one any more (`synchronize_net`), and
+    /// drops that. May sleep; not in a read-side section.
     pub(crate) fn replace(&self, value: P) {
-        let old = self.0.swap(value.into_foreign(), Ordering::AcqRel);
+        let old = self.0.xchg(value.into_foreign(), Full);
         // SAFETY: Process context.
         unsafe { bindings::synchronize_net() };
         // SAFETY: The value was ours by the type's invariants, and no reader has it any more.
@@ -80,7 +99,7 @@ impl<P: ForeignOwnable> Rcu<P> {
 }
 
 impl<T: 'static> RcuArc<T> {
-    /// The value of this moment. Process context.
+    /// The current value. Process context.
     pub(crate) fn get(&self) -> Arc<T> {
         self.read_rcu(&rcu::read_lock()).into()
     }

@@ -4,12 +4,18 @@
 //!
 //! C headers: [`include/linux/rtnetlink.h`](srctree/include/linux/rtnetlink.h)
 
-use super::print::Cut;
+use super::text::Cut;
 use crate::bindings;
-use core::{ops::Deref, ptr::NonNull};
+use core::{
+    ops::Deref,
+    ptr::NonNull, //
+};
 use kernel::{
-    fmt::{self, Write},
-    types::NotThreadSafe,
+    fmt::{
+        self,
+        Write, //
+    },
+    types::NotThreadSafe, //
 };
 
 /// Longest text of an [`ExtAck`] with its NUL (`NETLINK_MAX_FMTMSG_LEN`).
@@ -76,6 +82,14 @@ impl ExtAck<'_> {
     pub(super) unsafe fn from_raw(ptr: *mut bindings::netlink_ext_ack) -> Self {
         Self {
             ptr: NonNull::new(ptr),
+            _lifetime: core::marker::PhantomData,
+        }
+    }
+
+    /// For an operation that no user has asked for.
+    pub(super) const fn none() -> Self {
+        Self {
+            ptr: None,
             _lifetime: core::marker::PhantomData,
         }
     }

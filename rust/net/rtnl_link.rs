@@ -5,32 +5,62 @@
 //! C header: [`include/net/rtnetlink.h`](srctree/include/net/rtnetlink.h)
 
 use super::{
-    device::{self, private, Allocated, Config, Device},
-    rtnl::{ExtAck, Rtnl},
+    device::{
+        config::Config,
+        netdev::{
+            Device,
+            NAME_LEN, //
+        },
+        ops,
+        private::data,
+        registration::{
+            set_parent,
+            Allocated, //
+        },
+    },
+    rtnl::{
+        ExtAck,
+        Rtnl, //
+    },
 };
 use crate::bindings;
 use core::{
     ffi::CStr,
     marker::PhantomData,
     mem::MaybeUninit,
-    ptr::{null, null_mut, NonNull},
+    ptr::{
+        null,
+        null_mut,
+        NonNull, //
+    },
 };
 use kernel::{
-    error::{from_err_ptr, from_result, to_result},
+    error::{
+        from_err_ptr,
+        from_result,
+        to_result, //
+    },
     prelude::*,
-    types::Opaque,
+    sync::aref::ARef,
+    types::Opaque, //
 };
 
 /// A kind of devices (`struct rtnl_link_ops`); `Self` is the driver's data of each.
 ///
-/// A device of it goes when a user deletes it, with its network namespace, or with the [`Registration`].
-pub(crate) trait Kind: device::Ops {
+/// A device of it goes when a user deletes it, with its network namespace, or with the
+/// [`Registration`].
+pub(crate) trait Kind: ops::Ops {
     /// The name of the kind.
     const KIND: &CStr;
 
-    /// The name of a device for which the user has none, with `%d` where the kernel puts the next free
-    /// number.
+    /// The name of a device for which the user has none, with `%d` where the kernel puts the next
+    /// free number. At most 15 bytes, which the compiler checks.
     const DEVICE_NAME: &CStr;
+
+    /// Whether only those may make a device who have `CAP_NET_ADMIN` in the initial user namespace,
+    /// and not root of another user namespace, which any user can be. To be set if a device takes
+    /// memory that is charged to nobody.
+    const ADMIN_ONLY: bool = false;
 
     /// What each device is made with.
     const CONFIG: Config;
@@ -39,16 +69,29 @@ pub(crate) trait Kind: device::Ops {
     /// (`IFLA_NUM_TX_QUEUES`, `IFLA_NUM_RX_QUEUES`). Called more than once for each device.
     fn queues(tx: Option<u32>, rx: Option<u32>, extack: ExtAck<'_>) -> Result<u16>;
 
-    /// The driver's data of a new device, which shall be joined with the device `link` (`IFLA_LINK`) if
-    /// there is one. It may still come to nothing. Process context, under RTNL.
+    /// The driver's data of a new device, which is to be joined with the device `link`
+    /// (`IFLA_LINK`) if there is one. It may still come to nothing. Process context, under RTNL.
     fn new(
         queues: u16,
         link: Option<&Self>,
         extack: ExtAck<'_>,
     ) -> Result<impl PinInit<Self, Error>>;
 
-    /// The device has been made. Nobody uses it before this returns.
+    /// The device has been made: the driver's part of what the kernel does with a new one. The
+    /// interface is down, and RTNL, which is held, keeps it so. But the device is known to
+    /// everybody already. All that needs no RTNL may run at the same time, and may have run: the
+    /// callbacks that only show something, such as counters and [`link_peer`], and those of ethtool
+    /// and of queue management that get no [`Rtnl`]. The kernel has also called [`set_features`]
+    /// perhaps, and who is told of new devices may have set something.
+    ///
+    /// [`link_peer`]: ops::Ops::link_peer
+    /// [`set_features`]: ops::Ops::set_features
     fn registered(&self, dev: &Device, link: Option<&Self>, rtnl: &Rtnl);
+
+    /// The parent of a new device (`SET_NETDEV_DEV`), for which DMA is mapped; none by default.
+    fn parent() -> Option<ARef<kernel::device::Device>> {
+        None
+    }
 }
 
 /// A kind that is known to the kernel. Dropping it deletes all devices of this kind in all network
@@ -59,14 +102,14 @@ pub(crate) trait Kind: device::Ops {
 /// The operations are registered.
 pub(crate) struct Registration<T>(Pin<KBox<Opaque<bindings::rtnl_link_ops>>>, PhantomData<T>);
 
-// SAFETY: The C object is only changed by functions that lock.
+// SAFETY: The operations may be unregistered by any thread.
 unsafe impl<T> Send for Registration<T> {}
-// SAFETY: As above.
+// SAFETY: The operations are read, and only changed by C functions that lock.
 unsafe impl<T> Sync for Registration<T> {}
 
 impl<T: Kind> Registration<T> {
-    /// Makes the kind known (`rtnl_link_register`). Fails with `EEXIST` if there is one of this name, and
-    /// with `ENOMEM`. Process context.
+    /// Makes the kind known (`rtnl_link_register`). Fails with `EEXIST` if there is one of this
+    /// name, and with `ENOMEM`. Process context.
     pub(crate) fn new() -> Result<Self> {
         let ops = KBox::pin(Opaque::new(LinkOps::<T>::OPS), GFP_KERNEL)?;
         // SAFETY: The operations are complete and stay where they are until they are unregistered.
@@ -75,12 +118,13 @@ impl<T: Kind> Registration<T> {
         Ok(Self(ops, PhantomData))
     }
 
-    /// Makes a device as a user would who asks for nothing but that it shall be joined with `link`, in the
-    /// first network namespace.
+    /// Makes a device with the defaults that a user would get, joined with the device `link`,
+    /// in the first network namespace.
     pub(crate) fn create<'a>(&self, link: Option<&T>, rtnl: &'a Rtnl) -> Result<&'a T> {
+        let () = LinkOps::<T>::NAME_FITS;
         let mut attrs = [null_mut(); bindings::__IFLA_MAX as usize];
-        // SAFETY: There is a place for each attribute, all empty. The operations are registered, and RTNL
-        // is held.
+        // SAFETY: There is a place for each attribute, all empty. The operations are registered,
+        // and RTNL is held.
         let dev = from_err_ptr(unsafe {
             bindings::rtnl_create_link(
                 &raw mut bindings::init_net,
@@ -91,15 +135,16 @@ impl<T: Kind> Registration<T> {
                 null_mut(),
             )
         })?;
-        // SAFETY: There is nobody to be told why.
-        let extack = unsafe { ExtAck::from_raw(null_mut()) };
+        let extack = ExtAck::none();
         // SAFETY: The device comes from `LinkOps::alloc`.
         let made = unsafe { LinkOps::<T>::register(dev, link, extack, rtnl) };
         let made = made.inspect_err(|_| {
-            // SAFETY: It has not been registered, or is being unregistered, which this function knows.
+            // SAFETY: It has not been registered, or is being unregistered, which this function
+            // knows.
             unsafe { bindings::free_netdev(dev) };
         })?;
-        // SAFETY: The device is registered and RTNL is held. Without flags to be set it cannot fail.
+        // SAFETY: The device is registered and RTNL is held. Without flags to be set it cannot
+        // fail.
         unsafe { bindings::rtnl_configure_link(dev, null(), 0, null()) };
         Ok(made)
     }
@@ -113,9 +158,9 @@ impl<T> Registration<T> {
 
 impl<T> Drop for Registration<T> {
     fn drop(&mut self) {
-        // SAFETY: The operations are registered. When this returns nobody uses them or a device any more:
-        // it waits for users who are making one, deletes all that there are, and waits for those that are
-        // being deleted by others.
+        // SAFETY: The operations are registered. When this returns nobody uses them or a device any
+        // more: it waits for users who are making one, deletes all that there are, and waits for
+        // those that are being deleted by others.
         unsafe { bindings::rtnl_link_unregister(self.0.get()) };
     }
 }
@@ -127,8 +172,8 @@ struct Attrs<'a>(&'a [*mut bindings::nlattr; bindings::__IFLA_MAX as usize]);
 impl<'a> Attrs<'a> {
     /// # Safety
     ///
-    /// `attrs` must be as many pointers, each null or that of an attribute that the kernel has checked,
-    /// for the lifetime.
+    /// `attrs` must be as many pointers, each null or that of an attribute that the kernel has
+    /// checked, for the lifetime.
     unsafe fn from_raw(attrs: *mut *mut bindings::nlattr) -> Self {
         // SAFETY: The caller's promise.
         Self(unsafe { &*attrs.cast() })
@@ -139,7 +184,7 @@ impl<'a> Attrs<'a> {
         unsafe { self.0.get(kind as usize)?.as_ref() }
     }
 
-    /// What is in an attribute.
+    /// The payload of an attribute.
     fn bytes(self, kind: u32) -> Option<&'a [u8]> {
         let attr: *const bindings::nlattr = self.get(kind)?;
         const HEADER: usize = size_of::<bindings::nlattr>();
@@ -155,7 +200,7 @@ impl<'a> Attrs<'a> {
         Some(u32::from_ne_bytes(*bytes))
     }
 
-    /// The queues that `T` makes of what is asked for.
+    /// The number of queues for the requested ones.
     fn queues<T: Kind>(self, extack: ExtAck<'_>) -> Result<u16> {
         let tx = self.u32(bindings::IFLA_NUM_TX_QUEUES);
         let rx = self.u32(bindings::IFLA_NUM_RX_QUEUES);
@@ -167,6 +212,9 @@ impl<'a> Attrs<'a> {
 struct LinkOps<T>(PhantomData<T>);
 
 impl<T: Kind> LinkOps<T> {
+    /// Fails to compile if the name of a device is longer than `alloc_netdev_mqs` can bear.
+    const NAME_FITS: () = assert!(T::DEVICE_NAME.to_bytes_with_nul().len() <= NAME_LEN);
+
     const OPS: bindings::rtnl_link_ops = bindings::rtnl_link_ops {
         kind: T::KIND.to_bytes_with_nul().as_ptr(),
         alloc: Some(Self::alloc),
@@ -185,8 +233,8 @@ impl<T: Kind> LinkOps<T> {
         _data: *mut *mut bindings::nlattr,
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
-        // SAFETY: The kernel calls this with attributes whose types and lengths it has checked, and with an
-        // extack that is ours for now.
+        // SAFETY: The kernel calls this with attributes whose types and lengths it has checked, and
+        // with an extack that is ours for now.
         let (attrs, extack) = unsafe { (Attrs::from_raw(attrs), ExtAck::from_raw(extack)) };
         from_result(|| {
             if let Some(address) = attrs.bytes(bindings::IFLA_ADDRESS) {
@@ -220,10 +268,10 @@ impl<T: Kind> LinkOps<T> {
         _tx_queues: c_uint,
         _rx_queues: c_uint,
     ) -> *mut bindings::net_device {
-        // SAFETY: The kernel calls this with attributes that it has checked. Nobody is told why it fails:
-        // `validate` has told that.
-        let (attrs, extack) = unsafe { (Attrs::from_raw(attrs), ExtAck::from_raw(null_mut())) };
-        let queues = match attrs.queues::<T>(extack) {
+        // SAFETY: The kernel calls this with attributes that it has checked.
+        let attrs = unsafe { Attrs::from_raw(attrs) };
+        // If it fails `validate` has said why.
+        let queues = match attrs.queues::<T>(ExtAck::none()) {
             Ok(queues) => queues,
             Err(error) => return error.to_ptr(),
         };
@@ -231,7 +279,8 @@ impl<T: Kind> LinkOps<T> {
             Some(_) => name,
             None => T::DEVICE_NAME.as_char_ptr(),
         };
-        // SAFETY: The kernel gives a name that fits, and the other has been seen to.
+        let () = Self::NAME_FITS;
+        // SAFETY: The kernel gives a name that fits, and the driver's does by the line above.
         unsafe { Allocated::<T>::alloc(name, name_assign_type, queues, &T::CONFIG) }
     }
 
@@ -243,8 +292,8 @@ impl<T: Kind> LinkOps<T> {
         params: *mut bindings::rtnl_newlink_params,
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
-        // SAFETY: The kernel calls this under RTNL, with attributes that it has checked, and with an extack
-        // that is ours for now.
+        // SAFETY: The kernel calls this under RTNL, with attributes that it has checked, and with
+        // an extack that is ours for now.
         let (attrs, extack, rtnl) = unsafe {
             (
                 Attrs::from_raw((*params).tb),
@@ -253,10 +302,8 @@ impl<T: Kind> LinkOps<T> {
             )
         };
         from_result(|| {
-            // The memory of a device's rings is on nobody's account, so that root of a user namespace, who can
-            // be any user, has to ask somebody else for one.
             // SAFETY: No preconditions.
-            if !unsafe { bindings::capable(bindings::CAP_NET_ADMIN as c_int) } {
+            if T::ADMIN_ONLY && !unsafe { bindings::capable(bindings::CAP_NET_ADMIN as c_int) } {
                 extack.set(fmt!("needs CAP_NET_ADMIN in the initial user namespace"));
                 return Err(EPERM);
             }
@@ -297,17 +344,18 @@ impl<T: Kind> LinkOps<T> {
             extack.set(fmt!("link: must be a device of type {kind}"));
             return Err(EINVAL);
         }
-        // SAFETY: The device is in the kernel's list, so it is registered; its operations are those of this
-        // kind, so its data is a `T`. With RTNL held, which is during `'a`, it is not freed.
-        Ok(unsafe { &private::<T>(found.as_ptr()).data })
+        // SAFETY: The device is in the kernel's list, so it is registered; its operations are those
+        // of this kind, so its data is a `T`. With RTNL held, which is during `'a`, it is not
+        // freed.
+        Ok(unsafe { data::<T>(found.as_ptr()) })
     }
 
     /// Registers a new device.
     ///
     /// # Safety
     ///
-    /// `dev` must come from `alloc` and have never been registered. On an error it must be freed with
-    /// `free_netdev`.
+    /// `dev` must come from `alloc` and have never been registered. On an error it must be freed
+    /// with `free_netdev`.
     unsafe fn register<'a>(
         dev: *mut bindings::net_device,
         link: Option<&T>,
@@ -317,8 +365,14 @@ impl<T: Kind> LinkOps<T> {
         // SAFETY: The device is alive; there are as many of both.
         let queues = unsafe { (*dev).num_rx_queues } as u16;
         let data = T::new(queues, link, extack)?;
+        let parent = T::parent();
+        let dev = NonNull::new(dev).ok_or(ENOMEM)?;
+        if let Some(parent) = &parent {
+            // SAFETY: The device is not registered. The reference to the parent goes with it.
+            unsafe { set_parent(dev, parent) };
+        }
         // SAFETY: The caller's promise.
-        let (dev, data) = unsafe { Allocated::<T>::register(dev, data, rtnl) }?;
+        let (dev, data) = unsafe { Allocated::<T>::register(dev, data, parent, rtnl) }?;
         data.registered(dev, link, rtnl);
         Ok(data)
     }
@@ -328,9 +382,10 @@ impl<T: Kind> LinkOps<T> {
     /// Called by the kernel as `get_link_net`, for a device of `Allocated<T>`.
     unsafe extern "C" fn link_net(dev: *const bindings::net_device) -> *mut bindings::net {
         // SAFETY: The kernel calls this for a registered device of ours.
-        let peer = unsafe { &private::<T>(dev.cast_mut()).data }.link_peer();
+        let peer = unsafe { data::<T>(dev.cast_mut()) }.link_peer();
         let dev = peer.map_or(dev, |peer| peer.as_ptr().cast_const());
-        // SAFETY: The device is alive: this is called under RTNL, with which no device is freed or moved.
+        // SAFETY: The device is alive: this is called under RTNL, with which no device is freed or
+        // moved.
         unsafe { bindings::oxnic_dev_net(dev) }
     }
 }

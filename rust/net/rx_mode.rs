@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a device is to receive: flags and lists of addresses.
+//! The receive mode of a device: flags and lists of addresses.
 //!
 //! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
 
@@ -10,8 +10,8 @@ use kernel::container_of;
 /// An Ethernet address.
 pub(crate) type MacAddress = [u8; 6];
 
-/// What a device is to receive beside frames to its own address and broadcast, as it is during a
-/// callback.
+/// The frames that a device is to receive in addition to those for its own address and broadcast.
+/// Valid during a callback.
 ///
 /// # Invariants
 ///

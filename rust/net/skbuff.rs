@@ -5,15 +5,27 @@
 //! C header: [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)
 
 use crate::bindings;
-use core::{mem::ManuallyDrop, ptr::NonNull, slice};
-use kernel::{error::to_result, prelude::*};
+use core::{
+    mem::ManuallyDrop,
+    ptr::NonNull,
+    slice, //
+};
+use kernel::{
+    error::to_result,
+    prelude::*, //
+};
 
 /// An skb (`struct sk_buff`) that is ours. Dropping it counts as losing the frame (`kfree_skb`);
 /// [`SkBuff::consume`] ends one that has served its purpose.
 ///
+/// It is not `Send`, as a driver's data and the state of a poll are, so that no driver can keep it
+/// beyond the callback or the poll in which it got it. So its device is alive, and what goes to the
+/// stack in a poll has been received in that.
+///
 /// # Invariants
 ///
-/// Points to a valid skb, on which this value owns a reference.
+/// Points to a valid skb, on which this value owns a reference; or the value is only lent, by who
+/// owns one, and not dropped.
 pub(crate) struct SkBuff(NonNull<bindings::sk_buff>);
 
 /// The kind of flow hash that came with a frame (`enum pkt_hash_types`).
@@ -27,7 +39,7 @@ pub(crate) enum HashType {
     L4,
 }
 
-/// A VLAN tag beside an skb, which the device puts into the frame or has taken out of it.
+/// A VLAN tag next to an skb, which the device puts into the frame or has taken out of it.
 #[derive(Clone, Copy)]
 pub(crate) struct VlanTag {
     /// EtherType of the tag: `ETH_P_8021Q` or `ETH_P_8021AD`.
@@ -90,8 +102,20 @@ impl SkBuff {
         })
     }
 
-    /// Whether [`head`](Self::head) is the whole frame, to be sent as it is: with no checksum to be filled
-    /// in, no tag to be put in, and as a single frame.
+    /// `N` bytes of the frame from `offset` on, which are usually in [`head`](Self::head)
+    /// (`skb_header_pointer`). `None` if there are fewer.
+    #[inline]
+    pub(crate) fn bytes<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        if let Some(bytes) = self.head().get(offset..).and_then(<[u8]>::first_chunk) {
+            return Some(*bytes);
+        }
+        let mut bytes = [0; N];
+        self.copy_part(offset, &mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    /// Whether [`head`](Self::head) is the whole frame, to be sent as it is: with no checksum to be
+    /// filled in, no tag to be put in, and as a single frame.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         // SAFETY: The skb is valid.
@@ -105,8 +129,8 @@ impl SkBuff {
     /// Copies the whole frame, also from its fragments, to the start of `to`, with the checksum
     /// filled in that the stack may have left to the device (`skb_copy_and_csum_dev`).
     ///
-    /// Fails with `EMSGSIZE` if it does not fit, and with `EINVAL` or `EFAULT` if the skb
-    /// contradicts itself.
+    /// Fails with `EMSGSIZE` if it does not fit, and with `EINVAL` or `EFAULT` if the skb is
+    /// malformed.
     pub(crate) fn copy_to(&self, to: &mut [u8]) -> Result {
         if to.len() < self.len() {
             return Err(EMSGSIZE);
@@ -115,10 +139,10 @@ impl SkBuff {
         to_result(unsafe { bindings::oxnic_skb_copy(self.as_ptr(), to.as_mut_ptr()) })
     }
 
-    /// Computes the checksum that the stack has left to the device (`skb_checksum`): its place in the
-    /// frame, in bytes, and what belongs there. `None` if it has left none.
+    /// Computes the checksum that the stack has left to the device (`skb_checksum`): its place in
+    /// the frame, in bytes, and what belongs there. `None` if it has left none.
     ///
-    /// Fails with `EINVAL` if the skb contradicts itself.
+    /// Fails with `EINVAL` if the skb is malformed.
     pub(crate) fn checksum(&self) -> Result<Option<(usize, [u8; 2])>> {
         if !self.csum_is_good() {
             return Ok(None);
@@ -136,7 +160,7 @@ impl SkBuff {
         unsafe { (*self.as_ptr()).__bindgen_anon_4.headers.as_ref() }
     }
 
-    /// The VLAN tag that the device is to put into the frame (`skb_vlan_tag_present`).
+    /// The VLAN tag next to the frame, which the device is to put into it (`skb_vlan_tag_present`).
     #[inline]
     pub(crate) fn vlan_tag(&self) -> Option<VlanTag> {
         let vlan = &self.headers().__bindgen_anon_2;
@@ -148,15 +172,8 @@ impl SkBuff {
         })
     }
 
-    /// Puts the tag beside the frame that the device has taken out of it
-    /// (`__vlan_hwaccel_put_tag`).
-    pub(crate) fn set_vlan_tag(&mut self, tag: VlanTag) {
-        // SAFETY: The skb is valid and ours.
-        unsafe { bindings::oxnic_skb_set_vlan_tag(self.as_ptr(), tag.protocol, tag.tci) };
-    }
-
-    /// With how much payload each, in bytes, the device is to cut the frame into several: it is a large
-    /// TCP frame (`skb_is_gso`). `None` if it is to be sent as it is.
+    /// How many bytes of payload each segment gets, if the device is to cut the frame into several:
+    /// a large TCP frame (`skb_is_gso`). `None` if it is to be sent as it is.
     #[inline]
     pub(crate) fn gso_size(&self) -> Option<usize> {
         // SAFETY: The skb is valid; the shared information is at the end of its linear part.
@@ -177,8 +194,8 @@ impl SkBuff {
     }
 
     /// Copies bytes of the frame from `offset` on, also from its fragments, and returns their
-    /// [`sum`](Self::sum) (`skb_copy_and_csum_bits`). Fails with `EINVAL` if there are fewer than `to` is
-    /// long.
+    /// [`sum`](Self::sum) (`skb_copy_and_csum_bits`). Fails with `EINVAL` if there are fewer than
+    /// `to` is long.
     pub(crate) fn copy_and_sum(&self, offset: usize, to: &mut [u8]) -> Result<u32> {
         self.check(offset, to.len())?;
         // SAFETY: The skb is valid, and the part is in it.
@@ -215,16 +232,25 @@ impl SkBuff {
     /// Tells whoever asked for it when the frame was sent (`skb_tx_timestamp`).
     #[inline]
     pub(crate) fn tx_timestamp(&self) {
-        // SAFETY: The skb is valid and has not been freed. Only a socket can have asked.
+        let skb = self.as_ptr();
+        // SAFETY: The skb is valid, and its device, at which the kernel may look, alive: the value
+        // does not outlive the callback. Only a socket can have asked.
         unsafe {
-            if !(*self.as_ptr()).sk.is_null() {
-                bindings::oxnic_skb_tx_timestamp(self.as_ptr());
+            if !(*skb).sk.is_null() {
+                bindings::oxnic_skb_tx_timestamp(skb);
             }
         }
     }
 
-    /// Notes what the device found out about a received frame: its flow hash (`skb_set_hash`), and
-    /// whether its checksum is good (`CHECKSUM_UNNECESSARY`).
+    /// Puts the tag next to the frame that the device has taken out of it
+    /// (`__vlan_hwaccel_put_tag`).
+    pub(crate) fn set_vlan_tag(&mut self, tag: VlanTag) {
+        // SAFETY: The skb is valid and ours alone.
+        unsafe { bindings::oxnic_skb_set_vlan_tag(self.as_ptr(), tag.protocol, tag.tci) };
+    }
+
+    /// Notes what the device found out about the frame: its flow hash (`skb_set_hash`), and whether
+    /// its checksum is good (`CHECKSUM_UNNECESSARY`).
     #[inline]
     pub(crate) fn set_received(&mut self, hash: u32, hash_type: HashType, csum_good: bool) {
         let hash_type = match hash_type {
@@ -232,7 +258,7 @@ impl SkBuff {
             HashType::L3 => bindings::pkt_hash_types_PKT_HASH_TYPE_L3,
             HashType::L4 => bindings::pkt_hash_types_PKT_HASH_TYPE_L4,
         };
-        // SAFETY: The skb is valid.
+        // SAFETY: The skb is valid and ours alone.
         unsafe { bindings::oxnic_skb_set_rx(self.as_ptr(), hash, hash_type, csum_good) };
     }
 

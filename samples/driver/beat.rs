@@ -4,18 +4,59 @@
 
 use crate::net::{
     bh,
-    device::{self, Config, Device, LockedDevice, Stats64, Xmit},
-    ethtool::{self, DrvInfo, Visitor},
-    napi::{self, Disabled, Interrupt, Napi, NapiRef, Polled},
+    device::{
+        self,
+        Config,
+        Device,
+        FauxParent,
+        LockedDevice,
+        Registration,
+        Stats64,
+        Unregistered,
+        Xmit, //
+    },
+    ethtool::{
+        self,
+        DrvInfo,
+        Visitor, //
+    },
+    napi::{
+        self,
+        Disabled,
+        Interrupt,
+        Napi,
+        NapiRef,
+        Polled, //
+    },
     page_pool::PagePool,
-    rtnl::{ExtAck, Rtnl},
-    rtnl_link::{Kind, Registration},
+    rtnl::{
+        self,
+        Rtnl, //
+    },
     skbuff::SkBuff,
-    xdp::{feature, Command, ProgSlot, RxDescriptor, RxHints, RxQueue, Verdict, XdpBuffSlot},
+    xdp::{
+        feature,
+        Command,
+        ProgSlot,
+        RxDescriptor,
+        RxHints,
+        RxQueue,
+        Verdict,
+        XdpBuffSlot, //
+    },
 };
-use core::ffi::CStr;
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use kernel::{new_mutex, prelude::*, sync::Arc, sync::Mutex};
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        Mutex, //
+    },
+};
 
 #[path = "../../rust/bindings/mod.rs"]
 mod bindings;
@@ -36,7 +77,7 @@ module! {
 /// What the device and its poll share.
 struct Ring {
     prog: ProgSlot,
-    pending: AtomicU32,
+    pending: Atomic<u32>,
 }
 
 impl Interrupt for Ring {
@@ -85,7 +126,9 @@ impl napi::Poll for Poll {
             self.ring.pending.fetch_sub(1, Relaxed);
             work += 1;
             // With buffers that were posted before, one slot does for the whole poll.
-            let mut slot = XdpBuffSlot::new(&self.queue, Zeroes);
+            let Some(mut slot) = XdpBuffSlot::new(&self.queue, cx, Zeroes) else {
+                break;
+            };
             let mut buff = slot.load(buffer, 60, Zeroes);
             match prog.map_or(Verdict::Pass, |prog| prog.run(&mut buff, cx).into()) {
                 Verdict::Pass => {
@@ -108,9 +151,9 @@ impl napi::Poll for Poll {
 impl device::Ops for Beat {
     fn open(&self, dev: &LockedDevice, rtnl: &Rtnl) -> Result {
         let napi = Disabled::new(dev, 0, self.ring.clone())?;
-        let pool = PagePool::new(dev, &napi, 0, 256)?;
+        let pool = PagePool::new(&napi, 256)?;
         let poll = Poll {
-            queue: RxQueue::new(dev, 0, pool)?,
+            queue: RxQueue::new(pool)?,
             ring: self.ring.clone(),
         };
         let napi = napi.start(KBox::new(poll, GFP_KERNEL)?);
@@ -131,7 +174,7 @@ impl device::Ops for Beat {
 
     fn start_xmit(&self, _dev: &Device, skb: SkBuff, bh: &bh::Disabled) -> Xmit {
         skb.consume();
-        self.ring.pending.fetch_add(1, Relaxed);
+        self.ring.pending.add(1, Relaxed);
         if let Some(irq) = &*self.irq.lock(bh) {
             irq.schedule(bh);
         }
@@ -167,54 +210,49 @@ impl ethtool::Ops for Beat {
     fn stats(&self, _visitor: &mut dyn Visitor) {}
 }
 
-/// `ip link add type beat` makes a device.
-impl Kind for Beat {
-    const KIND: &CStr = c"beat";
-    const DEVICE_NAME: &CStr = c"beat%d";
-    const CONFIG: Config = Config {
-        max_mtu: 1500,
-        features: 0,
-        more_features: 0,
-        xdp_features: feature::BASIC,
-        tx_timeout_ms: 5000,
-    };
+/// A driver of real cards has this for each, made in `probe` and dropped when the card goes. Fields
+/// are dropped in their order: the network device goes before its parent.
+struct Card {
+    _netdev: Registration<Beat>,
+    _parent: FauxParent,
+}
 
-    fn queues(tx: Option<u32>, rx: Option<u32>, extack: ExtAck<'_>) -> Result<u16> {
-        if tx.unwrap_or(1) != 1 || rx.unwrap_or(1) != 1 {
-            extack.set(fmt!("there is one queue"));
-            return Err(EINVAL);
-        }
-        Ok(1)
-    }
-
-    fn new(
-        _queues: u16,
-        _link: Option<&Self>,
-        _extack: ExtAck<'_>,
-    ) -> Result<impl PinInit<Self, Error>> {
+impl Card {
+    fn probe() -> Result<Self> {
+        const CONFIG: Config = Config {
+            xdp_features: feature::BASIC,
+            ..Config::DEFAULT
+        };
+        // The card of a real driver is on a bus, whose device is the parent.
+        let parent = FauxParent::new(c"beat")?;
+        let netdev = Unregistered::new(c"beat%d", 1, &CONFIG, Some(parent.device()))?;
         let ring = Ring {
             prog: ProgSlot::new(),
-            pending: AtomicU32::new(0),
+            pending: Atomic::new(0),
         };
         let ring = Arc::new(ring, GFP_KERNEL)?;
-        Ok(try_pin_init!(Beat {
+        let beat = try_pin_init!(Beat {
             ring,
             irq <- bh::Lock::new(None),
             napi <- new_mutex!(None),
-        }? Error))
+        }? Error);
+        // From here on callbacks come: what they need is in the driver's data.
+        let netdev = netdev.register(beat, &rtnl::lock())?;
+        Ok(Self {
+            _netdev: netdev,
+            _parent: parent,
+        })
     }
-
-    fn registered(&self, _dev: &Device, _link: Option<&Self>, _rtnl: &Rtnl) {}
 }
 
 struct Module {
-    _beat: Registration<Beat>,
+    _card: Card,
 }
 
 impl kernel::Module for Module {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         Ok(Self {
-            _beat: Registration::new()?,
+            _card: Card::probe()?,
         })
     }
 }

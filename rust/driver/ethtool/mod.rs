@@ -16,7 +16,7 @@ use crate::{
         device::{Device, LockedDevice},
         ethtool::{
             Coalesce, DrvInfo, FlowRule, FlowType, InputXfrm, LinkSettings, Ops, PauseParam,
-            PauseStats, RingParam, RulePlace, RxfhChange, RxfhSizes, Visitor,
+            PauseStats, RingParam, RulePlace, RxfhChange, Visitor,
         },
         rtnl::{ExtAck, Rtnl},
     },
@@ -141,9 +141,9 @@ impl Ops for Vsi {
         Ok(())
     }
 
-    fn rxfh_sizes(&self) -> RxfhSizes {
-        rss::SIZES
-    }
+    const RXFH_KEY_LEN: usize = rss::RSS_KEY_LEN;
+
+    const RXFH_TABLE_LEN: usize = rss::TABLE_LEN;
 
     const RXFH_CONTEXTS: u32 = rss::CONTEXTS;
 

@@ -8,7 +8,7 @@ use crate::{
     driver::vsi::Vsi,
     net::{
         device::Device,
-        ethtool::{rxh, FlowType, InputXfrm, RxfhChange, RxfhSizes},
+        ethtool::{rxh, FlowType, InputXfrm, RxfhChange},
         rtnl::ExtAck,
     },
     nic::{
@@ -18,11 +18,11 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// Key and table.
-pub(crate) const SIZES: RxfhSizes = RxfhSizes {
-    key: KEY_LEN as u32,
-    table: INDIRECTION_LEN as u32,
-};
+/// Length of the key.
+pub(crate) const RSS_KEY_LEN: usize = KEY_LEN;
+
+/// Length of the indirection table.
+pub(crate) const TABLE_LEN: usize = INDIRECTION_LEN;
 
 /// RSS contexts, with the main one.
 pub(crate) const CONTEXTS: u32 = MAX_CONTEXTS as u32;

@@ -111,12 +111,11 @@ impl<'a> ReadyRing<'a> {
         let (nic, driver) = Ring::split(descriptors.clone()).ok_or(EINVAL)?;
         let line = IrqLine::new(&ring.hw, &descriptors, driver.next_to_clean())?;
 
-        let index = ring.index();
-        let mut napi = Disabled::new(dev, index, line.clone())?;
-        napi.set_irq(&ring.hw.vector, index)?;
+        let mut napi = Disabled::new(dev, ring.index(), line.clone())?;
+        napi.set_irq(ring.hw.vector.clone())?;
         let timer = IrqTimer::new(&line, napi.napi_ref())?;
-        let pool = PagePool::new(dev, &napi, index, size)?;
-        let queue = RxQueue::new(dev, index, pool)?;
+        let pool = PagePool::new(&napi, size)?;
+        let queue = RxQueue::new(pool)?;
         let mut poll = KBox::new(
             RxPoll {
                 descriptors: driver,

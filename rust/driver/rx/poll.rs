@@ -151,7 +151,10 @@ impl RxPoll {
         let dev = queue.device();
         let peer = self.peer.read(cx);
         const NO_FRAME: &Completion = &Completion::new(0);
-        let mut slot = XdpBuffSlot::new(queue, NO_FRAME);
+        let Some(mut slot) = XdpBuffSlot::new(queue, cx, NO_FRAME) else {
+            // Not reached: the queue's NAPI is that of this poll.
+            return 0;
+        };
         let descriptors = &self.descriptors;
         let mut rx = RxContext {
             cx,

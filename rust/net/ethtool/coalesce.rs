@@ -2,25 +2,34 @@
 
 //! Interrupt moderation (`ethtool -c`).
 
-use super::EthtoolOps;
+use super::{
+    EthtoolOps,
+    Ops, //
+};
 use crate::{
     bindings,
-    net::{device, rtnl::ExtAck},
+    net::{
+        device::private::data,
+        rtnl::ExtAck, //
+    },
 };
-use kernel::{error::from_result, prelude::*};
+use kernel::{
+    error::from_result,
+    prelude::*, //
+};
 
 /// Interrupt moderation of the receive rings (`struct ethtool_coalesce`).
 #[derive(Clone, Copy)]
 pub(crate) struct Coalesce {
-    /// For how long a poll is not to be interrupted again, in microseconds.
+    /// The least time between two interrupts, in microseconds.
     pub(crate) rx_usecs: u32,
-    /// How many frames interrupt it all the same; 0 for no such limit.
+    /// The number of frames that raises one earlier; 0 for no such limit.
     pub(crate) rx_frames: u32,
-    /// Whether the device finds the time out by itself.
+    /// Whether the device adapts the time to the traffic.
     pub(crate) adaptive_rx: bool,
 }
 
-impl<T: device::Ops> EthtoolOps<T> {
+impl<T: Ops> EthtoolOps<T> {
     /// # Safety
     ///
     /// Called by the kernel as `get_coalesce`, for a device of `Allocated<T>`.
@@ -31,7 +40,7 @@ impl<T: device::Ops> EthtoolOps<T> {
         _extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
         // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
-        let (data, coalesce) = unsafe { (Self::data(dev), &mut *coalesce) };
+        let (data, coalesce) = unsafe { (data::<T>(dev), &mut *coalesce) };
         let Coalesce {
             rx_usecs,
             rx_frames,
@@ -54,7 +63,7 @@ impl<T: device::Ops> EthtoolOps<T> {
     ) -> c_int {
         // SAFETY: The kernel calls this for a device of ours, with structures that are ours.
         let (data, coalesce, extack) =
-            unsafe { (Self::data(dev), &*coalesce, ExtAck::from_raw(extack)) };
+            unsafe { (data::<T>(dev), &*coalesce, ExtAck::from_raw(extack)) };
         let coalesce = Coalesce {
             rx_usecs: coalesce.rx_coalesce_usecs,
             rx_frames: coalesce.rx_max_coalesced_frames,

@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who the driver is (`ethtool -i`), and what it prints (`ethtool -s … msglvl`).
+//! The driver's name (`ethtool -i`), and its message types (`ethtool -s … msglvl`).
 
-use super::EthtoolOps;
-use crate::{bindings, net::device};
+use super::{
+    EthtoolOps,
+    Ops, //
+};
+use crate::{
+    bindings,
+    net::device::private::data, //
+};
 use core::ffi::CStr;
 use kernel::prelude::*;
 
-/// Who the driver is (`struct ethtool_drvinfo`).
+/// The driver's name and version (`struct ethtool_drvinfo`).
 pub(crate) struct DrvInfo {
     /// The driver's name.
     pub(crate) driver: &'static CStr,
@@ -24,7 +30,7 @@ fn copy_text(field: &mut [c_char], text: &CStr) {
     }
 }
 
-impl<T: device::Ops> EthtoolOps<T> {
+impl<T: Ops> EthtoolOps<T> {
     /// # Safety
     ///
     /// Called by the kernel as `get_drvinfo`, for a device of `Allocated<T>`.
@@ -33,7 +39,7 @@ impl<T: device::Ops> EthtoolOps<T> {
         info: *mut bindings::ethtool_drvinfo,
     ) {
         // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
-        let (data, info) = unsafe { (Self::data(dev), &mut *info) };
+        let (data, info) = unsafe { (data::<T>(dev), &mut *info) };
         let DrvInfo { driver, version } = data.drvinfo();
         copy_text(&mut info.driver, driver);
         copy_text(&mut info.version, version);
@@ -44,7 +50,7 @@ impl<T: device::Ops> EthtoolOps<T> {
     /// Called by the kernel as `get_msglevel`, for a device of `Allocated<T>`.
     pub(super) unsafe extern "C" fn msglevel(dev: *mut bindings::net_device) -> u32 {
         // SAFETY: The kernel calls this for a device of ours.
-        unsafe { Self::data(dev) }.msglevel()
+        unsafe { data::<T>(dev) }.msglevel()
     }
 
     /// # Safety
@@ -52,6 +58,6 @@ impl<T: device::Ops> EthtoolOps<T> {
     /// Called by the kernel as `set_msglevel`, for a device of `Allocated<T>`.
     pub(super) unsafe extern "C" fn set_msglevel(dev: *mut bindings::net_device, level: u32) {
         // SAFETY: The kernel calls this for a device of ours.
-        unsafe { Self::data(dev) }.set_msglevel(level);
+        unsafe { data::<T>(dev) }.set_msglevel(level);
     }
 }

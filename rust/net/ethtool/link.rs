@@ -2,12 +2,21 @@
 
 //! The link's settings (`ethtool DEVICE`, `ethtool -s`).
 
-use super::EthtoolOps;
+use super::{
+    EthtoolOps,
+    Ops, //
+};
 use crate::{
     bindings,
-    net::device::{self, NetdevOps},
+    net::device::private::{
+        control,
+        data, //
+    },
 };
-use kernel::{error::from_result, prelude::*};
+use kernel::{
+    error::from_result,
+    prelude::*, //
+};
 
 /// Settings of a link without modes that could be advertised (`struct ethtool_link_ksettings`).
 #[derive(Clone, Copy)]
@@ -23,7 +32,7 @@ pub(crate) struct LinkSettings {
 /// `SPEED_UNKNOWN`, an expression that bindgen does not translate to this type.
 const SPEED_UNKNOWN: u32 = u32::MAX;
 
-impl<T: device::Ops> EthtoolOps<T> {
+impl<T: Ops> EthtoolOps<T> {
     /// # Safety
     ///
     /// Called by the kernel as `get_link_ksettings`, for a device of `Allocated<T>`.
@@ -32,7 +41,7 @@ impl<T: device::Ops> EthtoolOps<T> {
         settings: *mut bindings::ethtool_link_ksettings,
     ) -> c_int {
         // SAFETY: The kernel calls this for a device of ours, with a zeroed structure that is ours.
-        let (data, base) = unsafe { (Self::data(dev), &mut (*settings).base) };
+        let (data, base) = unsafe { (data::<T>(dev), &mut (*settings).base) };
         let LinkSettings {
             speed,
             full_duplex,
@@ -56,9 +65,9 @@ impl<T: device::Ops> EthtoolOps<T> {
         dev: *mut bindings::net_device,
         settings: *const bindings::ethtool_link_ksettings,
     ) -> c_int {
-        // SAFETY: The kernel calls this for a device of ours under both locks, with a structure that nobody
-        // writes to.
-        let ((data, dev, rtnl), settings) = unsafe { (NetdevOps::<T>::control(dev), &*settings) };
+        // SAFETY: The kernel calls this for a device of ours under both locks, with a structure
+        // that nobody writes to.
+        let ((data, dev, rtnl), settings) = unsafe { (control::<T>(dev), &*settings) };
         from_result(|| {
             let base = &settings.base;
             let advertises = settings

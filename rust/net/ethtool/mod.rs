@@ -1,16 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What `ethtool` asks of a device.
+//! The ethtool interface of a device.
 //!
 //! C header: [`include/linux/ethtool.h`](srctree/include/linux/ethtool.h)
 
 use super::{
-    device::{self, private, Device, LockedDevice},
-    rtnl::{ExtAck, Rtnl},
+    device::netdev::{
+        Device,
+        LockedDevice, //
+    },
+    rtnl::{
+        ExtAck,
+        Rtnl, //
+    },
 };
 use crate::bindings;
-use core::{marker::PhantomData, mem::MaybeUninit};
-use kernel::{error::VTABLE_DEFAULT_ERROR, prelude::*};
+use core::{
+    marker::PhantomData,
+    mem::MaybeUninit, //
+};
+use kernel::{
+    error::VTABLE_DEFAULT_ERROR,
+    prelude::*, //
+};
 
 mod coalesce;
 mod info;
@@ -24,10 +36,24 @@ mod stats;
 pub(crate) use coalesce::Coalesce;
 pub(crate) use info::DrvInfo;
 pub(crate) use link::LinkSettings;
-pub(crate) use ntuple::{FlowRule, RuleAction, RuleFields, RuleFlow, RulePlace};
-pub(crate) use pause::{PauseParam, PauseStats};
+pub(crate) use ntuple::{
+    FlowRule,
+    RuleAction,
+    RuleFields,
+    RuleFlow,
+    RulePlace, //
+};
+pub(crate) use pause::{
+    PauseParam,
+    PauseStats, //
+};
 pub(crate) use rings::RingParam;
-pub(crate) use rss::{rxh, FlowType, InputXfrm, RxfhChange, RxfhSizes};
+pub(crate) use rss::{
+    rxh,
+    FlowType,
+    InputXfrm,
+    RxfhChange, //
+};
 pub(super) use stats::count_stats;
 pub(crate) use stats::Visitor;
 
@@ -37,15 +63,16 @@ pub(crate) mod msg {
 
     /// `drv`: what the driver does on request.
     pub(crate) const DRV: u32 = 1 << bindings::NETIF_MSG_DRV_BIT;
-    /// `tx_queued`: what is put on the wire.
+    /// `tx_queued`: each frame that is sent.
     pub(crate) const TX_QUEUED: u32 = 1 << bindings::NETIF_MSG_TX_QUEUED_BIT;
-    /// `rx_status`: what became of each received frame.
+    /// `rx_status`: each received frame, and the verdict about it.
     pub(crate) const RX_STATUS: u32 = 1 << bindings::NETIF_MSG_RX_STATUS_BIT;
     /// `pktdata`: the content of frames.
     pub(crate) const PKTDATA: u32 = 1 << bindings::NETIF_MSG_PKTDATA_BIT;
 }
 
-/// The callbacks of a driver (`struct ethtool_ops`), all in process context under the device's instance lock.
+/// The callbacks of a driver (`struct ethtool_ops`), all in process context under the lock of a
+/// [`LockedDevice`].
 ///
 /// RTNL is held, too, in those that get the proof, which may touch more than their device
 /// (`ETHTOOL_OP_NEEDS_RTNL_…`); in others it may be held or not.
@@ -99,8 +126,8 @@ pub(crate) trait Ops {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// `ethtool -L`: how many queues there are to be, at least 1. None that goes is in use by AF_XDP or
-    /// in an indirection table that the user has set.
+    /// `ethtool -L`: how many queues there are to be, at least 1. None that goes is in use by
+    /// AF_XDP or in an indirection table that the user has set.
     fn set_combined_channels(&self, _dev: &LockedDevice, _count: u32, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -130,16 +157,18 @@ pub(crate) trait Ops {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// How large key and indirection table are; always the same.
-    fn rxfh_sizes(&self) -> RxfhSizes {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
+    /// Length of the RSS key in bytes. The kernel allocates by it, so it is a constant.
+    const RXFH_KEY_LEN: usize = 0;
+
+    /// Length of the indirection table in entries. The kernel allocates by it, so it is a constant.
+    const RXFH_TABLE_LEN: usize = 0;
 
     /// How many RSS contexts there can be, with the main one, whose number is 0.
     const RXFH_CONTEXTS: u32 = 1;
 
-    /// `ethtool -x`: writes the key and the table of a context, of which either may be empty for not
-    /// asked for, and returns what is done to the input. Fails with `ENOENT` if there is no such context.
+    /// `ethtool -x`: writes the key and the table of a context, of which either may be empty for
+    /// not asked for, and returns what is done to the input. Fails with `ENOENT` if there is no
+    /// such context.
     fn rxfh(&self, _context: u32, _key: &mut [u8], _table: &mut [u32]) -> Result<InputXfrm> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -167,19 +196,21 @@ pub(crate) trait Ops {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// `ethtool -X … context N delete`. No rule uses it, unless the device is being unregistered; then
-    /// RTNL is held instead of the instance lock, and no other callback comes but the last ones.
+    /// `ethtool -X … context N delete`. No rule uses it, unless the device is being unregistered;
+    /// then RTNL is held instead of the instance lock, and no other callback comes but the last
+    /// ones.
     fn remove_rxfh_context(&self, _dev: &Device, _context: u32) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// `ethtool -n … rx-flow-hash`: what is hashed of such flows in a context, bits of [`rxh`]. Fails with
-    /// `ENOENT` if there is no such context.
+    /// `ethtool -n … rx-flow-hash`: what is hashed of such flows in a context, bits of [`rxh`].
+    /// Fails with `ENOENT` if there is no such context.
     fn rxfh_fields(&self, _context: u32, _flow: FlowType) -> Result<u32> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// `ethtool -N … rx-flow-hash`. Where the hash of the main context is symmetric, so are the fields.
+    /// `ethtool -N … rx-flow-hash`. Where the hash of the main context is symmetric, so are the
+    /// fields.
     fn set_rxfh_fields(
         &self,
         _dev: &LockedDevice,
@@ -206,8 +237,8 @@ pub(crate) trait Ops {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// `ethtool -N … flow-type`: returns where the rule was put. [`None`] is a rule that cannot be said
-    /// in these terms.
+    /// `ethtool -N … flow-type`: returns where the rule was put. [`None`] is a rule that cannot be
+    /// said in these terms.
     fn add_rule(
         &self,
         _dev: &LockedDevice,
@@ -226,7 +257,7 @@ pub(crate) trait Ops {
 /// The table of C callbacks for a driver. Each is in the file of what it is about.
 pub(super) struct EthtoolOps<T>(PhantomData<T>);
 
-impl<T: device::Ops> EthtoolOps<T> {
+impl<T: Ops> EthtoolOps<T> {
     pub(super) const TABLE: bindings::ethtool_ops = bindings::ethtool_ops {
         get_drvinfo: Some(Self::drvinfo),
         get_msglevel: Some(Self::msglevel),
@@ -253,20 +284,18 @@ impl<T: device::Ops> EthtoolOps<T> {
         get_pause_stats: callback!(T::HAS_PAUSE_STATS, Self::pause_stats),
         set_pauseparam: callback!(T::HAS_SET_PAUSEPARAM, Self::set_pauseparam),
         get_rx_ring_count: callback!(T::HAS_COMBINED_CHANNELS, Self::rx_ring_count),
-        get_rxfh_key_size: callback!(T::HAS_RXFH_SIZES, Self::rxfh_key_size),
-        get_rxfh_indir_size: callback!(T::HAS_RXFH_SIZES, Self::rxfh_indir_size),
+        get_rxfh_key_size: callback!(T::HAS_RXFH, Self::rxfh_key_size),
+        get_rxfh_indir_size: callback!(T::HAS_RXFH, Self::rxfh_indir_size),
         get_rxfh: callback!(T::HAS_RXFH, Self::rxfh),
         set_rxfh: callback!(T::HAS_SET_RXFH, Self::set_rxfh),
-        // Bindgen's setters are not for constants: `supported_input_xfrm` has the first eight bits, then
-        // come `cap_link_lanes_supported`, `rxfh_per_ctx_fields`, `rxfh_per_ctx_key` and
-        // `cap_rss_rxnfc_adds`.
+        // Bindgen's setters are not for constants; `check_bitfield` reads this with its getters.
         _bitfield_1: bindings::__BindgenBitfieldUnit::new([
-            if T::HAS_SET_RXFH && T::HAS_RXFH_FIELDS {
-                InputXfrm::SUPPORTED as u8
+            Self::INPUT_XFRM,
+            if T::HAS_ADD_RXFH_CONTEXT {
+                RXFH_CONTEXT_CAPS
             } else {
                 0
             },
-            if T::HAS_ADD_RXFH_CONTEXT { 0b1110 } else { 0 },
         ]),
         rxfh_max_num_contexts: if T::HAS_ADD_RXFH_CONTEXT {
             T::RXFH_CONTEXTS
@@ -285,13 +314,26 @@ impl<T: device::Ops> EthtoolOps<T> {
         ..unsafe { MaybeUninit::zeroed().assume_init() }
     };
 
-    /// The driver's data.
-    ///
-    /// # Safety
-    ///
-    /// `dev` must be a registered device of ours that is not freed while the result is used.
-    unsafe fn data<'a>(dev: *mut bindings::net_device) -> &'a T {
-        // SAFETY: The caller's promise.
-        unsafe { &private::<T>(dev).data }
+    /// What can be done to the input of the hash.
+    const INPUT_XFRM: u8 = if T::HAS_SET_RXFH && T::HAS_RXFH_FIELDS {
+        InputXfrm::SUPPORTED
+    } else {
+        0
+    };
+
+    /// Fails to link if bindgen's getters do not find in the table's bitfield what was written
+    /// there as bytes. They are not for constants, but of a constant the compiler knows the result.
+    #[inline(always)]
+    pub(super) fn check_bitfield() {
+        let (ops, has_contexts) = (&Self::TABLE, u32::from(T::HAS_ADD_RXFH_CONTEXT));
+        build_assert!(ops.supported_input_xfrm() == u32::from(Self::INPUT_XFRM));
+        build_assert!(ops.cap_link_lanes_supported() == 0);
+        build_assert!(ops.rxfh_per_ctx_fields() == has_contexts);
+        build_assert!(ops.rxfh_per_ctx_key() == has_contexts);
+        build_assert!(ops.cap_rss_rxnfc_adds() == has_contexts);
     }
 }
+
+/// In the second byte of the bitfield, behind `supported_input_xfrm` and
+/// `cap_link_lanes_supported`: `rxfh_per_ctx_fields`, `rxfh_per_ctx_key` and `cap_rss_rxnfc_adds`.
+const RXFH_CONTEXT_CAPS: u8 = 0b1110;

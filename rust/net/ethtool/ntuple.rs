@@ -2,13 +2,22 @@
 
 //! Flow steering rules (`ethtool -n`, `-N … flow-type`).
 
-use super::EthtoolOps;
+use super::{
+    EthtoolOps,
+    Ops, //
+};
 use crate::{
     bindings,
-    net::device::{self, NetdevOps},
+    net::device::private::{
+        data,
+        locked, //
+    },
 };
 use core::slice;
-use kernel::{error::from_result, prelude::*};
+use kernel::{
+    error::from_result,
+    prelude::*, //
+};
 
 /// What kind of frame a rule is about.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -131,8 +140,8 @@ impl FlowRule {
         let spec = &rxnfc.fs;
         let flow = RuleFlow::from_number(spec.flow_type & !EXTRAS)?;
         let (mut fields, mut mask) = (RuleFields::default(), RuleFields::default());
-        // SAFETY: All arms of the unions are plain bytes and integers, and the kernel has initialized
-        // all of it.
+        // SAFETY: All arms of the unions are plain bytes and integers, and the kernel has
+        // initialized all of it.
         let supported = unsafe {
             read(flow, &spec.h_u, &mut fields);
             read(flow, &spec.m_u, &mut mask);
@@ -296,7 +305,7 @@ unsafe fn read(flow: RuleFlow, spec: &bindings::ethtool_flow_union, to: &mut Rul
 ///
 /// `mask` must be initialized as a whole.
 unsafe fn supports_rest(flow: RuleFlow, mask: &bindings::ethtool_flow_union) -> bool {
-    // SAFETY: As in `read`.
+    // SAFETY: All arms are plain bytes and integers, initialized by the caller's promise.
     unsafe {
         match flow {
             RuleFlow::Ipv4 => mask.usr_ip4_spec.l4_4_bytes == 0 && mask.usr_ip4_spec.ip_ver == 0,
@@ -355,7 +364,7 @@ fn write(flow: RuleFlow, from: &RuleFields, spec: &mut bindings::ethtool_flow_un
     }
 }
 
-impl<T: device::Ops> EthtoolOps<T> {
+impl<T: Ops> EthtoolOps<T> {
     /// # Safety
     ///
     /// Called by the kernel as `get_rxnfc`, for a device of `Allocated<T>`.
@@ -365,7 +374,7 @@ impl<T: device::Ops> EthtoolOps<T> {
         places: *mut u32,
     ) -> c_int {
         // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
-        let (data, rxnfc) = unsafe { (Self::data(dev), &mut *rxnfc) };
+        let (data, rxnfc) = unsafe { (data::<T>(dev), &mut *rxnfc) };
         let mut count = 0_u32;
         data.each_rule(&mut |_| count += 1);
         let size = data.max_rules();
@@ -411,9 +420,9 @@ impl<T: device::Ops> EthtoolOps<T> {
         dev: *mut bindings::net_device,
         rxnfc: *mut bindings::ethtool_rxnfc,
     ) -> c_int {
-        // SAFETY: The kernel calls this for a device of ours under its lock, with a structure that is
-        // ours.
-        let ((data, dev), rxnfc) = unsafe { (NetdevOps::<T>::locked(dev), &mut *rxnfc) };
+        // SAFETY: The kernel calls this for a device of ours under its lock, with a structure that
+        // is ours.
+        let ((data, dev), rxnfc) = unsafe { (locked::<T>(dev), &mut *rxnfc) };
         from_result(|| {
             match rxnfc.cmd {
                 bindings::ETHTOOL_SRXCLSRLINS => {

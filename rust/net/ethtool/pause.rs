@@ -2,12 +2,21 @@
 
 //! Flow control (`ethtool -a`).
 
-use super::EthtoolOps;
+use super::{
+    EthtoolOps,
+    Ops, //
+};
 use crate::{
     bindings,
-    net::device::{self, NetdevOps},
+    net::device::private::{
+        control,
+        data, //
+    },
 };
-use kernel::{error::from_result, prelude::*};
+use kernel::{
+    error::from_result,
+    prelude::*, //
+};
 
 /// Link-level flow control (`struct ethtool_pauseparam`).
 #[derive(Clone, Copy)]
@@ -20,7 +29,7 @@ pub(crate) struct PauseParam {
     pub(crate) tx: bool,
 }
 
-/// What link-level flow control has done (`struct ethtool_pause_stats`).
+/// Counters of link-level flow control (`struct ethtool_pause_stats`).
 pub(crate) struct PauseStats {
     /// Times the port asked the peer to stop sending.
     pub(crate) tx_frames: u64,
@@ -28,7 +37,7 @@ pub(crate) struct PauseStats {
     pub(crate) rx_frames: u64,
 }
 
-impl<T: device::Ops> EthtoolOps<T> {
+impl<T: Ops> EthtoolOps<T> {
     /// # Safety
     ///
     /// Called by the kernel as `get_pauseparam`, for a device of `Allocated<T>`.
@@ -37,7 +46,7 @@ impl<T: device::Ops> EthtoolOps<T> {
         param: *mut bindings::ethtool_pauseparam,
     ) {
         // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
-        let (data, param) = unsafe { (Self::data(dev), &mut *param) };
+        let (data, param) = unsafe { (data::<T>(dev), &mut *param) };
         let PauseParam { autoneg, rx, tx } = data.pauseparam();
         param.autoneg = autoneg.into();
         param.rx_pause = rx.into();
@@ -51,9 +60,9 @@ impl<T: device::Ops> EthtoolOps<T> {
         dev: *mut bindings::net_device,
         stats: *mut bindings::ethtool_pause_stats,
     ) {
-        // SAFETY: The kernel calls this for a device of ours under both locks, with a structure that is
-        // ours.
-        let ((data, _, rtnl), stats) = unsafe { (NetdevOps::<T>::control(dev), &mut *stats) };
+        // SAFETY: The kernel calls this for a device of ours under both locks, with a structure
+        // that is ours.
+        let ((data, _, rtnl), stats) = unsafe { (control::<T>(dev), &mut *stats) };
         let PauseStats {
             tx_frames,
             rx_frames,
@@ -72,9 +81,9 @@ impl<T: device::Ops> EthtoolOps<T> {
         dev: *mut bindings::net_device,
         param: *mut bindings::ethtool_pauseparam,
     ) -> c_int {
-        // SAFETY: The kernel calls this for a device of ours under both locks, with a structure that is
-        // ours.
-        let ((data, dev, rtnl), param) = unsafe { (NetdevOps::<T>::control(dev), &*param) };
+        // SAFETY: The kernel calls this for a device of ours under both locks, with a structure
+        // that is ours.
+        let ((data, dev, rtnl), param) = unsafe { (control::<T>(dev), &*param) };
         let param = PauseParam {
             autoneg: param.autoneg != 0,
             rx: param.rx_pause != 0,

@@ -2,15 +2,24 @@
 
 //! Sizes and numbers of rings (`ethtool -g`, `-G`, `-l`, `-L`).
 
-use super::EthtoolOps;
+use super::{
+    EthtoolOps,
+    Ops, //
+};
 use crate::{
     bindings,
     net::{
-        device::{self, NetdevOps},
-        rtnl::ExtAck,
+        device::private::{
+            control,
+            data, //
+        },
+        rtnl::ExtAck, //
     },
 };
-use kernel::{error::from_result, prelude::*};
+use kernel::{
+    error::from_result,
+    prelude::*, //
+};
 
 /// How many descriptors the rings have (`struct ethtool_ringparam`).
 pub(crate) struct RingParam {
@@ -20,7 +29,7 @@ pub(crate) struct RingParam {
     pub(crate) rx: u32,
 }
 
-impl<T: device::Ops> EthtoolOps<T> {
+impl<T: Ops> EthtoolOps<T> {
     /// # Safety
     ///
     /// Called by the kernel as `get_ringparam`, for a device of `Allocated<T>`.
@@ -31,7 +40,7 @@ impl<T: device::Ops> EthtoolOps<T> {
         _extack: *mut bindings::netlink_ext_ack,
     ) {
         // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
-        let (data, param) = unsafe { (Self::data(dev), &mut *param) };
+        let (data, param) = unsafe { (data::<T>(dev), &mut *param) };
         let RingParam { rx_max, rx } = data.ringparam();
         param.rx_max_pending = rx_max;
         param.rx_pending = rx;
@@ -45,7 +54,7 @@ impl<T: device::Ops> EthtoolOps<T> {
         channels: *mut bindings::ethtool_channels,
     ) {
         // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
-        let (data, channels) = unsafe { (Self::data(dev), &mut *channels) };
+        let (data, channels) = unsafe { (data::<T>(dev), &mut *channels) };
         (channels.max_combined, channels.combined_count) = data.combined_channels();
     }
 
@@ -58,15 +67,10 @@ impl<T: device::Ops> EthtoolOps<T> {
         _kernel: *mut bindings::kernel_ethtool_ringparam,
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
-        // SAFETY: The kernel calls this for a device of ours under both locks, with structures that are
-        // ours.
-        let ((data, dev, rtnl), param, extack) = unsafe {
-            (
-                NetdevOps::<T>::control(dev),
-                &*param,
-                ExtAck::from_raw(extack),
-            )
-        };
+        // SAFETY: The kernel calls this for a device of ours under both locks, with structures that
+        // are ours.
+        let ((data, dev, rtnl), param, extack) =
+            unsafe { (control::<T>(dev), &*param, ExtAck::from_raw(extack)) };
         // There are no rings of other kinds: the kernel has refused any size but 0.
         from_result(|| {
             data.set_ringparam(dev, param.rx_pending, extack, &rtnl)
@@ -81,8 +85,9 @@ impl<T: device::Ops> EthtoolOps<T> {
         dev: *mut bindings::net_device,
         channels: *mut bindings::ethtool_channels,
     ) -> c_int {
-        // SAFETY: As in `set_ringparam`.
-        let ((data, dev, rtnl), channels) = unsafe { (NetdevOps::<T>::control(dev), &*channels) };
+        // SAFETY: The kernel calls this for a device of ours under both locks, with a structure
+        // that nobody writes to.
+        let ((data, dev, rtnl), channels) = unsafe { (control::<T>(dev), &*channels) };
         from_result(|| {
             data.set_combined_channels(dev, channels.combined_count, &rtnl)
                 .map(|()| 0)

@@ -2,33 +2,36 @@
 
 //! Receive side scaling (`ethtool -x`, and `-n … rx-flow-hash`).
 //!
-//! All of it is there once for each RSS context: for the main one, whose number is 0, and for those that
-//! the user adds.
+//! All of it is there once for each RSS context: for the main one, whose number is 0, and for those
+//! that the user adds.
 
-use super::EthtoolOps;
+use super::{
+    EthtoolOps,
+    Ops, //
+};
 use crate::{
     bindings,
     net::{
-        device::{self, Device, NetdevOps},
-        rtnl::ExtAck,
+        device::{
+            netdev::Device,
+            private::{
+                data,
+                locked, //
+            },
+        },
+        rtnl::ExtAck, //
     },
 };
 use core::slice;
-use kernel::{error::from_result, prelude::*};
+use kernel::{
+    error::from_result,
+    prelude::*, //
+};
 
 /// Number of the main context.
 const MAIN: u32 = 0;
 
-/// How large the key is, in bytes, and the indirection table, in entries.
-#[derive(Clone, Copy)]
-pub(crate) struct RxfhSizes {
-    /// Length of the key.
-    pub(crate) key: u32,
-    /// Length of the indirection table.
-    pub(crate) table: u32,
-}
-
-/// What is done to addresses and ports before they are hashed (`RXH_XFRM_…`).
+/// The transformation of addresses and ports before they are hashed (`RXH_XFRM_…`).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InputXfrm {
     /// Nothing.
@@ -41,7 +44,8 @@ pub(crate) enum InputXfrm {
 
 impl InputXfrm {
     /// Those that there are, as bits.
-    pub(super) const SUPPORTED: u32 = bindings::RXH_XFRM_SYM_XOR | bindings::RXH_XFRM_SYM_OR_XOR;
+    pub(super) const SUPPORTED: u8 =
+        (bindings::RXH_XFRM_SYM_XOR | bindings::RXH_XFRM_SYM_OR_XOR) as u8;
 
     fn number(self) -> u8 {
         match self {
@@ -58,24 +62,23 @@ impl InputXfrm {
     }
 }
 
-/// What is to be changed (`struct ethtool_rxfh_param`): what is [`None`] stays.
+/// The requested changes (`struct ethtool_rxfh_param`); [`None`] leaves a setting as it is.
 pub(crate) struct RxfhChange<'a> {
     /// The queue of each entry, as many as there are entries.
     pub(crate) table: Option<&'a [u32]>,
     /// The key, as long as keys are.
     pub(crate) key: Option<&'a [u8]>,
-    /// What is done to the input.
+    /// The transformation of the input.
     pub(crate) xfrm: Option<InputXfrm>,
 }
 
 impl<'a> RxfhChange<'a> {
     /// # Safety
     ///
-    /// Key and table of `rxfh` must each be null, if it is not to be changed, or as long as `sizes` says
-    /// and written to by nobody.
-    unsafe fn from_raw(
+    /// Key and table of `rxfh` must each be null, if it is not to be changed, or as long as `T`
+    /// says and not be written to.
+    unsafe fn from_raw<T: Ops>(
         rxfh: &'a bindings::ethtool_rxfh_param,
-        sizes: RxfhSizes,
         extack: ExtAck<'_>,
     ) -> Result<Self> {
         if rxfh.hfunc != bindings::ETH_RSS_HASH_NO_CHANGE as u8
@@ -94,8 +97,8 @@ impl<'a> RxfhChange<'a> {
         // SAFETY: The caller's promise.
         let (table, key) = unsafe {
             (
-                given(rxfh.indir, sizes.table as usize),
-                given(rxfh.key, sizes.key as usize),
+                given(rxfh.indir, T::RXFH_TABLE_LEN),
+                given(rxfh.key, T::RXFH_KEY_LEN),
             )
         };
         Ok(Self { table, key, xfrm })
@@ -159,21 +162,19 @@ pub(crate) mod rxh {
     pub(crate) const DST_PORT: u32 = bindings::RXH_L4_B_2_3;
 }
 
-impl<T: device::Ops> EthtoolOps<T> {
+impl<T: Ops> EthtoolOps<T> {
     /// # Safety
     ///
     /// Called by the kernel as `get_rxfh_key_size`, for a device of `Allocated<T>`.
-    pub(super) unsafe extern "C" fn rxfh_key_size(dev: *mut bindings::net_device) -> u32 {
-        // SAFETY: The kernel calls this for a device of ours.
-        unsafe { Self::data(dev) }.rxfh_sizes().key
+    pub(super) unsafe extern "C" fn rxfh_key_size(_dev: *mut bindings::net_device) -> u32 {
+        T::RXFH_KEY_LEN as u32
     }
 
     /// # Safety
     ///
     /// Called by the kernel as `get_rxfh_indir_size`, for a device of `Allocated<T>`.
-    pub(super) unsafe extern "C" fn rxfh_indir_size(dev: *mut bindings::net_device) -> u32 {
-        // SAFETY: The kernel calls this for a device of ours.
-        unsafe { Self::data(dev) }.rxfh_sizes().table
+    pub(super) unsafe extern "C" fn rxfh_indir_size(_dev: *mut bindings::net_device) -> u32 {
+        T::RXFH_TABLE_LEN as u32
     }
 
     /// # Safety
@@ -181,7 +182,7 @@ impl<T: device::Ops> EthtoolOps<T> {
     /// Called by the kernel as `get_rx_ring_count`, for a device of `Allocated<T>`.
     pub(super) unsafe extern "C" fn rx_ring_count(dev: *mut bindings::net_device) -> u32 {
         // SAFETY: The kernel calls this for a device of ours.
-        let (_, queues) = unsafe { Self::data(dev) }.combined_channels();
+        let (_, queues) = unsafe { data::<T>(dev) }.combined_channels();
         queues
     }
 
@@ -193,13 +194,12 @@ impl<T: device::Ops> EthtoolOps<T> {
         rxfh: *mut bindings::ethtool_rxfh_param,
     ) -> c_int {
         // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
-        let (data, rxfh) = unsafe { (Self::data(dev), &mut *rxfh) };
-        let sizes = data.rxfh_sizes();
-        // SAFETY: Each is null or, if it was asked for, as long as the device said.
+        let (data, rxfh) = unsafe { (data::<T>(dev), &mut *rxfh) };
+        // SAFETY: Each is null or, if it was asked for, as long as the two callbacks above say.
         let (key, table) = unsafe {
             (
-                place(rxfh.key, sizes.key as usize),
-                place(rxfh.indir, sizes.table as usize),
+                place(rxfh.key, T::RXFH_KEY_LEN),
+                place(rxfh.indir, T::RXFH_TABLE_LEN),
             )
         };
         rxfh.hfunc = bindings::OXNIC_ETH_RSS_HASH_TOP;
@@ -217,8 +217,8 @@ impl<T: device::Ops> EthtoolOps<T> {
         rxfh: *mut bindings::ethtool_rxfh_param,
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
-        // SAFETY: The kernel calls this for a device of ours under its lock, with structures that are
-        // ours.
+        // SAFETY: The kernel calls this for a device of ours under its lock, with structures that
+        // are ours.
         unsafe { Self::change_context(dev, MAIN, &*rxfh, extack) }
     }
 
@@ -226,8 +226,8 @@ impl<T: device::Ops> EthtoolOps<T> {
     ///
     /// # Safety
     ///
-    /// `dev` must be a device of `Allocated<T>`, and its instance lock be held; `rxfh` and `extack` must be
-    /// those of a callback of the kernel.
+    /// `dev` must be a device of `Allocated<T>`, and its instance lock be held; `rxfh` and `extack`
+    /// must be those of a callback of the kernel.
     unsafe fn change_context(
         dev: *mut bindings::net_device,
         context: u32,
@@ -235,11 +235,10 @@ impl<T: device::Ops> EthtoolOps<T> {
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
         // SAFETY: The caller's promises.
-        let ((data, dev), extack) =
-            unsafe { (NetdevOps::<T>::locked(dev), ExtAck::from_raw(extack)) };
+        let ((data, dev), extack) = unsafe { (locked::<T>(dev), ExtAck::from_raw(extack)) };
         from_result(|| {
-            // SAFETY: What is to be changed is as long as the device said.
-            let change = unsafe { RxfhChange::from_raw(rxfh, data.rxfh_sizes(), extack) }?;
+            // SAFETY: Key and table are as long as the callbacks for the lengths say.
+            let change = unsafe { RxfhChange::from_raw::<T>(rxfh, extack) }?;
             data.set_rxfh(dev, context, &change, extack).map(|()| 0)
         })
     }
@@ -253,31 +252,24 @@ impl<T: device::Ops> EthtoolOps<T> {
         rxfh: *const bindings::ethtool_rxfh_param,
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
-        // SAFETY: As in `set_rxfh`.
-        let ((data, dev), rxfh, extack) = unsafe {
-            (
-                NetdevOps::<T>::locked(dev),
-                &*rxfh,
-                ExtAck::from_raw(extack),
-            )
-        };
-        let sizes = data.rxfh_sizes();
+        // SAFETY: The kernel calls this for a device of ours under its lock, with structures that
+        // are ours.
+        let ((data, dev), rxfh, extack) =
+            unsafe { (locked::<T>(dev), &*rxfh, ExtAck::from_raw(extack)) };
         from_result(|| {
-            // SAFETY: As in `set_rxfh`.
-            let change = unsafe { RxfhChange::from_raw(rxfh, sizes, extack) }?;
+            // SAFETY: What the context is to begin with is as long as the callbacks for the lengths
+            // say.
+            let change = unsafe { RxfhChange::from_raw::<T>(rxfh, extack) }?;
             data.add_rxfh_context(dev, rxfh.rss_context, &change, extack)?;
             // The kernel keeps what a context is set to, and is told it.
-            // SAFETY: The kernel has made the structure for a key and a table of these lengths, behind each
-            // other, and it is ours.
+            // SAFETY: The kernel has made the structure for a key and a table of these lengths,
+            // behind each other, and it is ours.
             let (key, table) = unsafe {
                 (
-                    place(
-                        bindings::oxnic_rxfh_context_key(context),
-                        sizes.key as usize,
-                    ),
+                    place(bindings::oxnic_rxfh_context_key(context), T::RXFH_KEY_LEN),
                     place(
                         bindings::oxnic_rxfh_context_indir(context),
-                        sizes.table as usize,
+                        T::RXFH_TABLE_LEN,
                     ),
                 )
             };
@@ -299,7 +291,8 @@ impl<T: device::Ops> EthtoolOps<T> {
         rxfh: *const bindings::ethtool_rxfh_param,
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
-        // SAFETY: As in `set_rxfh`.
+        // SAFETY: The kernel calls this for a device of ours under its lock, with structures that
+        // are ours.
         unsafe { Self::change_context(dev, (*rxfh).rss_context, &*rxfh, extack) }
     }
 
@@ -313,7 +306,7 @@ impl<T: device::Ops> EthtoolOps<T> {
         _extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
         // SAFETY: The kernel calls this for a device of ours.
-        let (data, dev) = unsafe { (Self::data(dev), Device::from_raw(dev)) };
+        let (data, dev) = unsafe { (data::<T>(dev), Device::from_raw(dev)) };
         from_result(|| data.remove_rxfh_context(dev, number).map(|()| 0))
     }
 
@@ -325,7 +318,7 @@ impl<T: device::Ops> EthtoolOps<T> {
         fields: *mut bindings::ethtool_rxfh_fields,
     ) -> c_int {
         // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
-        let (data, fields) = unsafe { (Self::data(dev), &mut *fields) };
+        let (data, fields) = unsafe { (data::<T>(dev), &mut *fields) };
         from_result(|| {
             let flow = FlowType::from_number(fields.flow_type).ok_or(EOPNOTSUPP)?;
             fields.data = data.rxfh_fields(fields.rss_context, flow)?;
@@ -341,14 +334,10 @@ impl<T: device::Ops> EthtoolOps<T> {
         fields: *const bindings::ethtool_rxfh_fields,
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
-        // SAFETY: As in `set_rxfh`.
-        let ((data, dev), fields, extack) = unsafe {
-            (
-                NetdevOps::<T>::locked(dev),
-                &*fields,
-                ExtAck::from_raw(extack),
-            )
-        };
+        // SAFETY: The kernel calls this for a device of ours under its lock, with structures that
+        // are ours.
+        let ((data, dev), fields, extack) =
+            unsafe { (locked::<T>(dev), &*fields, ExtAck::from_raw(extack)) };
         from_result(|| {
             let Some(flow) = FlowType::from_number(fields.flow_type) else {
                 extack.set(fmt!("such flows are not hashed"));
@@ -377,7 +366,7 @@ unsafe fn place<'a, E>(first: *mut E, len: usize) -> &'a mut [E] {
 ///
 /// # Safety
 ///
-/// `first` must be null or point to `len` elements that nobody writes to.
+/// `first` must be null or point to `len` elements that are not written to.
 unsafe fn given<'a, E>(first: *const E, len: usize) -> Option<&'a [E]> {
     // SAFETY: The caller's promise.
     (!first.is_null()).then(|| unsafe { slice::from_raw_parts(first, len) })

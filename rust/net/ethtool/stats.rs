@@ -2,18 +2,24 @@
 
 //! Statistics by name (`ethtool -S`).
 
-use super::{EthtoolOps, Ops};
+use super::{
+    EthtoolOps,
+    Ops, //
+};
 use crate::{
     bindings,
     net::{
-        device::{self, private},
-        print::Cut,
+        device::private::with_stats,
+        text::Cut, //
     },
 };
 use core::slice;
 use kernel::{
-    fmt::{self, Write},
-    prelude::*,
+    fmt::{
+        self,
+        Write, //
+    },
+    prelude::*, //
 };
 
 /// Length of a statistic's name with its NUL (`ETH_GSTRING_LEN`).
@@ -65,7 +71,7 @@ impl Visitor for Values<'_> {
     }
 }
 
-impl<T: device::Ops> EthtoolOps<T> {
+impl<T: Ops> EthtoolOps<T> {
     /// # Safety
     ///
     /// Called by the kernel as `get_sset_count`, for a device of `Allocated<T>`.
@@ -77,7 +83,7 @@ impl<T: device::Ops> EthtoolOps<T> {
             return EOPNOTSUPP.to_errno();
         }
         // SAFETY: The kernel calls this for a device of ours.
-        unsafe { private::<T>(dev).n_stats as c_int }
+        unsafe { with_stats::<T>(dev).1 as c_int }
     }
 
     /// # Safety
@@ -93,13 +99,11 @@ impl<T: device::Ops> EthtoolOps<T> {
         }
         // SAFETY: The kernel calls this for a device of ours, with room for as many names as
         // `sset_count` said.
-        let (private, buffer) = unsafe {
-            let private = private::<T>(dev);
-            let len = private.n_stats * NAME_LEN;
-            (private, slice::from_raw_parts_mut(buffer, len))
+        let (data, buffer) = unsafe {
+            let (data, n_stats) = with_stats::<T>(dev);
+            (data, slice::from_raw_parts_mut(buffer, n_stats * NAME_LEN))
         };
-        let mut names = Names(buffer.chunks_exact_mut(NAME_LEN));
-        private.data.stats(&mut names);
+        data.stats(&mut Names(buffer.chunks_exact_mut(NAME_LEN)));
     }
 
     /// # Safety
@@ -112,11 +116,10 @@ impl<T: device::Ops> EthtoolOps<T> {
     ) {
         // SAFETY: The kernel calls this for a device of ours, with room for as many values as
         // `sset_count` said.
-        let (private, buffer) = unsafe {
-            let private = private::<T>(dev);
-            let buffer = slice::from_raw_parts_mut(buffer, private.n_stats);
-            (private, buffer)
+        let (data, buffer) = unsafe {
+            let (data, n_stats) = with_stats::<T>(dev);
+            (data, slice::from_raw_parts_mut(buffer, n_stats))
         };
-        private.data.stats(&mut Values(buffer.iter_mut()));
+        data.stats(&mut Values(buffer.iter_mut()));
     }
 }

@@ -3,42 +3,66 @@
 //! Received frames that XDP works on, and the queue they came from.
 
 use super::{
-    frags::{self, Frags},
-    ProgRef, RxHints,
+    frags::{
+        self,
+        Frags, //
+    },
+    hints::RxHints, //
 };
 use crate::{
     bindings,
     net::{
-        device::Device,
-        napi,
-        page_pool::{Allocator, Buffer, PagePool, BUFFER_SIZE, FRAME_ROOM, HEADROOM},
-        skbuff::SkBuff,
+        device::netdev::Device,
+        napi::{
+            Context,
+            NapiExclusive, //
+        },
+        page_pool::{
+            Allocator,
+            Buffer,
+            PagePool,
+            BUFFER_SIZE,
+            FRAME_ROOM,
+            HEADROOM, //
+        },
+        skbuff::SkBuff, //
     },
 };
-use core::{mem::ManuallyDrop, ops::Deref, ptr, slice};
-use kernel::{error::to_result, fmt, prelude::*, sync::aref::ARef, types::Opaque};
+use core::{
+    mem::ManuallyDrop,
+    ops::Deref,
+    ptr,
+    slice, //
+};
+use kernel::{
+    error::to_result,
+    prelude::*,
+    types::Opaque, //
+};
 
-/// What a receive ring is to XDP (`struct xdp_rxq_info`), with the page_pool its frames come from.
+/// A receive queue as XDP sees it (`struct xdp_rxq_info`), with the page_pool its frames come from.
 ///
 /// # Invariants
 ///
-/// `info` is registered for `dev`, with `pool` as its memory model.
+/// `info` is registered for the device and the queue of `pool`, with that as its memory model.
 #[pin_data(PinnedDrop)]
 pub(crate) struct RxQueue {
     #[pin]
     info: Opaque<bindings::xdp_rxq_info>,
     pool: PagePool,
-    dev: ARef<Device>,
 }
 
-// SAFETY: The C object is read by the polls of its ring and written only here.
+// SAFETY: Any thread may have the queue and unregister it.
 unsafe impl Send for RxQueue {}
+// SAFETY: The C object is written only when it is registered and unregistered.
+unsafe impl Sync for RxQueue {}
 
 impl RxQueue {
-    /// Registers receive queue `index` of `dev` (`xdp_rxq_info_reg`) with `pool` as its memory
+    /// Registers the receive queue that `pool` is for (`xdp_rxq_info_reg`), with that as its memory
     /// model (`MEM_TYPE_PAGE_POOL`). Fails with `ENOMEM`. May sleep.
-    pub(crate) fn new(dev: &Device, index: u16, pool: PagePool) -> Result<Pin<KBox<Self>>> {
+    pub(crate) fn new(pool: PagePool) -> Result<Pin<KBox<Self>>> {
         let raw_pool = pool.as_ptr();
+        let (dev, index) = pool.queue();
         let raw_dev = dev.as_ptr();
         KBox::try_pin_init(
             try_pin_init!(Self {
@@ -65,7 +89,6 @@ impl RxQueue {
                     }
                 }),
                 pool,
-                dev: dev.into(),
             }? Error),
             GFP_KERNEL,
         )
@@ -74,14 +97,20 @@ impl RxQueue {
     /// The device.
     #[inline]
     pub(crate) fn device(&self) -> &Device {
-        &self.dev
+        self.pool.queue().0
+    }
+
+    /// The page_pool.
+    #[inline]
+    pub(super) fn pool(&self) -> &PagePool {
+        &self.pool
     }
 
     /// Access to the ring's page_pool; see [`PagePool::allocator`].
     #[inline]
     pub(crate) fn allocator<'a>(
         self: Pin<&'a mut Self>,
-        cx: &'a impl napi::NapiExclusive,
+        cx: &'a impl NapiExclusive,
     ) -> Option<Allocator<'a>> {
         self.project().pool.allocator(cx)
     }
@@ -95,19 +124,16 @@ impl PinnedDrop for RxQueue {
     }
 }
 
-/// A received frame (`struct xdp_buff`), in buffers of its own. Dropping it gives the buffers back to
-/// their pool.
+/// A received frame (`struct xdp_buff`), in buffers of its own. Dropping it gives the buffers back
+/// to their pool.
 ///
 /// # Invariants
 ///
-/// The structure describes a part of a page from a page_pool that is ours, which is whole otherwise:
-/// head room in front, room for `struct skb_shared_info` behind. If it has fragments, they are
-/// pages from a page_pool, ours too, and listed there.
+/// The structure describes a part of a page from a page_pool that is ours, which is whole
+/// otherwise: head room in front, room for `struct skb_shared_info` behind. If it has fragments,
+/// they are pages from a page_pool, ours too, and listed there.
 #[repr(transparent)]
 pub(crate) struct XdpBuff(bindings::xdp_buff);
-
-// SAFETY: The pages belong to the owner of the value, whatever the thread.
-unsafe impl Send for XdpBuff {}
 
 impl XdpBuff {
     /// Length of the frame in bytes.
@@ -143,7 +169,7 @@ impl XdpBuff {
         flags & bindings::xdp_buff_flags_XDP_FLAGS_HAS_FRAGS != 0
     }
 
-    /// What is not in the first buffer.
+    /// The buffers after the first.
     #[inline]
     fn frags(&self) -> Option<Frags<'_>> {
         if !self.has_frags() {
@@ -154,7 +180,10 @@ impl XdpBuff {
     }
 
     /// See [`Buff::add_frag`].
-    fn add_frag(&mut self, buffer: Buffer, len: u32) -> Result<(), Buffer> {
+    fn add_frag(&mut self, pool: &PagePool, buffer: Buffer, len: u32) -> Result<(), Buffer> {
+        if !pool.owns(&buffer) {
+            return Err(buffer);
+        }
         let len = len.min(FRAME_ROOM as u32);
         // SAFETY: The frame is valid, and the bytes are inside the page, which is the frame's from
         // here on if there was a place for it.
@@ -180,7 +209,7 @@ impl XdpBuff {
     ///
     /// The value is not used any more afterwards, nor dropped.
     #[inline]
-    unsafe fn release(&mut self, cx: &impl napi::NapiExclusive) -> Buffer {
+    unsafe fn release(&mut self, cx: &impl NapiExclusive) -> Buffer {
         if self.has_frags() {
             // SAFETY: The pages are ours and are given up; the context is the NAPI that is being
             // polled.
@@ -203,7 +232,7 @@ impl Drop for XdpBuff {
     }
 }
 
-/// A received frame in one buffer, when only its bytes matter any more.
+/// A received frame in one buffer, of which only the bytes are needed any more.
 ///
 /// # Invariants
 ///
@@ -249,34 +278,38 @@ impl LinearBuff {
     }
 }
 
-/// Where a poll keeps the frame that it works on: programs get a pointer into it. What is the same
-/// for every frame is written once per poll (`xdp_init_buff`).
-pub(crate) struct XdpBuffSlot<'q, D> {
-    frame: Frame<D>,
-    queue: &'q RxQueue,
-}
-
-/// A frame as a program gets it, and what comes along with it.
-// A program asks for hints by way of a pointer to the first field, so the order matters.
-#[repr(C)]
-struct Frame<D> {
-    head: Head,
-    descriptor: D,
-}
-
-/// What can be found at the pointer that a program gets, whatever the driver's descriptors are.
+/// Where a poll keeps the frame that it works on; programs get a pointer into it. The fields that
+/// are the same for every frame are written once per poll (`xdp_init_buff`).
 ///
 /// # Invariants
 ///
-/// It is the start of a [`Frame`] with the type of descriptor that `hints` is for.
-#[repr(C)]
-pub(super) struct Head {
-    xdp: bindings::xdp_buff,
-    hints: unsafe fn(*const Head) -> RxHints,
+/// It exists only during a poll of the NAPI that `queue`'s pool is of.
+pub(crate) struct XdpBuffSlot<'q, D> {
+    frame: ProgCtx<D>,
+    queue: &'q RxQueue,
 }
 
-impl Head {
-    /// What the hardware knows about the frame.
+/// The context of a program: the frame, followed by the frame's descriptor for the metadata kfuncs.
+// A program asks for hints by way of a pointer to the first field, so the order matters.
+#[repr(C)]
+struct ProgCtx<D> {
+    head: ProgCtxHead,
+    descriptor: D,
+}
+
+/// The start of a program's context, which does not depend on the driver's type of descriptor.
+///
+/// # Invariants
+///
+/// It is the start of a [`ProgCtx`] with the type of descriptor that `hints` is for.
+#[repr(C)]
+pub(super) struct ProgCtxHead {
+    xdp: bindings::xdp_buff,
+    hints: unsafe fn(*const ProgCtxHead) -> RxHints,
+}
+
+impl ProgCtxHead {
+    /// The hardware's metadata of the frame.
     ///
     /// # Safety
     ///
@@ -287,19 +320,26 @@ impl Head {
     }
 }
 
-/// What a driver knows about a frame from its descriptor.
+/// The metadata that a descriptor has about its frame.
 pub(crate) trait RxDescriptor: Copy {
-    /// The same in the terms of XDP, for programs that ask.
+    /// The metadata in the terms of XDP, for programs that ask.
     fn hints(&self) -> RxHints;
 }
 
 impl<'q, D: RxDescriptor> XdpBuffSlot<'q, D> {
-    /// For frames that came in by `queue`; `descriptor` is of none of them.
-    pub(crate) fn new(queue: &'q RxQueue, descriptor: D) -> Self {
-        // INVARIANT: The function is for this type.
-        Self {
-            frame: Frame {
-                head: Head {
+    /// For frames that came in by `queue`, in the poll of its NAPI; `descriptor` is of none of
+    /// them. `None` if this is the poll of another NAPI: the target of a redirect may give a page
+    /// back to its pool as if it were that poll (`xdp_return_frame_rx_napi`), so only the pool's
+    /// own may redirect.
+    #[inline]
+    pub(crate) fn new(queue: &'q RxQueue, cx: &'q Context<'_>, descriptor: D) -> Option<Self> {
+        if !queue.pool.is_of(cx) {
+            return None;
+        }
+        // INVARIANT: The poll lasts longer than the value. The function is for this type.
+        Some(Self {
+            frame: ProgCtx {
+                head: ProgCtxHead {
                     xdp: bindings::xdp_buff {
                         data: ptr::null_mut(),
                         data_end: ptr::null_mut(),
@@ -319,27 +359,28 @@ impl<'q, D: RxDescriptor> XdpBuffSlot<'q, D> {
                 descriptor,
             },
             queue,
-        }
+        })
     }
 
     /// # Safety
     ///
-    /// `head` must be that of a whole `Frame<D>`.
-    unsafe fn hints(head: *const Head) -> RxHints {
+    /// `head` must be that of a whole `ProgCtx<D>`.
+    unsafe fn hints(head: *const ProgCtxHead) -> RxHints {
         // SAFETY: The caller's promise; the program that asks can only reach the frame.
-        unsafe { (*head.cast::<Frame<D>>()).descriptor.hints() }
+        unsafe { (*head.cast::<ProgCtx<D>>()).descriptor.hints() }
     }
 
     /// The frame of `len` bytes, or its start, that the NIC has written to `buffer`
-    /// (`xdp_prepare_buff`), with its descriptor. More than the buffer's room is cut off.
+    /// (`xdp_prepare_buff`), with its descriptor. More than the buffer's room is cut off. What is
+    /// shorter than an Ethernet header, which the stack relies on, is filled up with zeroes.
     #[inline]
-    pub(crate) fn load(&mut self, buffer: Buffer, len: u32, descriptor: D) -> Buff<'_, 'q, D> {
-        let start = buffer.into_raw();
-        let len = if len as usize <= FRAME_ROOM {
+    pub(crate) fn load(&mut self, mut buffer: Buffer, len: u32, descriptor: D) -> Buff<'_, 'q, D> {
+        let len = if (ETH_HLEN..=FRAME_ROOM).contains(&(len as usize)) {
             len as usize
         } else {
-            too_long()
+            bad_len(buffer.room(), len as usize)
         };
+        let start = buffer.into_raw();
         // SAFETY: Inside the page.
         let data: *mut c_void = unsafe { start.add(HEADROOM) }.cast();
         let xdp = &mut self.frame.head.xdp;
@@ -350,16 +391,22 @@ impl<'q, D: RxDescriptor> XdpBuffSlot<'q, D> {
         xdp.data_hard_start = start.cast();
         xdp.__bindgen_anon_1.__bindgen_anon_1.flags = 0;
         self.frame.descriptor = descriptor;
-        // INVARIANT: Head and tail room are what they should be, since `len` is within the room. The
-        // page is ours, from `into_raw`. The other fields are those of `new`.
+        // INVARIANT: Head and tail room are what they should be, since `len` is within the room.
+        // The page is ours, from `into_raw`. The other fields are those of `new`.
         Buff(self)
     }
 }
 
-/// How long a frame is that the NIC says is longer than its buffer.
+/// Length of an Ethernet header.
+const ETH_HLEN: usize = bindings::ETH_HLEN as usize;
+
+/// How long a frame is that the NIC says is longer than its buffer, or shorter than a frame can be.
 #[cold]
-fn too_long() -> usize {
-    FRAME_ROOM
+fn bad_len(room: &mut [u8], len: usize) -> usize {
+    if let Some(missing) = room.get_mut(len..ETH_HLEN) {
+        missing.fill(0);
+    }
+    len.clamp(ETH_HLEN, FRAME_ROOM)
 }
 
 /// A received frame that XDP works on, in the slot of a poll. Dropping it gives the buffers back
@@ -387,10 +434,22 @@ impl<D> Buff<'_, '_, D> {
         (&raw mut self.0.frame.head.xdp).cast()
     }
 
-    /// What a program gets: a pointer to the frame, and with it to the descriptor.
+    /// The context for a program: a pointer to the frame, and with it to the descriptor.
     #[inline]
     pub(super) fn as_ctx(&mut self) -> *mut bindings::xdp_buff {
         ptr::from_mut(&mut self.0.frame).cast()
+    }
+
+    /// The frame as the kernel's functions get it, in the poll of the queue that it came in by.
+    #[inline]
+    pub(super) fn as_raw(&mut self) -> *mut bindings::xdp_buff {
+        &raw mut self.0.frame.head.xdp
+    }
+
+    /// The queue that the frame came in by.
+    #[inline]
+    pub(super) fn queue(&self) -> &RxQueue {
+        self.0.queue
     }
 
     /// The frame's descriptor.
@@ -401,10 +460,11 @@ impl<D> Buff<'_, '_, D> {
 
     /// Adds the next `len` bytes of the frame, which the NIC has written to `buffer`
     /// (`xdp_buff_add_frag`). More than the buffer's room is cut off. Gives the buffer back if the
-    /// frame has as many as it can have ([`MAX_BUFFERS`](crate::net::page_pool::MAX_BUFFERS)).
+    /// frame has as many as it can have ([`MAX_BUFFERS`](crate::net::page_pool::MAX_BUFFERS)), or
+    /// if it is from another pool than the queue's.
     pub(crate) fn add_frag(&mut self, buffer: Buffer, len: u32) -> Result<(), Buffer> {
         // SAFETY: The frame is ours.
-        unsafe { (*self.pages()).add_frag(buffer, len) }
+        unsafe { (*self.pages()).add_frag(&self.0.queue.pool, buffer, len) }
     }
 
     /// Takes the frame out of the slot, if it is in one buffer.
@@ -426,10 +486,10 @@ impl<D> Buff<'_, '_, D> {
         Ok(linear)
     }
 
-    /// Ends the frame inside the poll, which is cheaper than dropping it: returns its first buffer, for
-    /// another frame; the others go back to the pool.
+    /// Ends the frame inside the poll, which is cheaper than dropping it: returns its first buffer,
+    /// for another frame; the others go back to the pool.
     #[inline]
-    pub(crate) fn into_buffer(self, cx: &impl napi::NapiExclusive) -> Buffer {
+    pub(crate) fn into_buffer(self, cx: &impl NapiExclusive) -> Buffer {
         let mut this = ManuallyDrop::new(self);
         // SAFETY: The frame is ours, and neither it nor this value is used any more.
         unsafe { (*this.pages()).release(cx) }
@@ -438,7 +498,7 @@ impl<D> Buff<'_, '_, D> {
     /// An skb around the frame, with the metadata that a program put in front of it, ready for the
     /// stack (`xdp_build_skb_from_buff`). `None` if there is no memory; the frame is lost then.
     #[inline]
-    pub(crate) fn into_skb(self, _cx: &napi::Context<'_>) -> Option<SkBuff> {
+    pub(crate) fn into_skb(self, _cx: &Context<'_>) -> Option<SkBuff> {
         // SAFETY: The frame is in pages of a page_pool, with the room that an skb needs.
         let skb = unsafe { bindings::xdp_build_skb_from_buff(&self.0.frame.head.xdp) };
         if skb.is_null() {
@@ -449,75 +509,12 @@ impl<D> Buff<'_, '_, D> {
         // SAFETY: A new skb, which is ours.
         Some(unsafe { SkBuff::from_raw(skb) })
     }
-
-    /// Sends the frame to where the program's redirect helper pointed (`xdp_do_redirect`). The end
-    /// of the poll flushes (`xdp_do_flush`). On failure the frame comes back.
-    #[inline]
-    pub(crate) fn redirect(
-        self,
-        prog: ProgRef<'_>,
-        cx: &napi::Context<'_>,
-    ) -> Result<(), (Self, Error)> {
-        let dev = self.0.queue.device().as_ptr();
-        let xdp = &raw mut self.0.frame.head.xdp;
-        // SAFETY: All are valid; this is the poll in which the program ran on this frame.
-        let result = unsafe { bindings::xdp_do_redirect(dev, xdp, prog.as_ptr()) };
-        // Also after a failure: an earlier frame of the same map may wait in a queue.
-        cx.set_redirected();
-        if result == 0 {
-            // The pages belong to the target now.
-            core::mem::forget(self);
-            return Ok(());
-        }
-        Err((self, Error::from_errno(result)))
-    }
 }
 
 impl<D> Drop for Buff<'_, '_, D> {
     fn drop(&mut self) {
         // SAFETY: The frame is ours, and not used any more.
         unsafe { ptr::drop_in_place(self.pages()) };
-    }
-}
-
-/// Where the redirect helper of a program pointed that returned [`Verdict::Redirect`]
-/// (`struct bpf_redirect_info`), for messages.
-///
-/// [`Verdict::Redirect`]: super::Verdict::Redirect
-pub(crate) struct RedirectTarget(bindings::oxnic_xdp_target);
-
-impl RedirectTarget {
-    /// The target of the program that ran last in this poll. To be asked before
-    /// [`Buff::redirect`].
-    pub(crate) fn of_last(_cx: &napi::Context<'_>) -> Self {
-        let mut target = bindings::oxnic_xdp_target::default();
-        // SAFETY: In a poll, which has the per-task information that is read.
-        unsafe { bindings::oxnic_xdp_get_target(&mut target) };
-        Self(target)
-    }
-}
-
-impl fmt::Display for RedirectTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bindings::oxnic_xdp_target {
-            map_type,
-            map_id,
-            index,
-            broadcast,
-        } = self.0;
-        let map = match map_type {
-            bindings::bpf_map_type_BPF_MAP_TYPE_UNSPEC => return write!(f, "ifindex {index}"),
-            bindings::bpf_map_type_BPF_MAP_TYPE_DEVMAP => "devmap",
-            bindings::bpf_map_type_BPF_MAP_TYPE_DEVMAP_HASH => "devmap_hash",
-            bindings::bpf_map_type_BPF_MAP_TYPE_CPUMAP => "cpumap",
-            bindings::bpf_map_type_BPF_MAP_TYPE_XSKMAP => "xskmap",
-            _ => "map",
-        };
-        if broadcast {
-            write!(f, "{map} id {map_id}, broadcast")
-        } else {
-            write!(f, "{map} id {map_id}, key {index}")
-        }
     }
 }
 

@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The part of a frame that is not in its first buffer.
+//! The fragments of a frame: its buffers after the first.
 
 use crate::bindings;
-use kernel::{error::to_result, prelude::*};
+use core::{
+    mem,
+    slice, //
+};
+use kernel::prelude::*;
 
 /// The fragments of a frame (`struct skb_shared_info`).
 ///
 /// # Invariants
 ///
-/// Refers to a valid list of fragments, whose pages stay valid and unwritten as long as this exists.
+/// Refers to a valid list of fragments, whose pages stay valid and unwritten as long as this
+/// exists.
 #[derive(Clone, Copy)]
 pub(super) struct Frags<'a>(&'a bindings::skb_shared_info);
 
@@ -19,7 +24,7 @@ impl<'a> Frags<'a> {
     /// `info` must be that of a frame that has fragments and does not change during `'a`.
     pub(super) unsafe fn from_raw(info: *const bindings::skb_shared_info) -> Self {
         // INVARIANT: The caller's promise.
-        // SAFETY: As above.
+        // SAFETY: The caller's promise: the pointer is valid for `'a`.
         Self(unsafe { &*info })
     }
 
@@ -35,11 +40,27 @@ impl<'a> Frags<'a> {
     }
 
     /// Copies bytes from `offset` on. Fails with `EINVAL` if there are fewer than `to` is long.
-    fn copy_to(self, offset: usize, to: &mut [u8]) -> Result {
-        // SAFETY: The list is valid, and `to` is as long as said.
-        to_result(unsafe {
-            bindings::oxnic_xdp_frags_copy(self.0, offset, to.as_mut_ptr().cast(), to.len())
-        })
+    fn copy_to(self, mut offset: usize, mut to: &mut [u8]) -> Result {
+        for frag in self.0.frags.iter().take(self.count()) {
+            // SAFETY: The fragment is valid: its pages have that many bytes, which nobody writes
+            // to.
+            let data = unsafe {
+                let start = bindings::oxnic_skb_frag_address(frag).cast::<u8>();
+                slice::from_raw_parts(start, frag.len as usize)
+            };
+            let Some(data) = data.get(offset..) else {
+                offset -= data.len();
+                continue;
+            };
+            let len = data.len().min(to.len());
+            let (now, later) = mem::take(&mut to).split_at_mut(len);
+            now.copy_from_slice(data.split_at(len).0);
+            if later.is_empty() {
+                return Ok(());
+            }
+            (to, offset) = (later, 0);
+        }
+        Err(EINVAL)
     }
 }
 

@@ -2,9 +2,19 @@
 
 //! Frames of other devices that were redirected to this one.
 
-use super::frags::{self, Frags};
-use crate::{bindings, net::bh};
-use core::{marker::PhantomData, ptr::NonNull, slice};
+use super::frags::{
+    self,
+    Frags, //
+};
+use crate::{
+    bindings,
+    net::bh, //
+};
+use core::{
+    marker::PhantomData,
+    ptr::NonNull,
+    slice, //
+};
 use kernel::prelude::*;
 
 /// A frame that is on its way out of a device (`struct xdp_frame`), from whatever memory: a
@@ -42,7 +52,7 @@ impl Frame {
         self.0.flags & bindings::xdp_buff_flags_XDP_FLAGS_HAS_FRAGS != 0
     }
 
-    /// What is not in the first buffer.
+    /// The buffers after the first.
     #[inline]
     fn frags(&self) -> Option<Frags<'_>> {
         if !self.has_frags() {
@@ -68,8 +78,9 @@ pub(crate) struct Frames<'a> {
 impl Frames<'_> {
     /// # Safety
     ///
-    /// `frames` must be an array of `count` valid frames, for `'a`. Whoever calls this for a callback
-    /// must regard as many of the first ones as gone as [`left`](Self::left) has become less.
+    /// `frames` must be an array of `count` valid frames, for `'a`. Whoever calls this for a
+    /// callback must regard as many of the first ones as gone as [`left`](Self::left) has become
+    /// less.
     pub(in crate::net) unsafe fn from_raw(
         frames: *mut *mut bindings::xdp_frame,
         count: usize,
@@ -94,8 +105,8 @@ impl Frames<'_> {
         if self.left == 0 {
             return None;
         }
-        // SAFETY: There is a further frame, valid by the type's invariants and lent as long as it is
-        // not taken; `Frame` is transparent.
+        // SAFETY: There is a further frame, valid by the type's invariants and lent as long as it
+        // is not taken; `Frame` is transparent.
         Some(unsafe { &*(*self.next).cast::<Frame>() })
     }
 
@@ -107,7 +118,7 @@ impl Frames<'_> {
         }
         // SAFETY: There is a further frame.
         let frame = unsafe { NonNull::new_unchecked(*self.next) };
-        // SAFETY: As above: the pointer stays inside the array or at its end.
+        // SAFETY: The pointer stays inside the array, or at its end after the last frame.
         self.next = unsafe { self.next.add(1) };
         self.left -= 1;
         // INVARIANT: The frame is ours now.

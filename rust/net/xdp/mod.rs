@@ -4,29 +4,47 @@
 //!
 //! - [`prog`]: programs, where they are published, and their verdicts;
 //! - [`buff`]: received frames that programs run on, and where these go afterwards;
-//! - [`hints`]: what the hardware knows about a received frame, for programs that ask;
+//! - [`hints`]: the hardware's metadata of a received frame, for programs that ask;
+//! - [`kfuncs`]: how they ask;
+//! - [`redirect`]: the verdict REDIRECT;
 //! - [`frame`]: frames of other devices that were redirected to this one;
-//! - here: what a device announces, and the commands of the control path.
+//! - here: the features that a device announces, and the commands of the control path.
 //!
 //! C headers: [`include/net/xdp.h`](srctree/include/net/xdp.h),
 //! [`include/linux/filter.h`](srctree/include/linux/filter.h)
 
 use super::rtnl::ExtAck;
 use crate::bindings;
-use kernel::{prelude::*, sync::aref::ARef};
+use kernel::{
+    prelude::*,
+    sync::aref::ARef, //
+};
 
 mod buff;
 mod frags;
 mod frame;
 mod hints;
+mod kfuncs;
 mod prog;
+mod redirect;
 
 pub(crate) use buff::{
-    Buff, LinearBuff, RedirectTarget, RxDescriptor, RxQueue, XdpBuff, XdpBuffSlot,
+    Buff,
+    LinearBuff,
+    RxDescriptor,
+    RxQueue,
+    XdpBuff,
+    XdpBuffSlot, //
 };
-pub(crate) use frame::{Frame, Frames};
-pub(super) use hints::METADATA_OPS;
-pub(crate) use hints::{RssType, RxHints};
+pub(crate) use frame::{
+    Frame,
+    Frames, //
+};
+pub(crate) use hints::{
+    RssType,
+    RxHints, //
+};
+pub(super) use kfuncs::METADATA_OPS;
 pub(crate) use prog::{
     trace_exception,
     warn_invalid_action,
@@ -37,8 +55,9 @@ pub(crate) use prog::{
     ProgSlot,
     Verdict, //
 };
+pub(crate) use redirect::RedirectTarget;
 
-/// What a device announces (`enum netdev_xdp_act`).
+/// The XDP features that a device announces (`enum netdev_xdp_act`).
 pub(crate) mod feature {
     use crate::bindings;
 

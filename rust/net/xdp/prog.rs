@@ -2,25 +2,41 @@
 
 //! XDP programs: where they are published, and how they are run.
 
-use super::Buff;
+use super::buff::Buff;
 use crate::{
     bindings,
-    net::{device::Device, napi, rtnl::Rtnl},
+    net::{
+        device::netdev::Device,
+        napi,
+        rcu::dereference,
+        rtnl::Rtnl, //
+    },
 };
 use core::{
     marker::PhantomData,
     ops::Deref,
-    ptr::{self, NonNull},
-    sync::atomic::{AtomicPtr, Ordering},
+    ptr::{
+        self,
+        NonNull, //
+    },
 };
 use kernel::{
     error::from_err_ptr,
     fmt,
     sync::{
-        aref::{ARef, AlwaysRefCounted},
-        rcu,
+        aref::{
+            ARef,
+            AlwaysRefCounted, //
+        },
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed,
+            Release, //
+        },
+        rcu, //
     },
-    types::Opaque,
+    types::Opaque, //
 };
 
 /// A loaded BPF program of type XDP (`struct bpf_prog`).
@@ -32,9 +48,9 @@ use kernel::{
 #[repr(transparent)]
 pub(crate) struct Prog(Opaque<bindings::bpf_prog>);
 
-// SAFETY: A loaded program does not change; its count is atomic.
+// SAFETY: Any thread may give up the last reference to a program.
 unsafe impl Send for Prog {}
-// SAFETY: As above.
+// SAFETY: A loaded program does not change, and its count is atomic.
 unsafe impl Sync for Prog {}
 
 // SAFETY: The count that these two change is what keeps a program.
@@ -130,9 +146,10 @@ impl<'cx> ProgRef<'cx> {
         Act(unsafe { bindings::oxnic_bpf_prog_run_xdp(self.as_ptr(), buff.as_ctx()) })
     }
 
-    /// The program for direct dispatch, unless `bpf_prog_run_xdp` would do more than call it: measure
-    /// its run time (`kernel.bpf_stats_enabled`), or choose another device for `XDP_TX` on a member of
-    /// a bond. It asks two static keys for that, once per frame; this asks them once per poll.
+    /// The program for direct dispatch, unless `bpf_prog_run_xdp` would do more than call it:
+    /// measure its run time (`kernel.bpf_stats_enabled`), or choose another device for `XDP_TX` on
+    /// a member of a bond. It asks two static keys for that, once per frame; this asks them once
+    /// per poll.
     pub(crate) fn direct(self) -> Option<DirectProg<'cx>> {
         // SAFETY: No preconditions.
         let has_extras = unsafe { bindings::oxnic_xdp_run_has_extras() };
@@ -150,8 +167,8 @@ impl<'cx> DirectProg<'cx> {
     #[inline]
     pub(crate) fn run<D>(self, buff: &mut Buff<'_, '_, D>, _cx: &napi::Context<'_>) -> Act {
         let prog = self.0.as_ptr();
-        // SAFETY: The program is valid and of type XDP, the frame is ours, and `_cx` shows that this is
-        // a NAPI poll, in which RCU readers may run programs.
+        // SAFETY: The program is valid and of type XDP, the frame is ours, and `_cx` shows that
+        // this is a NAPI poll, in which RCU readers may run programs.
         Act(unsafe {
             let insns = (&raw const (*prog).__bindgen_anon_2).cast();
             bindings::bpf_dispatcher_xdp_func(buff.as_ctx().cast(), insns, (*prog).bpf_func)
@@ -260,34 +277,34 @@ pub(crate) fn warn_invalid_action(dev: &Device, prog: ProgRef<'_>, act: u32) {
 /// A place where a program is published: one pointer, which owns one reference.
 ///
 /// Written by the control path, read by polls without a lock. A poll only borrows the program, for
-/// no longer than itself; since a poll is an RCU read-side section and a program outlives its last
+/// no longer than itself. Since a poll is an RCU read-side section and a program outlives its last
 /// reference by a grace period, the control path may give up the old reference as soon as the new
 /// pointer is published.
 ///
 /// # Invariants
 ///
 /// The pointer is null, or this value owns a reference to the program it points to.
-pub(crate) struct ProgSlot(AtomicPtr<bindings::bpf_prog>);
+pub(crate) struct ProgSlot(Atomic<*mut bindings::bpf_prog>);
 
 impl ProgSlot {
     /// A slot without a program.
     pub(crate) const fn new() -> Self {
-        Self(AtomicPtr::new(ptr::null_mut()))
+        Self(Atomic::new(ptr::null_mut()))
     }
 
     /// Publishes `new` and returns what was there (`xchg`).
     pub(crate) fn xchg(&self, new: Option<ARef<Prog>>, _rtnl: &Rtnl) -> Option<ARef<Prog>> {
         // SAFETY: The slot's reference to the old program goes over to the result.
-        unsafe { own(self.0.swap(disown(new), Ordering::AcqRel)) }
+        unsafe { own(self.0.xchg(disown(new), Full)) }
     }
 
     /// Publishes `new` and returns what was there (`WRITE_ONCE`). RTNL makes this the only writer,
     /// so that a store is enough.
     pub(crate) fn write_once(&self, new: Option<ARef<Prog>>, _rtnl: &Rtnl) -> Option<ARef<Prog>> {
-        let old = self.0.load(Ordering::Relaxed);
-        self.0.store(disown(new), Ordering::Release);
-        // SAFETY: RTNL keeps other writers out, so the slot's reference to the old program goes over
-        // to this result alone.
+        let old = self.0.load(Relaxed);
+        self.0.store(disown(new), Release);
+        // SAFETY: RTNL keeps other writers out, so the slot's reference to the old program goes
+        // over to this result alone.
         unsafe { own(old) }
     }
 
@@ -295,13 +312,13 @@ impl ProgSlot {
     pub(crate) fn get(&self) -> Option<ARef<Prog>> {
         loop {
             let _rcu = rcu::read_lock();
-            let ptr = NonNull::new(self.0.load(Ordering::Acquire))?;
-            // SAFETY: The slot had a reference when the pointer was read, inside this RCU read-side section,
-            // so the program is not freed before its end. The reference that this gives, if there are any left,
-            // is the result's.
+            let ptr = NonNull::new(dereference(&self.0))?;
+            // SAFETY: The slot had a reference when the pointer was read, inside this RCU read-side
+            // section, so the program is not freed before its end. The reference that this gives,
+            // if there are any left, is the result's.
             let prog = unsafe { bindings::bpf_prog_inc_not_zero(ptr.as_ptr()) };
             if let Ok(prog) = from_err_ptr(prog) {
-                // SAFETY: As above.
+                // SAFETY: `bpf_prog_inc_not_zero` has just taken the reference.
                 return unsafe { own(prog) };
             }
             // Then it has been replaced since.
@@ -311,9 +328,7 @@ impl ProgSlot {
     /// The published program, lent for as long as the poll runs (`READ_ONCE`).
     #[inline]
     pub(crate) fn read_once<'cx>(&self, _cx: &'cx napi::Context<'_>) -> Option<ProgRef<'cx>> {
-        // Acquire costs nothing more than READ_ONCE on x86 and orders what the poll reads of the
-        // program on every machine.
-        let ptr = NonNull::new(self.0.load(Ordering::Acquire))?;
+        let ptr = NonNull::new(dereference(&self.0))?;
         // INVARIANT: The slot had a reference when the pointer was read, inside an RCU read-side
         // section that lasts as long as `cx`.
         Some(ProgRef {

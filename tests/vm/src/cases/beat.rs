@@ -31,16 +31,11 @@ fn works() -> Result<()> {
 }
 
 fn receive() -> Result<()> {
-    let ns = Netns::create(NS_A)?;
+    let parent = std::fs::canonicalize("/sys/class/net/beat0/device")?;
+    ensure_eq!(parent.ends_with("faux/beat"), true, "{}", parent.display());
 
-    let refusal = ns.ip_refusal("link add numtxqueues 2 type beat")?;
-    ensure_eq!(
-        refusal.contains("there is one queue"),
-        true,
-        "two queues: {refusal}"
-    );
-    ns.ip("link add type beat")?;
-    let port = Port::find(&ns, "beat0")?;
+    let ns = Netns::create(NS_A)?;
+    let port = Port::moved("beat0", &ns)?;
 
     // Twice, since a device that went down has to come up again.
     for _ in 0..2 {
@@ -49,9 +44,8 @@ fn receive() -> Result<()> {
         to_a_program(&port)?;
         port.set("down")?;
     }
-    // The second device goes with the module.
-    ns.ip("link add type beat")?;
-    ns.ip("link del beat0").map(drop)
+    // The module goes while the interface is up.
+    port.set("up")
 }
 
 fn to_the_stack(port: &Port) -> Result<()> {

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The callbacks of a driver.
+
+use super::{
+    device_ref::DeviceRef,
+    netdev::{
+        Device,
+        LockedDevice, //
+    },
+    queue_mgmt_table::Table, //
+};
+use crate::{
+    bindings,
+    net::{
+        bh,
+        ethtool,
+        queues::{
+            RxQueueStats,
+            TxQueueStats, //
+        },
+        rtnl::Rtnl,
+        rx_mode::{
+            MacAddress,
+            RxMode, //
+        },
+        skbuff::SkBuff,
+        xdp, //
+    },
+};
+use kernel::{
+    error::VTABLE_DEFAULT_ERROR,
+    prelude::*, //
+};
+
+/// What became of an skb given to [`Ops::start_xmit`] (`netdev_tx_t`).
+pub(crate) enum Xmit {
+    /// The device has taken the skb, sent or not.
+    Done,
+    /// The queue was full and has been stopped; the stack keeps the skb and tries again when the
+    /// queue is woken, which may have happened already.
+    Busy(SkBuff),
+}
+
+/// The callbacks of a driver (`struct net_device_ops`). `self` is the driver's data for the device.
+///
+/// The kernel calls most of those in process context under RTNL and, for a device that asked for it
+/// ([`Config::instance_lock`]), under the device's instance lock: they get both proofs, an [`Rtnl`]
+/// and a [`LockedDevice`]. Where the kernel takes only one of the locks there is only one proof.
+///
+/// [`Config::instance_lock`]: super::Config::instance_lock
+#[vtable]
+pub(crate) trait Ops: ethtool::Ops + Sized + Send + Sync + 'static {
+    /// The interface goes up (`ndo_open`). Process context, may sleep.
+    fn open(&self, dev: &LockedDevice, rtnl: &Rtnl) -> Result;
+
+    /// The interface goes down (`ndo_stop`); no transmit is running any more. Process context, may
+    /// sleep.
+    fn stop(&self, dev: &LockedDevice, rtnl: &Rtnl);
+
+    /// The device is about to go: every reference to it has to be given up, since the kernel waits
+    /// for that (`ndo_uninit`). The interface is down. Process context, may sleep.
+    ///
+    /// There is no [`Device`] here: the kernel calls this also for a device whose registration has
+    /// failed, which is freed without waiting for a reference that would be taken now.
+    fn uninit(&self, _rtnl: &Rtnl) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The device at the other end, shown as `ox0@ox1` (`ndo_get_iflink`, `get_link_net`). Any
+    /// context, also with interrupts off.
+    fn link_peer(&self) -> Option<DeviceRef> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Sends `skb` on the transmit queue it is mapped to (`ndo_start_xmit`). The kernel calls this
+    /// for one skb at a time on each queue. An [`Xmit::Busy`] with another skb than this one drops
+    /// that and counts as [`Xmit::Done`].
+    fn start_xmit(&self, dev: &Device, skb: SkBuff, bh: &bh::Disabled) -> Xmit;
+
+    /// Which of `features`, bits of [`feature`](super::feature), the stack may use for this skb
+    /// (`ndo_features_check`): it does the rest in software before
+    /// [`start_xmit`](Self::start_xmit). Called for each skb, on any CPU. Must not sleep.
+    fn features_check(&self, _skb: &SkBuff, _features: u64) -> u64 {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Transmit queue `queue` has been stopped for [`Config::tx_timeout_ms`] or longer while there
+    /// was a carrier (`ndo_tx_timeout`). The time starts again whenever the queue is stopped
+    /// (`netif_tx_stop_queue`). The kernel has logged it. It calls this for one queue at a time,
+    /// and again after as long. No `start_xmit` of the device runs meanwhile, unless the device has
+    /// no queueing discipline (`noqueue`). Softirq context.
+    ///
+    /// [`Config::tx_timeout_ms`]: super::Config::tx_timeout_ms
+    fn tx_timeout(&self, _dev: &Device, _queue: u16, _bh: &bh::Disabled) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Adds the device's counters to `stats` (`ndo_get_stats64`). Must not sleep.
+    fn stats64(&self, stats: &mut Stats64);
+
+    /// The user has changed the MTU to `mtu` bytes, within the device's limits
+    /// (`ndo_change_mtu`). Process context, may sleep.
+    fn change_mtu(&self, _dev: &LockedDevice, _mtu: u32, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The user has switched features on or off: `features` are those that will be on, bits of
+    /// [`feature`](super::feature) (`ndo_set_features`). Process context, may sleep.
+    fn set_features(&self, _dev: &LockedDevice, _features: u64, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// What the device is to receive has changed, or it has just gone up (`ndo_set_rx_mode_async`).
+    /// A driver with this callback filters by unicast addresses too (`IFF_UNICAST_FLT`). On an
+    /// error the kernel tries again later, a few times. Process context, may sleep.
+    fn set_rx_mode(&self, _dev: &LockedDevice, _mode: &RxMode<'_>, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The user has given the device another address, one that a device can have
+    /// (`ndo_set_mac_address`); also while it is up. Process context, may sleep.
+    fn set_mac_address(&self, _dev: &LockedDevice, _address: MacAddress, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Frames of this VLAN are to be received from now on, besides those without a tag
+    /// (`ndo_vlan_rx_add_vid`, for 802.1Q). Called for each VLAN when `feature::VLAN_CTAG_FILTER`
+    /// is switched on, and as long as it is. Process context, may sleep; the instance lock may be
+    /// held or not.
+    fn vlan_rx_add_vid(&self, _dev: &Device, _vid: u16, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// They are not to be received any more (`ndo_vlan_rx_kill_vid`). Called for each VLAN when the
+    /// feature is switched off, too. Process context, may sleep; the instance lock may be held or
+    /// not.
+    fn vlan_rx_kill_vid(&self, _dev: &Device, _vid: u16, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// A command of the XDP control path (`ndo_bpf`). Process context, may sleep.
+    fn bpf(&self, _dev: &LockedDevice, _command: xdp::Command<'_>, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Sends frames that were redirected to this device (`ndo_xdp_xmit`): takes as many as it can
+    /// send at once. Any CPU, on several at once, also while the interface is down.
+    ///
+    /// With `flush` (`XDP_XMIT_FLUSH`) the card has to be told now, by its doorbell. Without it a
+    /// driver may leave that to a later call, to ring once for several. But it must not rely on
+    /// one: the kernel does not promise a call with `flush`, and today makes none without. A driver
+    /// that always tells the card at once may ignore the argument.
+    ///
+    /// An error counts only if no frame was taken.
+    fn xdp_xmit(
+        &self,
+        _dev: &Device,
+        _frames: &mut xdp::Frames<'_>,
+        _flush: bool,
+        _bh: &bh::Disabled,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// How single receive queues are restarted, if the driver can do that: see
+    /// [`queue_mgmt::Ops`](crate::net::queue_mgmt::Ops).
+    const QUEUE_MGMT: Option<Table<Self>> = None;
+
+    /// What a receive queue has counted (`get_queue_stats_rx`). Under the lock of a
+    /// [`LockedDevice`].
+    fn rx_queue_stats(&self, _queue: usize) -> RxQueueStats {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// What a transmit queue has counted (`get_queue_stats_tx`). Under the lock of a
+    /// [`LockedDevice`].
+    fn tx_queue_stats(&self, _queue: usize) -> TxQueueStats {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// Counters of a device since it was made (`struct rtnl_link_stats64`): frames, and bytes without
+/// the frame check sequence.
+pub(crate) type Stats64 = bindings::rtnl_link_stats64;

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How a device is made, becomes known to the kernel, and goes.
+//!
+//! A user makes devices of a kind ([`rtnl_link`](crate::net::rtnl_link)); the driver of a card on a
+//! bus makes one for each card that it finds: [`Unregistered`], then [`Registration`].
+
+use super::{
+    callbacks::NetdevOps,
+    config::Config,
+    netdev::{
+        Device,
+        NAME_LEN, //
+    },
+    ops::Ops,
+    private::{
+        self,
+        Private,
+        ROOM, //
+    },
+    queue_stats::StatOps, //
+};
+use crate::{
+    bindings,
+    net::{
+        ethtool,
+        rtnl::Rtnl,
+        rx_mode::MacAddress,
+        xdp, //
+    },
+};
+use core::{
+    ffi::CStr,
+    marker::PhantomData,
+    mem::ManuallyDrop,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+use kernel::{
+    device::Bound,
+    error::to_result,
+    faux,
+    prelude::*,
+    sync::aref::ARef,
+    time::msecs_to_jiffies, //
+};
+
+/// Devices whose driver's data is a `T`. Until one is registered, who allocated it owns it; from
+/// then on the kernel does, which frees it, and the driver's data with it, when it has been
+/// unregistered.
+pub(in crate::net) struct Allocated<T>(PhantomData<T>);
+
+impl<T: Ops> Allocated<T> {
+    /// Allocates an Ethernet device (`alloc_netdev_mqs`, `ether_setup`) with as many transmit as
+    /// receive queues and no carrier, or returns null. It can be freed with `free_netdev`.
+    ///
+    /// # Safety
+    ///
+    /// `name` must be a string that ends with a NUL within [`NAME_LEN`] bytes.
+    pub(in crate::net) unsafe fn alloc(
+        name: *const c_char,
+        name_assign_type: c_uchar,
+        queues: u16,
+        config: &Config,
+    ) -> *mut bindings::net_device {
+        // SAFETY: The caller's promise about the name. There is room for what hangs on the device.
+        let dev = unsafe {
+            bindings::oxnic_alloc_etherdev_mqs(
+                ROOM as c_int,
+                name,
+                name_assign_type,
+                queues.into(),
+                queues.into(),
+            )
+        };
+        ethtool::EthtoolOps::<T>::check_bitfield();
+        // SAFETY: The device, if it is one, is not known to anybody else yet.
+        if let Some(raw) = unsafe { dev.as_mut() } {
+            raw.netdev_ops = &NetdevOps::<T>::TABLE;
+            raw.ethtool_ops = &ethtool::EthtoolOps::<T>::TABLE;
+            raw.stat_ops = StatOps::<T>::TABLE_IF_ANY;
+            raw.queue_mgmt_ops = T::QUEUE_MGMT.map_or(ptr::null(), |table| table.as_ptr());
+            raw.xdp_metadata_ops = &xdp::METADATA_OPS;
+            raw.max_mtu = config.max_mtu;
+            raw.watchdog_timeo =
+                c_int::try_from(msecs_to_jiffies(config.tx_timeout_ms)).unwrap_or(0);
+            raw.hw_features = config.features | config.more_features;
+            raw.features = config.features;
+            raw.vlan_features = config.features & config.vlan_features;
+            raw.request_ops_lock = config.instance_lock;
+            // SAFETY: The device is not known to anybody else yet, so nothing has to be locked.
+            unsafe {
+                bindings::oxnic_xdp_set_features(dev, config.xdp_features);
+                bindings::oxnic_netdev_add_flags(dev, config.priv_flags(T::HAS_SET_RX_MODE));
+                // When several devices are closed at once the kernel holds the instance locks of
+                // all, which lockdep has to know.
+                bindings::oxnic_netdev_lockdep_set_classes(dev);
+                if config.random_address {
+                    bindings::oxnic_eth_hw_addr_random(dev);
+                }
+                bindings::netif_carrier_off(dev);
+            }
+        }
+        dev
+    }
+
+    /// Makes the device known (`register_netdevice`), with this data of the driver's. From here on
+    /// callbacks come. On an error it has to be freed with `free_netdev`.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must come from [`alloc`](Self::alloc) and have never been registered.
+    pub(in crate::net) unsafe fn register<'a>(
+        dev: NonNull<bindings::net_device>,
+        data: impl PinInit<T, Error>,
+        parent: Option<ARef<kernel::device::Device>>,
+        _rtnl: &'a Rtnl,
+    ) -> Result<(&'a Device, &'a T)> {
+        // SAFETY: `alloc` has left the room, and the device is not registered.
+        unsafe { Private::<T>::attach(dev, data, ethtool::count_stats, parent) }?;
+        let dev = dev.as_ptr();
+        // SAFETY: The device is complete: its callbacks find the driver's data. RTNL is held.
+        let result = to_result(unsafe { bindings::register_netdevice(dev) });
+        // SAFETY: The device is not freed before RTNL is given back.
+        let state = u32::from(unsafe { (*dev).reg_state });
+        if result.is_ok() || state == bindings::netdev_reg_state_NETREG_UNREGISTERING {
+            // Also if somebody objected to a device that was registered already: it is in use until
+            // RTNL is given back.
+            // SAFETY: The kernel reads the field after that, when nobody uses the device any more.
+            unsafe { (*dev).priv_destructor = Some(Self::destroy) };
+        } else {
+            // SAFETY: The device has not been registered, so no callback runs or will run.
+            unsafe { Self::destroy(dev) };
+        }
+        result?;
+        // SAFETY: The device is registered. As long as RTNL is held, that is during `'a`, it is not
+        // freed, nor is the driver's data.
+        unsafe {
+            (*dev).needs_free_netdev = true;
+            Ok((Device::from_raw(dev), private::data(dev)))
+        }
+    }
+
+    /// Frees the driver's data.
+    ///
+    /// # Safety
+    ///
+    /// Called once for a device that [`register`](Self::register) worked on, by the kernel as
+    /// `priv_destructor` or when it has not been registered: no callback runs or will run.
+    unsafe extern "C" fn destroy(dev: *mut bindings::net_device) {
+        // SAFETY: The caller's promise; `register` has attached it.
+        unsafe { Private::<T>::detach(dev) };
+    }
+}
+
+/// A device that was made by its driver and is not known to the kernel yet.
+///
+/// # Invariants
+///
+/// `dev` comes from [`Allocated::alloc`], has never been registered, and is this value's. Its
+/// parent is `parent`.
+pub(crate) struct Unregistered<T> {
+    dev: NonNull<bindings::net_device>,
+    parent: Option<ARef<kernel::device::Device>>,
+    _driver: PhantomData<T>,
+}
+
+impl<T: Ops> Unregistered<T> {
+    /// An Ethernet device with as many transmit as receive queues. `name` may have `%d` where the
+    /// kernel puts the next free number. `parent` is the device of the bus on which the card is
+    /// (`SET_NETDEV_DEV`): for it DMA is mapped. A driver unregisters its network devices before
+    /// that one goes.
+    ///
+    /// Fails with `EINVAL` if the name is too long, and with `ENOMEM`.
+    pub(crate) fn new(
+        name: &CStr,
+        queues: u16,
+        config: &Config,
+        parent: Option<&kernel::device::Device>,
+    ) -> Result<Self> {
+        if name.to_bytes_with_nul().len() > NAME_LEN || queues == 0 {
+            return Err(EINVAL);
+        }
+        let assign_type = bindings::NET_NAME_ENUM as c_uchar;
+        // SAFETY: The name has just been found to fit.
+        let dev = unsafe { Allocated::<T>::alloc(name.as_char_ptr(), assign_type, queues, config) };
+        let dev = NonNull::new(dev).ok_or(ENOMEM)?;
+        if let Some(parent) = parent {
+            // SAFETY: Nobody else knows the device. The parent stays valid as long as the reference
+            // to it, which goes with the device.
+            unsafe { set_parent(dev, parent) };
+        }
+        // INVARIANT: Just made.
+        Ok(Self {
+            dev,
+            parent: parent.map(ARef::from),
+            _driver: PhantomData,
+        })
+    }
+
+    /// Gives the device the address that its card has (`eth_hw_addr_set`).
+    pub(crate) fn set_address(&mut self, address: MacAddress) {
+        // SAFETY: Nobody else knows the device; an Ethernet address is that long.
+        unsafe { bindings::oxnic_eth_hw_addr_set(self.dev.as_ptr(), address.as_ptr()) };
+    }
+
+    /// Makes the device known to the kernel (`register_netdevice`). Callbacks come from here on.
+    /// May sleep. On an error the device is gone.
+    pub(crate) fn register(
+        self,
+        data: impl PinInit<T, Error>,
+        rtnl: &Rtnl,
+    ) -> Result<Registration<T>> {
+        let mut this = ManuallyDrop::new(self);
+        let (dev, parent) = (this.dev, this.parent.take());
+        // SAFETY: By the type's invariants; the value is not used any more.
+        let registered = unsafe { Allocated::<T>::register(dev, data, parent, rtnl) };
+        match registered {
+            // INVARIANT: Just registered.
+            Ok(_) => Ok(Registration {
+                dev,
+                _driver: PhantomData,
+            }),
+            Err(error) => {
+                // SAFETY: It has not been registered, or is being unregistered, which this function
+                // knows.
+                unsafe { bindings::free_netdev(dev.as_ptr()) };
+                Err(error)
+            }
+        }
+    }
+}
+
+impl<T> Drop for Unregistered<T> {
+    fn drop(&mut self) {
+        // SAFETY: The device has never been registered, and nobody else knows it.
+        unsafe { bindings::free_netdev(self.dev.as_ptr()) };
+    }
+}
+
+/// Makes `parent` the parent of a device, which sysfs shows and for which DMA is mapped.
+///
+/// # Safety
+///
+/// The device must not be registered yet. The parent must stay valid until the device is freed.
+pub(in crate::net) unsafe fn set_parent(
+    dev: NonNull<bindings::net_device>,
+    parent: &kernel::device::Device,
+) {
+    // `kernel::device::Device` is transparent.
+    let parent = ptr::from_ref(parent).cast_mut().cast();
+    // SAFETY: The caller's promises.
+    unsafe { bindings::oxnic_set_netdev_dev(dev.as_ptr(), parent) };
+}
+
+/// A device that its driver has registered. Dropping it unregisters and frees the device, after the
+/// last callback; process context, may sleep. RTNL must not be held then.
+///
+/// # Invariants
+///
+/// `dev` is registered, with a `T` as its driver's data, and is only unregistered by this value.
+pub(crate) struct Registration<T> {
+    dev: NonNull<bindings::net_device>,
+    _driver: PhantomData<T>,
+}
+
+// SAFETY: The device may be unregistered by any thread, which then drops the `T`.
+unsafe impl<T: Send> Send for Registration<T> {}
+// SAFETY: Sharing it lends the `T` and the device, which are `Sync`.
+unsafe impl<T: Sync> Sync for Registration<T> {}
+
+impl<T: Ops> Registration<T> {
+    /// The device.
+    pub(crate) fn device(&self) -> &Device {
+        // SAFETY: It is registered as long as this value exists.
+        unsafe { Device::from_raw(self.dev.as_ptr()) }
+    }
+
+    /// The driver's data.
+    pub(crate) fn data(&self) -> &T {
+        // SAFETY: The data is there as long as the device, which is as long as this value.
+        unsafe { private::data(self.dev.as_ptr()) }
+    }
+}
+
+impl<T> Drop for Registration<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type's invariants. The kernel frees the device, since `needs_free_netdev`
+        // is set.
+        unsafe { bindings::unregister_netdev(self.dev.as_ptr()) };
+    }
+}
+
+/// A parent for the devices of a driver whose cards are on no bus: a device on the faux bus, for
+/// which DMA can be mapped. Dropping it removes it, which is to be done after the network devices
+/// have gone.
+pub(crate) struct FauxParent(faux::Registration);
+
+impl FauxParent {
+    /// Adds a faux device of this name, all of whose memory can be reached by DMA.
+    pub(crate) fn new(name: &CStr) -> Result<Self> {
+        let parent = Self(faux::Registration::new(name, None)?);
+        let raw = ptr::from_ref(parent.device()).cast_mut().cast();
+        // SAFETY: The device is valid, and nobody maps DMA for it yet.
+        to_result(unsafe { bindings::oxnic_dma_reach_all(raw) })?;
+        Ok(parent)
+    }
+
+    /// The device, for [`Unregistered::new`].
+    pub(crate) fn device(&self) -> &kernel::device::Device {
+        let faux: &faux::Device<Bound> = self.0.as_ref();
+        let device: &kernel::device::Device<Bound> = faux.as_ref();
+        device
+    }
+}

@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! NAPI: the poll that a receive interrupt schedules.
+//!
+//! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
+
+use super::{
+    bh,
+    device::{
+        device_ref::DeviceRef,
+        netdev::{
+            Device,
+            LockedDevice, //
+        },
+    },
+    skbuff::SkBuff, //
+};
+use crate::bindings;
+use core::{
+    cell::Cell,
+    marker::PhantomData,
+    mem::ManuallyDrop,
+    ops::Deref,
+    ptr, //
+};
+use irq::Handler;
+use kernel::{
+    prelude::*,
+    str::BStr,
+    sync::{
+        rcu,
+        Arc, //
+    },
+};
+
+mod irq;
+mod napi_ref;
+
+pub(crate) use irq::IrqSource;
+pub(crate) use napi_ref::{
+    Interrupt,
+    NapiRef,
+    Removed, //
+};
+
+/// The poll callback of a driver, which an interrupt schedules.
+pub(crate) trait Poll: Send + 'static {
+    /// Takes up to `budget` frames off the ring. Softirq context; the kernel never runs two polls
+    /// of one NAPI at the same time, so `self` is this poll's alone.
+    ///
+    /// A `budget` of 0 allows no frame to be taken.
+    fn poll(&mut self, cx: &Context<'_>, budget: u32) -> Polled;
+}
+
+/// The result of a poll.
+pub(crate) enum Polled {
+    /// There is, or may be, more to do: poll again.
+    Again,
+    /// The ring was empty after this many frames. If the kernel agrees that polling is over
+    /// (`napi_complete_done`), the interrupt is armed again: [`Interrupt::rearm`].
+    Done(u32),
+}
+
+/// The right to use what belongs to one NAPI alone: the allocation side of its page_pool.
+///
+/// # Safety
+///
+/// As long as a value of the type exists, its NAPI is being polled by this thread, or is disabled
+/// and owned by it. If `MAY_SLEEP`, this is process context, else bottom halves are off.
+pub(crate) unsafe trait NapiExclusive {
+    /// Whether an allocation may sleep.
+    const MAY_SLEEP: bool;
+
+    /// The NAPI.
+    fn napi(&self) -> &NapiRef;
+}
+
+/// Control of a NAPI before it is enabled; see [`Disabled::prepare`].
+pub(crate) struct Setup<'a>(&'a NapiRef);
+
+// SAFETY: Made only by `Disabled::prepare`, in process context with the NAPI disabled and borrowed.
+unsafe impl NapiExclusive for Setup<'_> {
+    const MAY_SLEEP: bool = true;
+
+    fn napi(&self) -> &NapiRef {
+        self.0
+    }
+}
+
+/// The surroundings of a running poll: softirq context and an RCU read-side section, prepared for
+/// XDP.
+///
+/// # Invariants
+///
+/// `napi` is being polled by this thread for as long as a reference to this type exists.
+pub(crate) struct Context<'a> {
+    napi: &'a NapiRef,
+    bh: bh::Disabled,
+    redirected: Cell<bool>,
+}
+
+// SAFETY: A `Context` exists only in a poll of its NAPI, by this thread, with bottom halves off.
+unsafe impl NapiExclusive for Context<'_> {
+    const MAY_SLEEP: bool = false;
+
+    #[inline]
+    fn napi(&self) -> &NapiRef {
+        self.napi
+    }
+}
+
+impl Context<'_> {
+    /// Hands a received frame to the stack, merged with its neighbours where possible
+    /// (`napi_gro_receive`).
+    #[inline]
+    pub(crate) fn gro_receive(&self, skb: SkBuff) {
+        // SAFETY: This NAPI is being polled; the stack takes the skb over.
+        unsafe { bindings::oxnic_napi_gro_receive(self.napi.as_ptr(), skb.into_raw()) };
+    }
+
+    /// Notes that a frame was redirected, so that the end of the poll flushes.
+    pub(super) fn set_redirected(&self) {
+        self.redirected.set(true);
+    }
+}
+
+impl Deref for Context<'_> {
+    type Target = bh::Disabled;
+
+    fn deref(&self) -> &bh::Disabled {
+        &self.bh
+    }
+}
+
+/// A NAPI of a device that is not enabled. Dropping it takes it off the device (`netif_napi_del`);
+/// may sleep.
+///
+/// # Invariants
+///
+/// The NAPI has been added to `dev`, the lock of whose callbacks is held, and is disabled.
+pub(crate) struct Disabled<'a, T: Poll> {
+    parts: Parts,
+    dev: &'a LockedDevice,
+    _state: PhantomData<T>,
+}
+
+/// A NAPI of a device that is enabled, with what its poll works on. To be [stopped](Self::stop),
+/// not dropped.
+///
+/// # Invariants
+///
+/// The NAPI has been added to `dev` and is enabled. Its `state` is a `KBox<T>` turned into a
+/// pointer, and the device's receive queue knows the NAPI.
+pub(crate) struct Napi<T: Poll> {
+    parts: Parts,
+    // The device that has the NAPI on its list.
+    dev: DeviceRef,
+    _state: PhantomData<T>,
+}
+
+/// A [`Disabled`] NAPI between two holders of its device's lock. To be [resumed](Self::resume), not
+/// dropped.
+///
+/// # Invariants
+///
+/// The NAPI has been added to `dev` and is disabled.
+pub(crate) struct Parked<T: Poll> {
+    parts: Parts,
+    dev: DeviceRef,
+    _state: PhantomData<T>,
+}
+
+/// The parts of a NAPI. Dropping them does not take it off its device.
+struct Parts {
+    napi: Arc<NapiRef>,
+    /// The number of the receive queue; the device has it.
+    index: u16,
+    handler: Option<Handler>,
+}
+
+impl<'a, T: Poll> Disabled<'a, T> {
+    /// Adds a NAPI for receive queue `index` to `dev`, with the settings that the user gave this
+    /// index earlier (`netif_napi_add_config`).
+    ///
+    /// Fails with `EINVAL` if the device has no such queue, and with `ENOMEM`.
+    pub(crate) fn new(
+        dev: &'a LockedDevice,
+        index: u16,
+        interrupt: Arc<dyn Interrupt>,
+    ) -> Result<Self> {
+        // SAFETY: The field is set when the device is allocated.
+        if u32::from(index) >= unsafe { (*dev.as_ptr()).num_rx_queues } {
+            return Err(EINVAL);
+        }
+        let napi = NapiRef::new(interrupt)?;
+        let lock = dev.with_instance_lock();
+        // SAFETY: The NAPI is zeroed and stays where it is; the device is alive, its instance lock
+        // held, and it has a place for the settings of this queue's NAPI (`napi_config`).
+        unsafe {
+            bindings::oxnic_netif_napi_add_config(
+                dev.as_ptr(),
+                napi.as_ptr(),
+                Some(Napi::<T>::poll),
+                index.into(),
+            );
+        }
+        drop(lock);
+        let parts = Parts {
+            napi,
+            index,
+            handler: None,
+        };
+        // INVARIANT: Just added, and disabled as every new one.
+        Ok(Self::from_parts(parts, dev))
+    }
+
+    fn from_parts(parts: Parts, dev: &'a LockedDevice) -> Self {
+        Self {
+            parts,
+            dev,
+            _state: PhantomData,
+        }
+    }
+
+    /// Takes the parts out, without taking the NAPI off the device.
+    fn into_parts(self) -> (Parts, &'a LockedDevice) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: This moves the field out: `this` is neither used nor dropped any more.
+        (unsafe { ptr::read(&this.parts) }, this.dev)
+    }
+
+    /// The part that interrupts schedule.
+    pub(crate) fn napi_ref(&self) -> &Arc<NapiRef> {
+        &self.parts.napi
+    }
+
+    /// The device that the NAPI has been added to.
+    pub(super) fn device(&self) -> &LockedDevice {
+        self.dev
+    }
+
+    /// The number of its receive queue.
+    pub(super) fn index(&self) -> u16 {
+        self.parts.index
+    }
+
+    /// Has an interrupt schedule the NAPI, and tells the user that it does (`netif_napi_set_irq`).
+    /// It is listed by the names of device and receive queue. Fails with `ENOMEM`. May sleep.
+    ///
+    /// A driver that requests its interrupt itself (`kernel::irq`) calls
+    /// [`NapiRef::schedule_from_irq`] in the handler.
+    pub(crate) fn set_irq(&mut self, source: Arc<dyn IrqSource>) -> Result {
+        let (irq, index) = (source.number(), self.parts.index);
+        let name = self.dev.name();
+        let name = BStr::from_bytes(name.split(|&byte| byte == 0).next().unwrap_or_default());
+        let napi = self.napi_ref().clone();
+        let handler = Handler::new(source, napi, fmt!("{name}-rx-{index}"))?;
+        self.parts.handler = Some(handler);
+        let _lock = self.dev.with_instance_lock();
+        // SAFETY: The NAPI has been added to its device, whose instance lock is held.
+        unsafe { bindings::netif_napi_set_irq_locked(self.napi_ref().as_ptr(), irq as c_int) };
+        Ok(())
+    }
+
+    /// Runs `f` before the NAPI is enabled, for what only its poll may do otherwise: fill the ring
+    /// for the first time.
+    pub(crate) fn prepare<R>(&mut self, f: impl FnOnce(&Setup<'_>) -> R) -> R {
+        // `self` is borrowed, so that nobody enables it meanwhile.
+        f(&Setup(self.napi_ref()))
+    }
+
+    /// Lets polls run, on `state` (`napi_enable`).
+    pub(crate) fn start(self, state: KBox<T>) -> Napi<T> {
+        let (parts, dev) = self.into_parts();
+        let napi = &parts.napi;
+        // SAFETY: The NAPI is disabled: no poll looks at the pointer.
+        unsafe { *napi.state() = KBox::into_raw(state).cast() };
+        let lock = dev.with_instance_lock();
+        // SAFETY: The NAPI has been added to its device, whose instance lock is held, and is
+        // disabled. A poll may run from here on; it finds the state.
+        napi.set_enabled(true, || unsafe {
+            bindings::oxnic_netif_queue_set_napi(napi.as_ptr(), true);
+            bindings::napi_enable_locked(napi.as_ptr());
+        });
+        drop(lock);
+        // INVARIANT: It is enabled now, with its state.
+        Napi {
+            parts,
+            dev: DeviceRef::from(&**dev),
+            _state: PhantomData,
+        }
+    }
+
+    /// Takes it off the device, to be freed together with others. No other reference to its
+    /// [`NapiRef`] should be left.
+    pub(crate) fn remove(self, removed: &mut Removed) {
+        let napi = self.napi_ref().clone();
+        drop(self);
+        removed.push(napi);
+    }
+
+    /// Leaves it on the device, disabled, without the lock; see [`Parked::resume`].
+    pub(crate) fn park(self) -> Parked<T> {
+        let (parts, dev) = self.into_parts();
+        // INVARIANT: It stays added, and disabled.
+        Parked {
+            parts,
+            dev: DeviceRef::from(&**dev),
+            _state: PhantomData,
+        }
+    }
+}
+
+impl<T: Poll> Drop for Disabled<'_, T> {
+    fn drop(&mut self) {
+        let _lock = self.dev.with_instance_lock();
+        // SAFETY: The NAPI was added to the device, whose instance lock is held, and is disabled.
+        // Who walks over it is an RCU reader, for which the `NapiRef` waits before it goes.
+        unsafe { bindings::__netif_napi_del_locked(self.napi_ref().as_ptr()) };
+    }
+}
+
+impl<T: Poll> Napi<T> {
+    /// The part that interrupts schedule.
+    pub(crate) fn napi_ref(&self) -> &Arc<NapiRef> {
+        &self.parts.napi
+    }
+
+    /// Waits for a running poll to end, keeps further ones from running (`napi_disable`), and gives
+    /// back what they worked on. Frames that GRO holds to merge them with later ones go to the
+    /// stack: the kernel frees them with the NAPI. Returns [`None`] if it is not a NAPI of `dev`,
+    /// and leaks it. May sleep.
+    pub(crate) fn stop(self, dev: &LockedDevice) -> Option<(Disabled<'_, T>, KBox<T>)> {
+        if !dev.is(&self.dev) {
+            return None;
+        }
+        let this = ManuallyDrop::new(self);
+        // SAFETY: This moves the field out: `this` is neither used nor dropped any more.
+        let (parts, _dev) = unsafe { (ptr::read(&this.parts), ptr::read(&this.dev)) };
+        let napi = &parts.napi;
+        let lock = dev.with_instance_lock();
+        // SAFETY: The NAPI is enabled, and the instance lock of its device is held.
+        napi.set_enabled(false, || unsafe {
+            bindings::napi_disable_locked(napi.as_ptr());
+            // With `gro_flush_timeout` they stay there after a poll, until a timer comes, which is
+            // cancelled now (`gro_cleanup` in net/core/gro.c frees what is left).
+            bindings::oxnic_napi_gro_flush(napi.as_ptr());
+            bindings::oxnic_netif_queue_set_napi(napi.as_ptr(), false);
+        });
+        drop(lock);
+        // SAFETY: `start` put the pointer there, and no poll uses it any more.
+        let state = unsafe {
+            let state = ptr::replace(napi.state(), ptr::null_mut());
+            KBox::from_raw(state.cast())
+        };
+        // INVARIANT: It is disabled now.
+        Some((Disabled::from_parts(parts, dev), state))
+    }
+
+    /// The C callback.
+    ///
+    /// # Safety
+    ///
+    /// Called by the kernel for an enabled NAPI of this type, with bottom halves off.
+    unsafe extern "C" fn poll(napi: *mut bindings::napi_struct, budget: c_int) -> c_int {
+        // SAFETY: `new` gave the kernel the pointer of a `NapiRef`, which lives while it can be
+        // polled. Its state is a `T` that only this poll uses.
+        let (this, state) = unsafe {
+            let this = NapiRef::from_raw(napi);
+            (this, &mut *(*this.state()).cast::<T>())
+        };
+        // INVARIANT: This is the poll.
+        let cx = Context {
+            napi: this,
+            // SAFETY: The kernel polls with bottom halves off.
+            bh: unsafe { bh::Disabled::assume() },
+            redirected: Cell::new(false),
+        };
+        // A softirq is an RCU read-side section without this. But some helpers that programs call
+        // check for `rcu_read_lock` (`bpf_fib_lookup`).
+        let _rcu = rcu::read_lock();
+        let budget = u32::try_from(budget).unwrap_or(0);
+        let polled = state.poll(&cx, budget);
+        if cx.redirected.get() {
+            // SAFETY: In the poll that redirected.
+            unsafe { bindings::xdp_do_flush() };
+        }
+        match polled {
+            // NAPI must not be completed in a poll without a budget.
+            Polled::Done(work) if work < budget => {
+                // SAFETY: The poll has ended with less than its budget. From here on another poll
+                // may run: `state` is not used any more. The `NapiRef` is: it is freed only after
+                // an RCU grace period, and this is a read-side section.
+                let over = unsafe { bindings::napi_complete_done(napi, work as c_int) };
+                if over && this.rearm() {
+                    this.schedule(&cx);
+                }
+                work as c_int
+            }
+            _ => budget as c_int,
+        }
+    }
+}
+
+impl<T: Poll> Drop for Napi<T> {
+    fn drop(&mut self) {
+        // Stopping it needs the lock of the device, and freeing an enabled NAPI would pull it away
+        // from under its poll.
+        leak(&self.parts, &self.dev);
+    }
+}
+
+impl<T: Poll> Parked<T> {
+    /// The NAPI under the lock of its device again. Returns [`None`] if it is not one of `dev`, and
+    /// leaks it.
+    pub(crate) fn resume(self, dev: &LockedDevice) -> Option<Disabled<'_, T>> {
+        if !dev.is(&self.dev) {
+            return None;
+        }
+        let this = ManuallyDrop::new(self);
+        // SAFETY: This moves the field out: `this` is neither used nor dropped any more.
+        let (parts, _dev) = unsafe { (ptr::read(&this.parts), ptr::read(&this.dev)) };
+        // INVARIANT: It is disabled, and on the list of this device, whose lock is held.
+        Some(Disabled::from_parts(parts, dev))
+    }
+}
+
+impl<T: Poll> Drop for Parked<T> {
+    fn drop(&mut self) {
+        // Taking it off the device needs the lock.
+        leak(&self.parts, &self.dev);
+    }
+}
+
+/// Keeps a NAPI that is on the list of its device there for ever.
+fn leak(parts: &Parts, dev: &Device) {
+    pr_err!("a NAPI was dropped without the lock of its device; both are leaked\n");
+    core::mem::forget((parts.napi.clone(), DeviceRef::from(dev)));
+}
