@@ -11,7 +11,7 @@
 #include <bpf/bpf_helpers.h>
 
 SEC("xdp")
-int xdp_unknown(struct xdp_md *ctx)
+int unknown(struct xdp_md *ctx)
 {
 	return 42;
 }
