@@ -11,9 +11,10 @@ use crate::{
         device::Device,
         ethtool::msg,
         xdp::{
+            Prog,
             ProgRef,
             RedirectTarget,
-            Verdict, //
+            XdpAction, //
             XdpBuff,
         },
     },
@@ -22,7 +23,8 @@ use crate::{
 use core::sync::atomic::Ordering;
 use kernel::{
     error::Error,
-    fmt, //
+    fmt,
+    str::BStr, //
 };
 
 /// How many bytes of a frame are printed, and how many in a line.
@@ -85,7 +87,46 @@ impl<'a> Trace<'a> {
         );
     }
 
-    /// A receive queue was stopped, to be made anew.
+    /// `ndo_bpf` is to make `prog` the program.
+    pub(crate) fn setup_prog(&self, prog: Option<&Prog>) {
+        if !self.drv() {
+            return;
+        }
+        match prog {
+            Some(prog) => netdev_info!(
+                self.dev,
+                "ndo_bpf: XDP_SETUP_PROG, program id {} \"{}\"\n",
+                prog.id(),
+                BStr::from_bytes(prog.name())
+            ),
+            None => netdev_info!(self.dev, "ndo_bpf: XDP_SETUP_PROG, no program\n"),
+        }
+    }
+
+    /// The device's program was exchanged.
+    pub(crate) fn xchg(&self, old: Option<&Prog>, new: Option<&Prog>) {
+        if self.drv() {
+            netdev_info!(
+                self.dev,
+                "vsi.xdp_prog: xchg: {} -> {}\n",
+                program(old.map(Prog::id)),
+                program(new.map(Prog::id))
+            );
+        }
+    }
+
+    /// A ring's program was written.
+    pub(crate) fn write_once(&self, ring: u16, prog: Option<&Prog>) {
+        if self.drv() {
+            netdev_info!(
+                self.dev,
+                "rx_ring[{ring}].xdp_prog: WRITE_ONCE: {}\n",
+                program(prog.map(Prog::id))
+            );
+        }
+    }
+
+    /// A receive queue was stopped, to be restarted.
     pub(crate) fn queue_stopped(&self, queue: usize) {
         if self.drv() {
             netdev_info!(self.dev, "rx_ring[{queue}]: ndo_queue_stop\n");
@@ -101,7 +142,7 @@ impl<'a> Trace<'a> {
 
     /// A program ran on a frame of this size.
     #[cold]
-    pub(crate) fn verdict(&self, ring: u16, prog: ProgRef<'_>, size: Size, verdict: Verdict) {
+    pub(crate) fn verdict(&self, ring: u16, prog: ProgRef<'_>, size: Size, action: XdpAction) {
         if !self.rx_status() {
             return;
         }
@@ -111,7 +152,7 @@ impl<'a> Trace<'a> {
             ring,
             program(Some(prog.id())),
             size,
-            verdict
+            action
         );
     }
 
@@ -217,11 +258,15 @@ impl<'a> Trace<'a> {
         );
     }
 
-    /// The first bytes of a frame.
+    /// The first bytes of a frame. Returns its size, for the line about what becomes of it.
     #[cold]
-    pub(crate) fn frame(&self, ring: u16, frame: &XdpBuff) {
+    pub(crate) fn frame(&self, ring: u16, frame: &XdpBuff) -> Size {
+        let size = Size {
+            bytes: frame.len(),
+            buffers: frame.buffers(),
+        };
         if self.level & msg::PKTDATA == 0 {
-            return;
+            return size;
         }
         let frame = frame.data();
         let shown = frame.get(..DUMP_LEN).unwrap_or(frame);
@@ -234,11 +279,12 @@ impl<'a> Trace<'a> {
                 Hex(bytes)
             );
         }
+        size
     }
 }
 
 /// How the program with this id is named in the trace: `id 17`, or `none`.
-pub(crate) fn program(id: Option<u32>) -> impl fmt::Display {
+fn program(id: Option<u32>) -> impl fmt::Display {
     struct Name(Option<u32>);
 
     impl fmt::Display for Name {
@@ -258,15 +304,6 @@ pub(crate) fn program(id: Option<u32>) -> impl fmt::Display {
 pub(crate) struct Size {
     bytes: usize,
     buffers: usize,
-}
-
-impl Size {
-    pub(crate) fn of(frame: &XdpBuff) -> Self {
-        Self {
-            bytes: frame.len(),
-            buffers: frame.buffers(),
-        }
-    }
 }
 
 impl fmt::Display for Size {

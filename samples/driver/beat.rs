@@ -41,7 +41,7 @@ use crate::net::{
         RxDescriptor,
         RxHints,
         RxQueue,
-        Verdict,
+        XdpAction,
         XdpBuffSlot, //
     },
 };
@@ -130,8 +130,8 @@ impl napi::Poll for Poll {
                 break;
             };
             let mut buff = slot.load(buffer, 60, Zeroes);
-            match prog.map_or(Verdict::Pass, |prog| prog.run(&mut buff, cx).into()) {
-                Verdict::Pass => {
+            match prog.map_or(XdpAction::PASS, |prog| prog.bpf_prog_run_xdp(&mut buff, cx)) {
+                XdpAction::PASS => {
                     if let Some(skb) = buff.into_skb(cx) {
                         cx.gro_receive(skb);
                     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Steps 6 and 7: a [`Hook`] runs the program on a frame, and [`RxContext`] does what it decides.
+//! Steps 6 and 7: the program runs on a frame, and what it decides is done.
 
 use super::tx_bulk::XdpTxBulk;
 use crate::{
@@ -13,10 +13,7 @@ use crate::{
             Buff,
             RxRing, //
         },
-        trace::{
-            Size,
-            Trace, //
-        },
+        trace::Trace,
     },
     net::{
         device::Device,
@@ -27,12 +24,10 @@ use crate::{
         },
         xdp::{
             self,
-            Act,
-            DirectProg,
             ProgRef,
             RedirectTarget,
             RxDescriptor,
-            Verdict, //
+            XdpAction, //
         },
     },
     nic::{
@@ -61,57 +56,46 @@ pub(crate) struct RxContext<'a> {
     pub(crate) tx: XdpTxBulk<'a>,
 }
 
-/// What a poll finds at the hook, and what it does with a frame there.
-pub(crate) trait Hook: Copy {
-    /// The program.
-    fn prog(&self) -> Option<ProgRef<'_>>;
-
-    /// Runs it on a frame, and does what it decides.
-    fn receive(self, rx: &mut RxContext<'_>, buff: Buff<'_, '_>);
-}
-
-/// Mostly there is a program, and nobody looks on.
-impl Hook for DirectProg<'_> {
-    #[inline]
-    fn prog(&self) -> Option<ProgRef<'_>> {
-        Some(**self)
-    }
-
-    #[inline]
-    fn receive(self, rx: &mut RxContext<'_>, mut buff: Buff<'_, '_>) {
-        let act = self.run(&mut buff, rx.cx);
-        rx.act(*self, act, buff);
-    }
-}
-
-impl Hook for Option<ProgRef<'_>> {
-    #[inline]
-    fn prog(&self) -> Option<ProgRef<'_>> {
-        *self
-    }
-
-    fn receive(self, rx: &mut RxContext<'_>, mut buff: Buff<'_, '_>) {
-        let (trace, ring) = (&rx.trace, rx.ring.index());
-        // Before the program changes the frame.
-        let traced = trace.frames().then(|| {
-            trace.frame(ring, &buff);
-            Size::of(&buff)
-        });
-        let Some(prog) = self else {
-            if let Some(size) = traced {
-                trace.no_program(ring, size);
-            }
-            return rx.pass(buff);
-        };
-        let act = prog.run(&mut buff, rx.cx);
-        if let Some(size) = traced {
-            trace.verdict(ring, prog, size, act.into());
-        }
-        rx.act(prog, act, buff);
-    }
-}
-
 impl RxContext<'_> {
+    /// Steps 6 and 7: runs the program on a frame, and does what it decides. If `traced`, the kernel log
+    /// says so.
+    #[inline(always)]
+    pub(crate) fn run_xdp(
+        &mut self,
+        prog: Option<ProgRef<'_>>,
+        traced: bool,
+        mut buff: Buff<'_, '_>,
+    ) {
+        // Before the program changes the frame.
+        let size = traced.then(|| self.trace.frame(self.ring.index(), &buff));
+        let Some(prog) = prog else {
+            if let Some(size) = size {
+                self.trace.no_program(self.ring.index(), size);
+            }
+            return self.pass(buff);
+        };
+        let action = prog.bpf_prog_run_xdp(&mut buff, self.cx);
+        if let Some(size) = size {
+            self.trace.verdict(self.ring.index(), prog, size, action);
+        }
+
+        // Step 7: the verdict. Each arm owns the buffer.
+        let stats = &self.ring.stats;
+        match action {
+            XdpAction::DROP => {
+                stats.xdp_drop.add(1);
+                self.recycle(buff);
+            }
+            XdpAction::PASS => {
+                stats.xdp_pass.add(1);
+                self.pass(buff);
+            }
+            XdpAction::TX => self.transmit(prog, buff),
+            XdpAction::REDIRECT => self.redirect(prog, buff),
+            _ => self.fail(prog, action, buff),
+        }
+    }
+
     /// Returns a frame in several buffers, unless `prog` does not support such: it must not see one,
     /// whatever the MTU was when the frame came. That frame is lost.
     #[cold]
@@ -126,32 +110,11 @@ impl RxContext<'_> {
         };
         self.ring.stats.xdp_no_frags.add(1);
         if self.trace.frames() {
-            self.trace.frame(self.ring.index(), &buff);
-            self.trace
-                .no_frags(self.ring.index(), prog, Size::of(&buff));
+            let size = self.trace.frame(self.ring.index(), &buff);
+            self.trace.no_frags(self.ring.index(), prog, size);
         }
         self.recycle(buff);
         None
-    }
-
-    /// Does what a program has decided about a frame.
-    #[inline(always)]
-    fn act(&mut self, prog: ProgRef<'_>, act: Act, buff: Buff<'_, '_>) {
-        let stats = &self.ring.stats;
-        // What has to be quick is asked for first.
-        if act == Act::DROP {
-            stats.xdp_drop.add(1);
-            self.recycle(buff);
-        } else if act == Act::PASS {
-            stats.xdp_pass.add(1);
-            self.pass(buff);
-        } else if act == Act::REDIRECT {
-            self.redirect(prog, buff);
-        } else if act == Act::TX {
-            self.transmit(prog, buff);
-        } else {
-            self.fail(prog, act, buff);
-        }
     }
 
     #[inline(never)]
@@ -170,7 +133,7 @@ impl RxContext<'_> {
             Ok(()) => stats.xdp_redirect.add(1),
             Err((buff, _)) => {
                 stats.xdp_redirect_errors.add(1);
-                self.exception(prog, Verdict::Redirect, buff);
+                self.exception(prog, XdpAction::REDIRECT, buff);
             }
         }
     }
@@ -194,19 +157,18 @@ impl RxContext<'_> {
         }
     }
 
-    /// Drops a frame whose program failed, or returned what is no verdict.
+    /// Drops a frame whose program failed, or returned a number that is no action.
     #[cold]
-    fn fail(&mut self, prog: ProgRef<'_>, act: Act, buff: Buff<'_, '_>) {
+    fn fail(&mut self, prog: ProgRef<'_>, action: XdpAction, buff: Buff<'_, '_>) {
         let stats = &self.ring.stats;
-        let verdict = Verdict::from(act);
-        match verdict {
-            Verdict::Unknown(act) => {
+        match action {
+            XdpAction::ABORTED => stats.xdp_aborted.add(1),
+            _ => {
                 stats.xdp_unknown.add(1);
-                xdp::warn_invalid_action(self.dev, prog, act);
+                xdp::warn_invalid_action(self.dev, prog, action);
             }
-            _ => stats.xdp_aborted.add(1),
         }
-        self.exception(prog, verdict, buff);
+        self.exception(prog, action, buff);
     }
 
     /// Builds an skb around the frame and hands it to the stack.
@@ -255,15 +217,15 @@ impl RxContext<'_> {
                 self.trace.tx_failed(self.ring.index(), sent.lost);
             }
             for _ in 0..sent.lost {
-                xdp::trace_exception(self.dev, prog, Verdict::Tx);
+                xdp::trace_exception(self.dev, prog, XdpAction::TX);
             }
         }
     }
 
     /// Drops a frame that a program failed on.
     #[cold]
-    fn exception(&mut self, prog: ProgRef<'_>, verdict: Verdict, buff: Buff<'_, '_>) {
-        xdp::trace_exception(self.dev, prog, verdict);
+    fn exception(&mut self, prog: ProgRef<'_>, action: XdpAction, buff: Buff<'_, '_>) {
+        xdp::trace_exception(self.dev, prog, action);
         self.recycle(buff);
     }
 

@@ -7,10 +7,7 @@
 
 use crate::{
     driver::{
-        trace::{
-            program,
-            Trace, //
-        },
+        trace::Trace,
         vsi::{
             self,
             Vsi, //
@@ -27,16 +24,14 @@ use crate::{
             Prog, //
         },
     },
-    netdev_info,
 };
 use kernel::{
     prelude::*,
-    str::BStr,
     sync::aref::ARef, //
 };
 
 impl Vsi {
-    /// `ndo_bpf`: a command of the XDP control path.
+    /// Step 3, `ndo_bpf`: a command of the XDP control path.
     pub(crate) fn xdp(&self, dev: &LockedDevice, command: Command<'_>, rtnl: &Rtnl) -> Result {
         match command {
             Command::SetupProg { prog, extack } => self.xdp_setup(dev, prog, extack, rtnl),
@@ -48,14 +43,14 @@ impl Vsi {
         }
     }
 
-    /// `XDP_SETUP_PROG`: makes `prog` the program of the device and of each of its rings.
+    /// Step 4, `XDP_SETUP_PROG`: makes `prog` the program of the device and of each of its rings.
     ///
-    /// Rings keep running: each uses the old program up to some frame and the new one from the next
-    /// poll on. A ring that is down has it when it comes up.
+    /// Rings keep running: a poll that has begun goes on with the old program, the next one uses the
+    /// new one. A ring that is down has it when it comes up.
     ///
-    /// A program that cannot handle frames in several buffers is refused while the MTU allows for
-    /// such, and keeps the MTU from being raised as long as it is there. Frames that came before the
-    /// MTU was lowered may still be in a ring: [`check_frags`](super::run::RxContext::check_frags) keeps them from the program.
+    /// A program that does not support multi-buffer frames is refused while the MTU allows for such
+    /// frames, and limits the MTU while it is attached. Frames that came before the MTU was lowered may
+    /// still be in a ring: `RxContext::check_frags` keeps them from the program.
     fn xdp_setup(
         &self,
         dev: &LockedDevice,
@@ -75,42 +70,17 @@ impl Vsi {
         dev.set_max_mtu(max_mtu, rtnl);
         let meta = self.rx_metadata(new, dev.features());
         self.port.for_each_running(|hw| hw.meta = meta);
-        if trace.drv() {
-            match new {
-                Some(prog) => netdev_info!(
-                    dev,
-                    "ndo_bpf: XDP_SETUP_PROG, program id {} \"{}\"\n",
-                    prog.id(),
-                    BStr::from_bytes(prog.name())
-                ),
-                None => netdev_info!(dev, "ndo_bpf: XDP_SETUP_PROG, no program\n"),
-            }
-        }
+        trace.setup_prog(new);
 
+        // Step 4: xchg in the device, WRITE_ONCE in each ring, bpf_prog_put.
         let old = self.xdp_prog.xchg(prog.clone(), rtnl);
-        if trace.drv() {
-            netdev_info!(
-                dev,
-                "vsi.xdp_prog: xchg: {} -> {}\n",
-                program(old.as_deref().map(Prog::id)),
-                program(new.map(Prog::id))
-            );
-        }
-
+        trace.xchg(old.as_deref(), new);
         for ring in self.rx_rings.iter() {
             // A poll that still runs the old program is an RCU reader: the program outlives it.
             drop(ring.xdp_prog.write_once(prog.clone(), rtnl));
-            if trace.drv() {
-                netdev_info!(
-                    dev,
-                    "rx_ring[{}].xdp_prog: WRITE_ONCE: {}\n",
-                    ring.index(),
-                    program(new.map(Prog::id))
-                );
-            }
+            trace.write_once(ring.index(), new);
         }
-
-        // bpf_prog_put: here the device gives up its own reference to the old program.
+        // bpf_prog_put: the device gives up its own reference to the old program.
         drop(old);
         Ok(())
     }

@@ -22,7 +22,7 @@ pub(in crate::net) static METADATA_OPS: bindings::xdp_metadata_ops = bindings::x
 ///
 /// # Safety
 ///
-/// `ctx` must be the context of a program run by [`ProgRef::run`](super::ProgRef::run).
+/// `ctx` must be the context of a program run by [`ProgRef::bpf_prog_run_xdp`](super::ProgRef::bpf_prog_run_xdp).
 unsafe fn hints(ctx: *const bindings::xdp_md) -> RxHints {
     // SAFETY: The context is the pointer that `run` gave to the program.
     unsafe { ProgCtxHead::hints(ctx.cast()) }
@@ -31,7 +31,7 @@ unsafe fn hints(ctx: *const bindings::xdp_md) -> RxHints {
 /// # Safety
 ///
 /// Called by a program that is bound to a device of ours, and so is run only by
-/// [`ProgRef::run`](super::ProgRef::run), with a place for the result.
+/// [`ProgRef::bpf_prog_run_xdp`](super::ProgRef::bpf_prog_run_xdp), with a place for the result.
 unsafe extern "C" fn rx_timestamp(ctx: *const bindings::xdp_md, timestamp: *mut u64) -> c_int {
     // SAFETY: The kernel gives the context of the program that asks.
     let hints = unsafe { hints(ctx) };
@@ -46,7 +46,7 @@ unsafe extern "C" fn rx_timestamp(ctx: *const bindings::xdp_md, timestamp: *mut 
 /// # Safety
 ///
 /// Called by a program that is bound to a device of ours, and so is run only by
-/// [`ProgRef::run`](super::ProgRef::run), with places for the results.
+/// [`ProgRef::bpf_prog_run_xdp`](super::ProgRef::bpf_prog_run_xdp), with places for the results.
 unsafe extern "C" fn rx_hash(
     ctx: *const bindings::xdp_md,
     hash: *mut u32,
@@ -68,7 +68,7 @@ unsafe extern "C" fn rx_hash(
 /// # Safety
 ///
 /// Called by a program that is bound to a device of ours, and so is run only by
-/// [`ProgRef::run`](super::ProgRef::run), with places for the results.
+/// [`ProgRef::bpf_prog_run_xdp`](super::ProgRef::bpf_prog_run_xdp), with places for the results.
 unsafe extern "C" fn rx_vlan_tag(
     ctx: *const bindings::xdp_md,
     protocol: *mut bindings::__be16,

@@ -48,12 +48,10 @@ pub(super) use kfuncs::METADATA_OPS;
 pub(crate) use prog::{
     trace_exception,
     warn_invalid_action,
-    Act,
-    DirectProg,
     Prog,
     ProgRef,
     ProgSlot,
-    Verdict, //
+    XdpAction, //
 };
 pub(crate) use redirect::RedirectTarget;
 

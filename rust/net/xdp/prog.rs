@@ -14,7 +14,6 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
-    ops::Deref,
     ptr::{
         self,
         NonNull, //
@@ -112,6 +111,7 @@ const PROG_NAME_LEN: usize = 16;
 #[derive(Clone, Copy)]
 pub(crate) struct ProgRef<'cx> {
     ptr: NonNull<bindings::bpf_prog>,
+    is_direct: bool,
     _lifetime: PhantomData<&'cx Prog>,
 }
 
@@ -119,6 +119,7 @@ impl<'cx> ProgRef<'cx> {
     fn new(prog: &'cx Prog) -> Self {
         Self {
             ptr: NonNull::from(prog).cast(),
+            is_direct: false,
             _lifetime: PhantomData,
         }
     }
@@ -139,139 +140,79 @@ impl<'cx> ProgRef<'cx> {
         unsafe { (*(*self.as_ptr()).aux).xdp_has_frags }
     }
 
-    /// Runs the program on a frame (`bpf_prog_run_xdp`): `prog->bpf_func(xdp, prog->insnsi)`. It
-    /// may move the start and the end of the frame and change its bytes.
-    pub(crate) fn run<D>(self, buff: &mut Buff<'_, '_, D>, _cx: &napi::Context<'_>) -> Act {
-        // SAFETY: The program is valid and of type XDP; the frame is ours; this is a NAPI poll.
-        Act(unsafe { bindings::oxnic_bpf_prog_run_xdp(self.as_ptr(), buff.as_ctx()) })
-    }
-
-    /// The program for direct dispatch, unless `bpf_prog_run_xdp` would do more than call it:
-    /// measure its run time (`kernel.bpf_stats_enabled`), or choose another device for `XDP_TX` on
-    /// a member of a bond. It asks two static keys for that, once per frame; this asks them once
-    /// per poll.
-    pub(crate) fn direct(self) -> Option<DirectProg<'cx>> {
-        // SAFETY: No preconditions.
-        let has_extras = unsafe { bindings::oxnic_xdp_run_has_extras() };
-        (!has_extras).then_some(DirectProg(self))
-    }
-}
-
-/// A program that is called directly; see [`ProgRef::direct`].
-#[derive(Clone, Copy)]
-pub(crate) struct DirectProg<'cx>(ProgRef<'cx>);
-
-impl<'cx> DirectProg<'cx> {
-    /// As [`ProgRef::run`]: `prog->bpf_func(xdp, prog->insnsi)` through the XDP dispatcher, without
-    /// the two static keys of `bpf_prog_run_xdp`.
+    /// Whether `bpf_prog_run_xdp` does no more than call the program. Else it measures the run time
+    /// (`kernel.bpf_stats_enabled`), or chooses another device for `XDP_TX` on a member of a bond. The C
+    /// function checks two static keys for that at each call; here they are checked once per poll.
     #[inline]
-    pub(crate) fn run<D>(self, buff: &mut Buff<'_, '_, D>, _cx: &napi::Context<'_>) -> Act {
-        let prog = self.0.as_ptr();
-        // SAFETY: The program is valid and of type XDP, the frame is ours, and `_cx` shows that
-        // this is a NAPI poll, in which RCU readers may run programs.
-        Act(unsafe {
-            let insns = (&raw const (*prog).__bindgen_anon_2).cast();
-            bindings::bpf_dispatcher_xdp_func(buff.as_ctx().cast(), insns, (*prog).bpf_func)
+    pub(crate) fn is_direct(self) -> bool {
+        self.is_direct
+    }
+
+    /// Runs the program on a frame: `prog->bpf_func(xdp, prog->insnsi)`. It may move the start and the
+    /// end of the frame and change its bytes.
+    #[inline]
+    pub(crate) fn bpf_prog_run_xdp<D>(
+        self,
+        buff: &mut Buff<'_, '_, D>,
+        _cx: &napi::Context<'_>,
+    ) -> XdpAction {
+        let prog = self.as_ptr();
+        // SAFETY: The program is valid and of type XDP, the frame is ours, and `_cx` shows that this is
+        // a NAPI poll, in which RCU readers may run programs. If the program is direct, the kernel's
+        // function comes to this call of the XDP dispatcher.
+        XdpAction(unsafe {
+            if self.is_direct {
+                let insns = (&raw const (*prog).__bindgen_anon_2).cast();
+                bindings::bpf_dispatcher_xdp_func(buff.as_ctx().cast(), insns, (*prog).bpf_func)
+            } else {
+                bindings::oxnic_bpf_prog_run_xdp(prog, buff.as_ctx())
+            }
         })
     }
 }
 
-impl<'cx> Deref for DirectProg<'cx> {
-    type Target = ProgRef<'cx>;
-
-    #[inline]
-    fn deref(&self) -> &ProgRef<'cx> {
-        &self.0
-    }
-}
-
-/// What a program returned: the number of a [`Verdict`].
+/// What a program decides about a frame: what it returned, mostly one of `enum xdp_action`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Act(u32);
+pub(crate) struct XdpAction(u32);
 
-impl Act {
-    /// That of [`Verdict::Drop`].
+impl XdpAction {
+    /// `XDP_ABORTED`: the program failed; drop the frame and tell.
+    pub(crate) const ABORTED: Self = Self(bindings::xdp_action_XDP_ABORTED);
+    /// `XDP_DROP`: drop the frame.
     pub(crate) const DROP: Self = Self(bindings::xdp_action_XDP_DROP);
-
-    /// That of [`Verdict::Pass`].
+    /// `XDP_PASS`: hand the frame to the stack.
     pub(crate) const PASS: Self = Self(bindings::xdp_action_XDP_PASS);
-
-    /// That of [`Verdict::Tx`].
+    /// `XDP_TX`: send the frame out of the port it came in by.
     pub(crate) const TX: Self = Self(bindings::xdp_action_XDP_TX);
-
-    /// That of [`Verdict::Redirect`].
+    /// `XDP_REDIRECT`: hand the frame to where the program's helper pointed.
     pub(crate) const REDIRECT: Self = Self(bindings::xdp_action_XDP_REDIRECT);
 }
 
-/// What a program decides about a frame (`enum xdp_action`).
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// `XDP_ABORTED`: the program failed; drop the frame and tell.
-    Aborted,
-    /// `XDP_DROP`: drop the frame.
-    Drop,
-    /// `XDP_PASS`: hand the frame to the stack.
-    Pass,
-    /// `XDP_TX`: send the frame out of the port it came in by.
-    Tx,
-    /// `XDP_REDIRECT`: hand the frame to where the program's helper pointed.
-    Redirect,
-    /// A number that is no verdict.
-    Unknown(u32),
-}
-
-impl From<Act> for Verdict {
-    #[inline]
-    fn from(Act(act): Act) -> Self {
-        match act {
-            bindings::xdp_action_XDP_ABORTED => Self::Aborted,
-            bindings::xdp_action_XDP_DROP => Self::Drop,
-            bindings::xdp_action_XDP_PASS => Self::Pass,
-            bindings::xdp_action_XDP_TX => Self::Tx,
-            bindings::xdp_action_XDP_REDIRECT => Self::Redirect,
-            other => Self::Unknown(other),
-        }
-    }
-}
-
-impl Verdict {
-    fn number(self) -> u32 {
-        match self {
-            Self::Aborted => bindings::xdp_action_XDP_ABORTED,
-            Self::Drop => bindings::xdp_action_XDP_DROP,
-            Self::Pass => bindings::xdp_action_XDP_PASS,
-            Self::Tx => bindings::xdp_action_XDP_TX,
-            Self::Redirect => bindings::xdp_action_XDP_REDIRECT,
-            Self::Unknown(act) => act,
-        }
-    }
-}
-
-impl fmt::Display for Verdict {
+impl fmt::Display for XdpAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Aborted => "XDP_ABORTED",
-            Self::Drop => "XDP_DROP",
-            Self::Pass => "XDP_PASS",
-            Self::Tx => "XDP_TX",
-            Self::Redirect => "XDP_REDIRECT",
-            Self::Unknown(act) => return write!(f, "{act} (unknown)"),
+        f.write_str(match *self {
+            Self::ABORTED => "XDP_ABORTED",
+            Self::DROP => "XDP_DROP",
+            Self::PASS => "XDP_PASS",
+            Self::TX => "XDP_TX",
+            Self::REDIRECT => "XDP_REDIRECT",
+            Self(number) => return write!(f, "{number} (unknown)"),
         })
     }
 }
 
-/// Tells `xdp:xdp_exception` listeners that a frame was lost by `verdict`
+/// Tells `xdp:xdp_exception` listeners that a frame was lost by `action`
 /// (`trace_xdp_exception`).
-pub(crate) fn trace_exception(dev: &Device, prog: ProgRef<'_>, verdict: Verdict) {
+pub(crate) fn trace_exception(dev: &Device, prog: ProgRef<'_>, action: XdpAction) {
     // SAFETY: Device and program are valid.
-    unsafe { bindings::oxnic_trace_xdp_exception(dev.as_ptr(), prog.as_ptr(), verdict.number()) };
+    unsafe { bindings::oxnic_trace_xdp_exception(dev.as_ptr(), prog.as_ptr(), action.0) };
 }
 
-/// Says once in the kernel log that a program returned a number that is no verdict
+/// Says once in the kernel log that a program returned a number that is no action
 /// (`bpf_warn_invalid_xdp_action`).
-pub(crate) fn warn_invalid_action(dev: &Device, prog: ProgRef<'_>, act: u32) {
+pub(crate) fn warn_invalid_action(dev: &Device, prog: ProgRef<'_>, action: XdpAction) {
     // SAFETY: Device and program are valid.
-    unsafe { bindings::bpf_warn_invalid_xdp_action(dev.as_ptr(), prog.as_ptr(), act) };
+    unsafe { bindings::bpf_warn_invalid_xdp_action(dev.as_ptr(), prog.as_ptr(), action.0) };
 }
 
 /// A place where a program is published: one pointer, which owns one reference.
@@ -333,6 +274,8 @@ impl ProgSlot {
         // section that lasts as long as `cx`.
         Some(ProgRef {
             ptr,
+            // SAFETY: No preconditions.
+            is_direct: !unsafe { bindings::oxnic_xdp_run_has_extras() },
             _lifetime: PhantomData,
         })
     }

@@ -42,10 +42,10 @@ impl<D> Buff<'_, '_, D> {
     }
 }
 
-/// Where the redirect helper of a program pointed that returned [`Verdict::Redirect`]
+/// Where the redirect helper of a program pointed that returned [`XdpAction::REDIRECT`]
 /// (`struct bpf_redirect_info`), for messages.
 ///
-/// [`Verdict::Redirect`]: super::Verdict::Redirect
+/// [`XdpAction::REDIRECT`]: super::XdpAction::REDIRECT
 pub(crate) struct RedirectTarget(bindings::oxnic_xdp_target);
 
 impl RedirectTarget {
