@@ -174,10 +174,19 @@ fn moderated_irq_is_never_lost() {
     no_irq_is_lost(2);
 }
 
+/// Checks a model that has too many interleavings to try all of them: those with up to three preemptions,
+/// which are enough for what may go wrong.
+fn bounded(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+
+    builder.preemption_bound = Some(3);
+    builder.check(model);
+}
+
 /// Two senders find the ring full while the driver makes room. Who then stays stopped is woken.
 #[test]
 fn waiting_sender_is_always_woken() {
-    loom::model(|| {
+    bounded(|| {
         let room = Arc::new(AtomicBool::new(false));
         let stopped = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
         let has_stopped = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
@@ -441,10 +450,7 @@ impl PolledLine {
 /// a line whose timer still runs.
 #[test]
 fn two_polls_arm_the_line() {
-    let mut model = loom::model::Builder::new();
-    // Enough for what may go wrong here; all interleavings take hours.
-    model.preemption_bound = Some(3);
-    model.check(|| {
+    bounded(|| {
         let shared = shared();
         let (mut nic, mut driver) = Ring::split(shared.clone()).unwrap();
         for id in 0..2 {
