@@ -138,7 +138,7 @@ impl RxPoll {
         // the 360 instructions that a dropped frame costs.
         match prog {
             Some(prog) if prog.is_direct() && !traced => self.clean(cx, budget, Some(prog), false),
-            prog => self.clean(cx, budget, prog, traced),
+            prog => self.clean(cx, budget, prog.map(ProgRef::indirect), traced),
         }
     }
 

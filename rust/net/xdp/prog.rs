@@ -148,6 +148,14 @@ impl<'cx> ProgRef<'cx> {
         self.is_direct
     }
 
+    /// The same program, run by the kernel's `bpf_prog_run_xdp` in any case: a call that ftrace sees.
+    pub(crate) fn indirect(self) -> Self {
+        Self {
+            is_direct: false,
+            ..self
+        }
+    }
+
     /// Runs the program on a frame: `prog->bpf_func(xdp, prog->insnsi)`. It may move the start and the
     /// end of the frame and change its bytes.
     #[inline]

@@ -71,7 +71,7 @@ const DATA_WAY: Way = &[
     stage("<RxPoll as Poll>::poll", ""),
     stage("<RxPoll>::clean_rx_irq", ""),
     stage("<RxPoll>::clean", ""),
-    stage("<Option<ProgRef> as Hook>::receive", ""),
+    stage("<RxContext>::run_xdp", ""),
     stage("oxnic_bpf_prog_run_xdp", ""),
     stage("bpf_prog_run_xdp", ""),
     stage(DISPATCHER, ""),
