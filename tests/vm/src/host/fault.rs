@@ -29,8 +29,10 @@ const KINDS: [&str; 2] = ["failslab", "fail_page_alloc"];
 const FUNCTION: &str = "fail_function";
 
 /// What the kernel says of objects of its own for which there is no memory.
-pub const SAID: [&str; 5] = [
+pub const SAID: [&str; 6] = [
     "page_pool_create_percpu() gave up",
+    // Of the references to a device that the debug kernel keeps track of.
+    "ref_tracker: memory allocation failure",
     "kobject: ",
     "Failed to add kobject for irq",
     "debugfs: out of free dentries",
