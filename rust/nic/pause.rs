@@ -24,14 +24,20 @@
 //! time to send. If it woke all of them, one that sends from another CPU could always be faster than one
 //! whose CPU is still busy with the poll, and take all buffers before it.
 
-use super::sync::{fence, AtomicU32, AtomicU64, Line, Ordering};
+use super::sync::{
+    fence,
+    AtomicU32,
+    AtomicU64,
+    CacheAligned,
+    Ordering, //
+};
 
 /// How many queues can wait for one ring; their numbers are below this.
 pub const MAX_QUEUES: u32 = u64::BITS;
 
 /// The sending queues that wait for buffers in one ring: a bit each.
 pub struct Waiters {
-    waiting: Line<AtomicU64>,
+    waiting: CacheAligned<AtomicU64>,
     /// The number of the queue to be woken next if it waits; otherwise the first after it that does.
     turn: AtomicU32,
     /// How many buffers are to be there before one is woken.
@@ -42,7 +48,7 @@ impl Waiters {
     /// Nobody waits.
     pub fn new() -> Self {
         Self {
-            waiting: Line(AtomicU64::new(0)),
+            waiting: CacheAligned(AtomicU64::new(0)),
             turn: AtomicU32::new(0),
             room: AtomicU32::new(0),
         }

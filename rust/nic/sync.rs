@@ -18,8 +18,6 @@ pub(super) use core::{
 };
 
 pub(super) use super::cache::CacheAligned;
-// For pause.rs.
-pub(super) use CacheAligned as Line;
 
 #[cfg(loom)]
 pub(super) use self::model::UnsafeCell;
