@@ -10,7 +10,7 @@ use crate::{
     sockopt::{BusyPoll, PreferBusyPoll},
     support::{
         changes::under_traffic,
-        polls::{napi, poll_in_threads},
+        polls::{affinity_file, napi, poll_in_threads, set_affinity},
         traffic::{check_alive, wait_flowing, while_sending, Source},
     },
     wire::{packet::Sender, probe::Probe, stream},
@@ -33,21 +33,11 @@ fn number(port: &Port, queue: u64) -> Result<u64> {
         .with_context(|| format!("{}: queue {queue} has no interrupt", port.name))
 }
 
-fn affinity_file(irq: u64) -> String {
-    format!("/proc/irq/{irq}/smp_affinity_list")
-}
-
 fn affinity_of(irq: u64) -> Result<String> {
     let path = affinity_file(irq);
     let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
 
     Ok(text.trim().to_owned())
-}
-
-fn set_affinity(irq: u64, cpus: &str) -> Result<()> {
-    let path = affinity_file(irq);
-
-    fs::write(&path, cpus).with_context(|| format!("writing {cpus} to {path}"))
 }
 
 /// What `/proc/interrupts` shows of an interrupt: how often each CPU that is online had it, and its

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Polls that are slow, or that have threads of their own.
+//! Polls: how slow they are, and which CPU or thread they run on.
 
 use crate::{
     bed::Port,
@@ -9,6 +9,7 @@ use crate::{
     nl::netdev::{self, Napi},
 };
 use anyhow::{Context, Result};
+use std::fs;
 
 /// Rounds of the idle loop for each frame, so that a port receives much slower than its peer can
 /// send.
@@ -45,6 +46,26 @@ pub fn set_threaded(port: &Port, threaded: bool) -> Result<()> {
             port.name
         ))
         .map(drop)
+}
+
+/// The file with the CPUs that an interrupt may go to.
+pub fn affinity_file(irq: u64) -> String {
+    format!("/proc/irq/{irq}/smp_affinity_list")
+}
+
+/// Makes an interrupt go to these CPUs.
+pub fn set_affinity(irq: u64, cpus: &str) -> Result<()> {
+    let path = affinity_file(irq);
+
+    fs::write(&path, cpus).with_context(|| format!("writing {cpus} to {path}"))
+}
+
+/// Makes one CPU poll a port, so that the others can fill its rings.
+pub fn poll_at(port: &Port, cpu: usize) -> Result<()> {
+    for napi in port.ns.enter(|| netdev::napis(port.ifindex))? {
+        set_affinity(napi.irq.context("no interrupt")?, &cpu.to_string())?;
+    }
+    Ok(())
 }
 
 /// The NAPI of a receive queue.

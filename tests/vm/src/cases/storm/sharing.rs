@@ -5,21 +5,20 @@
 
 use super::{
     standstill::wait_while_moving,
-    steps::{
-        ethtool::{set_pause, set_ring},
-        napi::set_affinity,
-    },
+    steps::ethtool::{set_pause, set_ring},
     world::World,
 };
 use crate::{
-    bed::{Bed, Port},
+    bed::Bed,
     host::{cpus, wait_until},
-    nl::netdev,
     sockopt::MemInfo,
-    support::large::{self, Large},
+    support::{
+        large::{self, Large},
+        polls::poll_at,
+    },
     wire::{packet::Sender, probe::Probe},
 };
-use anyhow::{anyhow, ensure, Context, Result};
+use anyhow::{anyhow, ensure, Result};
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use std::{
     os::fd::AsFd,
@@ -93,14 +92,6 @@ pub fn check(world: &mut World<'_>, pair: usize) -> Result<()> {
     set_ring(world, to, &[], ring)?;
     for (n, pause) in ends.into_iter().zip(before) {
         set_pause(world, n, pause)?;
-    }
-    Ok(())
-}
-
-/// Has a port polled by one processor, so that others fill its rings.
-fn poll_at(port: &Port, cpu: usize) -> Result<()> {
-    for napi in port.ns.enter(|| netdev::napis(port.ifindex))? {
-        set_affinity(napi.irq.context("no interrupt")?, &cpu.to_string())?;
     }
     Ok(())
 }

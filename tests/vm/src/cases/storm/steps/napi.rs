@@ -10,10 +10,10 @@ use crate::{
     },
     host::{cpus, netns::Netns},
     nl::netdev::{self, NapiSettings},
-    support::polls::napi,
+    support::polls::{napi, set_affinity},
 };
 use anyhow::{Context, Result};
-use std::{fs, thread, time::Duration};
+use std::{thread, time::Duration};
 
 /// A queue of a port that is up.
 fn some_queue(world: &mut World<'_>, n: usize) -> Option<u32> {
@@ -42,11 +42,6 @@ pub fn affinity(world: &mut World<'_>, n: usize) -> Result<()> {
         set_affinity(irq, &list)?;
     }
     Ok(())
-}
-
-/// Has an interrupt go to these processors.
-pub fn set_affinity(irq: u64, list: &str) -> Result<()> {
-    fs::write(format!("/proc/irq/{irq}/smp_affinity_list"), list).context("setting the affinity")
 }
 
 /// Interrupts of a queue are put off as long as it is polled anyway, or no longer. What a thread of
