@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How the card reads the frames that a driver hands it for sending: skbs and XDP frames.
+//! How the card reads the frames that the driver sends: skbs and XDP frames.
 
 use crate::{
     net::{
@@ -85,18 +85,18 @@ impl TxFrame for SkBuff {
     }
 }
 
-/// The headers of a frame, of which too few are in its first buffer.
+/// Copies the headers of a frame whose first buffer does not hold all of them.
 #[cold]
 fn copy_head(frame: &impl TxFrame) -> FrameHead<'_> {
     let mut bytes = [0; headers::HEADERS_LEN];
     let len = bytes.len().min(frame.len());
-    // If it cannot be read it cannot be sent either.
+    // Writing the frame to the wire reports the error.
     let _ = frame.copy_part(0, bytes.get_mut(..len).unwrap_or_default());
     FrameHead::Copied(bytes, len)
 }
 
-/// Frames of XDP, whose programs may have changed anything: nothing is known about a checksum, and
-/// `bpf_xdp_adjust_head` may have left hardly more than the Ethernet header in the first buffer.
+/// XDP frames. The program may have changed any byte, so no checksum is known to be good; and after
+/// `bpf_xdp_adjust_head` the first buffer may hold little more than the Ethernet header.
 macro_rules! xdp_frame {
     ($frame:ty) => {
         impl TxFrame for $frame {

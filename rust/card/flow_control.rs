@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Flow control between two ports: a transmit queue stops while the peer's ring has no buffers, and is
-//! woken by the refill.
+//! Flow control between two ports: a transmit queue stops while the peer's ring has no buffers, and
+//! is woken by the refill.
 //!
 //! There are no pause frames on the wire, only their effect. Why no wake-up is lost is explained in
 //! [`nic::pause`](crate::nic::pause).
@@ -11,12 +11,13 @@ use crate::net::bh;
 use core::sync::atomic::Ordering;
 
 impl Port {
-    /// Whether `self`, out of buffers, makes `sender` wait instead of losing its frames.
+    /// Whether flow control is on between `sender` and this port: without buffers here, its
+    /// transmit queues wait instead of losing frames.
     pub(crate) fn pauses(&self, sender: &Port) -> bool {
         self.tx_pause.load(Ordering::Relaxed) && sender.rx_pause.load(Ordering::Relaxed)
     }
 
-    /// Counts that a transmit queue has stopped. To be called under the queue's lock.
+    /// Counts a stop of a transmit queue, whose lock must be held.
     pub(crate) fn count_stop(&self, queue: u16) {
         if let Some(stats) = self.tx_pauses.get(usize::from(queue)) {
             stats.stopped.add(1);
@@ -26,7 +27,7 @@ impl Port {
     /// Wakes transmit queues of this port that waited for the peer's buffers.
     pub(crate) fn wake(&self, queues: impl Iterator<Item = u32>, bh: &bh::Disabled) {
         let mut queues = queues.peekable();
-        // Mostly none waits.
+        // The usual case: no queue waits.
         if queues.peek().is_none() {
             return;
         }
@@ -40,7 +41,7 @@ impl Port {
         }
     }
 
-    /// Wakes all transmit queues of this port that wait for `peer`; each finds out again whether it must.
+    /// Wakes all transmit queues of this port that wait for `peer`. Each stops again if it has to.
     pub(crate) fn wake_all(&self, peer: &Port) {
         let bh = bh::disable();
         for queue in peer.rx_queues.iter() {
@@ -48,18 +49,18 @@ impl Port {
         }
     }
 
-    /// How often the transmit queues have stopped for want of buffers at the peer.
+    /// How often the transmit queues have stopped because the peer had no buffers.
     pub(crate) fn times_stopped(&self) -> u64 {
         self.tx_pauses.iter().map(|queue| queue.stopped.get()).sum()
     }
 
-    /// How often `peer`, and earlier peers of this port, had to stop because it was out of buffers.
+    /// How often `peer`, and earlier peers, stopped because this port had no buffers.
     pub(crate) fn times_paused(&self, peer: &Port) -> u64 {
         let before = self.paused_before.load(Ordering::Relaxed);
         before.wrapping_add(peer.times_stopped())
     }
 
-    /// The port is joined with `peer`, after earlier peers had to stop `before` times.
+    /// Counts pauses from now on for the new `peer`; earlier peers stopped `before` times.
     pub(crate) fn count_pauses(&self, before: u64, peer: &Port) {
         let before = before.wrapping_sub(peer.times_stopped());
         self.paused_before.store(before, Ordering::Relaxed);

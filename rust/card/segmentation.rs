@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! TCP segmentation: a large frame of the stack is written into the peer's ring as the segments that it
-//! is cut into.
+//! TCP segmentation: a large frame of the stack is written into the peer's ring segment by segment.
 //!
-//! If there are too few buffers for all segments, the first ones are sent and the transmit queue stops.
-//! The stack keeps the frame (`dev_requeue_skb` in net/sched/sch_generic.c) and hands it over again when
-//! the queue is woken; then sending continues with the next segment. So a large frame needs no more
-//! buffers at a time than any other, and small frames, for which a single free buffer is enough, do not
-//! starve it.
+//! If there are too few buffers for all segments, the first ones are sent and the transmit queue
+//! stops. The stack keeps the frame (`dev_requeue_skb` in net/sched/sch_generic.c) and hands it
+//! over again when the queue is woken; then sending continues with the next segment. So a large
+//! frame needs no more buffers at a time than any other, and small frames, for which a single free
+//! buffer is enough, do not starve it.
 
 use super::{
     rx::{
@@ -43,7 +42,7 @@ use crate::{
     },
 };
 
-/// A large frame of the stack, and how far it has come.
+/// A large frame of the stack, and its progress.
 pub(crate) struct LargeFrame<'a> {
     skb: &'a SkBuff,
     template: Template,
@@ -52,8 +51,8 @@ pub(crate) struct LargeFrame<'a> {
 }
 
 impl<'a> LargeFrame<'a> {
-    /// An skb to be cut into segments with `size` bytes of payload each. If it is the one that `progress`
-    /// is about, it continues where it had to wait. [`None`] if it cannot be cut.
+    /// An skb to be cut into segments with `size` bytes of payload each. If `progress` was saved
+    /// for it, it continues with the next segment. [`None`] if it cannot be cut.
     pub(crate) fn new(skb: &'a SkBuff, size: usize, progress: &Progress) -> Option<Self> {
         let mut head = [0; tso::HEADERS_LEN];
         let head = head.get_mut(..skb.len().min(tso::HEADERS_LEN))?;
@@ -88,15 +87,15 @@ impl<'a> LargeFrame<'a> {
         Ok(())
     }
 
-    /// Saves how far the frame has come, since the stack will hand it over again.
+    /// Saves how many segments have been sent, since the stack will hand the frame over again.
     pub(crate) fn keep(&self, progress: &Progress) {
         if self.done != 0 {
             progress.keep(self.fingerprint(self.done), self.done as u32);
         }
     }
 
-    /// Distinguishes the frame from any other of which `done` segments have been sent: by its address,
-    /// its headers, and the payload of the last of these segments.
+    /// Distinguishes the frame from any other of which `done` segments have been sent: by its
+    /// address, its headers, and the payload of the last of these segments.
     fn fingerprint(&self, done: usize) -> u64 {
         let last = done
             .checked_sub(1)
@@ -122,7 +121,7 @@ impl<'a> LargeFrame<'a> {
     }
 }
 
-/// One of the segments that an skb is cut into.
+/// One segment of an skb.
 struct Segment<'a> {
     skb: &'a SkBuff,
     headers: Headers,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the card counts. The counters belong to a port for as long as it exists: taking the interface
-//! down resets none.
+//! The counters of the card. They belong to the port, so taking the interface down does not reset
+//! them.
 //!
-//! A [`Counter`] has a single writer at a time, a [`SharedCounter`] any number of them.
+//! A [`Counter`] has a single writer at a time, a [`SharedCounter`] any number of writers.
 
 use crate::nic::counter::{
     Counter,
@@ -31,12 +31,12 @@ macro_rules! counters {
 pub(crate) use counters;
 
 counters! {
-    /// What is lost in front of a receive queue; written under the lock of its wire.
+    /// Frames lost before they are in a receive queue's ring. Written under the wire lock.
     RxHwStats: Counter {
-        /// Frames lost because no buffer was posted: those of XDP, and the stack's with flow control
-        /// off (`rx_missed_errors`).
+        /// Frames lost because no buffer was posted: those of XDP, and the stack's with flow
+        /// control off (`rx_missed_errors`).
         no_buffer,
-        /// Frames lost because they were longer than the port takes.
+        /// Frames lost because they were longer than the port accepts.
         oversize,
     }
 }
@@ -53,7 +53,7 @@ counters! {
     }
 }
 
-/// How a transmit queue is paused by the peer, as pause frames would do it.
+/// How often the peer paused a transmit queue, and woke it.
 #[derive(Default)]
 pub(crate) struct PauseStats {
     /// Times the queue stopped because the peer's ring was full. Written under the queue's lock.

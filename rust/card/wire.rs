@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The wire between two ports, as senders use it: frames are steered to a receive queue of the peer and
-//! written there, or discarded.
+//! The wire between two ports, as senders use it: frames are steered to a receive queue of the peer
+//! and written there, or discarded.
 
 use super::{
     port::Port,
@@ -23,26 +23,26 @@ use crate::{
     },
 };
 
-/// Frames that were sent, and what became of the others.
+/// Counts frames that were sent, and those that could not be.
 #[derive(Default)]
 pub(crate) struct TxCounts {
-    /// Frames that went out.
+    /// Frames sent, received by the peer or not.
     pub(crate) frames: u64,
     /// Their bytes.
     pub(crate) bytes: u64,
-    /// Frames that did not go out: the peer was down, or they contradict themselves.
+    /// Frames not sent: the peer was down, or they were malformed.
     pub(crate) lost: u64,
 }
 
 impl TxCounts {
-    /// Counts a frame of `len` bytes that went out.
+    /// Counts a frame of `len` bytes that was sent.
     #[inline]
     pub(crate) fn add(&mut self, len: u64) {
         self.frames += 1;
         self.bytes += len;
     }
 
-    /// Adds all that `other` has counted.
+    /// Adds the counts of `other`.
     pub(crate) fn add_all(&mut self, other: &Self) {
         self.frames += other.frames;
         self.bytes += other.bytes;
@@ -50,8 +50,8 @@ impl TxCounts {
     }
 }
 
-/// Writes a frame into the ring of a queue. One that is too long for the peer has gone out, and is
-/// discarded and counted there.
+/// Writes a frame into the ring of a queue. One that is too long for the peer counts as sent; the
+/// peer discards and counts it.
 pub(crate) fn write_counted(
     queue: &RxHwQueue,
     hw: &mut RxHw,
@@ -70,24 +70,24 @@ pub(crate) fn write_counted(
     Ok(())
 }
 
-/// A frame for which the queue has no buffer has gone out, and is lost there.
+/// Counts a frame for which the queue has no buffer: it is sent, and lost there.
 #[cold]
 fn count_missed(queue: &RxHwQueue, frame: &impl TxFrame, sent: &mut TxCounts) {
     queue.stats.no_buffer.add(1);
     sent.add(wire_len(frame.len(), frame.tag()) as u64);
 }
 
-/// Why a frame did not go out.
+/// Why a frame was not sent.
 pub(crate) enum NotSent {
     /// The peer is down.
     NoCarrier,
-    /// The frame contradicts itself.
+    /// The frame is too short for its headers, or cannot be read.
     Malformed,
 }
 
-/// Sends XDP frames to a port without waiting for buffers: neither a program's verdict nor a redirect
-/// can wait, so flow control is not for them. The wire lock of a queue is kept from frame to frame as
-/// long as they go to the same queue; frames of one queue keep their order.
+/// Sends XDP frames to a port. It never waits for buffers: a verdict or a redirect cannot wait, so
+/// there is no flow control for them. The wire lock of a queue is kept from frame to frame, as long
+/// as they go to the same queue. Frames of a queue keep their order.
 pub(crate) struct WireSender<'a> {
     peer: &'a Port,
     bh: &'a bh::Disabled,
@@ -103,8 +103,8 @@ impl<'a> WireSender<'a> {
         }
     }
 
-    /// Writes a frame into the queue that the peer's RSS chooses, and counts it in `sent` if it went out.
-    /// The peer may still lose it in front of the queue: if it is too long, or there is no buffer.
+    /// Writes a frame into the queue that the peer's RSS chooses, and counts it in `sent`. The peer
+    /// may still lose it: if it is too long, or there is no buffer.
     #[inline]
     pub(crate) fn send(
         &mut self,
@@ -160,7 +160,7 @@ impl<'a> WireSender<'a> {
         hw
     }
 
-    /// Publishes what was written into the locked queue, and unlocks it.
+    /// Publishes the frames that were written into the locked queue, and unlocks it.
     fn unlock(&mut self) {
         if let Some((_, mut hw)) = self.locked.take() {
             if let Some(hw) = &mut *hw {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A transmit queue: its counters, and the large frame that waits in it.
+//! A transmit queue: its counters, and the progress of a large frame that waits for buffers.
 
 use crate::{
     card::stats::counters,
@@ -21,15 +21,16 @@ use core::mem::offset_of;
 counters! {
     /// What a transmit queue counts, under its lock.
     TxStats: Counter {
-        /// Frames put on the wire for the stack.
+        /// Frames of the stack that were sent.
         packets,
         /// Their bytes, without the frame check sequence.
         bytes,
-        /// Skbs lost because they contradicted themselves.
+        /// Skbs lost because they were malformed.
         dropped,
         /// Skbs lost because the peer was down.
         carrier,
-        /// Times it was stopped for too long (`ndo_tx_timeout`). Written only by the kernel's watchdog.
+        /// Times it was stopped for too long (`ndo_tx_timeout`). Written only by the kernel's
+        /// watchdog.
         timeout,
     }
 }
@@ -37,28 +38,28 @@ counters! {
 counters! {
     /// What `ndo_xdp_xmit` counts, for the transmit queue that goes with the CPU.
     XmitStats: SharedCounter {
-        /// Frames of other devices put on the wire.
+        /// Frames of other devices that were sent.
         xdp_xmit,
         /// Their bytes, without the frame check sequence.
         xdp_xmit_bytes,
-        /// Frames of other devices that did not get on the wire: an end was down.
+        /// Frames of other devices that were lost: this port or the peer was down.
         xdp_xmit_errors,
     }
 }
 
-/// A transmit queue. Two CPUs may use it at once: the stack's sender, and one that redirects frames to
-/// the port.
+/// A transmit queue. Two CPUs may use it at once: the stack's sender, and one that redirects frames
+/// to the port.
 #[derive(Default)]
 pub(crate) struct TxRing {
     /// Frames of the stack.
     pub(crate) stats: CacheAligned<TxStats>,
-    /// The large frame among them of which not all segments have been sent.
+    /// How many segments of a large frame have been sent, while it waits for buffers.
     pub(crate) progress: Progress,
     /// Frames of other devices.
     pub(crate) xmit: CacheAligned<XmitStats>,
 }
 
-// Each on cache lines of its own, which are not those of another queue either.
+// On separate cache lines: different CPUs write the two, and different queues.
 const _: () = {
     assert!(offset_of!(TxRing, stats) % LINE_LEN == 0);
     assert!(offset_of!(TxRing, xmit) % LINE_LEN == 0);

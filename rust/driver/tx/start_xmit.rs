@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `ndo_start_xmit`: the stack's frames are written into the peer's rings, with flow control.
+//! `ndo_start_xmit`: writes the stack's frames into the peer's rings, with flow control.
 
 use crate::{
     card::{
@@ -43,21 +43,21 @@ use crate::{
 };
 use kernel::sync::Arc;
 
-/// Why an skb did not go out.
+/// Why an skb was not sent.
 enum NotSent {
-    /// It contradicts itself.
+    /// It is too short for its headers, or its checksum lies outside of it.
     Malformed,
-    /// The queue has been stopped until there are buffers.
+    /// The peer has no buffers: the queue is stopped, and the stack keeps the skb.
     Stopped,
 }
 
-/// A transmit queue that sends into a ring of the peer.
+/// A transmit queue, and the receive queue of the peer that it sends to.
 struct TxQueue<'a> {
     dev: &'a Device,
     port: &'a Port,
     index: u16,
     peer: &'a Port,
-    ring: &'a RxHwQueue,
+    rx_queue: &'a RxHwQueue,
     stats: &'a TxStats,
     progress: &'a Progress,
 }
@@ -68,15 +68,15 @@ impl Vsi {
     pub(crate) fn xmit(&self, dev: &Device, skb: SkBuff, bh: &bh::Disabled) -> Xmit {
         let index = skb.queue_mapping();
         let Some(tx) = self.tx_rings.get(usize::from(index)) else {
-            // Not reached: the stack uses only queues that are there.
+            // Not reached: the stack uses only queues that exist.
             return Xmit::Done;
         };
         let (stats, progress) = (&tx.stats, &tx.progress);
         let peer = &*self.peer.read(bh);
-        let (ring, hash) = match peer.steer(&skb, bh) {
+        let (rx_queue, hash) = match peer.steer(&skb, bh) {
             Ok(steered) => steered,
             Err(why) => {
-                lose(stats, progress, skb, |frames| peer.discard(why, frames));
+                discard_skb(stats, progress, skb, |frames| peer.discard(why, frames));
                 return Xmit::Done;
             }
         };
@@ -85,19 +85,19 @@ impl Vsi {
             port: &self.port,
             index,
             peer,
-            ring,
+            rx_queue,
             stats,
             progress,
         };
-        let mut wire = ring.hw.lock(bh);
-        let Some(inlet) = &mut *wire else {
-            return self.put_nowhere(&queue(), skb, wire);
+        let mut wire = rx_queue.hw.lock(bh);
+        let Some(hw) = &mut *wire else {
+            return self.xmit_ring_down(&queue(), skb, wire);
         };
-        let compute = || peer.hash(&TxFrame::head(&skb), bh);
-        // First what most frames are.
-        let (frames, bytes) = match inlet.write_plain(&skb, hash, compute) {
+        let compute_hash = || peer.hash(&TxFrame::head(&skb), bh);
+        // Fast path: linear, untagged, no offloads.
+        let (frames, bytes) = match hw.write_plain(&skb, hash, compute_hash) {
             Some(len) => (1, len.into()),
-            None => match self.put(&queue(), inlet, &skb, hash, bh) {
+            None => match self.xmit_slow(&queue(), hw, &skb, hash, bh) {
                 Ok(sent) => (sent.frames, sent.bytes),
                 Err(NotSent::Malformed) => {
                     drop(wire);
@@ -107,13 +107,13 @@ impl Vsi {
                 Err(NotSent::Stopped) => return Xmit::Busy(skb),
             },
         };
-        // Not later: the receiver may answer at once.
+        // Timestamp before the frame is visible: the peer may reply at once from another CPU.
         skb.tx_timestamp();
-        inlet.publish(bh);
-        if inlet.wire.is_full() {
-            self.stop_if_full(&queue(), inlet, bh);
+        hw.publish(bh);
+        if hw.wire.is_full() {
+            self.stop_if_full(&queue(), hw, bh);
         }
-        // Other senders wait for the wire; what is left to do is not their business.
+        // Unlock first: other senders may wait for the wire.
         drop(wire);
         stats.packets.add(frames);
         stats.bytes.add(bytes);
@@ -121,54 +121,58 @@ impl Vsi {
         Xmit::Done
     }
 
-    /// Puts any skb into the ring. Some frames may be lost in front of it, which is counted there. If it
-    /// does not go out as a whole, what did so is counted here.
+    /// Slow path: any skb. A large one is written segment by segment.
+    ///
+    /// The peer counts frames that are too long for it or that it has no buffer for; they count as
+    /// sent. On success the caller counts the frames sent. On failure the frames sent before it are
+    /// counted here.
     #[inline(never)]
-    fn put(
+    fn xmit_slow(
         &self,
         queue: &TxQueue<'_>,
-        inlet: &mut RxHw,
+        hw: &mut RxHw,
         skb: &SkBuff,
         hash: Hash,
         bh: &bh::Disabled,
     ) -> Result<TxCounts, NotSent> {
-        let compute = || queue.peer.hash(&TxFrame::head(skb), bh);
-        let known = inlet.meta.collect(hash, compute);
+        let compute_hash = || queue.peer.hash(&TxFrame::head(skb), bh);
+        let meta = hw.meta.collect(hash, compute_hash);
         let mut large = match skb.gso_size() {
             None => None,
             Some(size) => {
                 Some(LargeFrame::new(skb, size, queue.progress).ok_or(NotSent::Malformed)?)
             }
         };
-        let ring = queue.ring;
+        let rx_queue = queue.rx_queue;
         let mut sent = TxCounts::default();
         loop {
             let result = match &mut large {
-                None => write_counted(ring, inlet, skb, known, &mut sent),
-                Some(large) => large.write(ring, inlet, known, &mut sent),
+                None => write_counted(rx_queue, hw, skb, meta, &mut sent),
+                Some(large) => large.write(rx_queue, hw, meta, &mut sent),
             };
             match result {
                 Ok(()) => return Ok(sent),
                 Err(Refused::Malformed | Refused::Oversize) => {
-                    inlet.publish(bh);
+                    hw.publish(bh);
                     queue.count(&sent);
                     return Err(NotSent::Malformed);
                 }
                 Err(Refused::NoBuffer) if !queue.pauses() => {
-                    let lost = on_wire(skb, large.as_ref());
-                    ring.stats.no_buffer.add(lost.frames);
+                    let lost = wire_size(skb, large.as_ref());
+                    rx_queue.stats.no_buffer.add(lost.frames);
                     sent.add_all(&lost);
                     return Ok(sent);
                 }
-                // Other frames took the last buffers, or there are fewer than segments.
+                // Other senders took the last buffers, or there are more segments than buffers.
                 Err(Refused::NoBuffer) => {
-                    // Enough for what comes next, be its tag put in or not: with less the loop might
-                    // not end, and with more there might never be so many.
+                    // Room for the next frame, including a VLAN tag: with less, `has_room` may
+                    // succeed where the write fails, and this loop spins. Room for all segments may
+                    // be more than the ring ever has.
                     let len = match &large {
                         None => wire_len(skb.len(), TxFrame::tag(skb)),
                         Some(large) => large.segment_len(),
                     };
-                    if queue.stop(inlet, |wire| !wire.has_room(len), bh) {
+                    if queue.stop(hw, |wire| !wire.has_room(len), bh) {
                         if let Some(large) = &large {
                             large.keep(queue.progress);
                         }
@@ -180,45 +184,46 @@ impl Vsi {
         }
     }
 
-    /// What becomes of an skb whose ring is off the wire.
+    /// The receive queue of the peer has no ring: it is restarted, or the peer is down.
     #[cold]
-    fn put_nowhere(&self, queue: &TxQueue<'_>, skb: SkBuff, wire: WireGuard<'_>) -> Xmit {
+    fn xmit_ring_down(&self, queue: &TxQueue<'_>, skb: SkBuff, wire: WireGuard<'_>) -> Xmit {
         let TxQueue {
-            ring,
+            rx_queue,
             stats,
             progress,
             ..
         } = *queue;
-        if !ring.is_restarting() {
+        if !rx_queue.is_restarting() {
             drop(wire);
             progress.forget();
             stats.carrier.add(1);
             return Xmit::Done;
         }
-        // There are no buffers, and will be none as long as the lock is held.
+        // Full: no ring is connected while the lock is held.
         if queue.pauses() && queue.wait(TURN_SIZE, || true) {
             return Xmit::Busy(skb);
         }
-        lose(stats, progress, skb, |frames| {
-            ring.stats.no_buffer.add(frames);
+        discard_skb(stats, progress, skb, |frames| {
+            rx_queue.stats.no_buffer.add(frames);
             drop(wire);
             true
         });
         Xmit::Done
     }
 
-    /// Stops a queue that took the last buffer, if the ports are to wait for each other.
+    /// Stops a queue whose last frame took the last buffers, if flow control is on.
     #[cold]
-    fn stop_if_full(&self, queue: &TxQueue<'_>, inlet: &mut RxHw, bh: &bh::Disabled) {
+    fn stop_if_full(&self, queue: &TxQueue<'_>, hw: &mut RxHw, bh: &bh::Disabled) {
         if queue.pauses() {
-            queue.stop(inlet, RingWriter::is_full, bh);
+            queue.stop(hw, RingWriter::is_full, bh);
         }
     }
 }
 
-/// Sends an skb whose frames are lost at the peer, who counts them unless he has no carrier.
+/// Completes an skb whose frames the peer discards. `count` counts them at the peer, and returns
+/// `false` if the peer has no carrier: then the skb is counted here.
 #[cold]
-fn lose(stats: &TxStats, progress: &Progress, skb: SkBuff, count: impl FnOnce(u64) -> bool) {
+fn discard_skb(stats: &TxStats, progress: &Progress, skb: SkBuff, count: impl FnOnce(u64) -> bool) {
     let large = match skb
         .gso_size()
         .map(|size| LargeFrame::new(&skb, size, progress))
@@ -230,7 +235,7 @@ fn lose(stats: &TxStats, progress: &Progress, skb: SkBuff, count: impl FnOnce(u6
             return;
         }
     };
-    let lost = on_wire(&skb, large.as_ref());
+    let lost = wire_size(&skb, large.as_ref());
     if !count(lost.frames) {
         stats.carrier.add(1);
         return;
@@ -241,9 +246,9 @@ fn lose(stats: &TxStats, progress: &Progress, skb: SkBuff, count: impl FnOnce(u6
     skb.consume();
 }
 
-/// What an skb is on the wire, be it lost at the end of it: one frame, or all that it is cut into and
-/// that has not been sent.
-fn on_wire(skb: &SkBuff, large: Option<&LargeFrame<'_>>) -> TxCounts {
+/// Frames and bytes of an skb on the wire, received or not: one frame, or all segments that have
+/// not been sent.
+fn wire_size(skb: &SkBuff, large: Option<&LargeFrame<'_>>) -> TxCounts {
     if let Some(large) = large {
         return large.rest();
     }
@@ -253,41 +258,42 @@ fn on_wire(skb: &SkBuff, large: Option<&LargeFrame<'_>>) -> TxCounts {
 }
 
 impl TxQueue<'_> {
-    /// Whether the queue waits for buffers, instead of losing its frames.
+    /// Whether flow control is on: the queue waits for buffers instead of losing frames.
     fn pauses(&self) -> bool {
         self.peer.pauses(self.port)
     }
 
-    /// Counts what went out.
+    /// Counts the frames that were sent.
     fn count(&self, sent: &TxCounts) {
         self.stats.packets.add(sent.frames);
         self.stats.bytes.add(sent.bytes);
     }
 
-    /// Publishes what is in the ring and stops the queue, until the peer posts buffers to its ring, which
-    /// `is_full`. Returns `false` if it has done so in the meantime, or flow control has been switched off:
-    /// the queue runs again then.
+    /// Publishes the frames in the peer's ring and stops the queue until the ring has buffers
+    /// again. Returns `false` if the queue goes on: by now the ring is not full, as `is_full` says,
+    /// or flow control is off.
     ///
-    /// Publishing comes first: buffers are posted, and the queue woken, by the poll that takes the frames
-    /// out of the ring, and it does not run for frames that it cannot see.
+    /// Published first, because the peer's poll posts buffers and wakes the queue, and a poll runs
+    /// only for frames that it can see.
     fn stop(
         &self,
-        inlet: &mut RxHw,
+        hw: &mut RxHw,
         is_full: impl FnOnce(&mut RingWriter<Arc<DescRing>>) -> bool,
         bh: &bh::Disabled,
     ) -> bool {
-        inlet.publish(bh);
-        self.wait(inlet.turn_size(), || is_full(&mut inlet.wire))
+        hw.publish(bh);
+        self.wait(hw.turn_size(), || is_full(&mut hw.wire))
     }
 
-    /// As [`stop`](Self::stop), for a ring in which nothing waits to be published. The queue is woken when
-    /// there are `buffers`.
+    /// As [`stop`](Self::stop), for a ring with nothing to publish. The queue is woken when there
+    /// are `buffers`.
     fn wait(&self, buffers: u32, is_full: impl FnOnce() -> bool) -> bool {
-        // Flow control may be switched off at this moment, which wakes only those who are known to wait.
+        // Called after the queue is registered as waiting. Flow control is read again: switching it
+        // off wakes only registered queues.
         let must_wait = || self.pauses() && is_full();
         self.dev.stop_tx_queue(self.index);
         if self
-            .ring
+            .rx_queue
             .waiters
             .wait(self.index.into(), buffers, must_wait)
         {

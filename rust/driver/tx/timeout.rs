@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `ndo_tx_timeout`: what happens when a transmit queue has been stopped for too long.
+//! `ndo_tx_timeout`: a transmit queue has been stopped for too long.
 //!
-//! A queue stops when the peer's ring is full, and is woken by the poll that refills the ring. It may
-//! wait for long if that poll does not run: its program is slow, its interrupts are deferred, or there is
-//! no memory for buffers. Or there is a bug, here or in the kernel, and nothing will wake it. The queue
-//! cannot know which, so it reports what it sees, and does what helps in any case.
+//! A queue stops when the peer's ring is full, and the poll that refills the ring wakes it. That
+//! poll may come late: its program is slow, its interrupts are deferred, or there is no memory for
+//! buffers. Or a bug, here or in the kernel, keeps it from coming at all. The watchdog cannot tell
+//! which: it logs the state of the ring, raises the interrupt, and wakes a queue whose ring has
+//! buffers.
 
 use crate::{
     driver::{
@@ -19,8 +20,8 @@ use crate::{
 };
 
 impl Vsi {
-    /// `ndo_tx_timeout`: publishes what is in the rings that the queue waits for, raises their interrupts,
-    /// and wakes the queue unless it has to wait.
+    /// `ndo_tx_timeout`: publishes what is in the rings that the queue waits for, raises their
+    /// interrupts, and wakes the queue unless it has to wait.
     pub(crate) fn tx_timeout(&self, dev: &Device, queue: u16, bh: &bh::Disabled) {
         let index = usize::from(queue);
         let (Some(tx), Some(pause)) = (self.tx_rings.get(index), self.port.tx_pauses.get(index))

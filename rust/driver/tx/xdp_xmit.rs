@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `ndo_xdp_xmit`: frames that other devices redirect to this one (step 7, XDP_REDIRECT, at the target).
+//! `ndo_xdp_xmit`: frames that other devices redirect to this one (step 7, XDP_REDIRECT, at the
+//! target).
 
 use crate::{
     card::wire::{
@@ -24,10 +25,11 @@ impl Vsi {
     /// `ndo_xdp_xmit`: copies frames that other devices redirected to this one into the peer's
     /// rings. It works with or without a program on this device, and does not wait for buffers.
     ///
-    /// They are published at once, with `XDP_XMIT_FLUSH` or without. The kernel leaves the flag out if more
-    /// frames are to follow; but if a program on the devmap's entry drops all of those, there is no
-    /// further call (`bq_xmit_all` in kernel/bpf/devmap.c), and frames would stay unpublished. Deferring
-    /// would not be cheaper either: publishing a batch costs no more than marking it.
+    /// Frames are published at once, with `XDP_XMIT_FLUSH` or without. The kernel leaves the flag
+    /// out if more frames are to follow; but if a program on the devmap's entry drops all of those,
+    /// there is no further call (`bq_xmit_all` in kernel/bpf/devmap.c), and frames would stay
+    /// unpublished. Deferring would not be cheaper either: publishing a batch costs no more than
+    /// marking it.
     pub(crate) fn xmit_frames(
         &self,
         dev: &Device,
@@ -57,7 +59,7 @@ impl Vsi {
         result
     }
 
-    /// Sends frames one by one as long as the peer has a carrier.
+    /// Sends all frames, or as many as it can before the peer goes down.
     fn send_frames(&self, frames: &mut Frames<'_>, bh: &bh::Disabled) -> (TxCounts, Result) {
         let mut sent = TxCounts::default();
         let peer = self.peer.read(bh);
