@@ -2,8 +2,8 @@
 
 //! A port of the card: its queues, its registers, and its end of the wire.
 //!
-//! A port's device may come and go while its peer sends to it. The port stays as long as either of the
-//! two refers to it, and says at every moment which receive queues run.
+//! The device of a port may be removed while its peer sends to it. So the port itself is freed only
+//! when neither device refers to it any more. Until then a sender finds in it which queues run.
 
 use super::{
     rx::{
@@ -52,10 +52,10 @@ use kernel::{
     },
 };
 
-/// What a wire is said to run at, in Mbit/s, unless the user says otherwise.
+/// The speed that a wire reports until the user sets another, in Mbit/s.
 const DEFAULT_SPEED: u32 = 10_000;
 
-/// The receive queues of a port: there is at least one.
+/// The receive queues of a port, at least one.
 pub(crate) struct RxHwQueues {
     first: Arc<RxHwQueue>,
     all: KVec<Arc<RxHwQueue>>,
@@ -77,27 +77,28 @@ impl Deref for RxHwQueues {
     }
 }
 
-/// A port of the card. What senders read for each frame, such as `rx_queues` and `steering`, is on other
-/// cache lines than what is written while frames come.
+/// A port of the card. Senders read `rx_queues` and `steering` for each frame: these share no cache
+/// line with fields that are written while frames arrive.
 pub(crate) struct Port {
-    /// The receive queues, as many as there can be.
+    /// All receive queues, in use or not.
     pub(crate) rx_queues: RxHwQueues,
-    /// How many of them are in use: the first ones. Written under RTNL and the instance lock of the device.
+    /// How many of them are in use, counted from the first. Written under RTNL and the instance
+    /// lock of the device.
     queues: AtomicU32,
-    /// Descriptors of each ring. Written under both, too.
+    /// Descriptors of each ring. Written under the same locks.
     ring_size: AtomicU32,
     /// Which receive queue a frame goes to.
     pub(crate) steering: RxSteering,
-    /// How the transmit queues are paused by the peer.
+    /// How often the peer paused each transmit queue.
     pub(crate) tx_pauses: KVec<CacheAligned<PauseStats>>,
     /// Whether the port stops sending when the peer is out of buffers.
     pub(crate) rx_pause: AtomicBool,
-    /// Whether the port makes the peer stop sending when it is out of buffers.
+    /// Whether the port, out of buffers, makes the peer stop sending.
     pub(crate) tx_pause: AtomicBool,
-    /// Pause events caused by earlier peers, less what the current peer had counted when joined. Written
-    /// under RTNL.
+    /// Pause events caused by earlier peers, less what the current peer had counted when joined.
+    /// Written under RTNL.
     pub(super) paused_before: AtomicU64,
-    /// What the wire is said to run at, in Mbit/s.
+    /// The speed that the wire reports, in Mbit/s.
     pub(crate) speed: AtomicU32,
     /// Whether the interface is up; written under RTNL.
     up: AtomicBool,
@@ -130,8 +131,8 @@ impl Port {
         Ok(Arc::new(port, GFP_KERNEL)?)
     }
 
-    /// Which receive queue a frame goes to, and its hash; with a single queue no hash is computed for
-    /// that. A frame that goes to none is to be [`discarded`](Self::discard).
+    /// The receive queue of a frame, and the hash that chose it; none is computed for a single
+    /// queue. On failure the caller has to [`discard`](Self::discard) the frame.
     #[inline]
     pub(crate) fn steer(
         &self,
@@ -147,8 +148,8 @@ impl Port {
         }
     }
 
-    /// Counts frames for which [`steer`](Self::steer) found no queue. Returns `false`, and counts
-    /// nothing, if the port is down.
+    /// Counts frames for which [`steer`](Self::steer) failed. If the port is down it counts nothing
+    /// and returns `false`.
     #[cold]
     pub(crate) fn discard(&self, why: Discard, frames: u64) -> bool {
         let up = self.is_up();
@@ -164,7 +165,7 @@ impl Port {
         self.steering.read(bh).hash(head)
     }
 
-    /// Calls `change` for every receive queue that runs.
+    /// Calls `change` for every running receive queue, under its wire lock.
     pub(crate) fn for_each_running(&self, change: impl Fn(&mut RxHw)) {
         let bh = bh::disable();
         for queue in self.rx_queues.iter() {
@@ -206,8 +207,8 @@ impl Port {
         self.up.load(Ordering::Relaxed)
     }
 
-    /// The interface of this port, whose device is `dev`, went up or down: both ends get or lose
-    /// their carrier.
+    /// The interface of `dev`, the device of this port, went up or down: sets the carrier at both
+    /// ends.
     pub(crate) fn set_up(&self, up: bool, dev: &Device, peer: &Port, _rtnl: &Rtnl) {
         self.up.store(up, Ordering::Relaxed);
         let link = up && peer.up.load(Ordering::Relaxed);
@@ -225,8 +226,9 @@ impl Port {
     }
 }
 
-/// The other end of the wire: the port that this one is joined with, or was last, or one that never had
-/// a device. Always present; without a device it is down. On its own cache line, read per frame.
+/// The other end of the wire: the port that this one is joined with, or was last, or a port that
+/// never had a device. Always present; without a device it is down. On its own cache line, read per
+/// frame.
 #[repr(align(64))]
 pub(crate) struct Peer(RcuArc<Port>);
 
@@ -251,7 +253,7 @@ impl Peer {
         self.0.read_rcu(&rcu::read_lock()).device()
     }
 
-    /// Joins a port whose other end is down with another.
+    /// Joins this end with another port. The port it was joined with has no device any more.
     pub(crate) fn exchange(&self, port: Arc<Port>, _rtnl: &Rtnl) {
         self.0.replace(port);
     }

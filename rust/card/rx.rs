@@ -3,13 +3,13 @@
 //! A receive queue of the card, and its interrupt.
 //!
 //! Step 5 of the hook, from top to bottom: the NIC writes a frame into the next posted buffer and
-//! completes its descriptor ([`RxHw::write`]), publishes what it has completed and raises the queue's
-//! interrupt ([`RxHw::publish`]), which schedules the NAPI of its ring ([`IrqLine::interrupt`]). With
-//! interrupt moderation a timer may do that a little later ([`IrqTimer`]). The end of the poll arms the
-//! interrupt again ([`IrqLine::rearm`]).
+//! completes its descriptor ([`RxHw::write`]), publishes what it has completed and raises the
+//! queue's interrupt ([`RxHw::publish`]), which schedules the NAPI of its ring
+//! ([`IrqLine::interrupt`]). With interrupt moderation a timer may do that a little later
+//! ([`IrqTimer`]). The end of the poll arms the interrupt again ([`IrqLine::rearm`]).
 //!
-//! A queue ([`RxHwQueue`]) exists as long as its port. It has a ring, and can receive, while the driver
-//! runs it ([`RxHw`]).
+//! A queue ([`RxHwQueue`]) exists as long as its port. It has a ring, and can receive, while the
+//! driver runs it ([`RxHw`]).
 
 use super::stats::RxHwStats;
 use crate::{
@@ -69,7 +69,7 @@ use kernel::{
     sync::Arc, //
 };
 
-/// How many buffers a transmit queue of the peer that had to stop finds when its turn comes, unless the
+/// A stopped transmit queue of the peer is woken when there are this many buffers, or more if the
 /// longest frame takes more.
 pub(crate) const TURN_SIZE: u32 = 8;
 
@@ -92,15 +92,15 @@ pub(crate) struct RxHwQueue {
     pub(crate) index: u16,
     /// Its interrupt.
     pub(crate) vector: Arc<Vector>,
-    /// Frames that were lost in front of the queue.
+    /// Frames lost before they were in the ring.
     pub(crate) stats: RxHwStats,
     /// The peer's transmit queues that wait for buffers.
     pub(crate) waiters: Waiters,
-    /// Set while the queue is restarted: senders see a ring without buffers, not a link that is down.
-    /// Written under the lock of `hw`.
+    /// Set while the queue is restarted: senders see a ring without buffers, not a link that is
+    /// down. Written under the lock of `hw`.
     restarting: AtomicBool,
-    /// The queue while it runs. Whoever holds this lock is the wire. Before giving it back he publishes
-    /// what he has written, so that no frame depends on one that is sent later.
+    /// The queue while it runs. This lock is the wire lock: its holder publishes all that it has
+    /// written before it unlocks, so no frame waits unpublished for a later one.
     #[pin]
     pub(crate) hw: bh::Lock<Option<RxHw>>,
 }
@@ -113,18 +113,19 @@ pub(crate) type WireGuard<'a> = bh::LockGuard<'a, Option<RxHw>>;
 pub(crate) struct RxHw {
     /// Writes frames into the ring.
     pub(crate) wire: RingWriter<Arc<DescRing>>,
-    /// Which metadata is computed.
+    /// Which metadata frames get.
     pub(crate) meta: RxMetadata,
-    /// This many completed descriptors raise the interrupt before its time.
+    /// Moderation: this many completed descriptors raise the interrupt early.
     pub(crate) max_frames: u32,
     moderation: Moderation,
     timer: Pin<KBox<Timer<IrqTimer>>>,
 }
 
 impl RxHw {
-    /// Writes a frame that goes into one buffer as it is, if there is one, and completes the descriptor.
-    /// Most frames do. Returns its length on the wire. `compute_hash` is called if the metadata includes
-    /// the hash and `hash`, by which the queue was chosen, has not been computed.
+    /// Fast path: writes a frame that fits into one buffer unchanged, and completes the descriptor.
+    /// Returns its length on the wire; [`None`] if this needs the slow path,
+    /// [`write`](Self::write). `hash` is the one that steering computed. `compute_hash` is called
+    /// if steering computed none and the metadata includes it.
     #[inline(always)]
     pub(crate) fn write_plain(
         &mut self,
@@ -137,20 +138,20 @@ impl RxHw {
             .write_plain(frame, || meta.collect(hash, compute_hash))
     }
 
-    /// Writes a frame into as many buffers as it takes, and completes their descriptors. Returns its
-    /// length on the wire. A frame that is refused leaves the ring as it was.
+    /// Writes a frame into as many buffers as it takes, and completes their descriptors. Returns
+    /// its length on the wire. A frame that is refused leaves the ring as it was.
     #[inline]
     pub(crate) fn write(&mut self, frame: &impl TxFrame, meta: Completion) -> Result<u32, Refused> {
         self.wire.write(frame, meta)
     }
 
-    /// How many buffers a transmit queue that has to stop is to find when it is woken.
+    /// How many buffers there must be before a stopped transmit queue is woken.
     pub(crate) fn turn_size(&self) -> u32 {
         self.wire.max_buffers().max(TURN_SIZE)
     }
 
-    /// Publishes the completed descriptors to the driver and raises the interrupt, which may fire at
-    /// once, later or not at all: a poll may be running, or interrupts are moderated.
+    /// Publishes the completed descriptors to the driver and raises the interrupt, which may fire
+    /// at once, later or not at all: a poll may be running, or interrupts are moderated.
     #[inline]
     pub(crate) fn publish(&mut self, bh: &bh::Disabled) {
         let new = self.wire.publish();
@@ -172,25 +173,26 @@ impl RxHw {
     }
 }
 
-/// The interrupt of a queue that runs, and the registers that the driver writes at the end of a poll.
+/// The interrupt of a queue that runs, and the registers that the driver writes at the end of a
+/// poll.
 pub(crate) struct IrqLine {
     irq: Irq,
-    /// Where it goes to when it fires.
+    /// Its number and its affinity.
     vector: Arc<Vector>,
     descriptors: Arc<DescRing>,
-    /// How far the last poll has cleaned the ring. May be stale during a poll; costs one empty poll, and
-    /// no frame is overlooked.
+    /// How far the last poll has cleaned the ring. May be stale during a poll: that costs one empty
+    /// poll, and no frame is missed.
     next_to_clean: AtomicU32,
     /// Earliest time of the next interrupt, in nanoseconds; 0: no moderation.
     not_before: AtomicU64,
     /// Slack of the moderation timer, in nanoseconds.
     slack: AtomicU32,
-    /// Whether the driver is about to stop its NAPI: a poll that runs nevertheless does nothing.
+    /// Set while the driver stops the NAPI: a poll that still runs does nothing.
     masked: AtomicBool,
 }
 
 impl IrqLine {
-    /// The interrupt of `queue` with this ring, of which the driver has cleaned up to `next_to_clean`.
+    /// The interrupt of `queue` with this ring, which the driver has cleaned up to `next_to_clean`.
     /// The first poll arms it.
     pub(crate) fn new(
         queue: &RxHwQueue,
@@ -209,8 +211,8 @@ impl IrqLine {
         Ok(Arc::new(line, GFP_KERNEL)?)
     }
 
-    /// Schedules `napi` (`napi_schedule`), on a CPU that the interrupt may go to. The interrupt may be on
-    /// its way there already.
+    /// Schedules `napi` (`napi_schedule`): on this CPU if it is in the interrupt's affinity,
+    /// otherwise by an inter-processor interrupt, which may be on its way already.
     #[inline]
     pub(crate) fn interrupt(&self, napi: &NapiRef, bh: &bh::Disabled) {
         if !self.vector.deliver_remote() {
@@ -218,34 +220,34 @@ impl IrqLine {
         }
     }
 
-    /// Whether there are completed descriptors that the last poll has not seen. A poll that runs may
-    /// have seen them since.
+    /// Whether there are completed descriptors that the last poll has not seen. A poll that runs
+    /// may have seen them since.
     pub(crate) fn is_pending(&self) -> bool {
         let next_to_clean = self.next_to_clean.load(Ordering::Relaxed);
         self.descriptors.has_completed_since(next_to_clean)
     }
 
-    /// How far a poll has cleaned the ring.
+    /// Sets how far the poll has cleaned the ring.
     #[inline]
     pub(crate) fn set_next_to_clean(&self, next_to_clean: u32) {
         self.next_to_clean.store(next_to_clean, Ordering::Relaxed);
     }
 
-    /// Moderation: the next interrupt is to come at this time or later, in nanoseconds, and may be up to
-    /// `slack` late if it then comes together with another. For [`rearm`](Interrupt::rearm).
+    /// Sets the earliest time of the next interrupt, and by how much its timer may be late in order
+    /// to expire together with others, both in nanoseconds. Before [`rearm`](Interrupt::rearm).
     #[inline]
     pub(crate) fn moderate(&self, not_before: u64, slack: u32) {
         self.slack.store(slack, Ordering::Relaxed);
         self.not_before.store(not_before, Ordering::Relaxed);
     }
 
-    /// Whether polls are to do nothing, since their NAPI is about to be stopped.
+    /// Whether polls must do nothing, because the NAPI is being stopped.
     #[inline]
     pub(crate) fn is_masked(&self) -> bool {
         self.masked.load(Ordering::Relaxed)
     }
 
-    /// Makes polls do nothing from now on, or no longer.
+    /// Sets whether polls must do nothing.
     pub(crate) fn set_masked(&self, masked: bool) {
         self.masked.store(masked, Ordering::Relaxed);
     }
@@ -258,7 +260,7 @@ impl Interrupt for IrqLine {
     }
 }
 
-/// The moderation timer of a queue that runs, with what it takes to raise an interrupt.
+/// The moderation timer of a running queue: it raises the interrupt when it expires.
 pub(crate) struct IrqTimer {
     line: Arc<IrqLine>,
     napi: Arc<NapiRef>,
@@ -288,13 +290,13 @@ impl TimerCallback for IrqTimer {
 pub(crate) struct RxMetadata(u8);
 
 impl RxMetadata {
-    /// The time when the frame is put on the wire.
+    /// The time when the frame is sent.
     pub(crate) const TIMESTAMP: Self = Self(1 << 0);
 
-    /// The hash, which is computed for this purpose.
+    /// The hash, computed only as metadata.
     pub(crate) const HASH: Self = Self(1 << 1);
 
-    /// The hash that was computed to choose the queue.
+    /// The hash that steering computed.
     pub(crate) const RSS_HASH: Self = Self(1 << 2);
 
     /// No metadata.
@@ -302,12 +304,12 @@ impl RxMetadata {
         Self(0)
     }
 
-    /// What is in `self`, and `other` if `wanted`.
+    /// `self`, with `other` added if `wanted`.
     pub(crate) const fn with(self, other: Self, wanted: bool) -> Self {
         Self(self.0 | if wanted { other.0 } else { 0 })
     }
 
-    /// The metadata of a frame that is put on the wire now, whose queue was chosen by `hash`.
+    /// The metadata of a frame that is sent now. `hash` is the one that steering computed.
     #[inline(always)]
     pub(crate) fn collect(self, hash: Hash, compute_hash: impl FnOnce() -> Hash) -> Completion {
         if self.0 == 0 {
@@ -335,7 +337,7 @@ impl RxMetadata {
 }
 
 impl RxHw {
-    /// The NIC's side of a ring, with its registers. The timer is that of the ring's interrupt.
+    /// A queue with the NIC's side of a ring, its registers, and the timer of its interrupt.
     pub(crate) fn new(
         nic: NicSide<Arc<DescRing>>,
         config: RxConfig,
@@ -352,21 +354,21 @@ impl RxHw {
         }
     }
 
-    /// The NIC's side of the ring and the timer, for a queue that runs no longer.
+    /// Gives back the NIC's side of the ring and the timer of a queue that has stopped.
     pub(crate) fn into_parts(self) -> (NicSide<Arc<DescRing>>, Pin<KBox<Timer<IrqTimer>>>) {
         (self.wire.into_nic(), self.timer)
     }
 }
 
-/// What the watchdog finds at a queue for which a transmit queue of the peer waits.
+/// The state of a queue that a transmit queue of the peer waits for, as the watchdog reports it.
 pub(crate) struct RxHwStatus {
     /// Number of the queue.
     pub(crate) queue: u16,
-    /// What is in its ring; [`None`] if it does not run.
+    /// How full its ring is; [`None`] if it does not run.
     pub(crate) level: Option<Level>,
     /// Whether there are completed descriptors that the last poll has not seen.
     pub(crate) pending: bool,
-    /// Whether senders must go on waiting.
+    /// Whether senders must keep waiting.
     pub(crate) is_full: bool,
 }
 
@@ -387,8 +389,7 @@ impl RxHwQueue {
         )
     }
 
-    /// Connects the queue to the wire. Returns what was connected before: no frame gets in there any
-    /// more.
+    /// Connects the queue to the wire. Returns what was connected before: it gets no more frames.
     pub(crate) fn start(&self, hw: RxHw) -> Option<RxHw> {
         self.exchange(Some(hw), false)
     }
@@ -398,7 +399,8 @@ impl RxHwQueue {
         self.exchange(None, false)
     }
 
-    /// Takes the queue off the wire until it is started again: for senders it has no buffers meanwhile.
+    /// Takes the queue off the wire until it is started again. Meanwhile senders see a ring without
+    /// buffers.
     pub(crate) fn stop_for_restart(&self) -> Option<RxHw> {
         self.exchange(None, true)
     }
@@ -415,8 +417,8 @@ impl RxHwQueue {
         self.restarting.load(Ordering::Relaxed)
     }
 
-    /// Publishes what is in the ring and has it polled, whatever the state of the interrupt is. Returns
-    /// the queue's state before.
+    /// Publishes what is in the ring and has it polled, whatever the state of the interrupt is.
+    /// Returns the queue's state before.
     #[cold]
     pub(crate) fn kick(&self, bh: &bh::Disabled) -> RxHwStatus {
         let mut hw = self.hw.lock(bh);
@@ -424,7 +426,7 @@ impl RxHwQueue {
             queue: self.index,
             level: None,
             pending: false,
-            // It wakes its senders itself when it is started again; without it there is no carrier.
+            // A restarted queue wakes its senders itself. Without a restart the carrier is off.
             is_full: self.is_restarting(),
         };
         if let Some(hw) = &mut *hw {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which receive queue a frame goes to, and which frames are discarded: the receive filter, RSS and the
-//! steering rules.
+//! Which receive queue a frame goes to, and which frames are discarded: the receive filter, RSS and
+//! the steering rules.
 //!
-//! Every change makes new registers and exchanges them: a frame sees the old ones or the new ones, see
-//! [`Filter`] and [`Steering`].
+//! A change replaces all registers by a changed copy (RCU), so a frame sees either the old or the
+//! new ones, never a mixture. See [`Filter`] and [`Steering`].
 
 use super::stats::ArrivalStats;
 use crate::{
@@ -66,16 +66,15 @@ pub(crate) enum Discard {
     Rule,
 }
 
-/// What a frame meets at a port before it reaches a receive queue. The registers are read for each
-/// frame and changed under the locks named.
+/// The filter and the steering registers of a port, read for each frame that arrives.
 pub(crate) struct RxSteering {
     /// Which frames are accepted. Changed under RTNL.
     filter: RcuBox<Filter>,
-    /// Which queue a frame goes to. Changed under the instance lock of the device.
+    /// Which queue a frame goes to. Changed under the device's instance lock.
     registers: RcuBox<Steering>,
-    /// Whether that is queue 0 for all frames: the registers need not be read.
+    /// Whether all frames go to queue 0: the registers need not be read.
     single_queue: AtomicBool,
-    /// Frames that were discarded; on cache lines of their own.
+    /// Frames that were discarded. On cache lines of their own.
     pub(crate) arrivals: CacheAligned<ArrivalStats>,
 }
 
@@ -85,8 +84,8 @@ const _: () = {
 };
 
 impl RxSteering {
-    /// For a port with this many queues: every frame is accepted, and RSS spreads evenly with the
-    /// system's key. Fails with `ENOMEM`.
+    /// For a port with this many queues. Every frame is accepted; RSS uses all queues equally and
+    /// the system's key. Fails with `ENOMEM`.
     pub(super) fn new(queues: u32) -> Result<Self> {
         let mut steering = KVBox::init(pin_init::init_zeroed::<Steering>(), gfp_nowarn())?;
         let context = RssContext {
@@ -106,8 +105,8 @@ impl RxSteering {
         })
     }
 
-    /// The queue that a frame goes to and its hash; [`None`] stands for queue 0 without a hash, which is
-    /// not computed if there is only one queue.
+    /// The queue of a frame, and the hash that chose it. [`None`]: queue 0, as for all frames, so
+    /// no hash was computed.
     #[inline]
     pub(super) fn steer(
         &self,
@@ -136,40 +135,40 @@ impl RxSteering {
         counter.add(frames);
     }
 
-    /// Whether a frame's hash chooses its queue.
+    /// Whether steering computes the hash of each frame.
     pub(crate) fn uses_rss(&self) -> bool {
         !self.single_queue.load(Ordering::Relaxed)
     }
 
-    /// The steering registers as they are.
+    /// The current steering registers.
     #[inline]
     pub(crate) fn read<'a>(&'a self, bh: &'a bh::Disabled) -> &'a Steering {
         self.registers.read(bh)
     }
 
-    /// The settings of an RSS context. Fails with `ENOENT` if there is none of this number.
+    /// The settings of an RSS context. Fails with `ENOENT` if it does not exist.
     pub(crate) fn rss_context(&self, number: u32) -> Result<RssContext> {
         let context = self.registers.read(&bh::disable()).context(number);
         context.ok_or(ENOENT)
     }
 
-    /// A copy of the steering registers, to be changed. Fails with `ENOMEM`.
+    /// A copy of the steering registers, for a change. Fails with `ENOMEM`.
     pub(crate) fn copy(&self) -> Result<KVBox<Steering>> {
         let mut copy = KVBox::init(pin_init::init_zeroed::<Steering>(), gfp_nowarn())?;
         copy.copy_from(self.registers.read(&bh::disable()));
         Ok(copy)
     }
 
-    /// Exchanges the steering registers. Frames that are steered by the old ones go to a queue that is
-    /// still there.
+    /// Replaces the steering registers. On return no frame is steered by the old ones any more. May
+    /// sleep.
     pub(crate) fn replace(&self, steering: KVBox<Steering>) {
         let single_queue = steering.is_single_queue();
         self.registers.replace(steering);
         self.single_queue.store(single_queue, Ordering::Relaxed);
     }
 
-    /// Changes the receive filter and returns what `change` does. Fails with `ENOMEM`; nothing has
-    /// changed then.
+    /// Changes the receive filter, and returns the result of `change`. Fails with `ENOMEM`, and
+    /// changes nothing then. May sleep.
     pub(crate) fn change_filter<R>(
         &self,
         _rtnl: &Rtnl,
