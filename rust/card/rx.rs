@@ -417,8 +417,8 @@ impl RxHwQueue {
         self.restarting.load(Ordering::Relaxed)
     }
 
-    /// Publishes what is in the ring and has it polled, whatever the state of the interrupt is.
-    /// Returns the queue's state before.
+    /// Schedules the NAPI of the ring, whatever the state of the interrupt is. Returns the state of
+    /// the queue before. No frame is unpublished: this takes the wire lock.
     #[cold]
     pub(crate) fn kick(&self, bh: &bh::Disabled) -> RxHwStatus {
         let mut hw = self.hw.lock(bh);
@@ -430,10 +430,9 @@ impl RxHwQueue {
             is_full: self.is_restarting(),
         };
         if let Some(hw) = &mut *hw {
-            status.level = Some(hw.wire.level());
-            status.pending = hw.timer.target().line.is_pending();
-            hw.publish(bh);
             let IrqTimer { line, napi } = hw.timer.target();
+            status.level = Some(hw.wire.level());
+            status.pending = line.is_pending();
             line.interrupt(napi, bh);
             status.is_full = hw.wire.is_full();
         }

@@ -206,10 +206,9 @@ impl<'a> Trace<'a> {
         netdev_info!(
             self.dev,
             "tx_queue[{queue}]: ndo_tx_timeout: rx_ring[{ring}] of the peer has {} of {} buffers free, \
-             {} unpublished, its poll is {poll}; interrupted\n",
+             its poll is {poll}; interrupted\n",
             level.free,
-            level.size,
-            level.unpublished
+            level.size
         );
     }
 

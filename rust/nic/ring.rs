@@ -486,7 +486,6 @@ impl<H: Handle> NicSide<H> {
         Level {
             size: self.slots.mask.wrapping_add(1),
             free: self.available(),
-            unpublished: self.next_to_fill.wrapping_sub(self.published),
         }
     }
 
@@ -526,8 +525,6 @@ pub struct Level {
     pub size: u32,
     /// Posted buffers that are not filled yet.
     pub free: u32,
-    /// Filled buffers that are not published yet.
-    pub unpublished: u32,
 }
 
 /// A position in a ring; see [`NicSide::mark`].

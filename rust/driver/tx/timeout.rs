@@ -20,8 +20,8 @@ use crate::{
 };
 
 impl Vsi {
-    /// `ndo_tx_timeout`: publishes what is in the rings that the queue waits for, raises their
-    /// interrupts, and wakes the queue unless it has to wait.
+    /// `ndo_tx_timeout`: raises the interrupts of the rings that the queue waits for, and wakes the
+    /// queue unless one of them is full.
     pub(crate) fn tx_timeout(&self, dev: &Device, queue: u16, bh: &bh::Disabled) {
         let index = usize::from(queue);
         let (Some(tx), Some(pause)) = (self.tx_rings.get(index), self.port.tx_pauses.get(index))
