@@ -26,7 +26,7 @@ use crate::{
             LockedDevice, //
         },
         rcu::RcuArc,
-        rtnl::Rtnl,
+        rtnl::Rtnl, //
     },
     nic::{
         cache::CacheAligned,

@@ -14,7 +14,8 @@
 use super::stats::RxHwStats;
 use crate::{
     net::{
-        bh, clock,
+        bh,
+        clock,
         irq::Vector,
         napi::{
             Interrupt,
@@ -28,7 +29,7 @@ use crate::{
             self,
             Timer,
             TimerCallback, //
-        },
+        }, //
     },
     nic::{
         completion::Completion,

@@ -33,7 +33,7 @@ use crate::{
             Steering,
             MAIN, //
         },
-        wire::TxFrame,
+        wire::TxFrame, //
     },
 };
 use core::{
@@ -49,7 +49,7 @@ use kernel::{
         Flags,
         KVBox, //
     },
-    prelude::*,
+    prelude::*, //
 };
 
 /// GFP flags for multi-page allocations: no failure dump in the log, the caller reports `ENOMEM`.

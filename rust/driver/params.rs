@@ -2,7 +2,10 @@
 
 //! Module parameters and their ranges.
 
-use crate::{net::device, nic::pause};
+use crate::{
+    net::device,
+    nic::pause, //
+};
 use kernel::fmt;
 
 /// Most pairs of ports.

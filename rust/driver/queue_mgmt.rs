@@ -14,17 +14,23 @@ use super::{
         ReadyRing, //
     },
     trace::Trace,
-    vsi::Vsi,
+    vsi::Vsi, //
 };
 use crate::net::{
     debugfs,
     device::LockedDevice,
     napi::Removed,
-    queue_mgmt::{self, NotRestarted},
-    rtnl_link::Registration,
+    queue_mgmt::{
+        self,
+        NotRestarted, //
+    },
+    rtnl_link::Registration, //
 };
 use core::slice;
-use kernel::{prelude::*, str::BStr};
+use kernel::{
+    prelude::*,
+    str::BStr, //
+};
 
 impl queue_mgmt::Ops for Vsi {
     type Memory = ParkedRing;

@@ -28,18 +28,31 @@ use super::{
 use crate::{
     card::rx::RxMetadata,
     net::{
-        device::{is_rss_configured, Device, LockedDevice},
-        rtnl::{ExtAck, Rtnl},
+        device::{
+            is_rss_configured,
+            Device,
+            LockedDevice, //
+        },
+        rtnl::{
+            ExtAck,
+            Rtnl, //
+        },
     },
     netdev_info,
     nic::{
         rss::Indirection,
-        steering::{Steering, MAIN},
-        wire::RxConfig,
+        steering::{
+            Steering,
+            MAIN, //
+        },
+        wire::RxConfig, //
     },
 };
 use core::ops::Range;
-use kernel::{alloc::KVBox, prelude::*};
+use kernel::{
+    alloc::KVBox,
+    prelude::*, //
+};
 
 impl Vsi {
     /// Rings of these numbers, of `size` descriptors, filled. Fails with `ENOMEM`; nothing is left

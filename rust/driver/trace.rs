@@ -14,11 +14,11 @@ use crate::{
             Prog,
             ProgRef,
             RedirectTarget,
-            XdpAction, //
-            XdpBuff,
+            XdpAction,
+            XdpBuff, //
         },
     },
-    netdev_info,
+    netdev_info, //
 };
 use core::sync::atomic::Ordering;
 use kernel::{

@@ -9,10 +9,10 @@ use super::{
             end_all,
             RunningRing, //
         },
-        ring::RxRing,
+        ring::RxRing, //
     },
     settings::Settings,
-    tx::ring::TxRing,
+    tx::ring::TxRing, //
 };
 use crate::{
     card::{
@@ -20,7 +20,7 @@ use crate::{
             Peer,
             Port, //
         },
-        rx::RxMetadata,
+        rx::RxMetadata, //
     },
     net::{
         bh,

@@ -4,8 +4,11 @@
 
 use crate::{
     driver::vsi::Vsi,
-    net::{device::Device, ethtool::LinkSettings},
-    netdev_info,
+    net::{
+        device::Device,
+        ethtool::LinkSettings, //
+    },
+    netdev_info, //
 };
 use core::sync::atomic::Ordering;
 use kernel::prelude::*;

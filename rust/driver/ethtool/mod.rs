@@ -13,14 +13,31 @@ use super::{
 };
 use crate::{
     net::{
-        device::{Device, LockedDevice},
-        ethtool::{
-            Coalesce, DrvInfo, FlowRule, FlowType, InputXfrm, LinkSettings, Ops, PauseParam,
-            PauseStats, RingParam, RulePlace, RxfhChange, Visitor,
+        device::{
+            Device,
+            LockedDevice, //
         },
-        rtnl::{ExtAck, Rtnl},
+        ethtool::{
+            Coalesce,
+            DrvInfo,
+            FlowRule,
+            FlowType,
+            InputXfrm,
+            LinkSettings,
+            Ops,
+            PauseParam,
+            PauseStats,
+            RingParam,
+            RulePlace,
+            RxfhChange,
+            Visitor, //
+        },
+        rtnl::{
+            ExtAck,
+            Rtnl, //
+        },
     },
-    netdev_info,
+    netdev_info, //
 };
 use core::sync::atomic::Ordering;
 use kernel::prelude::*;

@@ -6,16 +6,34 @@ use crate::{
     driver::vsi::Vsi,
     net::{
         bh,
-        device::{feature, Device},
-        ethtool::{FlowRule, RuleAction, RuleFields, RuleFlow, RulePlace},
+        device::{
+            feature,
+            Device, //
+        },
+        ethtool::{
+            FlowRule,
+            RuleAction,
+            RuleFields,
+            RuleFlow,
+            RulePlace, //
+        },
     },
     netdev_info,
     nic::{
-        ntuple::{Action, Key, Protocols, Rule, MAX_RULES},
-        steering::Steering,
+        ntuple::{
+            Action,
+            Key,
+            Protocols,
+            Rule,
+            MAX_RULES, //
+        },
+        steering::Steering, //
     },
 };
-use kernel::{alloc::KVBox, prelude::*};
+use kernel::{
+    alloc::KVBox,
+    prelude::*, //
+};
 
 /// How many rules a port has room for.
 pub(crate) const MAX: u32 = MAX_RULES as u32;

@@ -8,12 +8,28 @@ use crate::{
     driver::vsi::Vsi,
     net::{
         device::Device,
-        ethtool::{rxh, FlowType, InputXfrm, RxfhChange},
-        rtnl::ExtAck,
+        ethtool::{
+            rxh,
+            FlowType,
+            InputXfrm,
+            RxfhChange, //
+        },
+        rtnl::ExtAck, //
     },
     nic::{
-        rss::{Indirection, INDIRECTION_LEN, KEY_LEN},
-        steering::{Fields, FlowKind, RssContext, Transform, MAIN, MAX_CONTEXTS},
+        rss::{
+            Indirection,
+            INDIRECTION_LEN,
+            KEY_LEN, //
+        },
+        steering::{
+            Fields,
+            FlowKind,
+            RssContext,
+            Transform,
+            MAIN,
+            MAX_CONTEXTS, //
+        },
     },
 };
 use kernel::prelude::*;

@@ -20,11 +20,12 @@ use crate::{
             RxHw,
             RxMetadata, //
         },
-        steering::gfp_nowarn,
+        steering::gfp_nowarn, //
     },
     driver::settings::Settings,
     net::{
-        bh, clock,
+        bh,
+        clock,
         device::LockedDevice,
         napi::{
             Disabled,
@@ -34,7 +35,7 @@ use crate::{
         },
         page_pool::PagePool,
         timer::Timer,
-        xdp::RxQueue,
+        xdp::RxQueue, //
     },
     nic::{
         dim::Dim,

@@ -19,7 +19,10 @@ use crate::{
         params::RING_SIZES,
         settings::Settings,
         trace::Trace,
-        xdp::{run::RxContext, tx_bulk::XdpTxBulk},
+        xdp::{
+            run::RxContext,
+            tx_bulk::XdpTxBulk, //
+        },
     },
     net::{
         clock,
@@ -45,7 +48,7 @@ use crate::{
             DriverSide,
             NicSide, //
         },
-        vlan::TAG_LEN,
+        vlan::TAG_LEN, //
     },
 };
 use kernel::{

@@ -13,7 +13,7 @@ use crate::{
             Counter,
             SharedCounter, //
         },
-        tso::Progress,
+        tso::Progress, //
     },
 };
 use core::mem::offset_of;

@@ -28,7 +28,7 @@ use crate::{
             Device,
             Xmit, //
         },
-        skbuff::SkBuff,
+        skbuff::SkBuff, //
     },
     nic::{
         rss::Hash,

@@ -13,7 +13,7 @@ use crate::{
             Buff,
             RxRing, //
         },
-        trace::Trace,
+        trace::Trace, //
     },
     net::{
         device::Device,
@@ -36,7 +36,7 @@ use crate::{
             Status, //
         },
         ring::DriverSide,
-        rss,
+        rss, //
     },
 };
 use kernel::sync::Arc;

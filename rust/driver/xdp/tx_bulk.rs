@@ -18,7 +18,7 @@ use crate::{
             XdpBuff, //
         },
     },
-    nic::ring::DriverSide,
+    nic::ring::DriverSide, //
 };
 use kernel::sync::Arc;
 
