@@ -20,15 +20,15 @@ const ADDRESSES_LEN: usize = 12;
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 
-/// Length of an IPv6 header, and where in it the number of the next header is.
+/// Length of an IPv6 header, and the offset of its next-header field.
 const IPV6_LEN: usize = 40;
 const IPV6_NEXT_HEADER: usize = 6;
 
-/// The number of TCP as a next header.
+/// The IP protocol number of TCP.
 const TCP: u8 = 6;
 
-/// The features that the stack may use for `skb`: those that it is about to, without segmentation
-/// if the card would not find the TCP header of a large frame.
+/// The features that the stack may use for `skb`: `features`, without segmentation offload if the
+/// card would not find the TCP header of a large frame.
 #[inline]
 pub(super) fn check(skb: &SkBuff, features: u64) -> u64 {
     if skb.gso_size().is_some() && !can_segment(skb, features) {
@@ -38,10 +38,11 @@ pub(super) fn check(skb: &SkBuff, features: u64) -> u64 {
 }
 
 /// Whether the card finds the TCP header: not after IPv6 extension headers, nor in PPPoE
-/// (`pppoe_gro_receive` merges such frames), nor after more than two VLAN tags. The skb does not tell
-/// where IP starts: `skb_vlan_push` moves its network header too.
+/// (`pppoe_gro_receive` merges such frames), nor after more than two VLAN tags. The skb's network
+/// header does not say where IP starts: `skb_vlan_push` moves it too.
 fn can_segment(skb: &SkBuff, features: u64) -> bool {
-    // A tag next to the frame is one more in it if the stack puts it there, which comes after this.
+    // Counts a tag in the skb's metadata that the card cannot insert: the stack puts it into the
+    // frame after this check.
     let mut tags = match skb.vlan_tag() {
         Some(tag) if !inserts(tag.protocol, features) => 1,
         _ => 0,
@@ -67,7 +68,7 @@ fn can_segment(skb: &SkBuff, features: u64) -> bool {
     }
 }
 
-/// Whether the card puts such tags into frames.
+/// Whether the card inserts tags of this type into frames.
 fn inserts(ethertype: u16, features: u64) -> bool {
     let needed = match Protocol::from_ethertype(ethertype) {
         Some(Protocol::Customer) => feature::VLAN_CTAG_TX,
@@ -77,7 +78,7 @@ fn inserts(ethertype: u16, features: u64) -> bool {
     features & needed != 0
 }
 
-/// Whether TCP follows an IPv6 header at once.
+/// Whether TCP follows the IPv6 header directly.
 fn is_tcp_next(skb: &SkBuff, offset: usize) -> bool {
     let header: Option<[u8; IPV6_LEN]> = skb.bytes(offset);
     header.is_some_and(|header| header.get(IPV6_NEXT_HEADER) == Some(&TCP))

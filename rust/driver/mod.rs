@@ -4,21 +4,21 @@
 //!
 //! | file | what it holds |
 //! | --- | --- |
-//! | [`xdp`] | the XDP hook: `ndo_bpf`, and what becomes of a frame (steps 3, 4, 6 and 7) |
-//! | [`rx`] | receive rings: NAPI poll and refill, and how rings are made and freed |
+//! | [`xdp`] | the XDP hook: `ndo_bpf`, the program's run and its verdict (steps 3, 4, 6, 7) |
+//! | [`rx`] | receive rings: NAPI poll, refill, and their life cycle |
 //! | [`tx`] | sending: `ndo_start_xmit` with flow control, `ndo_xdp_xmit`, `ndo_tx_timeout` |
 //! | [`vsi`] | a port's device: up, down, MTU, counters |
-//! | [`newlink`] | making and joining ports: `ip link add … type oxnic` |
-//! | [`reconfig`] | rings of another size, or another number of them |
-//! | [`queue_mgmt`] | one receive queue is restarted while the others go on |
+//! | [`newlink`] | creating and joining ports: `ip link add … type oxnic` |
+//! | [`reconfig`] | changing the size and the number of the rings |
+//! | [`queue_mgmt`] | restarting one receive queue while the others go on |
 //! | [`rx_mode`] | which frames a port accepts |
-//! | [`ethtool`] | what `ethtool` shows and sets |
+//! | [`ethtool`] | the callbacks of ethtool |
 //! | [`features`] | which features the stack may use for a single skb |
-//! | [`settings`] | what is set, as far as polls read it |
-//! | [`params`] | what the module is loaded with |
-//! | [`trace`] | what the driver says in the kernel log |
+//! | [`settings`] | settings of the user that polls read |
+//! | [`params`] | module parameters |
+//! | [`trace`] | the lines in the kernel log |
 //!
-//! What it drives is in [`card`](crate::card).
+//! The card that it drives is [`card`](crate::card).
 
 #![forbid(unsafe_code)]
 

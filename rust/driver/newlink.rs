@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Making ports, and joining them: `ip link add … type oxnic`.
+//! Creates ports and joins them: `ip link add … type oxnic`.
 
 use super::{
     params::{
@@ -41,7 +41,7 @@ use kernel::{
     sync::SetOnce, //
 };
 
-/// What the module was loaded with, for the ports that are made later.
+/// The module parameters: the defaults of ports that are created later.
 static LOADED: SetOnce<Params> = SetOnce::new();
 
 fn defaults() -> Result<&'static Params> {
@@ -52,7 +52,7 @@ impl Kind for Vsi {
     const KIND: &CStr = c"oxnic";
     const DEVICE_NAME: &CStr = c"ox%d";
     const CONFIG: Config = CONFIG;
-    // The memory of a port's rings is on nobody's account.
+    // The memory of a port's rings is charged to no one.
     const ADMIN_ONLY: bool = true;
 
     fn queues(tx: Option<u32>, rx: Option<u32>, extack: ExtAck<'_>) -> Result<u16> {
@@ -95,7 +95,7 @@ impl Kind for Vsi {
 
     fn registered(&self, dev: &Device, link: Option<&Self>, rtnl: &Rtnl) {
         self.port.dev.set(Some(dev.into()), rtnl);
-        // Here and not when the port goes up: a map that the user has set since stays.
+        // Not in `open`, which would overwrite a map that the user has set.
         dev.set_default_xps(0..self.port.queues(), rtnl);
         dev.set_max_segments(max_segments(self.peer.get().ring_size()), rtnl);
         if let Some(link) = link {
@@ -107,20 +107,20 @@ impl Kind for Vsi {
     }
 }
 
-/// All ports, those that users have made too, and what root may do with them in debugfs.
+/// All ports, including those that users create, and the file in debugfs that restarts a queue.
 pub(crate) struct Ports(
     #[expect(dead_code, reason = "dropping it is its use")] WriteFile<Registration<Vsi>>,
 );
 
 impl Ports {
-    /// Lets users make ports, and makes the pairs that `params` asks for. Fails with `ENOMEM`; nothing is
-    /// left then.
+    /// Registers the link type and creates the pairs that `params` asks for. Fails with `ENOMEM`,
+    /// and leaves nothing behind then.
     pub(crate) fn new(params: Params) -> Result<Self> {
         let pairs = params.pairs;
         LOADED.populate(params);
         let kind = Registration::new()?;
         let rtnl = rtnl::lock();
-        // Pairs appear at once: as soon as RTNL is given back somebody may use them.
+        // RTNL is held for all pairs: no port can be changed or removed before all exist.
         let made = (0..pairs).try_for_each(|_| {
             let first = kind.create(None, &rtnl)?;
             kind.create(Some(first), &rtnl).map(drop)

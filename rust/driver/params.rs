@@ -11,19 +11,19 @@ use kernel::fmt;
 /// Most pairs of ports.
 const MAX_PAIRS: i64 = 64;
 
-/// Most queues of a port: as many as can wait for a full ring.
+/// Most queues of a port: each must be able to wait for a full ring.
 pub(crate) const MAX_QUEUES: u32 = pause::MAX_QUEUES;
 
-/// Most queues that a port gets without being asked for.
+/// Most queues that a port has by default.
 const DEFAULT_MAX_QUEUES: i64 = 4;
 
 /// Smallest and largest receive ring, in descriptors.
 pub(crate) const RING_SIZES: core::ops::RangeInclusive<u32> = 64..=4096;
 
-/// Which sizes there are.
+/// The valid sizes, for messages.
 pub(crate) const RING_SIZES_TEXT: &str = "a power of two from 64 to 4096";
 
-/// What the module is loaded with, checked.
+/// The module parameters, checked.
 pub(crate) struct Params {
     /// Number of pairs of joined ports.
     pub(crate) pairs: usize,

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A receive queue that is made anew while the others go on: the queue management of the kernel, and the
-//! file in debugfs by which root asks for it.
+//! Restarts one receive queue while the others go on: for the queue management of the kernel, and
+//! for root by a file in debugfs.
 //!
-//! The queue gets a new ring, with buffers from a new page_pool. The NAPI that polls it is a new one with the
-//! id, the settings and the interrupt of the old, as on a change of the ring's size; the program stays.
+//! The queue gets a new ring, with buffers from a new page_pool, and a new NAPI that keeps the id,
+//! the settings and the interrupt of the old one, as on a change of the ring size. The program
+//! stays.
 
 use super::{
     rx::life::{
@@ -53,7 +54,7 @@ impl queue_mgmt::Ops for Vsi {
     fn start_queue(&self, dev: &LockedDevice, queue: usize, ring: ParkedRing) {
         let Some(ring) = ring.resume(dev) else { return };
         let ring = ring.connect(None, self.rx_config(dev)).start();
-        // There is room for all that there can be.
+        // It fits: the capacity is that of all rings.
         let _ = self.running.lock().insert_within_capacity(queue, ring);
         Trace::new(dev, &self.settings).queue_started(queue);
     }
@@ -69,7 +70,7 @@ impl queue_mgmt::Ops for Vsi {
     }
 }
 
-/// The file by which root makes a queue anew.
+/// The file `restart_queue` in debugfs.
 impl debugfs::Write for Registration<Vsi> {
     fn write(&self, text: &[u8]) -> Result {
         let Some((name, queue)) = parse(text) else {
@@ -103,7 +104,8 @@ impl debugfs::Write for Registration<Vsi> {
     }
 }
 
-/// What is written to the file: the name of a port, a blank, and the number of a receive queue.
+/// Parses what is written to the file: the name of a port, a space, and the number of a receive
+/// queue.
 fn parse(text: &[u8]) -> Option<(&[u8], u32)> {
     let mut words = text.trim_ascii().splitn(2, |&byte| byte == b' ');
     let (name, queue) = (words.next()?, words.next()?);

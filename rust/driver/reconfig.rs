@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rings that are made anew: another size (`ethtool -G`), another number (`ethtool -L`), also while
-//! frames come in.
+//! Changes the size of the rings (`ethtool -G`) and their number (`ethtool -L`), also while frames
+//! arrive.
 //!
-//! First everything is made that may not succeed, beside what is there; then comes the exchange, which
-//! cannot fail. A ring that goes is taken off the wire before its poll has the rest of its frames, and
-//! its successor is there by then, so that no frame is lost. What has to be waited for is waited for once,
-//! for all rings.
+//! First comes all that can fail: the new rings are allocated and filled next to the old ones. The
+//! exchange cannot fail. To lose no frame, a new ring is connected to the wire in place of the old
+//! one, which is polled until it is empty. All old rings are waited for together.
 
 use super::{
     params::{
@@ -55,8 +54,8 @@ use kernel::{
 };
 
 impl Vsi {
-    /// Rings of these numbers, of `size` descriptors, filled. Fails with `ENOMEM`; nothing is left
-    /// then.
+    /// Allocates and fills the rings `which`, with `size` descriptors each. Fails with `ENOMEM`,
+    /// and frees all of them then.
     pub(crate) fn ready_rings<'a>(
         &self,
         dev: &'a LockedDevice,
@@ -67,7 +66,7 @@ impl Vsi {
         let mut ready = KVec::with_capacity(rings.len(), GFP_KERNEL)?;
         for ring in rings {
             match ReadyRing::new(dev, &self.settings, &self.peer, ring, size) {
-                // There is room for it.
+                // It fits: allocated above.
                 Ok(ring) => drop(ready.push_within_capacity(ring)),
                 Err(error) => {
                     end_ready(ready);
@@ -78,7 +77,7 @@ impl Vsi {
         Ok(ready)
     }
 
-    /// What every ring has to do.
+    /// The configuration of every receive queue, and the metadata of its frames.
     pub(crate) fn rx_config(&self, dev: &Device) -> (RxConfig, RxMetadata) {
         let prog = self.xdp_prog.get();
         (
@@ -87,7 +86,7 @@ impl Vsi {
         )
     }
 
-    /// Gives all receive rings another size.
+    /// Changes the size of all receive rings.
     pub(crate) fn change_ring_size(
         &self,
         dev: &LockedDevice,
@@ -113,12 +112,11 @@ impl Vsi {
         if smaller {
             self.limit_peer(size, rtnl);
         }
-        // Before the rings: how many filled buffers interrupt is told by it.
         self.port.set_ring_size(size, dev, rtnl);
         let config = self.rx_config(dev);
         let mut rings = self.running.lock();
         let mut old = core::mem::replace(&mut *rings, KVec::new());
-        // There is room in all of these lists.
+        // All of these lists have the capacity.
         for (index, ring) in ready.into_iter().enumerate() {
             let ring = ring.connect(old.get_mut(index), config);
             let _ = connected.push_within_capacity(ring);
@@ -126,7 +124,8 @@ impl Vsi {
         drain(&old);
         quiesce(&old);
         for (ring, old) in connected.into_iter().zip(old) {
-            // One after the other, so that frames of a flow keep their order.
+            // The new ring is polled only when the old one is not any more, so that frames of a
+            // flow keep their order.
             let old = old.halt(dev);
             let _ = running.push_within_capacity(ring.start());
             if let Some(old) = old {
@@ -142,7 +141,7 @@ impl Vsi {
         Ok(())
     }
 
-    /// Uses another number of queues, which is at least 1 and at most that of the rings.
+    /// Changes the number of queues: at least 1, at most the number of rings.
     pub(crate) fn change_queues(&self, dev: &LockedDevice, queues: u32, rtnl: &Rtnl) -> Result {
         let old = self.port.queues();
         let (new, up) = (queues as usize, self.port.is_up());
@@ -151,7 +150,7 @@ impl Vsi {
         let mut leaving = KVec::with_capacity(old.saturating_sub(new), GFP_KERNEL)?;
         let ready = self
             .ready_rings(dev, added, self.port.ring_size())
-            // ethtool has no other way to be told why.
+            // This callback has no extack.
             .inspect_err(|_| netdev_info!(dev, "channels: no memory for {} rings\n", queues))?;
 
         if new > old {
@@ -159,13 +158,13 @@ impl Vsi {
                 end_ready(ready);
                 return Err(error);
             }
-            // The kernel has taken away the maps that they had when they were last in use.
+            // The kernel removed their XPS maps when they went out of use.
             dev.set_default_xps(old..new, rtnl);
             self.port.set_queues(queues, dev, rtnl);
             let config = self.rx_config(dev);
             let mut running = self.running.lock();
             for ring in ready {
-                // There is room for all that there can be.
+                // It fits: the capacity is that of all rings.
                 let _ = running.push_within_capacity(ring.connect(None, config).start());
             }
             drop(running);
@@ -177,27 +176,27 @@ impl Vsi {
             let mut running = self.running.lock();
             while running.len() > new {
                 if let Some(mut ring) = running.pop() {
-                    // No frame is sent to it any more.
+                    // No frame is steered to it any more.
                     ring.disconnect(&peer);
-                    // There is room for it.
+                    // It fits: allocated above.
                     let _ = leaving.push_within_capacity(ring);
                 }
             }
             drop(running);
             drain(&leaving);
             end_all(leaving, dev);
-            // Not earlier: the stack does not expect frames of a queue that is gone. Getting fewer
+            // Last, because the stack expects no frames of queues beyond this number. Lowering it
             // does not fail.
             dev.set_real_queues(queues as u16, rtnl)?;
         }
         Ok(())
     }
 
-    /// The registers for another number of queues.
+    /// The steering registers for another number of queues.
     fn steering_for(&self, dev: &Device, queues: u32, rtnl: &Rtnl) -> Result<KVBox<Steering>> {
         let mut steering = self.port.steering.copy()?;
         steering.set_queues(queues);
-        // What the user has set stays; the kernel has seen to it that all queues of tables are left.
+        // Keep a user's table: the core refused counts that would drop a queue in it.
         if !is_rss_configured(dev, rtnl) {
             let mut context = self.port.steering.rss_context(MAIN)?;
             context.table = Indirection::new(queues);
@@ -205,12 +204,13 @@ impl Vsi {
                 return Err(EINVAL);
             }
         }
-        // It has not looked at what rules add to them.
+        // The core does not check FLOW_RSS rules, which add an offset.
         if steering.min_queues() > queues {
-            // ethtool has no other way to be told why.
+            // This callback has no extack.
             netdev_info!(
                 dev,
-                "channels: {} are refused: an ntuple rule adds to RSS queues, and would pass the last one\n",
+                "channels: {} are refused: \
+                 an ntuple rule adds to RSS queues, and would pass the last one\n",
                 queues
             );
             return Err(EINVAL);
@@ -218,7 +218,7 @@ impl Vsi {
         Ok(steering)
     }
 
-    /// The peer's stack makes its large frames for rings of this size.
+    /// Limits the large frames of the peer's stack to rings of this size.
     pub(crate) fn limit_peer(&self, ring_size: u32, rtnl: &Rtnl) {
         if let Some(peer) = self.peer.device() {
             peer.set_max_segments(max_segments(ring_size), rtnl);

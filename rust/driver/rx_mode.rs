@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The receive filter as the stack sets it: for the port's own address, for the user (`ip link set …
-//! promisc on`, `ip maddr`) and for what is on top of the port, such as VLANs and macvlans.
+//! The receive filter as the stack sets it: for the user (`ip link set … promisc on`, `ip maddr`)
+//! and for devices on top of the port, such as VLANs and macvlans.
 //!
-//! Every change makes a new filter and exchanges it.
+//! A change replaces the whole filter by a changed copy.
 
 use super::{
     trace::Trace,

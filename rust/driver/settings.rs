@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a user has set of a port that its polls read.
+//! The settings of a port that its polls read.
 
 use crate::net::ethtool::msg;
 use core::sync::atomic::{
@@ -9,10 +9,10 @@ use core::sync::atomic::{
     Ordering, //
 };
 
-/// Message types that are printed unless told otherwise.
+/// Message types that are printed by default.
 const DEFAULT_MSG: u32 = msg::DRV;
 
-/// How many frames raise an interrupt before its time, unless told otherwise.
+/// How many filled buffers raise an interrupt early by default.
 const DEFAULT_FRAMES: u32 = 64;
 
 /// The settings of a port, each written under the instance lock of its device.
@@ -45,15 +45,16 @@ pub(crate) struct CoalesceSettings {
 }
 
 impl CoalesceSettings {
-    /// How long interrupts are held back after a poll, in microseconds; [`None`] if that is adaptive.
+    /// How long interrupts are held back after a poll, in microseconds; [`None`] if that is
+    /// adaptive.
     #[inline]
     pub(crate) fn usecs(&self) -> Option<u32> {
         let adaptive = self.adaptive_rx.load(Ordering::Relaxed);
         (!adaptive).then(|| self.rx_usecs.load(Ordering::Relaxed))
     }
 
-    /// How many filled buffers raise an interrupt before its time, in a ring of `size` descriptors: at
-    /// the latest when half of it is filled.
+    /// How many filled buffers raise an interrupt early, in a ring of `size` descriptors: at most
+    /// half of them.
     pub(crate) fn frames(&self, size: u32) -> u32 {
         let half = size / 2;
         match self.rx_frames.load(Ordering::Relaxed) {

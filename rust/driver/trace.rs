@@ -27,11 +27,11 @@ use kernel::{
     str::BStr, //
 };
 
-/// How many bytes of a frame are printed, and how many in a line.
+/// How many bytes of a frame are printed, and how many per line.
 const DUMP_LEN: usize = 64;
 const DUMP_LINE: usize = 16;
 
-/// What is to be printed about a device, as it was when this value was made: a poll looks once.
+/// The message types of a device, read once: a poll uses the same ones throughout.
 #[derive(Clone, Copy)]
 pub(crate) struct Trace<'a> {
     dev: &'a Device,
@@ -69,7 +69,7 @@ impl<'a> Trace<'a> {
         self.level & msg::TX_QUEUED != 0
     }
 
-    /// The receive filter has too little room for such addresses, or has enough again.
+    /// The receive filter has too little room for these addresses, or enough again.
     #[cold]
     pub(crate) fn overflow(&self, kind: &str, room: usize, too_many: bool) {
         if !self.drv() {
@@ -87,7 +87,7 @@ impl<'a> Trace<'a> {
         );
     }
 
-    /// `ndo_bpf` is to make `prog` the program.
+    /// `ndo_bpf` attaches `prog`, or detaches the program.
     pub(crate) fn setup_prog(&self, prog: Option<&Prog>) {
         if !self.drv() {
             return;
@@ -133,7 +133,7 @@ impl<'a> Trace<'a> {
         }
     }
 
-    /// It runs again, with a new ring.
+    /// A receive queue runs again, with a new ring.
     pub(crate) fn queue_started(&self, queue: usize) {
         if self.drv() {
             netdev_info!(self.dev, "rx_ring[{queue}]: ndo_queue_start\n");
@@ -156,7 +156,7 @@ impl<'a> Trace<'a> {
         );
     }
 
-    /// A frame of this size was dropped, since the program does not support several buffers.
+    /// A multi-buffer frame was dropped, because the program has no frags support.
     #[cold]
     pub(crate) fn no_frags(&self, ring: u16, prog: ProgRef<'_>, size: Size) {
         if !self.rx_status() {
@@ -205,14 +205,14 @@ impl<'a> Trace<'a> {
         let poll = if pending { "due" } else { "not due" };
         netdev_info!(
             self.dev,
-            "tx_queue[{queue}]: ndo_tx_timeout: rx_ring[{ring}] of the peer has {} of {} buffers free, \
-             its poll is {poll}; interrupted\n",
+            "tx_queue[{queue}]: ndo_tx_timeout: rx_ring[{ring}] of the peer has {} of {} buffers \
+             free, its poll is {poll}; interrupted\n",
             level.free,
             level.size
         );
     }
 
-    /// A transmit queue that was stopped for too long waited for nothing.
+    /// A transmit queue was stopped for too long, and no ring makes it wait.
     #[cold]
     pub(crate) fn tx_timeout_woken(&self, queue: u16) {
         netdev_info!(
@@ -257,7 +257,7 @@ impl<'a> Trace<'a> {
         );
     }
 
-    /// The first bytes of a frame. Returns its size, for the line about what becomes of it.
+    /// The first bytes of a frame. Returns its size, for the line with its verdict.
     #[cold]
     pub(crate) fn frame(&self, ring: u16, frame: &XdpBuff) -> Size {
         let size = Size {
@@ -282,7 +282,7 @@ impl<'a> Trace<'a> {
     }
 }
 
-/// How the program with this id is named in the trace: `id 17`, or `none`.
+/// A program as the trace shows it: `id 17`, or `none`.
 fn program(id: Option<u32>) -> impl fmt::Display {
     struct Name(Option<u32>);
 
@@ -315,7 +315,7 @@ impl fmt::Display for Size {
     }
 }
 
-/// Bytes in hexadecimal, a blank in front of each.
+/// Bytes in hexadecimal, each after a space.
 struct Hex<'a>(&'a [u8]);
 
 impl fmt::Display for Hex<'_> {

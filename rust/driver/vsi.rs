@@ -74,21 +74,21 @@ use kernel::{
     },
 };
 
-/// Bytes of a frame that the MTU does not count: the Ethernet header and two VLAN tags.
+/// Bytes of a frame on top of the MTU: the Ethernet header and two VLAN tags.
 const FRAME_OVERHEAD: u32 = 14 + 2 * 4;
 
-/// How long a transmit queue may be stopped, in milliseconds. Longer than the kernel's usual 5 s: a queue
-/// often stops, as the wire takes no time, and the peer's poll, unlike an interrupt of hardware, may be
-/// deferred.
+/// How long a transmit queue may be stopped, in milliseconds. The kernel's default is 5000. Sending
+/// takes no time here, so queues often stop, and the poll of the peer that wakes them may be
+/// deferred, unlike a hardware interrupt.
 const TX_TIMEOUT_MS: u32 = 15_000;
 
-/// The largest MTU: a frame is in as many buffers as there can be.
+/// The largest MTU: a frame of as many buffers as an xdp_buff takes.
 const MAX_MTU: u32 = (MAX_BUFFERS * FRAME_ROOM) as u32 - FRAME_OVERHEAD;
 
-/// The largest MTU at which every frame is in one buffer.
+/// The largest MTU at which every frame fits into one buffer.
 const SINGLE_BUFFER_MTU: u32 = FRAME_ROOM as u32 - FRAME_OVERHEAD;
 
-/// What the simulated hardware does for the stack.
+/// Offloads and other features that are on by default.
 const FEATURES: u64 = feature::SG
     | feature::HW_CSUM
     | feature::TSO
@@ -99,21 +99,21 @@ const FEATURES: u64 = feature::SG
     | feature::VLAN_CTAG_RX
     | feature::VLAN_CTAG_TX;
 
-/// What it does if it is told to.
+/// Features that are off by default.
 const MORE_FEATURES: u64 =
     feature::VLAN_CTAG_FILTER | feature::VLAN_STAG_RX | feature::VLAN_STAG_TX;
 
-/// What it does for frames with a VLAN tag too.
+/// Features that work for frames with a VLAN tag too.
 const VLAN_FEATURES: u64 = feature::SG | feature::HW_CSUM | feature::TSO | feature::HIGHDMA;
 
-/// What can be done with XDP.
+/// XDP features, announced in netlink.
 const XDP_FEATURES: u32 = xdp::feature::BASIC
     | xdp::feature::REDIRECT
     | xdp::feature::NDO_XMIT
     | xdp::feature::RX_SG
     | xdp::feature::NDO_XMIT_SG;
 
-/// What every port's device is made with.
+/// The configuration of every port's device.
 pub(crate) const CONFIG: Config = Config {
     max_mtu: MAX_MTU,
     features: FEATURES,
@@ -122,13 +122,13 @@ pub(crate) const CONFIG: Config = Config {
     xdp_features: XDP_FEATURES,
     tx_timeout_ms: TX_TIMEOUT_MS,
     random_address: true,
-    // The receive filter is told, also while the port is up.
+    // `set_mac_address` also changes the receive filter of a port that is up.
     live_address_change: true,
-    // What is sent is copied, and nothing is written into it.
+    // `start_xmit` copies the skb and writes nothing into it.
     tx_skb_sharing: true,
     // Queue management needs it.
     instance_lock: true,
-    // The locks of the rings are shared with softirqs, and netpoll sends with interrupts off.
+    // Netpoll sends in hard interrupts too, where the wire lock, a softirq lock, would deadlock.
     netpoll: Netpoll::Refused,
 };
 
@@ -140,27 +140,26 @@ pub(crate) fn max_mtu(prog: Option<&Prog>) -> u32 {
     }
 }
 
-/// Into how many segments a frame may be cut for a peer with rings of this size. Larger ones would go too,
-/// in several steps; but the stack shall not fill a ring with a single frame.
+/// The most segments of a large frame for a peer with rings of this size. More would work, in
+/// several steps, but a single frame should not fill a ring.
 pub(crate) fn max_segments(ring_size: u32) -> u16 {
     (ring_size / 2 - 4) as u16
 }
 
-/// A port's device: in the words of the hardware whose drivers are the model, a virtual station
-/// interface.
+/// A port's device. i40e, the model of this driver, calls it a VSI (virtual station interface).
 #[pin_data]
 pub(crate) struct Vsi {
-    /// The port of the card, this end of the wire.
+    /// The port of the card: this end of the wire.
     pub(crate) port: Arc<Port>,
     /// The other end.
     pub(crate) peer: Arc<Peer>,
-    /// What the user has set.
+    /// Settings of the user that polls read.
     pub(crate) settings: Arc<Settings>,
     /// The receive rings, one for each queue of the port.
     pub(crate) rx_rings: KVec<Arc<RxRing>>,
-    /// The transmit queues, as many.
+    /// The transmit queues, as many as receive rings.
     pub(crate) tx_rings: KVec<TxRing>,
-    /// The program of the device. Each ring has a copy, which is what polls read.
+    /// The program of the device. Polls read the copy in their ring.
     pub(crate) xdp_prog: ProgSlot,
     /// The receive rings while the interface is up.
     #[pin]
@@ -168,7 +167,7 @@ pub(crate) struct Vsi {
 }
 
 impl Vsi {
-    /// The device of `port`, which is joined with `peer`, or is to be.
+    /// The device of `port`, with `peer` at the other end of the wire.
     pub(crate) fn new(port: Arc<Port>, peer: Arc<Port>) -> Result<impl PinInit<Self, Error>> {
         let peer = Arc::new(Peer::new(peer), GFP_KERNEL)?;
         let settings = Arc::new(Settings::new(), GFP_KERNEL)?;
@@ -189,7 +188,7 @@ impl Vsi {
         }? Error))
     }
 
-    /// What the receive unit does with this MTU and these features.
+    /// The configuration of the receive unit for this MTU and these features.
     pub(crate) fn config_for(mtu: u32, features: u64) -> wire::RxConfig {
         wire::RxConfig {
             max_len: mtu.saturating_add(FRAME_OVERHEAD) as usize,
@@ -200,13 +199,13 @@ impl Vsi {
         }
     }
 
-    /// Metadata for this program and these features: the timestamp if the program is device-bound; the
-    /// hash if steering computes it, or if the stack or a device-bound program reads it.
+    /// Metadata for this program and these features: the timestamp if the program is device-bound;
+    /// the hash if steering computes it, or if the stack or a device-bound program reads it.
     pub(crate) fn rx_metadata(&self, prog: Option<&Prog>, features: u64) -> RxMetadata {
         Self::rx_metadata_if(self.port.steering.uses_rss(), prog, features)
     }
 
-    /// As [`rx_metadata`](Self::rx_metadata), for a port that chooses queues by RSS, or not.
+    /// As [`rx_metadata`](Self::rx_metadata). `uses_rss`: steering computes the hash.
     fn rx_metadata_if(uses_rss: bool, prog: Option<&Prog>, features: u64) -> RxMetadata {
         let dev_bound = prog.is_some_and(Prog::is_dev_bound);
         let rx_hash = features & feature::RXHASH != 0;
@@ -218,8 +217,8 @@ impl Vsi {
         }
     }
 
-    /// Exchanges the registers that decide which ring a frame goes to. A frame on its way meanwhile does
-    /// not miss a hash that it needs.
+    /// Replaces the steering registers. Frames get the hash of steering only while steering
+    /// computes one, so that no frame lacks its hash meanwhile.
     pub(crate) fn set_steering(&self, dev: &Device, steering: KVBox<Steering>) {
         let uses_rss = !steering.is_single_queue();
         let prog = self.xdp_prog.get();
@@ -234,7 +233,7 @@ impl Vsi {
         }
     }
 
-    /// Changes how frames are received, from the next one on.
+    /// Configures the running queues for this MTU and these features, from the next frame on.
     fn set_rx_config(&self, mtu: u32, features: u64) {
         let config = Self::config_for(mtu, features);
         let meta = self.rx_metadata(self.xdp_prog.get().as_deref(), features);
@@ -248,22 +247,22 @@ impl Vsi {
 #[vtable]
 impl device::Ops for Vsi {
     fn open(&self, dev: &LockedDevice, rtnl: &Rtnl) -> Result {
-        // It was chosen when there was no port to be told.
+        // The filter does not know the address yet that was chosen when the device was created.
         let own = dev.address(rtnl);
         self.port
             .steering
             .change_filter(rtnl, |filter| filter.set_own(own))?;
         let mut running = KVec::with_capacity(self.rx_rings.len(), GFP_KERNEL)?;
         let ready = self.ready_rings(dev, 0..self.port.queues(), self.port.ring_size())?;
-        // All that can fail came first, so that nothing has to be taken back.
+        // Nothing fails from here on, so nothing has to be undone.
         let config = self.rx_config(dev);
         for ring in ready {
-            // There is room for it.
+            // It fits: allocated above.
             let _ = running.push_within_capacity(ring.connect(None, config).start());
         }
         *self.running.lock() = running;
 
-        // The stack has dropped what the queues were in the middle of when they went down.
+        // The stack dropped large frames that were partly sent when the interface went down.
         for queue in &self.tx_rings {
             queue.progress.forget();
         }
@@ -282,7 +281,7 @@ impl device::Ops for Vsi {
         end_all(rings, dev);
     }
 
-    /// The peer's device goes on without this one.
+    /// The device goes away. Its port stays, down, as long as the peer is joined with it.
     fn uninit(&self, rtnl: &Rtnl) {
         self.port.dev.set(None, rtnl);
     }
@@ -340,7 +339,8 @@ impl device::Ops for Vsi {
         }
     }
 
-    /// The frames that XDP sends from a receive ring go with the transmit queue of the same number.
+    /// Frames that XDP_TX sends from a receive ring count for the transmit queue of the same
+    /// number.
     fn tx_queue_stats(&self, queue: usize) -> TxQueueStats {
         let (Some(ring), Some(tx), Some(pause)) = (
             self.rx_rings.get(queue),

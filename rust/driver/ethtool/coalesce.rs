@@ -12,7 +12,7 @@ use crate::{
 use core::sync::atomic::Ordering;
 use kernel::prelude::*;
 
-/// The longest time in microseconds: about as long as on cards.
+/// The longest delay of an interrupt in microseconds, similar to that of real cards.
 const MAX_USECS: u32 = 10_000;
 
 impl Vsi {
@@ -25,7 +25,7 @@ impl Vsi {
         }
     }
 
-    /// Takes effect in rings that are up with their next interrupt.
+    /// Running rings use the new settings from their next interrupt on.
     pub(crate) fn change_coalesce(&self, new: Coalesce, extack: ExtAck<'_>) -> Result {
         if new.rx_usecs > MAX_USECS {
             extack.set(fmt!("rx-usecs: at most {MAX_USECS}"));

@@ -13,11 +13,11 @@ use crate::{
 use core::sync::atomic::Ordering;
 use kernel::prelude::*;
 
-/// The fastest that can be set: faster than any Ethernet.
+/// The highest speed in Mbit/s that can be set: above any Ethernet.
 const MAX_SPEED: u32 = 10_000_000;
 
 impl Vsi {
-    /// Without a carrier there is no speed.
+    /// The settings of the link; without a carrier the speed is unknown.
     pub(crate) fn get_link_settings(&self) -> LinkSettings {
         let link = self.port.is_up() && self.peer.get().is_up();
         LinkSettings {
@@ -27,9 +27,9 @@ impl Vsi {
         }
     }
 
-    /// A wire has one speed, at both ends, also if it is set while there is no carrier. What is not known
-    /// stays as it is: the kernel hands back what it was told of settings that the user did not name.
-    /// ethtool has no other way to be told why than the kernel log.
+    /// Sets the speed at both ends of the wire, with or without a carrier. An unknown speed changes
+    /// nothing: for settings that the user did not name, the kernel passes the current ones. This
+    /// callback has no extack, so the kernel log says why something is refused.
     pub(crate) fn change_link_settings(&self, dev: &Device, new: LinkSettings) -> Result {
         let refuse = |why: &str, error| {
             netdev_info!(dev, "link: {} is refused\n", why);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What `ethtool` shows and sets.
+//! The callbacks of ethtool (`struct ethtool_ops`).
 
 mod coalesce;
 mod link;
@@ -132,7 +132,7 @@ impl Ops for Vsi {
         }
     }
 
-    /// There are no pause frames on the wire; what counts is their effect, a queue that stops.
+    /// There are no pause frames on the wire. Their effect is counted: a queue that stops.
     fn pause_stats(&self, _rtnl: &Rtnl) -> PauseStats {
         PauseStats {
             tx_frames: self.port.times_paused(&self.peer.get()),
@@ -142,7 +142,7 @@ impl Ops for Vsi {
 
     fn set_pauseparam(&self, dev: &LockedDevice, param: PauseParam, _rtnl: &Rtnl) -> Result {
         if param.autoneg {
-            // ethtool has no other way to be told why.
+            // This callback has no extack.
             netdev_info!(
                 dev,
                 "pause: autoneg on is refused: the wire negotiates nothing\n"
@@ -151,7 +151,7 @@ impl Ops for Vsi {
         }
         self.port.rx_pause.store(param.rx, Ordering::Relaxed);
         self.port.tx_pause.store(param.tx, Ordering::Relaxed);
-        // Who waits for buffers may not have to any more.
+        // Queues that wait for buffers may go on if flow control is off now.
         let peer = self.peer.get();
         self.port.wake_all(&peer);
         peer.wake_all(&self.port);

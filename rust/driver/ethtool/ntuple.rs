@@ -35,10 +35,10 @@ use kernel::{
     prelude::*, //
 };
 
-/// How many rules a port has room for.
+/// Most rules of a port.
 pub(crate) const MAX: u32 = MAX_RULES as u32;
 
-/// What a frame of each kind is.
+/// The protocols of a frame that each type of flow matches.
 const FLOWS: [(RuleFlow, Protocols); 7] = [
     (RuleFlow::Ether, Protocols::ANY),
     (RuleFlow::Ipv4, Protocols::IPV4),
@@ -77,7 +77,7 @@ impl Vsi {
         })
     }
 
-    /// ethtool has no other way to be told why than the kernel log.
+    /// This callback has no extack, so the kernel log says why a rule is refused.
     pub(crate) fn set_rule(
         &self,
         dev: &Device,
@@ -145,7 +145,7 @@ impl Vsi {
         Ok(())
     }
 
-    /// Registers without any rule, if there are rules.
+    /// A copy of the steering registers without rules; [`None`] if there are none to remove.
     pub(crate) fn steering_without_rules(&self) -> Result<Option<KVBox<Steering>>> {
         if self.port.steering.read(&bh::disable()).rules().count() == 0 {
             return Ok(None);
@@ -156,7 +156,7 @@ impl Vsi {
     }
 }
 
-/// The same in the words of ethtool.
+/// The fields of a rule, from the hardware's form to ethtool's.
 fn fields(key: &Key) -> RuleFields {
     let Key {
         dst_mac,
@@ -186,7 +186,7 @@ fn fields(key: &Key) -> RuleFields {
     }
 }
 
-/// The same in the words of the hardware.
+/// The fields of a rule, from ethtool's form to the hardware's.
 fn key(fields: &RuleFields) -> Key {
     let RuleFields {
         dst_mac,

@@ -2,7 +2,7 @@
 
 //! Receive side scaling as the user sets it (`ethtool -X`, `ethtool -N … rx-flow-hash`).
 //!
-//! Every change makes new registers and exchanges them.
+//! A change replaces all steering registers by a changed copy.
 
 use crate::{
     driver::vsi::Vsi,
@@ -40,7 +40,7 @@ pub(crate) const RSS_KEY_LEN: usize = KEY_LEN;
 /// Length of the indirection table.
 pub(crate) const TABLE_LEN: usize = INDIRECTION_LEN;
 
-/// RSS contexts, with the main one.
+/// Number of RSS contexts, including the main one.
 pub(crate) const CONTEXTS: u32 = MAX_CONTEXTS as u32;
 
 /// The fields and their names in ethtool.
@@ -84,7 +84,8 @@ impl Vsi {
         self.set_context(dev, number, &context, extack)
     }
 
-    /// A context begins with the main one's key and input, and all queues alike.
+    /// A new context starts with the key and the input of the main one, and uses all queues
+    /// equally.
     pub(crate) fn add_context(
         &self,
         dev: &Device,
@@ -172,13 +173,13 @@ impl Vsi {
     }
 }
 
-/// Makes a change to the settings of a context.
+/// Applies a change to the settings of a context.
 fn apply(context: &mut RssContext, change: &RxfhChange<'_>) -> Result {
     if let Some(key) = change.key {
         context.key = key.try_into().map_err(|_| EINVAL)?;
     }
     for (entry, &queue) in change.table.unwrap_or_default().iter().enumerate() {
-        // The kernel has looked at them; a port has fewer than 256 queues.
+        // The kernel has checked that the queues exist, and a port has fewer than 256.
         if !context.table.set(entry, queue as u8) {
             return Err(EINVAL);
         }
@@ -192,7 +193,7 @@ fn apply(context: &mut RssContext, change: &RxfhChange<'_>) -> Result {
     Ok(())
 }
 
-/// The kind that such flows are of, and whether that is for them alone.
+/// The hardware's kind for a type of flow, and whether no other type shares that kind.
 fn kind(flow: FlowType) -> (FlowKind, bool) {
     match flow {
         FlowType::TcpV4 => (FlowKind::TcpIpv4, true),

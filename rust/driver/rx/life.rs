@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The life of a receive ring: made and filled, connected to the wire and polled, taken off the wire, emptied
-//! and freed.
+//! The life cycle of a receive ring, a type for each state:
+//!
+//! | state | what happens |
+//! | --- | --- |
+//! | [`ReadyRing`] | allocated and filled with buffers; or stopped, about to be freed |
+//! | [`ConnectedRing`] | connected to the wire: frames arrive |
+//! | [`RunningRing`] | polled; before it stops it is taken off the wire and emptied |
+//! | [`ParkedRing`] | as ready, between two callbacks of the kernel's queue management |
 
 use super::{
     poll::RxPoll,
@@ -57,7 +63,7 @@ use kernel::{
     },
 };
 
-/// A ring that is polled: one that is up, or one that goes and has frames in it.
+/// A ring that is polled: on the wire, or off it with frames still in it.
 pub(crate) struct RunningRing {
     ring: Arc<RxRing>,
     napi: Napi<RxPoll>,
@@ -66,13 +72,13 @@ pub(crate) struct RunningRing {
     hw: Option<RxHw>,
 }
 
-/// A ring that is ready to run: filled, or stopped.
+/// A ring that is neither on the wire nor polled: filled, or stopped.
 pub(crate) struct ReadyRing<'a> {
     napi: Disabled<'a, RxPoll>,
     parts: RingParts,
 }
 
-/// A ring that gets frames, and is not polled yet.
+/// A ring on the wire that is not polled yet.
 pub(crate) struct ConnectedRing<'a> {
     napi: Disabled<'a, RxPoll>,
     ring: Arc<RxRing>,
@@ -80,13 +86,13 @@ pub(crate) struct ConnectedRing<'a> {
     poll: KBox<RxPoll>,
 }
 
-/// A [`ReadyRing`] that is not in anybody's hands just then.
+/// A [`ReadyRing`] that does not borrow its device, whose lock is released meanwhile.
 pub(crate) struct ParkedRing {
     napi: Parked<RxPoll>,
     parts: RingParts,
 }
 
-/// The two parts of a ring that is not running.
+/// A ring that is not running: both sides of its descriptors, and its interrupt.
 struct RingParts {
     ring: Arc<RxRing>,
     line: Arc<IrqLine>,
@@ -96,7 +102,7 @@ struct RingParts {
 }
 
 impl<'a> ReadyRing<'a> {
-    /// Makes the descriptors of `ring`, and posts a buffer for each. Fails with `ENOMEM`.
+    /// Allocates `size` descriptors for `ring`, and posts a buffer to each. Fails with `ENOMEM`.
     pub(crate) fn new(
         dev: &'a LockedDevice,
         settings: &Arc<Settings>,
@@ -133,7 +139,8 @@ impl<'a> ReadyRing<'a> {
             GFP_KERNEL,
         )?;
         if !napi.prepare(|setup| poll.post_all(setup)) {
-            // Buffers that come back before their pool goes are not waited for.
+            // Buffers first: destroying a page_pool that lacks buffers leaves it to a delayed work
+            // (`page_pool_release_retry`).
             KBox::into_inner(poll).end(nic);
             return Err(ENOMEM);
         }
@@ -150,8 +157,8 @@ impl<'a> ReadyRing<'a> {
         })
     }
 
-    /// Lets frames in, to wait for the first poll. If the ring is `old` made anew, that gets none from here
-    /// on.
+    /// Connects the ring to the wire: frames arrive, and wait for the first poll. From here on the
+    /// ring that it replaces, `old`, gets none.
     pub(crate) fn connect(
         self,
         old: Option<&mut RunningRing>,
@@ -165,7 +172,7 @@ impl<'a> ReadyRing<'a> {
             nic,
             timer,
         } = parts;
-        // The kernel may take a ring that it has stopped for a restart again.
+        // A stopped ring runs again if the new one fails to start (`netdev_rx_queue_restart`).
         line.set_masked(false);
         let max_frames = poll.settings.coalesce.frames(poll.size);
         let hw = RxHw::new(nic, config, meta, max_frames, timer);
@@ -181,7 +188,7 @@ impl<'a> ReadyRing<'a> {
         }
     }
 
-    /// Frees the ring, and with `removed` its NAPI. What is still in it reaches nobody, and is counted.
+    /// Frees the ring, and its NAPI by `removed`. Frames still in it are lost and counted.
     pub(crate) fn end(self, removed: &mut Removed) {
         let Self { napi, parts } = self;
         let RingParts {
@@ -201,7 +208,7 @@ impl<'a> ReadyRing<'a> {
 }
 
 impl ConnectedRing<'_> {
-    /// Has the ring polled.
+    /// Starts polling the ring.
     pub(crate) fn start(self) -> RunningRing {
         let Self {
             napi,
@@ -212,9 +219,9 @@ impl ConnectedRing<'_> {
         let peer = poll.peer.clone();
         let napi = napi.start(poll);
         let bh = bh::disable();
-        // Nothing is announced before the first poll.
+        // The interrupt is not armed before the first poll.
         line.interrupt(napi.napi_ref(), &bh);
-        // Who waited for buffers finds some now.
+        // Transmit queues of the peer that waited for buffers go on.
         peer.read(&bh).wake(ring.hw.waiters.take_all(), &bh);
         drop(bh);
         RunningRing {
@@ -227,7 +234,8 @@ impl ConnectedRing<'_> {
 }
 
 impl ParkedRing {
-    /// The ring, under the lock of its device again; [`None`] if it is not one of `dev`.
+    /// The ring as ready again, under the lock of its device; [`None`] if it is not a ring of
+    /// `dev`.
     pub(crate) fn resume(self, dev: &LockedDevice) -> Option<ReadyRing<'_>> {
         let Self { napi, parts } = self;
         let napi = napi.resume(dev)?;
@@ -235,18 +243,17 @@ impl ParkedRing {
     }
 }
 
-/// How long the polls of rings that go are waited for, in nanoseconds.
+/// How long [`drain`] waits for polls, in nanoseconds, for all rings of a change together.
 ///
-/// Meanwhile RTNL is held, and nothing gets past it that changes any interface of the machine. So this is the
-/// bound for all rings of a change together. A usual program empties its ring within milliseconds; this much
-/// time is for many large and full rings on a slow or busy machine. Only a program that takes milliseconds for
-/// a frame needs more, and does not get it: to lose its frames, as any card does on such a change, is better
-/// than to stop the rest of the machine.
+/// RTNL is held meanwhile, which keeps every other interface of the machine from being changed. A
+/// usual program empties its ring within milliseconds; a second is enough for many large and full
+/// rings on a slow or busy machine. A program that takes milliseconds per frame loses frames, as on
+/// a real card: better than blocking the machine for longer.
 const DRAIN_NS: u64 = 1_000_000_000;
 
-/// Waits until the polls of `rings`, which are off the wire, have seen all frames, of all of them at the same
-/// time. What they do not come to in time is lost when the rings [end](ReadyRing::end). A ring's timer may be
-/// running and raise the same interrupt.
+/// Waits until the polls of `rings`, which are off the wire, have taken all frames; the rings are
+/// polled in parallel. Frames that are left after [`DRAIN_NS`] are lost when the rings
+/// [end](ReadyRing::end). The timer of a ring may raise the same interrupt meanwhile.
 pub(crate) fn drain(rings: &[RunningRing]) {
     let end = clock::monotonic_ns().saturating_add(DRAIN_NS);
     loop {
@@ -264,15 +271,15 @@ pub(crate) fn drain(rings: &[RunningRing]) {
     }
 }
 
-/// Keeps the polls of `rings` from beginning anything more. Each would be waited for by
-/// [`halt`](RunningRing::halt); without this, all others would be served before it comes to its end.
+/// Makes further polls of `rings` do nothing. [`halt`](RunningRing::halt) waits for the poll of one
+/// ring at a time, which busy polls of all the others would delay.
 pub(crate) fn quiesce(rings: &[RunningRing]) {
     for ring in rings {
         ring.line.set_masked(true);
     }
 }
 
-/// Frees rings that go for good, which are off the wire: frames in them are counted as lost.
+/// Stops and frees rings that are off the wire. Frames still in them are lost and counted.
 pub(crate) fn end_all(rings: KVec<RunningRing>, dev: &LockedDevice) {
     quiesce(&rings);
     let mut removed = Removed::with_room(rings.len());
@@ -283,7 +290,7 @@ pub(crate) fn end_all(rings: KVec<RunningRing>, dev: &LockedDevice) {
     }
 }
 
-/// Frees rings that do not run.
+/// Frees rings that are not running.
 pub(crate) fn end_ready(rings: KVec<ReadyRing<'_>>) {
     let mut removed = Removed::with_room(rings.len());
     for ring in rings {
@@ -292,18 +299,18 @@ pub(crate) fn end_ready(rings: KVec<ReadyRing<'_>>) {
 }
 
 impl RunningRing {
-    /// Takes the ring off the wire. `peer`'s queues that wait for its buffers go on.
+    /// Takes the ring off the wire. The transmit queues of `peer` that wait for its buffers go on.
     pub(crate) fn disconnect(&mut self, peer: &Port) {
         self.hw = self.ring.hw.stop();
         peer.wake(self.ring.hw.waiters.take_all(), &bh::disable());
     }
 
-    /// Takes the ring off the wire for a while, in which it has no buffers for its senders.
+    /// Takes the ring off the wire for a restart. Meanwhile senders see a ring without buffers.
     pub(crate) fn stop_for_restart(&mut self) {
         self.hw = self.ring.hw.stop_for_restart();
     }
 
-    /// Ends polling a ring that is off the wire.
+    /// Stops polling a ring that is off the wire.
     pub(crate) fn halt(self, dev: &LockedDevice) -> Option<ReadyRing<'_>> {
         let Self {
             ring,

@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | [`ring`] | a receive ring: its program and its counters |
 //! | [`poll`] | step 6: the NAPI poll, which cleans the ring, and the refill |
-//! | [`life`] | how a ring is made, run, stopped and freed |
+//! | [`life`] | how a ring is allocated, run, stopped and freed |
 
 pub(super) mod life;
 mod poll;

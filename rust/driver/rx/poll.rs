@@ -56,23 +56,23 @@ use kernel::{
     sync::Arc, //
 };
 
-/// A refill is worth its cost from this many empty descriptors on.
+/// The ring is refilled when at least this many descriptors are empty: fewer are not worth it.
 const REFILL_BATCH: u32 = 16;
 
-// No queue of the peer is woken while fewer buffers are posted than it wants. Then even the smallest ring
-// has completed descriptors, because of which it is polled again.
+// No transmit queue of the peer is woken while there are fewer buffers than it wants. Even the
+// smallest ring then has completed descriptors, so it is polled again.
 const _: () = assert!(
     *RING_SIZES.start() > REFILL_BATCH + TURN_SIZE
         && *RING_SIZES.start() > REFILL_BATCH + MAX_BUFFERS as u32
 );
 
-/// After this many further descriptors a queue is woken although there are fewer buffers than it wants.
-/// If no one else took buffers there would be enough much earlier.
+/// After this many more descriptors a waiting queue is woken even if there are fewer buffers than
+/// it wants: there would be enough much earlier if other senders did not take them.
 const PATIENCE: u32 = 64;
 
 const _: () = assert!(PATIENCE > REFILL_BATCH + MAX_BUFFERS as u32);
 
-/// What the poll of a ring works on.
+/// The driver's side of a ring, and all that its poll needs.
 pub(crate) struct RxPoll {
     pub(super) descriptors: DriverSide<Arc<DescRing>>,
     pub(super) size: u32,
@@ -81,7 +81,8 @@ pub(crate) struct RxPoll {
     pub(super) dim: Dim,
     /// Frames since the interrupt.
     pub(super) frames: u32,
-    /// Where the ring was when queues of the peer were first seen waiting, since one was woken.
+    /// `next_to_clean` when a transmit queue of the peer was first found waiting after the last
+    /// wake.
     pub(super) waiting_since: Option<u32>,
     pub(super) ring: Arc<RxRing>,
     pub(super) settings: Arc<Settings>,
@@ -99,8 +100,8 @@ impl napi::Poll for RxPoll {
         self.frames = self.frames.saturating_add(work);
         self.line
             .set_next_to_clean(self.descriptors.next_to_clean());
-        // Too few buffers for the largest frame, or senders that wait for their turn: there may be no
-        // interrupt that would lead to another poll.
+        // The refill came short, or further transmit queues wait: no interrupt may follow, so keep
+        // polling.
         if work == budget || !refilled || others_wait {
             return Polled::Again;
         }
@@ -110,7 +111,7 @@ impl napi::Poll for RxPoll {
 }
 
 impl RxPoll {
-    /// Says for how long this poll is not to be interrupted again.
+    /// Interrupt moderation: sets the earliest time of the next interrupt.
     fn moderate(&mut self) {
         let frames = core::mem::take(&mut self.frames);
         let usecs = self.settings.coalesce.usecs();
@@ -122,7 +123,7 @@ impl RxPoll {
         let delay = |usecs: u32| u64::from(usecs) * 1000;
         let (delay, slack) = match usecs {
             Some(usecs) => (delay(usecs), 0),
-            // Rings that wait for about the same time are interrupted together.
+            // With slack, the timers of several rings expire together.
             None => {
                 let usecs = self.dim.next(frames, now);
                 (delay(usecs), usecs * 1000 / 4)
@@ -131,14 +132,14 @@ impl RxPoll {
         self.line.moderate(now + delay, slack);
     }
 
-    /// Step 6: takes up to `budget` frames off the ring and runs the program on each. Returns how
-    /// many there were.
+    /// Step 6: takes up to `budget` frames off the ring and runs the program on each. Returns their
+    /// number.
     fn clean_rx_irq(&mut self, cx: &napi::Context<'_>, budget: u32) -> u32 {
         // READ_ONCE: the program for all frames of this poll.
         let prog = self.ring.xdp_prog.read_once(cx);
         let traced = Trace::new(self.queue.device(), &self.settings).frames();
-        // Two copies of the loop: in the first the compiler leaves out the checks for what is rare, 7 of
-        // the 360 instructions that a dropped frame costs.
+        // Two copies of the loop: from the first one the compiler removes the checks for rare
+        // cases, 7 of the 360 instructions that a dropped frame costs.
         match prog {
             Some(prog) if prog.is_direct() && !traced => self.clean(cx, budget, Some(prog), false),
             prog => self.clean(cx, budget, prog.map(ProgRef::indirect), traced),
@@ -201,8 +202,8 @@ impl RxPoll {
         frames
     }
 
-    /// Posts buffers if that is worth it, and shows the NIC all that were posted in this poll. Returns
-    /// `false` if there was not enough memory.
+    /// Refills the ring if it is worth it, and rings the doorbell for all buffers that were posted
+    /// in this poll. Returns `false` if memory was short.
     fn refill(&mut self, cx: &napi::Context<'_>) -> bool {
         let complete = self.descriptors.unused() < REFILL_BATCH || self.post_all(cx);
         if !complete {
@@ -212,16 +213,17 @@ impl RxPoll {
         complete
     }
 
-    /// Wakes the next transmit queue of the peer that waits for buffers. Returns whether others wait: their
-    /// turn is in the next poll. Before that, this one sends in a softirq on this CPU (`net_tx_action`).
+    /// Wakes the next transmit queue of the peer that waits for buffers: it then sends in a softirq
+    /// on this CPU (`net_tx_action`). Returns whether others wait: their turn comes in the next
+    /// poll.
     ///
-    /// A queue is woken only if there are as many buffers as it wants: with fewer it would lose its turn to
-    /// whoever takes the others. If there are not, the ring holds completed descriptors for the next poll,
-    /// because a complete refill leaves fewer than [`REFILL_BATCH`] of them empty.
+    /// A queue is woken only if there are as many buffers as it wants: with fewer, other senders
+    /// could take all before it. If there are fewer, there will be another poll: after a complete
+    /// refill fewer than [`REFILL_BATCH`] descriptors are empty, so the ring holds completed ones.
     ///
-    /// Few buffers are better than none after a refill that was short of memory, and in a ring that XDP's
-    /// frames keep full, which do not wait: a busy poll with a small budget may never post as many as the
-    /// queue wants at a time.
+    /// Two exceptions, where few buffers must do: the refill was short of memory; or frames of XDP,
+    /// which do not wait, keep the ring full, and a busy poll with a small budget never posts as
+    /// many buffers at a time as the queue wants.
     #[inline]
     fn wake_next(&mut self, cx: &napi::Context<'_>, refilled: bool) -> bool {
         let (descriptors, waiting_since) = (&self.descriptors, &mut self.waiting_since);
@@ -239,8 +241,9 @@ impl RxPoll {
         turn.others_wait
     }
 
-    /// Posts a buffer to every empty descriptor. Returns `false` if there was not enough memory. It does not
-    /// count that: before the ring runs, the counter is that of the poll of the ring before.
+    /// Posts a buffer to every empty descriptor. Returns `false` if memory was short. The caller
+    /// counts that, if it is the poll: before the ring runs, the counter belongs to the ring that
+    /// it replaces.
     pub(super) fn post_all(&mut self, cx: &impl napi::NapiExclusive) -> bool {
         let Some(mut pages) = self.queue.as_mut().allocator(cx) else {
             // Not reached: the queue's pool is that of this poll.
@@ -256,8 +259,8 @@ impl RxPoll {
         true
     }
 
-    /// Ends polling a ring that is off the wire, whose NIC's side `nic` is: what is still in it
-    /// reaches nobody, and all buffers go back to the pool before the pool goes.
+    /// Frees a ring that is off the wire and not polled any more; `nic` is its NIC's side. Frames
+    /// still in it are lost and counted. All buffers go back to the pool before it is destroyed.
     pub(super) fn end(self, nic: NicSide<Arc<DescRing>>) {
         let Self {
             descriptors,
@@ -275,7 +278,8 @@ impl RxPoll {
     }
 }
 
-/// Takes the buffers of a frame that come after its first. Returns how many bytes are in them, too.
+/// Adds the other buffers of a multi-buffer frame to the first. Also returns how many bytes they
+/// hold.
 #[cold]
 fn add_frags<'w, 'q>(
     descriptors: &DriverSide<Arc<DescRing>>,
@@ -285,7 +289,7 @@ fn add_frags<'w, 'q>(
     // The NIC publishes whole frames.
     while let Some((completion, buffer)) = descriptors.take() {
         bytes += u64::from(completion.len());
-        // No frame that the NIC lets in has more buffers than there is a place for.
+        // It fits: the NIC accepts no frame with more buffers than an xdp_buff takes.
         let _ = buff.add_frag(buffer, completion.len());
         if completion.is(Status::END_OF_PACKET) {
             break;

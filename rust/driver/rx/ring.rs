@@ -28,56 +28,55 @@ use kernel::{
     sync::Arc, //
 };
 
-/// A received frame that a poll works on.
+/// A received frame during a poll.
 pub(crate) type Buff<'w, 'q> = xdp::Buff<'w, 'q, &'q Completion>;
 
 counters! {
-    /// What the poll of a receive ring counts. A frame on which a program ran is in exactly one of the
-    /// `xdp_…` counters.
+    /// The counters of a receive ring's poll. A frame on which a program ran is in exactly one of
+    /// the `xdp_…` counters.
     RxStats: Counter {
-        /// Frames taken off the ring, those that XDP consumed too.
+        /// Frames taken off the ring, including those that XDP consumed.
         packets,
         /// Their bytes, without the frame check sequence.
         bytes,
-        /// Frames among them that came in more than one buffer.
+        /// Frames among them with more than one buffer.
         multi_buffer,
         /// Frames with the verdict XDP_PASS.
         xdp_pass,
         /// Frames with the verdict XDP_DROP.
         xdp_drop,
-        /// Frames with the verdict XDP_TX that went out.
+        /// Frames with the verdict XDP_TX that were sent.
         xdp_tx,
         /// Their bytes as sent, without the frame check sequence.
         xdp_tx_bytes,
-        /// Frames with the verdict XDP_TX that did not go out: the peer was down.
+        /// Frames with the verdict XDP_TX that were lost: the peer was down.
         xdp_tx_errors,
-        /// Frames with the verdict XDP_REDIRECT that were taken by their target.
+        /// Frames with the verdict XDP_REDIRECT that their target accepted.
         xdp_redirect,
         /// Frames with the verdict XDP_REDIRECT that were lost.
         xdp_redirect_errors,
-        /// Frames lost by the verdict XDP_ABORTED.
+        /// Frames lost with the verdict XDP_ABORTED.
         xdp_aborted,
-        /// Frames lost by a number that is no verdict.
+        /// Frames lost because the program returned no valid verdict.
         xdp_unknown,
-        /// Frames in more than one buffer that were lost because the program does not support such.
+        /// Multi-buffer frames lost because the program has no frags support.
         xdp_no_frags,
-        /// Frames for the stack that were lost because there was no memory for an skb.
+        /// Frames for the stack lost because there was no memory for an skb.
         skb_alloc_fail,
-        /// Refills that were cut short because there was no memory for a buffer; no frame is lost
-        /// by it.
+        /// Refills cut short because there was no memory for a buffer. This loses no frame.
         buf_alloc_fail,
         /// Frames that were in the ring when the port went down.
         down,
     }
 }
 
-/// A receive ring, as far as it outlives the interface going down.
+/// A receive ring: the part that stays while the interface is down.
 pub(crate) struct RxRing {
     /// The queue of the card that fills it.
     pub(crate) hw: Arc<RxHwQueue>,
     /// The program that the ring's poll runs.
     pub(crate) xdp_prog: ProgSlot,
-    /// What the poll counts, for some verdicts frame by frame: on cache lines of its own.
+    /// The counters, some of them written per frame: on cache lines of their own.
     pub(crate) stats: CacheAligned<RxStats>,
 }
 

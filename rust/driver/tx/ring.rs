@@ -19,7 +19,7 @@ use crate::{
 use core::mem::offset_of;
 
 counters! {
-    /// What a transmit queue counts, under its lock.
+    /// The counters of a transmit queue, written under its lock.
     TxStats: Counter {
         /// Frames of the stack that were sent.
         packets,
@@ -36,7 +36,7 @@ counters! {
 }
 
 counters! {
-    /// What `ndo_xdp_xmit` counts, for the transmit queue that goes with the CPU.
+    /// The counters of `ndo_xdp_xmit`, which uses the transmit queue of its CPU.
     XmitStats: SharedCounter {
         /// Frames of other devices that were sent.
         xdp_xmit,

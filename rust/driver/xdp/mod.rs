@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The XDP hook, the driver's side.
+//! The driver's side of the XDP hook.
 //!
 //! | file | what it holds |
 //! | --- | --- |
-//! | [`setup`] | steps 3 and 4: `ndo_bpf`, and a program is published to the device and to every ring |
-//! | [`run`] | steps 6 and 7: the program runs on a frame, and the verdict is done |
-//! | [`tx_bulk`] | step 7: frames that XDP_TX collects and sends |
+//! | [`setup`] | steps 3 and 4: `ndo_bpf`, which gives a program to the device and to every ring |
+//! | [`run`] | steps 6 and 7: runs the program on a frame, and acts on the verdict |
+//! | [`tx_bulk`] | step 7: collects frames of XDP_TX and sends them |
 
 pub(super) mod run;
 pub(super) mod setup;

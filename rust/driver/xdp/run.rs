@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Steps 6 and 7: the program runs on a frame, and what it decides is done.
+//! Steps 6 and 7: runs the program on a frame, and acts on the verdict.
 
 use super::tx_bulk::XdpTxBulk;
 use crate::{
@@ -41,24 +41,24 @@ use crate::{
 };
 use kernel::sync::Arc;
 
-/// A poll's view of the frames it receives.
+/// What a poll needs to receive frames.
 pub(crate) struct RxContext<'a> {
     pub(crate) cx: &'a napi::Context<'a>,
     pub(crate) dev: &'a Device,
     pub(crate) ring: &'a RxRing,
-    /// Where frames come from, and where their buffers go if they go no further: back to where they
-    /// came from, without a detour to the pool.
+    /// The ring's descriptors. The buffer of a dropped frame is posted to them again, without a
+    /// detour to the pool.
     pub(crate) descriptors: &'a DriverSide<Arc<DescRing>>,
     pub(crate) trace: Trace<'a>,
-    /// Whether skbs are told that their checksum is good.
+    /// Whether skbs are marked as having a good checksum (RXCSUM).
     pub(crate) rx_csum: bool,
-    /// Frames on their way out by XDP_TX.
+    /// Frames that XDP_TX has collected.
     pub(crate) tx: XdpTxBulk<'a>,
 }
 
 impl RxContext<'_> {
-    /// Steps 6 and 7: runs the program on a frame, and does what it decides. If `traced`, the kernel log
-    /// says so.
+    /// Steps 6 and 7: runs the program on a frame, and acts on the verdict. If `traced`, the kernel
+    /// log shows both.
     #[inline(always)]
     pub(crate) fn run_xdp(
         &mut self,
@@ -96,8 +96,8 @@ impl RxContext<'_> {
         }
     }
 
-    /// Returns a frame in several buffers, unless `prog` does not support such: it must not see one,
-    /// whatever the MTU was when the frame came. That frame is lost.
+    /// Returns a multi-buffer frame, or drops it if `prog` has no frags support: such a program
+    /// must not see one, whatever the MTU was when the frame arrived.
     #[cold]
     pub(crate) fn check_frags<'w, 'q>(
         &mut self,
@@ -138,7 +138,7 @@ impl RxContext<'_> {
         }
     }
 
-    /// Collects a frame for the way back to where it came from.
+    /// XDP_TX: collects a frame that is sent back out of this port.
     #[inline(never)]
     fn transmit(&mut self, prog: ProgRef<'_>, buff: Buff<'_, '_>) {
         match buff.into_linear() {
@@ -157,7 +157,7 @@ impl RxContext<'_> {
         }
     }
 
-    /// Drops a frame whose program failed, or returned a number that is no action.
+    /// Drops a frame with the verdict XDP_ABORTED, or with none that is valid.
     #[cold]
     fn fail(&mut self, prog: ProgRef<'_>, action: XdpAction, buff: Buff<'_, '_>) {
         let stats = &self.ring.stats;
@@ -185,7 +185,7 @@ impl RxContext<'_> {
         self.cx.gro_receive(skb);
     }
 
-    /// Tells the stack what the NIC has found out about a frame.
+    /// Copies the NIC's metadata of a frame to its skb: hash, checksum status and VLAN tag.
     fn describe(&self, skb: &mut SkBuff, descriptor: &Completion) {
         let hash = descriptor.hash();
         let hash_type = match hash.kind {
@@ -200,13 +200,13 @@ impl RxContext<'_> {
         }
     }
 
-    /// Sends what XDP_TX has collected.
+    /// Sends the frames that XDP_TX has collected.
     pub(crate) fn flush_tx(&mut self, prog: ProgRef<'_>) {
         let sent = self.tx.flush(self.cx, self.descriptors);
         self.count_tx(prog, sent);
     }
 
-    /// Counts what XDP_TX has sent, and what was lost by it.
+    /// Counts the frames that XDP_TX has sent, and those it has lost.
     fn count_tx(&self, prog: ProgRef<'_>, sent: TxCounts) {
         let stats = &self.ring.stats;
         stats.xdp_tx.add(sent.frames);
@@ -222,22 +222,23 @@ impl RxContext<'_> {
         }
     }
 
-    /// Drops a frame that a program failed on.
+    /// Reports an XDP exception, and drops the frame.
     #[cold]
     fn exception(&mut self, prog: ProgRef<'_>, action: XdpAction, buff: Buff<'_, '_>) {
         xdp::trace_exception(self.dev, prog, action);
         self.recycle(buff);
     }
 
-    /// Posts the buffer of a frame that goes no further again.
+    /// Drops a frame: posts its buffer again.
     ///
-    /// The page_pool is not asked whether it would recycle the page (`__page_pool_page_can_be_recycled`):
-    /// nobody else refers to the page, and it is none of the memory reserves, since [`Allocator`] gets none.
+    /// The page_pool is not asked whether it would recycle the page
+    /// (`__page_pool_page_can_be_recycled`): nothing else refers to the page, and it is not from
+    /// the memory reserves, which [`Allocator`] does not use.
     ///
     /// [`Allocator`]: crate::net::page_pool::Allocator
     #[inline]
     fn recycle(&mut self, buff: Buff<'_, '_>) {
-        // There is an empty descriptor, the one that the frame was in.
+        // There is an empty descriptor: the one that the frame was in.
         let _ = self.descriptors.post(buff.into_buffer(self.cx));
     }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Steps 3 and 4: `ndo_bpf`, and how a program is published to the device and to every ring.
+//! Steps 3 and 4: `ndo_bpf`, which gives a program to the device and to every ring.
 //!
-//! The kernel comes from `do_setlink` by way of `dev_change_xdp_fd`, `dev_xdp_attach` and
-//! `dev_xdp_install` (net/core/dev.c), which calls `ndo_bpf`.
+//! The kernel's way here: `do_setlink` (net/core/rtnetlink.c) -> `dev_change_xdp_fd` ->
+//! `dev_xdp_attach` -> `dev_xdp_install` (net/core/dev.c) -> `ndo_bpf`.
 
 use crate::{
     driver::{
@@ -45,12 +45,12 @@ impl Vsi {
 
     /// Step 4, `XDP_SETUP_PROG`: makes `prog` the program of the device and of each of its rings.
     ///
-    /// Rings keep running: a poll that has begun goes on with the old program, the next one uses the
-    /// new one. A ring that is down has it when it comes up.
+    /// Rings keep running: a poll that has begun goes on with the old program, the next one runs
+    /// the new one. A ring that is down gets it too, for when it comes up.
     ///
     /// A program that does not support multi-buffer frames is refused while the MTU allows for such
-    /// frames, and limits the MTU while it is attached. Frames that came before the MTU was lowered may
-    /// still be in a ring: `RxContext::check_frags` keeps them from the program.
+    /// frames, and limits the MTU while it is attached. Frames that arrived before the MTU was
+    /// lowered may still be in a ring: `RxContext::check_frags` keeps them from the program.
     fn xdp_setup(
         &self,
         dev: &LockedDevice,
@@ -80,7 +80,7 @@ impl Vsi {
             drop(ring.xdp_prog.write_once(prog.clone(), rtnl));
             trace.write_once(ring.index(), new);
         }
-        // bpf_prog_put: the device gives up its own reference to the old program.
+        // bpf_prog_put: drops the device's own reference to the old program.
         drop(old);
         Ok(())
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Step 7, XDP_TX: frames that go back out of the port they came in by, sent in bulk.
+//! Step 7, XDP_TX: frames that are sent back out of the port that received them, in bulk.
 
 use crate::{
     card::{
@@ -25,16 +25,16 @@ use kernel::sync::Arc;
 /// Frames that XDP_TX collects before it takes the peer's wire lock.
 const BULK_SIZE: usize = 16;
 
-/// A batch of frames on their way out by XDP_TX.
+/// A batch of frames of XDP_TX.
 pub(crate) struct XdpTxBulk<'a> {
     peer: &'a Port,
-    /// Made when the first frame comes: most polls send none.
+    /// Initialized for the first frame: most polls send none.
     frames: Option<[Option<LinearBuff>; BULK_SIZE]>,
     len: usize,
 }
 
 impl<'a> XdpTxBulk<'a> {
-    /// An empty batch to `peer`.
+    /// An empty batch for `peer`.
     pub(crate) fn new(peer: &'a Port) -> Self {
         Self {
             peer,
@@ -43,7 +43,7 @@ impl<'a> XdpTxBulk<'a> {
         }
     }
 
-    /// Adds a frame. A full batch has to be flushed first; else the frame is lost.
+    /// Adds a frame. A full batch must be flushed before, otherwise the frame is lost.
     #[inline]
     pub(crate) fn push(&mut self, frame: LinearBuff) {
         if self.frames.is_none() {
@@ -56,8 +56,8 @@ impl<'a> XdpTxBulk<'a> {
         }
     }
 
-    /// Sends a frame in several buffers, which no batch has a place for. What was pushed before has to
-    /// be flushed before.
+    /// Sends a multi-buffer frame; a batch only takes linear ones. Frames that were pushed before
+    /// must be flushed before, to keep the order.
     pub(crate) fn send(&self, cx: &napi::Context<'_>, frame: &XdpBuff) -> TxCounts {
         let mut sent = TxCounts::default();
         if WireSender::new(self.peer, cx)
@@ -69,7 +69,7 @@ impl<'a> XdpTxBulk<'a> {
         sent
     }
 
-    /// Whether there is no place for a further frame.
+    /// Whether the batch is full.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
         self.len == BULK_SIZE
