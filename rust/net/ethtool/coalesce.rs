@@ -3,8 +3,9 @@
 //! Interrupt moderation (`ethtool -c`).
 
 use super::{
-    EthtoolOps,
-    Ops, //
+    ops::Ops,
+    settings::Coalesce,
+    table::EthtoolOps, //
 };
 use crate::{
     bindings,
@@ -17,17 +18,6 @@ use kernel::{
     error::from_result,
     prelude::*, //
 };
-
-/// Interrupt moderation of the receive rings (`struct ethtool_coalesce`).
-#[derive(Clone, Copy)]
-pub(crate) struct Coalesce {
-    /// The least time between two interrupts, in microseconds.
-    pub(crate) rx_usecs: u32,
-    /// The number of frames that raises one earlier; 0 for no such limit.
-    pub(crate) rx_frames: u32,
-    /// Whether the device adapts the time to the traffic.
-    pub(crate) adaptive_rx: bool,
-}
 
 impl<T: Ops> EthtoolOps<T> {
     /// # Safety

@@ -3,8 +3,9 @@
 //! The driver's name (`ethtool -i`), and its message types (`ethtool -s … msglvl`).
 
 use super::{
-    EthtoolOps,
-    Ops, //
+    ops::Ops,
+    settings::DrvInfo,
+    table::EthtoolOps, //
 };
 use crate::{
     bindings,
@@ -12,14 +13,6 @@ use crate::{
 };
 use core::ffi::CStr;
 use kernel::prelude::*;
-
-/// The driver's name and version (`struct ethtool_drvinfo`).
-pub(crate) struct DrvInfo {
-    /// The driver's name.
-    pub(crate) driver: &'static CStr,
-    /// The driver's version.
-    pub(crate) version: &'static CStr,
-}
 
 /// Copies `text` to a field of a C structure, cut so that a NUL remains.
 fn copy_text(field: &mut [c_char], text: &CStr) {

@@ -3,8 +3,9 @@
 //! The link's settings (`ethtool DEVICE`, `ethtool -s`).
 
 use super::{
-    EthtoolOps,
-    Ops, //
+    ops::Ops,
+    settings::LinkSettings,
+    table::EthtoolOps, //
 };
 use crate::{
     bindings,
@@ -18,18 +19,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// Settings of a link without modes that could be advertised (`struct ethtool_link_ksettings`).
-#[derive(Clone, Copy)]
-pub(crate) struct LinkSettings {
-    /// In Mbit/s; [`None`] if it is not known.
-    pub(crate) speed: Option<u32>,
-    /// Whether both ends may send at the same time; [`None`] if it is not known.
-    pub(crate) full_duplex: Option<bool>,
-    /// Whether the ends negotiate.
-    pub(crate) autoneg: bool,
-}
-
-/// `SPEED_UNKNOWN`, an expression that bindgen does not translate to this type.
+/// `SPEED_UNKNOWN`, an expression that bindgen translates to another type.
 const SPEED_UNKNOWN: u32 = u32::MAX;
 
 impl<T: Ops> EthtoolOps<T> {
@@ -66,7 +56,7 @@ impl<T: Ops> EthtoolOps<T> {
         settings: *const bindings::ethtool_link_ksettings,
     ) -> c_int {
         // SAFETY: The kernel calls this for a device of ours under both locks, with a structure
-        // that nobody writes to.
+        // that is not written to.
         let ((data, dev, rtnl), settings) = unsafe { (control::<T>(dev), &*settings) };
         from_result(|| {
             let base = &settings.base;

@@ -3,8 +3,12 @@
 //! Flow control (`ethtool -a`).
 
 use super::{
-    EthtoolOps,
-    Ops, //
+    ops::Ops,
+    settings::{
+        PauseParam,
+        PauseStats, //
+    },
+    table::EthtoolOps, //
 };
 use crate::{
     bindings,
@@ -17,25 +21,6 @@ use kernel::{
     error::from_result,
     prelude::*, //
 };
-
-/// Link-level flow control (`struct ethtool_pauseparam`).
-#[derive(Clone, Copy)]
-pub(crate) struct PauseParam {
-    /// Whether the settings are negotiated with the peer.
-    pub(crate) autoneg: bool,
-    /// Whether the port stops sending when the peer asks for it.
-    pub(crate) rx: bool,
-    /// Whether the port asks the peer to stop sending when it is out of buffers.
-    pub(crate) tx: bool,
-}
-
-/// Counters of link-level flow control (`struct ethtool_pause_stats`).
-pub(crate) struct PauseStats {
-    /// Times the port asked the peer to stop sending.
-    pub(crate) tx_frames: u64,
-    /// Times the peer asked the port to.
-    pub(crate) rx_frames: u64,
-}
 
 impl<T: Ops> EthtoolOps<T> {
     /// # Safety
@@ -67,8 +52,8 @@ impl<T: Ops> EthtoolOps<T> {
             tx_frames,
             rx_frames,
         } = data.pause_stats(&rtnl);
-        // What is not set here stays as the kernel has set it: not available.
-        // SAFETY: Both members of the union are the same three numbers, and it is initialized.
+        // The counter that is not set here keeps the kernel's value for "not available".
+        // SAFETY: Both arms of the union are the same three integers, which are initialised.
         let stats = unsafe { &mut stats.__bindgen_anon_1.stats };
         stats.tx_pause_frames = tx_frames;
         stats.rx_pause_frames = rx_frames;

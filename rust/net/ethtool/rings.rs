@@ -3,8 +3,9 @@
 //! Sizes and numbers of rings (`ethtool -g`, `-G`, `-l`, `-L`).
 
 use super::{
-    EthtoolOps,
-    Ops, //
+    ops::Ops,
+    settings::RingParam,
+    table::EthtoolOps, //
 };
 use crate::{
     bindings,
@@ -20,14 +21,6 @@ use kernel::{
     error::from_result,
     prelude::*, //
 };
-
-/// How many descriptors the rings have (`struct ethtool_ringparam`).
-pub(crate) struct RingParam {
-    /// Most descriptors that a receive ring can have.
-    pub(crate) rx_max: u32,
-    /// Descriptors of a receive ring.
-    pub(crate) rx: u32,
-}
 
 impl<T: Ops> EthtoolOps<T> {
     /// # Safety
@@ -71,7 +64,7 @@ impl<T: Ops> EthtoolOps<T> {
         // are ours.
         let ((data, dev, rtnl), param, extack) =
             unsafe { (control::<T>(dev), &*param, ExtAck::from_raw(extack)) };
-        // There are no rings of other kinds: the kernel has refused any size but 0.
+        // There are no other kinds of rings: the kernel has refused any size but 0 for them.
         from_result(|| {
             data.set_ringparam(dev, param.rx_pending, extack, &rtnl)
                 .map(|()| 0)
@@ -86,7 +79,7 @@ impl<T: Ops> EthtoolOps<T> {
         channels: *mut bindings::ethtool_channels,
     ) -> c_int {
         // SAFETY: The kernel calls this for a device of ours under both locks, with a structure
-        // that nobody writes to.
+        // that is not written to.
         let ((data, dev, rtnl), channels) = unsafe { (control::<T>(dev), &*channels) };
         from_result(|| {
             data.set_combined_channels(dev, channels.combined_count, &rtnl)

@@ -2,12 +2,17 @@
 
 //! Receive side scaling (`ethtool -x`, and `-n … rx-flow-hash`).
 //!
-//! All of it is there once for each RSS context: for the main one, whose number is 0, and for those
-//! that the user adds.
+//! Each RSS context has these settings: the main context, whose number is 0, and those that the
+//! user adds.
 
 use super::{
-    EthtoolOps,
-    Ops, //
+    ops::Ops,
+    rxfh::{
+        FlowType,
+        InputXfrm,
+        RxfhChange, //
+    },
+    table::EthtoolOps, //
 };
 use crate::{
     bindings,
@@ -31,52 +36,11 @@ use kernel::{
 /// Number of the main context.
 const MAIN: u32 = 0;
 
-/// The transformation of addresses and ports before they are hashed (`RXH_XFRM_…`).
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum InputXfrm {
-    /// Nothing.
-    None,
-    /// `RXH_XFRM_SYM_XOR`: source and destination are replaced by the exclusive or of both.
-    SymXor,
-    /// `RXH_XFRM_SYM_OR_XOR`: by the inclusive or, and by the exclusive or.
-    SymOrXor,
-}
-
-impl InputXfrm {
-    /// Those that there are, as bits.
-    pub(super) const SUPPORTED: u8 =
-        (bindings::RXH_XFRM_SYM_XOR | bindings::RXH_XFRM_SYM_OR_XOR) as u8;
-
-    fn number(self) -> u8 {
-        match self {
-            Self::None => 0,
-            Self::SymXor => bindings::RXH_XFRM_SYM_XOR as u8,
-            Self::SymOrXor => bindings::RXH_XFRM_SYM_OR_XOR as u8,
-        }
-    }
-
-    fn from_number(number: u8) -> Option<Self> {
-        [Self::None, Self::SymXor, Self::SymOrXor]
-            .into_iter()
-            .find(|xfrm| xfrm.number() == number)
-    }
-}
-
-/// The requested changes (`struct ethtool_rxfh_param`); [`None`] leaves a setting as it is.
-pub(crate) struct RxfhChange<'a> {
-    /// The queue of each entry, as many as there are entries.
-    pub(crate) table: Option<&'a [u32]>,
-    /// The key, as long as keys are.
-    pub(crate) key: Option<&'a [u8]>,
-    /// The transformation of the input.
-    pub(crate) xfrm: Option<InputXfrm>,
-}
-
 impl<'a> RxfhChange<'a> {
     /// # Safety
     ///
-    /// Key and table of `rxfh` must each be null, if it is not to be changed, or as long as `T`
-    /// says and not be written to.
+    /// Key and table of `rxfh` must each be null, for no change, or have the length that `T` gives
+    /// and not be written to during `'a`.
     unsafe fn from_raw<T: Ops>(
         rxfh: &'a bindings::ethtool_rxfh_param,
         extack: ExtAck<'_>,
@@ -103,63 +67,6 @@ impl<'a> RxfhChange<'a> {
         };
         Ok(Self { table, key, xfrm })
     }
-}
-
-/// A kind of flow whose hashed fields are asked for (`TCP_V4_FLOW` and so on).
-#[derive(Clone, Copy)]
-pub(crate) enum FlowType {
-    /// TCP over IPv4.
-    TcpV4,
-    /// UDP over IPv4.
-    UdpV4,
-    /// TCP over IPv6.
-    TcpV6,
-    /// UDP over IPv6.
-    UdpV6,
-    /// IPv4.
-    Ipv4,
-    /// IPv6.
-    Ipv6,
-    /// SCTP, AH or ESP over IPv4.
-    OtherV4,
-    /// SCTP, AH or ESP over IPv6.
-    OtherV6,
-}
-
-impl FlowType {
-    fn from_number(number: u32) -> Option<Self> {
-        Some(match number {
-            bindings::TCP_V4_FLOW => Self::TcpV4,
-            bindings::UDP_V4_FLOW => Self::UdpV4,
-            bindings::TCP_V6_FLOW => Self::TcpV6,
-            bindings::UDP_V6_FLOW => Self::UdpV6,
-            bindings::IPV4_FLOW => Self::Ipv4,
-            bindings::IPV6_FLOW => Self::Ipv6,
-            bindings::SCTP_V4_FLOW
-            | bindings::AH_ESP_V4_FLOW
-            | bindings::AH_V4_FLOW
-            | bindings::ESP_V4_FLOW => Self::OtherV4,
-            bindings::SCTP_V6_FLOW
-            | bindings::AH_ESP_V6_FLOW
-            | bindings::AH_V6_FLOW
-            | bindings::ESP_V6_FLOW => Self::OtherV6,
-            _ => return None,
-        })
-    }
-}
-
-/// Fields of a frame that can be hashed (`RXH_…`), as bits.
-pub(crate) mod rxh {
-    use crate::bindings;
-
-    /// Source address.
-    pub(crate) const IP_SRC: u32 = bindings::RXH_IP_SRC;
-    /// Destination address.
-    pub(crate) const IP_DST: u32 = bindings::RXH_IP_DST;
-    /// Source port.
-    pub(crate) const SRC_PORT: u32 = bindings::RXH_L4_B_0_1;
-    /// Destination port.
-    pub(crate) const DST_PORT: u32 = bindings::RXH_L4_B_2_3;
 }
 
 impl<T: Ops> EthtoolOps<T> {
@@ -195,7 +102,8 @@ impl<T: Ops> EthtoolOps<T> {
     ) -> c_int {
         // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
         let (data, rxfh) = unsafe { (data::<T>(dev), &mut *rxfh) };
-        // SAFETY: Each is null or, if it was asked for, as long as the two callbacks above say.
+        // SAFETY: Each is null, if it is not requested, or has the length that the callback above
+        // returns.
         let (key, table) = unsafe {
             (
                 place(rxfh.key, T::RXFH_KEY_LEN),
@@ -222,7 +130,7 @@ impl<T: Ops> EthtoolOps<T> {
         unsafe { Self::change_context(dev, MAIN, &*rxfh, extack) }
     }
 
-    /// Changes the context of that number as `rxfh` says.
+    /// Changes a context as `rxfh` requests.
     ///
     /// # Safety
     ///
@@ -237,7 +145,7 @@ impl<T: Ops> EthtoolOps<T> {
         // SAFETY: The caller's promises.
         let ((data, dev), extack) = unsafe { (locked::<T>(dev), ExtAck::from_raw(extack)) };
         from_result(|| {
-            // SAFETY: Key and table are as long as the callbacks for the lengths say.
+            // SAFETY: Key and table are null or have the lengths that the callbacks above return.
             let change = unsafe { RxfhChange::from_raw::<T>(rxfh, extack) }?;
             data.set_rxfh(dev, context, &change, extack).map(|()| 0)
         })
@@ -257,13 +165,12 @@ impl<T: Ops> EthtoolOps<T> {
         let ((data, dev), rxfh, extack) =
             unsafe { (locked::<T>(dev), &*rxfh, ExtAck::from_raw(extack)) };
         from_result(|| {
-            // SAFETY: What the context is to begin with is as long as the callbacks for the lengths
-            // say.
+            // SAFETY: Key and table are null or have the lengths that the callbacks above return.
             let change = unsafe { RxfhChange::from_raw::<T>(rxfh, extack) }?;
             data.add_rxfh_context(dev, rxfh.rss_context, &change, extack)?;
-            // The kernel keeps what a context is set to, and is told it.
-            // SAFETY: The kernel has made the structure for a key and a table of these lengths,
-            // behind each other, and it is ours.
+            // The kernel keeps a copy of the settings, which is filled in here.
+            // SAFETY: The kernel has allocated the structure with room for a key and a table of
+            // these lengths, one after the other, and it is ours.
             let (key, table) = unsafe {
                 (
                     place(bindings::oxnic_rxfh_context_key(context), T::RXFH_KEY_LEN),
@@ -274,7 +181,7 @@ impl<T: Ops> EthtoolOps<T> {
                 )
             };
             let xfrm = data.rxfh(rxfh.rss_context, key, table)?;
-            // SAFETY: The structure is ours; key and table are not used any more.
+            // SAFETY: The structure is ours, and key and table are not used any more.
             let context = unsafe { &mut *context };
             context.hfunc = bindings::OXNIC_ETH_RSS_HASH_TOP;
             context.input_xfrm = xfrm.number();
@@ -349,11 +256,11 @@ impl<T: Ops> EthtoolOps<T> {
     }
 }
 
-/// Where an array is to be written; nowhere if it was not asked for.
+/// An array to write to; empty if it is not requested.
 ///
 /// # Safety
 ///
-/// `first` must be null or point to `len` elements that are the caller's.
+/// `first` must be null or point to `len` elements that are the caller's during `'a`.
 unsafe fn place<'a, E>(first: *mut E, len: usize) -> &'a mut [E] {
     if first.is_null() {
         return &mut [];
@@ -362,11 +269,11 @@ unsafe fn place<'a, E>(first: *mut E, len: usize) -> &'a mut [E] {
     unsafe { slice::from_raw_parts_mut(first, len) }
 }
 
-/// An array if there is one.
+/// An array, if there is one.
 ///
 /// # Safety
 ///
-/// `first` must be null or point to `len` elements that are not written to.
+/// `first` must be null or point to `len` elements that are not written to during `'a`.
 unsafe fn given<'a, E>(first: *const E, len: usize) -> Option<&'a [E]> {
     // SAFETY: The caller's promise.
     (!first.is_null()).then(|| unsafe { slice::from_raw_parts(first, len) })

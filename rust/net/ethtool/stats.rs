@@ -3,8 +3,9 @@
 //! Statistics by name (`ethtool -S`).
 
 use super::{
-    EthtoolOps,
-    Ops, //
+    ops::Ops,
+    settings::Visitor,
+    table::EthtoolOps, //
 };
 use crate::{
     bindings,
@@ -25,12 +26,6 @@ use kernel::{
 /// Length of a statistic's name with its NUL (`ETH_GSTRING_LEN`).
 const NAME_LEN: usize = bindings::ETH_GSTRING_LEN as usize;
 
-/// Takes the statistics of a device one after the other.
-pub(crate) trait Visitor {
-    /// A statistic: its name, at most 31 bytes, and its value.
-    fn visit(&mut self, name: fmt::Arguments<'_>, value: u64);
-}
-
 /// Number of statistics.
 pub(in crate::net) fn count_stats<T: Ops>(data: &T) -> usize {
     struct Count(usize);
@@ -46,21 +41,21 @@ pub(in crate::net) fn count_stats<T: Ops>(data: &T) -> usize {
     count.0
 }
 
-/// Writes the names, each to its place.
+/// Writes the names to the buffer, [`NAME_LEN`] bytes for each.
 struct Names<'a>(slice::ChunksExactMut<'a, u8>);
 
 impl Visitor for Names<'_> {
     fn visit(&mut self, name: fmt::Arguments<'_>, _value: u64) {
         if let Some(place) = self.0.next() {
             place.fill(0);
-            // The last byte stays the NUL; a longer name is cut off.
+            // The last byte stays NUL; a longer name is truncated.
             let mut cell = Cut(place.get_mut(..NAME_LEN - 1).unwrap_or_default());
             let _ = cell.write_fmt(name);
         }
     }
 }
 
-/// Writes the values, each to its place.
+/// Writes the values to the buffer.
 struct Values<'a>(slice::IterMut<'a, u64>);
 
 impl Visitor for Values<'_> {
