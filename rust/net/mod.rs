@@ -23,7 +23,7 @@ pub(crate) mod clock;
 pub(crate) mod debugfs;
 pub(crate) mod device;
 pub(crate) mod ethtool;
-// Public for the model on the host.
+// Public for the loom model in tests/host.
 #[allow(unreachable_pub)]
 mod ipi;
 pub(crate) mod irq;

@@ -32,57 +32,56 @@ use kernel::{
 /// Size of a buffer in bytes: one page.
 pub(crate) const BUFFER_SIZE: usize = bindings::OXNIC_PAGE_SIZE;
 
-/// Bytes in front of a frame: for XDP programs that push headers (`XDP_PACKET_HEADROOM`), all of
-/// which they can use, and for `struct xdp_frame`, which the kernel puts there when it
-/// sends the frame elsewhere.
+/// Bytes before a frame: `XDP_PACKET_HEADROOM` bytes for XDP programs that push headers, and
+/// room for `struct xdp_frame`, which the kernel writes to the start when a frame is redirected.
 pub(crate) const HEADROOM: usize = bindings::XDP_PACKET_HEADROOM as usize
     + size_of::<bindings::xdp_frame>().next_multiple_of(bindings::OXNIC_SMP_CACHE_BYTES);
 
-/// Bytes after a frame that belong to `struct skb_shared_info` (`SKB_DATA_ALIGN`).
+/// Bytes after a frame, for `struct skb_shared_info` (`SKB_DATA_ALIGN`).
 const TAILROOM: usize =
     size_of::<bindings::skb_shared_info>().next_multiple_of(bindings::OXNIC_SMP_CACHE_BYTES);
 
-/// Bytes of frame that a buffer holds.
+/// Bytes of a frame that fit into a buffer.
 pub(crate) const FRAME_ROOM: usize = BUFFER_SIZE - HEADROOM - TAILROOM;
 
-/// Most buffers that a frame can be in: one, and as many as an skb can have fragments
+/// Largest number of buffers of a frame: one, and as many as an skb can have fragments
 /// (`MAX_SKB_FRAGS`).
 pub(crate) const MAX_BUFFERS: usize = 1 + bindings::OXNIC_MAX_SKB_FRAGS;
 
 /// The pool of one receive ring (`struct page_pool`). Dropping it may sleep.
 ///
-/// Pages that are still out when it is dropped are waited for in the background by the kernel.
+/// The kernel keeps a dropped pool until the last page has been returned.
 ///
 /// # Invariants
 ///
-/// `ptr` is a pool for receive queue `queue` of `dev`, whose NAPI is `napi`.
+/// `ptr` is a pool for receive queue `queue` of `dev`, and `napi` is its NAPI.
 pub(crate) struct PagePool {
     ptr: NonNull<bindings::page_pool>,
     dev: DeviceRef,
     queue: u16,
-    // The pool has a pointer to it, until it is destroyed.
+    // The pool refers to it until it is destroyed.
     napi: Arc<NapiRef>,
 }
 
-// SAFETY: Any thread may have the pool; what a NAPI must do alone asks for a `NapiExclusive`.
+// SAFETY: Any thread may own the pool; allocation needs a `NapiExclusive`.
 unsafe impl Send for PagePool {}
-// SAFETY: A shared pool gives only its address, and what it belongs to.
+// SAFETY: A shared pool only gives its address, its device and its queue.
 unsafe impl Sync for PagePool {}
 
 impl PagePool {
-    /// A pool for the receive queue of `napi`, allocated from by its polls, that keeps about `size`
-    /// pages at hand.
+    /// A pool for the receive queue of `napi`, whose polls allocate from it. It caches about `size`
+    /// pages.
     ///
-    /// Device and queue are those of the NAPI, so that they cannot contradict it: the target of a
-    /// redirect may give a page directly back to the pool, on the word of the poll that it came
+    /// Device and queue are taken from the NAPI, so that they match it: the target of a redirect
+    /// may recycle a page directly into the pool because it runs in the poll that the page came
     /// from (`xdp_return_frame_rx_napi`).
     ///
     /// Fails with `ENOMEM`.
     pub(crate) fn new<T: napi::Poll>(napi: &Disabled<'_, T>, size: u32) -> Result<Self> {
         let (dev, queue) = (DeviceRef::from(&**napi.device()), napi.index());
-        // SAFETY: All zeroes is what a C initialiser leaves in the fields that it does not name.
+        // SAFETY: All fields may be zero, as in a C initialiser that does not name them.
         let mut params: bindings::page_pool_params = unsafe { MaybeUninit::zeroed().assume_init() };
-        // SAFETY: Both arms of the union are the same fields.
+        // SAFETY: Both arms of each union have the same fields.
         unsafe {
             let fast = &mut params.__bindgen_anon_1.__bindgen_anon_1;
             fast.pool_size = size;
@@ -92,9 +91,9 @@ impl PagePool {
             slow.netdev = dev.as_ptr();
             slow.queue_idx = queue.into();
         }
-        // SAFETY: The parameters are complete; the NAPI lives as long as the pool, by `napi`.
+        // SAFETY: The parameters are complete. The reference in `napi` keeps the NAPI alive.
         let ptr = from_err_ptr(unsafe { bindings::page_pool_create(&params) })?;
-        // INVARIANT: Just made so.
+        // INVARIANT: Just created for these.
         Ok(Self {
             ptr: NonNull::new(ptr).ok_or(ENOMEM)?,
             dev,
@@ -103,21 +102,21 @@ impl PagePool {
         })
     }
 
-    /// Access to the pool's allocation side, for the poll of its own NAPI. `None` if `cx` is
-    /// another's.
+    /// Access to the pool's allocation side, for the poll of its NAPI. `None` if `cx` is of another
+    /// NAPI.
     #[inline]
     pub(crate) fn allocator<'a, O: NapiExclusive>(
         &'a mut self,
         cx: &'a O,
     ) -> Option<Allocator<'a>> {
-        // INVARIANT: The context is the pool's own NAPI.
+        // INVARIANT: The pool is borrowed mutably, and `cx` is of its NAPI.
         self.is_of(cx).then_some(Allocator {
             pool: self,
             may_sleep: O::MAY_SLEEP,
         })
     }
 
-    /// Whether this is the NAPI of the pool.
+    /// Whether `cx` is of the pool's NAPI.
     #[inline]
     pub(super) fn is_of(&self, cx: &impl NapiExclusive) -> bool {
         ptr::eq(cx.napi(), &*self.napi)
@@ -130,7 +129,7 @@ impl PagePool {
 
     /// Whether a buffer comes from this pool.
     pub(super) fn owns(&self, buffer: &Buffer) -> bool {
-        // SAFETY: The buffer is a page from a page_pool.
+        // SAFETY: The pool is valid, and the buffer is a page from a page_pool.
         unsafe { bindings::oxnic_page_pool_owns(self.as_ptr(), buffer.start().cast()) }
     }
 
@@ -143,8 +142,8 @@ impl PagePool {
 ///
 /// # Invariants
 ///
-/// As long as this exists nobody else is on that side of the pool: it is borrowed from the pool and
-/// from a context of its NAPI.
+/// As long as a value exists, nothing else allocates from the pool: the value borrows the pool
+/// mutably, and a proof of exclusive access to its NAPI.
 pub(crate) struct Allocator<'a> {
     pool: &'a mut PagePool,
     may_sleep: bool,
@@ -153,15 +152,16 @@ pub(crate) struct Allocator<'a> {
 impl Allocator<'_> {
     /// A buffer from the pool; `None` if there is no memory.
     ///
-    /// Its page is never one of the memory reserves (`page_is_pfmemalloc`), of which an skb would
-    /// be made that most sockets drop: with `__GFP_NOMEMALLOC` the kernel does without
-    /// `ALLOC_NO_WATERMARKS` (`__gfp_pfmemalloc_flags` in mm/page_alloc.c), and only pages
-    /// allocated with that are marked so (`prep_new_page`).
+    /// The page is never from the memory reserves (`page_is_pfmemalloc`): most sockets drop skbs
+    /// with such pages. With `__GFP_NOMEMALLOC` the kernel does not allocate with
+    /// `ALLOC_NO_WATERMARKS` (`__gfp_pfmemalloc_flags` in mm/page_alloc.c), and only that marks a
+    /// page (`prep_new_page`).
     #[inline]
     pub(crate) fn alloc(&mut self) -> Option<Buffer> {
-        // SAFETY: By the type's invariants.
+        // SAFETY: The pool is valid, and nothing else allocates from it, by the type's invariants.
+        // If `may_sleep`, this is process context, by the contract of `NapiExclusive`.
         let va = unsafe { bindings::oxnic_page_pool_alloc(self.pool.as_ptr(), self.may_sleep) };
-        // INVARIANT: The page is ours.
+        // INVARIANT: The page was just allocated for us.
         NonNull::new(va.cast()).map(Buffer)
     }
 }
@@ -169,50 +169,53 @@ impl Allocator<'_> {
 impl Drop for PagePool {
     fn drop(&mut self) {
         let destroyed = self.napi.while_disabled(|| {
-            // SAFETY: The pool is ours, and no poll uses it or begins to; pages that are out keep
-            // it in existence.
+            // SAFETY: The pool is ours, and its NAPI is disabled, so no poll uses it. Pages that
+            // are not returned yet keep the C object alive.
             unsafe { bindings::page_pool_destroy(self.ptr.as_ptr()) };
         });
         if destroyed.is_err() {
-            // Its polls may be using the pool, and softirqs that give pages back on their CPU.
+            // Polls may use the pool, and so may softirqs on their CPU that return pages to it.
             pr_err!("a page_pool was dropped while its NAPI is enabled; it is leaked\n");
             core::mem::forget(self.napi.clone());
         }
     }
 }
 
-/// A buffer with one owner: a ring, an XDP buff or a function. Dropping it gives the page back to
-/// its pool; not in hard interrupts.
+/// A buffer with one owner: a ring, an XDP buff or a function. Dropping it returns the page to its
+/// pool; not in a hard interrupt.
 ///
 /// # Invariants
 ///
-/// Points to a page from a page_pool, to which nobody else refers.
+/// Points to a page from a page_pool, to which there is no other reference.
 pub(crate) struct Buffer(NonNull<u8>);
 
 // SAFETY: The page belongs to the owner of the value, whatever the thread.
 unsafe impl Send for Buffer {}
 
 impl Buffer {
-    /// The room for a frame: [`FRAME_ROOM`] bytes after the headroom, with what was last in the
-    /// page.
+    /// The room for a frame: [`FRAME_ROOM`] bytes after the headroom, with the previous content of
+    /// the page.
     #[inline]
     pub(crate) fn room(&mut self) -> &mut [u8] {
-        // SAFETY: The page is ours alone, and the range is inside it. Its bytes come from the page
-        // allocator: they have a value, if not one that matters.
+        // SAFETY: Only we refer to the page, and the range is inside it. Its bytes come from the
+        // page allocator, so they are initialised, if with arbitrary values.
         unsafe { slice::from_raw_parts_mut(self.0.as_ptr().add(HEADROOM), FRAME_ROOM) }
     }
 
+    /// The buffer at `start`.
+    ///
     /// # Safety
     ///
-    /// `start` must be that of a page from a page_pool, which goes over to the new value.
+    /// `start` must be the start of a page from a page_pool, whose only reference moves to the new
+    /// value.
     #[inline]
     pub(super) unsafe fn from_raw(start: *mut u8) -> Self {
         // INVARIANT: The caller's promise.
-        // SAFETY: A page is not at null.
+        // SAFETY: The address of a page is not null.
         Self(unsafe { NonNull::new_unchecked(start) })
     }
 
-    /// The start of the page, owned by the caller from here on.
+    /// The start of the page, which the caller owns from here on.
     #[inline]
     pub(super) fn into_raw(self) -> *mut u8 {
         let start = self.start();

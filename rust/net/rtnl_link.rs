@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Kinds of devices that users make and delete: `ip link add … type KIND`, `ip link del`.
+//! Link types, whose devices users create and delete: `ip link add … type KIND`, `ip link del`.
 //!
 //! C header: [`include/net/rtnetlink.h`](srctree/include/net/rtnetlink.h)
 
@@ -45,44 +45,46 @@ use kernel::{
     types::Opaque, //
 };
 
-/// A kind of devices (`struct rtnl_link_ops`); `Self` is the driver's data of each.
+/// A link type (`struct rtnl_link_ops`); `Self` is the driver's data of a device.
 ///
-/// A device of it goes when a user deletes it, with its network namespace, or with the
-/// [`Registration`].
+/// A device is deleted by a user, with its network namespace, or with the [`Registration`].
 pub(crate) trait Kind: ops::Ops {
-    /// The name of the kind.
+    /// The name of the link type.
     const KIND: &CStr;
 
-    /// The name of a device for which the user has none, with `%d` where the kernel puts the next
-    /// free number. At most 15 bytes, which the compiler checks.
+    /// The name of a device if the user gives none; the kernel replaces `%d` by the next free
+    /// number. At most 15 bytes, which is checked at compile time.
     const DEVICE_NAME: &CStr;
 
-    /// Whether only those may make a device who have `CAP_NET_ADMIN` in the initial user namespace,
-    /// and not root of another user namespace, which any user can be. To be set if a device takes
-    /// memory that is charged to nobody.
+    /// Whether creating a device needs `CAP_NET_ADMIN` in the initial user namespace. If not, root
+    /// of any user namespace can create devices, and any user can become that. To be set if a
+    /// device takes memory that is not charged to its creator.
     const ADMIN_ONLY: bool = false;
 
-    /// What each device is made with.
+    /// The configuration of each device.
     const CONFIG: Config;
 
-    /// How many transmit queues, and receive queues, a device gets if the user asks for so many
-    /// (`IFLA_NUM_TX_QUEUES`, `IFLA_NUM_RX_QUEUES`). Called more than once for each device.
+    /// The number of transmit queues of a device, which is also that of its receive queues. `tx`
+    /// and `rx` are the numbers that the user asks for, if any (`IFLA_NUM_TX_QUEUES`,
+    /// `IFLA_NUM_RX_QUEUES`). Called more than once for each device.
     fn queues(tx: Option<u32>, rx: Option<u32>, extack: ExtAck<'_>) -> Result<u16>;
 
     /// The driver's data of a new device, which is to be joined with the device `link`
-    /// (`IFLA_LINK`) if there is one. It may still come to nothing. Process context, under RTNL.
+    /// (`IFLA_LINK`) if there is one. Registering the device may still fail afterwards. Process
+    /// context, under RTNL.
     fn new(
         queues: u16,
         link: Option<&Self>,
         extack: ExtAck<'_>,
     ) -> Result<impl PinInit<Self, Error>>;
 
-    /// The device has been made: the driver's part of what the kernel does with a new one. The
-    /// interface is down, and RTNL, which is held, keeps it so. But the device is known to
-    /// everybody already. All that needs no RTNL may run at the same time, and may have run: the
-    /// callbacks that only show something, such as counters and [`link_peer`], and those of ethtool
-    /// and of queue management that get no [`Rtnl`]. The kernel has also called [`set_features`]
-    /// perhaps, and who is told of new devices may have set something.
+    /// Called when the device has just been registered. The interface is down, and stays so while
+    /// RTNL is held.
+    ///
+    /// The device is visible already. So callbacks that do not need RTNL may run at the same time,
+    /// or may have run before: those that only read, such as counters and [`link_peer`], and those
+    /// of ethtool and queue management that get no [`Rtnl`]. The kernel may also have called
+    /// [`set_features`], and a netdevice notifier may have changed a setting.
     ///
     /// [`link_peer`]: ops::Ops::link_peer
     /// [`set_features`]: ops::Ops::set_features
@@ -94,8 +96,8 @@ pub(crate) trait Kind: ops::Ops {
     }
 }
 
-/// A kind that is known to the kernel. Dropping it deletes all devices of this kind in all network
-/// namespaces, and waits until nobody uses them any more; RTNL must not be held then.
+/// A registered link type. Dropping it deletes all its devices in all network namespaces, and waits
+/// until they are no longer in use. Process context, may sleep; RTNL must not be held.
 ///
 /// # Invariants
 ///
@@ -104,27 +106,27 @@ pub(crate) struct Registration<T>(Pin<KBox<Opaque<bindings::rtnl_link_ops>>>, Ph
 
 // SAFETY: The operations may be unregistered by any thread.
 unsafe impl<T> Send for Registration<T> {}
-// SAFETY: The operations are read, and only changed by C functions that lock.
+// SAFETY: A shared value only passes the operations to C functions, which lock what they change.
 unsafe impl<T> Sync for Registration<T> {}
 
 impl<T: Kind> Registration<T> {
-    /// Makes the kind known (`rtnl_link_register`). Fails with `EEXIST` if there is one of this
+    /// Registers the link type (`rtnl_link_register`). Fails with `EEXIST` if there is one of this
     /// name, and with `ENOMEM`. Process context.
     pub(crate) fn new() -> Result<Self> {
         let ops = KBox::pin(Opaque::new(LinkOps::<T>::OPS), GFP_KERNEL)?;
         // SAFETY: The operations are complete and stay where they are until they are unregistered.
         to_result(unsafe { bindings::rtnl_link_register(ops.get()) })?;
-        // INVARIANT: They are now.
+        // INVARIANT: Just registered.
         Ok(Self(ops, PhantomData))
     }
 
-    /// Makes a device with the defaults that a user would get, joined with the device `link`,
-    /// in the first network namespace.
+    /// Creates a device in the initial network namespace, with the defaults that a user would get,
+    /// joined with the device `link`.
     pub(crate) fn create<'a>(&self, link: Option<&T>, rtnl: &'a Rtnl) -> Result<&'a T> {
         let () = LinkOps::<T>::NAME_FITS;
         let mut attrs = [null_mut(); bindings::__IFLA_MAX as usize];
-        // SAFETY: There is a place for each attribute, all empty. The operations are registered,
-        // and RTNL is held.
+        // SAFETY: `attrs` has an entry for each attribute, all null. The operations are
+        // registered, and RTNL is held.
         let dev = from_err_ptr(unsafe {
             bindings::rtnl_create_link(
                 &raw mut bindings::init_net,
@@ -136,15 +138,15 @@ impl<T: Kind> Registration<T> {
             )
         })?;
         let extack = ExtAck::none();
-        // SAFETY: The device comes from `LinkOps::alloc`.
+        // SAFETY: The device comes from `LinkOps::alloc`, which `rtnl_create_link` calls, and has
+        // not been registered. It is freed below if this fails.
         let made = unsafe { LinkOps::<T>::register(dev, link, extack, rtnl) };
         let made = made.inspect_err(|_| {
-            // SAFETY: It has not been registered, or is being unregistered, which this function
-            // knows.
+            // SAFETY: The device is either not registered, or being unregistered; in the second
+            // case `free_netdev` defers the free (`NETREG_UNREGISTERING`).
             unsafe { bindings::free_netdev(dev) };
         })?;
-        // SAFETY: The device is registered and RTNL is held. Without flags to be set it cannot
-        // fail.
+        // SAFETY: The device is registered and RTNL is held. Without flags to set this cannot fail.
         unsafe { bindings::rtnl_configure_link(dev, null(), 0, null()) };
         Ok(made)
     }
@@ -158,29 +160,29 @@ impl<T> Registration<T> {
 
 impl<T> Drop for Registration<T> {
     fn drop(&mut self) {
-        // SAFETY: The operations are registered. When this returns nobody uses them or a device any
-        // more: it waits for users who are making one, deletes all that there are, and waits for
-        // those that are being deleted by others.
+        // SAFETY: The operations are registered. `rtnl_link_unregister` waits for users who are
+        // creating a device, deletes all devices, and waits for those that others are deleting. So
+        // neither the operations nor a device are in use when it returns.
         unsafe { bindings::rtnl_link_unregister(self.0.get()) };
     }
 }
 
-/// What the user asks for: an attribute or null for each number below `__IFLA_MAX`.
+/// The attributes of a request: one or null for each number below `__IFLA_MAX`.
 #[derive(Clone, Copy)]
 struct Attrs<'a>(&'a [*mut bindings::nlattr; bindings::__IFLA_MAX as usize]);
 
 impl<'a> Attrs<'a> {
     /// # Safety
     ///
-    /// `attrs` must be as many pointers, each null or that of an attribute that the kernel has
-    /// checked, for the lifetime.
+    /// `attrs` must be an array of `__IFLA_MAX` pointers. Each must be null or point to an
+    /// attribute that the kernel has validated. All of this must hold for `'a`.
     unsafe fn from_raw(attrs: *mut *mut bindings::nlattr) -> Self {
         // SAFETY: The caller's promise.
         Self(unsafe { &*attrs.cast() })
     }
 
     fn get(self, kind: u32) -> Option<&'a bindings::nlattr> {
-        // SAFETY: By the promise of `from_raw`.
+        // SAFETY: Null or valid for `'a`, by the contract of `from_raw`.
         unsafe { self.0.get(kind as usize)?.as_ref() }
     }
 
@@ -188,7 +190,7 @@ impl<'a> Attrs<'a> {
     fn bytes(self, kind: u32) -> Option<&'a [u8]> {
         let attr: *const bindings::nlattr = self.get(kind)?;
         const HEADER: usize = size_of::<bindings::nlattr>();
-        // SAFETY: The payload follows the header, which says how long both are.
+        // SAFETY: The payload follows the header, whose `nla_len` is the length of both.
         Some(unsafe {
             let len = usize::from((*attr).nla_len).saturating_sub(HEADER);
             core::slice::from_raw_parts(attr.add(1).cast(), len)
@@ -200,7 +202,7 @@ impl<'a> Attrs<'a> {
         Some(u32::from_ne_bytes(*bytes))
     }
 
-    /// The number of queues for the requested ones.
+    /// See [`Kind::queues`].
     fn queues<T: Kind>(self, extack: ExtAck<'_>) -> Result<u16> {
         let tx = self.u32(bindings::IFLA_NUM_TX_QUEUES);
         let rx = self.u32(bindings::IFLA_NUM_RX_QUEUES);
@@ -208,11 +210,11 @@ impl<'a> Attrs<'a> {
     }
 }
 
-/// The table of C callbacks for a kind.
+/// The C callbacks of a link type.
 struct LinkOps<T>(PhantomData<T>);
 
 impl<T: Kind> LinkOps<T> {
-    /// Fails to compile if the name of a device is longer than `alloc_netdev_mqs` can bear.
+    /// Fails to compile if the device name is longer than `alloc_netdev_mqs` accepts.
     const NAME_FITS: () = assert!(T::DEVICE_NAME.to_bytes_with_nul().len() <= NAME_LEN);
 
     const OPS: bindings::rtnl_link_ops = bindings::rtnl_link_ops {
@@ -233,8 +235,8 @@ impl<T: Kind> LinkOps<T> {
         _data: *mut *mut bindings::nlattr,
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
-        // SAFETY: The kernel calls this with attributes whose types and lengths it has checked, and
-        // with an extack that is ours for now.
+        // SAFETY: The kernel calls this with attributes that it has validated, and with an extack
+        // for this call.
         let (attrs, extack) = unsafe { (Attrs::from_raw(attrs), ExtAck::from_raw(extack)) };
         from_result(|| {
             if let Some(address) = attrs.bytes(bindings::IFLA_ADDRESS) {
@@ -247,7 +249,7 @@ impl<T: Kind> LinkOps<T> {
                 }
             }
             let has_data = attrs.get(bindings::IFLA_LINKINFO).is_some_and(|info| {
-                // SAFETY: The kernel has checked that there are attributes in it.
+                // SAFETY: The kernel has validated the attributes nested in it.
                 unsafe { bindings::oxnic_nla_contains(info, bindings::IFLA_INFO_DATA as c_int) }
             });
             if has_data {
@@ -268,9 +270,9 @@ impl<T: Kind> LinkOps<T> {
         _tx_queues: c_uint,
         _rx_queues: c_uint,
     ) -> *mut bindings::net_device {
-        // SAFETY: The kernel calls this with attributes that it has checked.
+        // SAFETY: The kernel calls this with attributes that it has validated.
         let attrs = unsafe { Attrs::from_raw(attrs) };
-        // If it fails `validate` has said why.
+        // `validate` has reported why this fails.
         let queues = match attrs.queues::<T>(ExtAck::none()) {
             Ok(queues) => queues,
             Err(error) => return error.to_ptr(),
@@ -280,7 +282,7 @@ impl<T: Kind> LinkOps<T> {
             None => T::DEVICE_NAME.as_char_ptr(),
         };
         let () = Self::NAME_FITS;
-        // SAFETY: The kernel gives a name that fits, and the driver's does by the line above.
+        // SAFETY: The kernel's name fits, and so does the driver's, by the line above.
         unsafe { Allocated::<T>::alloc(name, name_assign_type, queues, &T::CONFIG) }
     }
 
@@ -292,8 +294,8 @@ impl<T: Kind> LinkOps<T> {
         params: *mut bindings::rtnl_newlink_params,
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
-        // SAFETY: The kernel calls this under RTNL, with attributes that it has checked, and with
-        // an extack that is ours for now.
+        // SAFETY: The kernel calls this under RTNL, with attributes that it has validated, and with
+        // an extack for this call.
         let (attrs, extack, rtnl) = unsafe {
             (
                 Attrs::from_raw((*params).tb),
@@ -308,16 +310,18 @@ impl<T: Kind> LinkOps<T> {
                 return Err(EPERM);
             }
             let link = match attrs.u32(bindings::IFLA_LINK) {
-                // SAFETY: RTNL is held, and the device was allocated for operations of this kind.
+                // SAFETY: The device and the parameters are those of this call of `newlink`.
                 Some(index) => Some(unsafe { Self::find(dev, params, index, extack, &rtnl) }?),
                 None => None,
             };
-            // SAFETY: The device comes from `alloc`. On an error the kernel frees it.
+            // SAFETY: The device comes from `alloc` and has not been registered. On an error the
+            // kernel frees it.
             unsafe { Self::register(dev, link, extack, &rtnl) }.map(|_| 0)
         })
     }
 
-    /// The device of this kind with that number where the user says, or is.
+    /// The device with number `index`, which must be of this link type, in the network namespace
+    /// that the user names (`IFLA_LINK_NETNSID`), or else in the user's own.
     ///
     /// # Safety
     ///
@@ -338,15 +342,15 @@ impl<T: Kind> LinkOps<T> {
             extack.set(fmt!("link: there is no such device"));
             return Err(ENODEV);
         };
-        // SAFETY: Both devices are alive, and what made the new one does not change.
+        // SAFETY: RTNL keeps both devices alive; the field is set before a device is registered.
         if unsafe { (*found.as_ptr()).rtnl_link_ops != (*dev).rtnl_link_ops } {
             let kind = T::KIND.to_str().unwrap_or_default();
             extack.set(fmt!("link: must be a device of type {kind}"));
             return Err(EINVAL);
         }
-        // SAFETY: The device is in the kernel's list, so it is registered; its operations are those
-        // of this kind, so its data is a `T`. With RTNL held, which is during `'a`, it is not
-        // freed.
+        // SAFETY: The device was found in the kernel's list, so it is registered. Its operations
+        // are those of this link type, so its data is a `T`. It is not freed during `'a`, while
+        // RTNL is held.
         Ok(unsafe { data::<T>(found.as_ptr()) })
     }
 
@@ -362,13 +366,14 @@ impl<T: Kind> LinkOps<T> {
         extack: ExtAck<'_>,
         rtnl: &'a Rtnl,
     ) -> Result<&'a T> {
-        // SAFETY: The device is alive; there are as many of both.
+        // SAFETY: The device is alive. The number is the `u16` that `alloc` was given.
         let queues = unsafe { (*dev).num_rx_queues } as u16;
         let data = T::new(queues, link, extack)?;
         let parent = T::parent();
         let dev = NonNull::new(dev).ok_or(ENOMEM)?;
         if let Some(parent) = &parent {
-            // SAFETY: The device is not registered. The reference to the parent goes with it.
+            // SAFETY: The device is not registered. `register` stores the reference to the parent
+            // in its private part.
             unsafe { set_parent(dev, parent) };
         }
         // SAFETY: The caller's promise.
@@ -384,8 +389,8 @@ impl<T: Kind> LinkOps<T> {
         // SAFETY: The kernel calls this for a registered device of ours.
         let peer = unsafe { data::<T>(dev.cast_mut()) }.link_peer();
         let dev = peer.map_or(dev, |peer| peer.as_ptr().cast_const());
-        // SAFETY: The device is alive: this is called under RTNL, with which no device is freed or
-        // moved.
+        // SAFETY: The device and its peer are alive: the kernel calls this under RTNL, which keeps
+        // devices from being freed or moved to another network namespace.
         unsafe { bindings::oxnic_dev_net(dev) }
     }
 }

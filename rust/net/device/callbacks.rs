@@ -126,12 +126,12 @@ impl<T: Ops> NetdevOps<T> {
             )
         };
         match data.start_xmit(dev, skb, &bh) {
-            // The stack goes on to use the skb, with the reference that comes back here.
+            // The stack keeps the skb, and with it the reference.
             Xmit::Busy(back) if back.address() == given as usize => {
                 back.into_raw();
                 bindings::netdev_tx_NETDEV_TX_BUSY
             }
-            // With another skb the one that was given may be gone.
+            // If it is another skb, the driver may have freed the one that it was given.
             Xmit::Busy(_) | Xmit::Done => bindings::netdev_tx_NETDEV_TX_OK,
         }
     }
@@ -144,8 +144,8 @@ impl<T: Ops> NetdevOps<T> {
         dev: *mut bindings::net_device,
         features: bindings::netdev_features_t,
     ) -> bindings::netdev_features_t {
-        // SAFETY: The kernel calls this for a registered device of ours, with an skb that stays the
-        // stack's: the value is lent for the call and not dropped.
+        // SAFETY: The kernel calls this for a registered device of ours, with an skb that it keeps:
+        // the value is not dropped.
         let (data, skb) = unsafe { (data::<T>(dev), ManuallyDrop::new(SkBuff::from_raw(skb))) };
         data.features_check(&skb, features)
     }
@@ -176,7 +176,7 @@ impl<T: Ops> NetdevOps<T> {
         stats: *mut bindings::rtnl_link_stats64,
     ) {
         // SAFETY: The kernel calls this for a registered device of ours, with zeroed counters that
-        // are nobody else's.
+        // are this call's.
         let (data, stats) = unsafe { (data::<T>(dev), &mut *stats) };
         data.stats64(stats);
     }
@@ -191,7 +191,7 @@ impl<T: Ops> NetdevOps<T> {
         from_result(|| {
             let mtu = u32::try_from(mtu)?;
             data.change_mtu(device, mtu, &rtnl)?;
-            // SAFETY: The field lives as long as the device; RTNL keeps other writers out.
+            // SAFETY: The field lives as long as the device; RTNL excludes other writers.
             unsafe { (&raw mut (*dev).mtu).write_volatile(mtu) };
             Ok(0)
         })
@@ -208,7 +208,7 @@ impl<T: Ops> NetdevOps<T> {
         // control path.
         let (data, dev, rtnl) = unsafe { control::<T>(dev) };
         from_result(|| {
-            // SAFETY: The command is valid and this callback's until it returns.
+            // SAFETY: The command is valid, and this call's until it returns.
             unsafe { xdp::dispatch(bpf, |command| data.bpf(dev, command, &rtnl)) }.map(|()| 0)
         })
     }
@@ -235,7 +235,7 @@ impl<T: Ops> NetdevOps<T> {
         multicast: *mut bindings::netdev_hw_addr_list,
     ) -> c_int {
         // SAFETY: The kernel calls this for a registered device of ours under the locks of the
-        // control path, which keep the flags as they are, with lists that nobody else has.
+        // control path, which keep the flags as they are, with lists that are this call's.
         let ((data, device, rtnl), mode) = unsafe {
             (
                 control::<T>(dev),
@@ -256,11 +256,11 @@ impl<T: Ops> NetdevOps<T> {
         // control path.
         let (data, device, rtnl) = unsafe { control::<T>(dev) };
         from_result(|| {
-            // SAFETY: The kernel gives an address of the device's type (`netif_set_mac_address` in
-            // net/core/dev.c).
+            // SAFETY: The kernel has checked that the address is of the device's type
+            // (`netif_set_mac_address` in net/core/dev.c).
             to_result(unsafe { bindings::eth_prepare_mac_addr_change(dev, address) })?;
             if T::HAS_SET_MAC_ADDRESS {
-                // SAFETY: An address of the device's type, Ethernet, is that long.
+                // SAFETY: The device's type is Ethernet, so the address has this length.
                 let new = unsafe {
                     (&raw const (*address.cast::<bindings::sockaddr>()).sa_data)
                         .cast::<MacAddress>()
@@ -268,8 +268,7 @@ impl<T: Ops> NetdevOps<T> {
                 };
                 data.set_mac_address(device, new, &rtnl)?;
             }
-            // SAFETY: The address is valid for the device: `eth_prepare_mac_addr_change` has said
-            // so.
+            // SAFETY: `eth_prepare_mac_addr_change` has accepted the address.
             unsafe { bindings::eth_commit_mac_addr_change(dev, address) };
             Ok(0)
         })
@@ -314,8 +313,9 @@ impl<T: Ops> NetdevOps<T> {
             return EINVAL.to_errno();
         }
         let count = usize::try_from(count).unwrap_or(0);
-        // SAFETY: The kernel calls this for a registered device of ours, with that many frames, and
-        // with bottom halves off. It frees only those whose number is more than what is returned.
+        // SAFETY: The kernel calls this for a registered device of ours, with `count` frames, and
+        // with bottom halves off. It frees only the frames after the first ones that are returned
+        // as taken.
         let (data, dev, mut frames, bh) = unsafe {
             (
                 data::<T>(dev),

@@ -3,11 +3,12 @@
 //! Network devices: `struct net_device` and the callbacks of a driver.
 //!
 //! - [`netdev`]: a registered device, and the same with its lock held;
-//! - [`device_ref`]: references to a device (`netdev_hold`), and a place where softirqs find one;
+//! - [`device_ref`]: counted references to a device (`netdev_hold`), and a slot where softirqs find
+//!   a device;
 //! - [`config`]: what a driver chooses when it makes a device;
-//! - [`ops`]: the callbacks of a driver, and [`callbacks`] and [`queue_stats`] their C side;
+//! - [`ops`]: the callbacks of a driver; [`callbacks`] and [`queue_stats`]: their C side;
 //! - [`private`]: how a callback finds the driver's data;
-//! - [`registration`]: how a device is made, becomes known to the kernel, and goes.
+//! - [`registration`]: how a device is allocated, registered and unregistered.
 //!
 //! C headers: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h),
 //! [`include/linux/etherdevice.h`](srctree/include/linux/etherdevice.h)

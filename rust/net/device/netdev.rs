@@ -29,16 +29,16 @@ pub(in crate::net) const NAME_LEN: usize = 16;
 ///
 /// # Invariants
 ///
-/// An instance is a device that has been registered, and that is not freed while a reference to the
-/// instance exists: it was lent by somebody who keeps it from going, or it is counted
-/// (`netdev_hold`), for which unregistration waits.
+/// An instance is a device that has been registered. It is not freed while a reference to the
+/// instance exists: either the caller of a callback keeps it alive, or the reference is counted
+/// (`netdev_hold`) and unregistration waits for it.
 #[repr(transparent)]
 pub(crate) struct Device(Opaque<bindings::net_device>);
 
-// SAFETY: A device belongs to no thread: it may be used and given up by any.
+// SAFETY: A device is not bound to a thread: any may use it and drop a reference.
 unsafe impl Send for Device {}
-// SAFETY: Each method either asks for the context that protects what it touches, or reads and
-// writes single words, or calls a C function that locks.
+// SAFETY: Each method takes a proof of the context that protects what it accesses, or reads or
+// writes a single word, or calls a C function that locks.
 unsafe impl Sync for Device {}
 
 impl Device {
@@ -59,21 +59,21 @@ impl Device {
     /// ([`Config::instance_lock`](super::Config::instance_lock)); `None` for another. Process
     /// context, may sleep; no instance lock may be held.
     pub(in crate::net) fn lock(&self) -> Option<LockGuard<'_>> {
-        // SAFETY: The device is alive. What is read was set when it was allocated.
+        // SAFETY: The device is alive. The fields that this reads were set before registration.
         if !unsafe { bindings::oxnic_netdev_need_ops_lock(self.as_ptr()) } {
             return None;
         }
-        // SAFETY: The device is alive, and this is process context without such a lock.
+        // SAFETY: The device is alive. This is process context, with no instance lock held.
         unsafe { bindings::oxnic_netdev_lock(self.as_ptr()) };
-        // SAFETY: The lock that protects the callbacks of this device was just taken. It is given
-        // back when the guard is dropped, in this thread: the guard cannot be sent to another.
+        // SAFETY: The lock that protects the callbacks of this device was just taken. It is
+        // released when the guard is dropped, in this thread: the guard cannot be sent to another.
         Some(LockGuard(unsafe { LockedDevice::from_raw(self.as_ptr()) }))
     }
 
-    /// The interface's name, padded with NUL. It may be changed at any time by the user.
+    /// The interface's name, padded with NULs. The user may change it at any time.
     pub(crate) fn name(&self) -> [u8; NAME_LEN] {
-        // SAFETY: The field lives as long as the device. A rename may be under way: bytes of both
-        // names are then read, which is harmless in a message.
+        // SAFETY: The field lives as long as the device. During a rename this may read bytes of
+        // both names, which is harmless in a message.
         unsafe {
             (&raw const (*self.as_ptr()).name)
                 .cast::<[u8; NAME_LEN]>()
@@ -81,36 +81,36 @@ impl Device {
         }
     }
 
-    /// The number of the device in its network namespace, which changes if it moves to one where
-    /// another has that number.
+    /// The number of the device in its network namespace. It changes if the device moves to a
+    /// namespace where the number is taken.
     pub(in crate::net) fn ifindex(&self) -> c_int {
-        // SAFETY: The field lives as long as the device and is written as a word.
+        // SAFETY: The field lives as long as the device and is written as a single word.
         unsafe { (&raw const (*self.as_ptr()).ifindex).read_volatile() }
     }
 
     /// The maximum transfer unit in bytes, without the Ethernet header.
     pub(crate) fn mtu(&self) -> u32 {
-        // SAFETY: The field lives as long as the device and is written as a word.
+        // SAFETY: The field lives as long as the device and is written as a single word.
         unsafe { (&raw const (*self.as_ptr()).mtu).read_volatile() }
     }
 
     /// The device's own address (`dev_addr`).
     pub(crate) fn address(&self, _rtnl: &Rtnl) -> MacAddress {
-        // SAFETY: The address of an Ethernet device is that long, and lives as long as the device;
-        // RTNL keeps writers out.
+        // SAFETY: An Ethernet device has an address of this length, which lives as long as the
+        // device. RTNL excludes writers.
         unsafe { (*self.as_ptr()).dev_addr.cast::<MacAddress>().read() }
     }
 
     /// Sets the largest MTU that a user can set, in bytes (`max_mtu`).
     pub(crate) fn set_max_mtu(&self, mtu: u32, _rtnl: &Rtnl) {
-        // SAFETY: The field lives as long as the device; RTNL keeps other writers out.
+        // SAFETY: The field lives as long as the device; RTNL excludes other writers.
         unsafe { (&raw mut (*self.as_ptr()).max_mtu).write_volatile(mtu) };
     }
 
     /// The features that are switched on, bits of [`feature`](super::feature).
     #[inline]
     pub(crate) fn features(&self) -> u64 {
-        // SAFETY: The field lives as long as the device and is written as a word.
+        // SAFETY: The field lives as long as the device and is written as a single word.
         unsafe { (&raw const (*self.as_ptr()).features).read_volatile() }
     }
 
@@ -132,13 +132,13 @@ impl Device {
         unsafe { bindings::netif_carrier_off(self.as_ptr()) };
     }
 
-    /// Sets how many segments an skb may be cut into ([`feature::TSO`](super::feature::TSO);
-    /// `netif_set_tso_max_segs`). The stack's own limit follows up and down, unless the user has
-    /// lowered that.
+    /// Sets the largest number of segments that an skb may be cut into
+    /// ([`feature::TSO`](super::feature::TSO); `netif_set_tso_max_segs`). The stack's own limit
+    /// (`gso_max_segs`) follows up and down, unless the user has lowered it.
     pub(crate) fn set_max_segments(&self, segments: u16, _rtnl: &Rtnl) {
         let dev = self.as_ptr();
-        // SAFETY: The device is alive, and RTNL keeps other writers out of both limits. The stack
-        // reads its own at any time, as a word.
+        // SAFETY: The device is alive, and RTNL excludes other writers of both limits. The stack
+        // reads its own at any time, as a single word.
         unsafe {
             let gso_max_segs = &raw mut (*dev).gso_max_segs;
             let follows = gso_max_segs.read_volatile() == (*dev).tso_max_segs;
@@ -150,14 +150,14 @@ impl Device {
     }
 }
 
-/// A device whose callbacks of the control path are kept out by this thread: it holds the lock
-/// under which the kernel calls them. That is the instance lock (`netdev_lock`) of a device that
-/// has one for its callbacks ([`Config::instance_lock`](super::Config::instance_lock)), and RTNL
-/// for another (`netdev_is_locked_ops_compat`).
+/// A device with the lock held under which the kernel calls its control path callbacks, so that
+/// none of them runs. This is the instance lock (`netdev_lock`) of a device that has one for its
+/// callbacks ([`Config::instance_lock`](super::Config::instance_lock)), and RTNL for the others
+/// (`netdev_is_locked_ops_compat`).
 ///
 /// # Invariants
 ///
-/// While a reference to this type exists, the thread that has it holds this lock.
+/// While a reference to this type exists, the thread that has the reference holds this lock.
 #[repr(transparent)]
 pub(crate) struct LockedDevice(Device, NotThreadSafe);
 
@@ -177,22 +177,23 @@ impl LockedDevice {
         ptr::eq(self.as_ptr(), dev.as_ptr())
     }
 
-    /// Holds the instance lock, whichever lock the callbacks have, until the result is dropped.
+    /// Holds the instance lock until the result is dropped, whichever lock protects the callbacks.
     pub(in crate::net) fn with_instance_lock(&self) -> InstanceLock<'_> {
-        // SAFETY: The device is alive. By the type's invariants this thread holds its instance
-        // lock, which this function leaves as it is, or RTNL, and then nobody has called it before:
-        // the result is used within a function of this module's.
+        // SAFETY: The device is alive. By the type's invariants this thread holds either its
+        // instance lock, which `netdev_lock_ops_to_full` then leaves alone, or RTNL. In the second
+        // case the thread does not hold the instance lock yet: only functions of `net` call this,
+        // and they do not nest.
         unsafe { bindings::oxnic_netdev_lock_ops_to_full(self.as_ptr()) };
         InstanceLock(self)
     }
 
-    /// Sets how many transmit queues, and receive queues, are in use
-    /// (`netif_set_real_num_queues`); at most as many as the device was made with. May sleep. Fails
-    /// with `ENOMEM` if they become more. If they become fewer, frames that wait in the stack for a
-    /// queue that goes are dropped there.
+    /// Sets the number of transmit queues and of receive queues that are in use
+    /// (`netif_set_real_num_queues`); at most as many as the device was allocated with. May sleep.
+    /// Increasing it may fail with `ENOMEM`. When it is decreased, the stack drops the frames that
+    /// wait for a removed queue.
     pub(crate) fn set_real_queues(&self, queues: u16, _rtnl: &Rtnl) -> Result {
-        // SAFETY: The device is registered; RTNL is held, and so is the instance lock if the kernel
-        // wants to find it held (`netdev_assert_locked_ops`).
+        // SAFETY: The device is registered. RTNL is held, and so is the instance lock if the device
+        // has one for its callbacks (`netdev_assert_locked_ops`).
         to_result(unsafe {
             bindings::netif_set_real_num_queues(self.as_ptr(), queues.into(), queues.into())
         })
@@ -212,8 +213,8 @@ pub(in crate::net) struct InstanceLock<'a>(&'a LockedDevice);
 
 impl Drop for InstanceLock<'_> {
     fn drop(&mut self) {
-        // SAFETY: Pairs with `with_instance_lock` in the same thread, to which the reference is
-        // bound.
+        // SAFETY: Pairs with `with_instance_lock` in the same thread: the reference cannot be sent
+        // to another.
         unsafe { bindings::oxnic_netdev_unlock_full_to_ops(self.0.as_ptr()) };
     }
 }
@@ -231,7 +232,7 @@ impl Deref for LockGuard<'_> {
 
 impl Drop for LockGuard<'_> {
     fn drop(&mut self) {
-        // SAFETY: `Device::lock` took the lock, in this thread.
+        // SAFETY: `Device::lock` took the lock in this thread: the guard cannot be sent to another.
         unsafe { bindings::oxnic_netdev_unlock(self.0.as_ptr()) };
     }
 }

@@ -33,9 +33,9 @@ use kernel::{
     prelude::*, //
 };
 
-/// What became of an skb given to [`Ops::start_xmit`] (`netdev_tx_t`).
+/// What [`Ops::start_xmit`] did with an skb (`netdev_tx_t`).
 pub(crate) enum Xmit {
-    /// The device has taken the skb, sent or not.
+    /// The device has taken the skb, whether it was sent or dropped.
     Done,
     /// The queue was full and has been stopped; the stack keeps the skb and tries again when the
     /// queue is woken, which may have happened already.
@@ -44,9 +44,9 @@ pub(crate) enum Xmit {
 
 /// The callbacks of a driver (`struct net_device_ops`). `self` is the driver's data for the device.
 ///
-/// The kernel calls most of those in process context under RTNL and, for a device that asked for it
-/// ([`Config::instance_lock`]), under the device's instance lock: they get both proofs, an [`Rtnl`]
-/// and a [`LockedDevice`]. Where the kernel takes only one of the locks there is only one proof.
+/// The kernel calls most of them in process context under RTNL and, for a device that asked for it
+/// ([`Config::instance_lock`]), under the device's instance lock. Those get a proof of both locks,
+/// an [`Rtnl`] and a [`LockedDevice`]; the others get a proof of the lock that the kernel takes.
 ///
 /// [`Config::instance_lock`]: super::Config::instance_lock
 #[vtable]
@@ -54,15 +54,15 @@ pub(crate) trait Ops: ethtool::Ops + Sized + Send + Sync + 'static {
     /// The interface goes up (`ndo_open`). Process context, may sleep.
     fn open(&self, dev: &LockedDevice, rtnl: &Rtnl) -> Result;
 
-    /// The interface goes down (`ndo_stop`); no transmit is running any more. Process context, may
-    /// sleep.
+    /// The interface goes down (`ndo_stop`); no `start_xmit` is running any more. Process context,
+    /// may sleep.
     fn stop(&self, dev: &LockedDevice, rtnl: &Rtnl);
 
-    /// The device is about to go: every reference to it has to be given up, since the kernel waits
-    /// for that (`ndo_uninit`). The interface is down. Process context, may sleep.
+    /// The device is being unregistered (`ndo_uninit`). The driver must drop its references to it,
+    /// since unregistration waits for them. The interface is down. Process context, may sleep.
     ///
-    /// There is no [`Device`] here: the kernel calls this also for a device whose registration has
-    /// failed, which is freed without waiting for a reference that would be taken now.
+    /// There is no [`Device`] argument: the kernel also calls this when registration has failed,
+    /// and then frees the device without waiting for references that were taken here.
     fn uninit(&self, _rtnl: &Rtnl) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -74,22 +74,22 @@ pub(crate) trait Ops: ethtool::Ops + Sized + Send + Sync + 'static {
     }
 
     /// Sends `skb` on the transmit queue it is mapped to (`ndo_start_xmit`). The kernel calls this
-    /// for one skb at a time on each queue. An [`Xmit::Busy`] with another skb than this one drops
-    /// that and counts as [`Xmit::Done`].
+    /// for one skb at a time on each queue. If the result is [`Xmit::Busy`] with a different skb,
+    /// that skb is dropped and the result counts as [`Xmit::Done`].
     fn start_xmit(&self, dev: &Device, skb: SkBuff, bh: &bh::Disabled) -> Xmit;
 
-    /// Which of `features`, bits of [`feature`](super::feature), the stack may use for this skb
-    /// (`ndo_features_check`): it does the rest in software before
+    /// Returns the subset of `features`, bits of [`feature`](super::feature), that the stack may
+    /// use for this skb (`ndo_features_check`). It does the rest in software before
     /// [`start_xmit`](Self::start_xmit). Called for each skb, on any CPU. Must not sleep.
     fn features_check(&self, _skb: &SkBuff, _features: u64) -> u64 {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Transmit queue `queue` has been stopped for [`Config::tx_timeout_ms`] or longer while there
-    /// was a carrier (`ndo_tx_timeout`). The time starts again whenever the queue is stopped
-    /// (`netif_tx_stop_queue`). The kernel has logged it. It calls this for one queue at a time,
-    /// and again after as long. No `start_xmit` of the device runs meanwhile, unless the device has
-    /// no queueing discipline (`noqueue`). Softirq context.
+    /// Transmit queue `queue` has been stopped for [`Config::tx_timeout_ms`] or longer with a
+    /// carrier (`ndo_tx_timeout`). The time starts again whenever the queue is stopped
+    /// (`netif_tx_stop_queue`). The kernel has already logged a message. It calls this for one
+    /// queue at a time, and again after another such period. No `start_xmit` of the device runs
+    /// meanwhile, unless the device has no queueing discipline (`noqueue`). Softirq context.
     ///
     /// [`Config::tx_timeout_ms`]: super::Config::tx_timeout_ms
     fn tx_timeout(&self, _dev: &Device, _queue: u16, _bh: &bh::Disabled) {
@@ -105,36 +105,36 @@ pub(crate) trait Ops: ethtool::Ops + Sized + Send + Sync + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// The user has switched features on or off: `features` are those that will be on, bits of
-    /// [`feature`](super::feature) (`ndo_set_features`). Process context, may sleep.
+    /// The user switches features on or off (`ndo_set_features`). `features` are all those that are
+    /// to be on, bits of [`feature`](super::feature). Process context, may sleep.
     fn set_features(&self, _dev: &LockedDevice, _features: u64, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// What the device is to receive has changed, or it has just gone up (`ndo_set_rx_mode_async`).
-    /// A driver with this callback filters by unicast addresses too (`IFF_UNICAST_FLT`). On an
-    /// error the kernel tries again later, a few times. Process context, may sleep.
+    /// The receive mode has changed, or the interface has just gone up (`ndo_set_rx_mode_async`). A
+    /// driver with this callback filters unicast addresses too (`IFF_UNICAST_FLT`). On an error the
+    /// kernel tries again later, a few times. Process context, may sleep.
     fn set_rx_mode(&self, _dev: &LockedDevice, _mode: &RxMode<'_>, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// The user has given the device another address, one that a device can have
-    /// (`ndo_set_mac_address`); also while it is up. Process context, may sleep.
+    /// The user has given the device another, valid address (`ndo_set_mac_address`), perhaps while
+    /// the interface is up. Process context, may sleep.
     fn set_mac_address(&self, _dev: &LockedDevice, _address: MacAddress, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Frames of this VLAN are to be received from now on, besides those without a tag
-    /// (`ndo_vlan_rx_add_vid`, for 802.1Q). Called for each VLAN when `feature::VLAN_CTAG_FILTER`
-    /// is switched on, and as long as it is. Process context, may sleep; the instance lock may be
-    /// held or not.
+    /// Adds a VLAN to those whose frames are received, in addition to untagged frames
+    /// (`ndo_vlan_rx_add_vid`, for 802.1Q). While `feature::VLAN_CTAG_FILTER` is on, called for
+    /// each VLAN that is added, and when it is switched on, for each that exists. Process context,
+    /// may sleep; the instance lock may be held or not.
     fn vlan_rx_add_vid(&self, _dev: &Device, _vid: u16, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// They are not to be received any more (`ndo_vlan_rx_kill_vid`). Called for each VLAN when the
-    /// feature is switched off, too. Process context, may sleep; the instance lock may be held or
-    /// not.
+    /// Removes a VLAN from those whose frames are received (`ndo_vlan_rx_kill_vid`). Also called
+    /// for each VLAN when the feature is switched off. Process context, may sleep; the instance
+    /// lock may be held or not.
     fn vlan_rx_kill_vid(&self, _dev: &Device, _vid: u16, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -145,14 +145,15 @@ pub(crate) trait Ops: ethtool::Ops + Sized + Send + Sync + 'static {
     }
 
     /// Sends frames that were redirected to this device (`ndo_xdp_xmit`): takes as many as it can
-    /// send at once. Any CPU, on several at once, also while the interface is down.
+    /// send at once. Called on any CPU, on several at the same time, and also while the interface
+    /// is down.
     ///
-    /// With `flush` (`XDP_XMIT_FLUSH`) the card has to be told now, by its doorbell. Without it a
-    /// driver may leave that to a later call, to ring once for several. But it must not rely on
-    /// one: the kernel does not promise a call with `flush`, and today makes none without. A driver
-    /// that always tells the card at once may ignore the argument.
+    /// With `flush` (`XDP_XMIT_FLUSH`) the driver must ring the doorbell before it returns. Without
+    /// it the doorbell may be left to a later call. But such a call may never come: the kernel does
+    /// not promise one with `flush`, and today all its calls have it. A driver that always rings
+    /// the doorbell may ignore the argument.
     ///
-    /// An error counts only if no frame was taken.
+    /// An error is returned to the caller only if no frame was taken.
     fn xdp_xmit(
         &self,
         _dev: &Device,
@@ -163,17 +164,17 @@ pub(crate) trait Ops: ethtool::Ops + Sized + Send + Sync + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// How single receive queues are restarted, if the driver can do that: see
+    /// The callbacks that restart a single receive queue, if the driver has them; see
     /// [`queue_mgmt::Ops`](crate::net::queue_mgmt::Ops).
     const QUEUE_MGMT: Option<Table<Self>> = None;
 
-    /// What a receive queue has counted (`get_queue_stats_rx`). Under the lock of a
+    /// The counters of a receive queue (`get_queue_stats_rx`). Under the lock of a
     /// [`LockedDevice`].
     fn rx_queue_stats(&self, _queue: usize) -> RxQueueStats {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// What a transmit queue has counted (`get_queue_stats_tx`). Under the lock of a
+    /// The counters of a transmit queue (`get_queue_stats_tx`). Under the lock of a
     /// [`LockedDevice`].
     fn tx_queue_stats(&self, _queue: usize) -> TxQueueStats {
         build_error!(VTABLE_DEFAULT_ERROR)

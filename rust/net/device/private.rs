@@ -16,19 +16,19 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-/// What hangs on a device: the driver's data and what the abstractions keep with it.
+/// The private part of a device (`netdev_priv`): the driver's data, and what `net` stores with it.
 #[pin_data]
 pub(in crate::net) struct Private<T> {
     #[pin]
     data: T,
-    /// Number of statistics the device had when it was made: the size of ethtool's buffers.
+    /// Number of statistics that the device had at registration: the size of ethtool's buffers.
     n_stats: usize,
-    /// The device's parent, which the kernel does not keep once the device is unregistered.
+    /// The device's parent. The kernel has a reference to it only while the device is registered.
     _parent: Option<ARef<kernel::device::Device>>,
 }
 
 impl<T> Private<T> {
-    /// Hangs it on `dev`.
+    /// Allocates it and attaches it to `dev`.
     ///
     /// # Safety
     ///
@@ -49,7 +49,7 @@ impl<T> Private<T> {
         )?;
         let n_stats = count_stats(&private.data);
         *private.as_mut().project().n_stats = n_stats;
-        // SAFETY: The value is not moved out of its place: `detach` drops it there.
+        // SAFETY: The value is not moved out of its box: `detach` drops it there.
         let private = KBox::into_raw(unsafe { Pin::into_inner_unchecked(private) });
         // SAFETY: By the caller's promise there is room for the pointer, and no callback reads it
         // yet.
@@ -57,43 +57,43 @@ impl<T> Private<T> {
         Ok(())
     }
 
-    /// Drops it.
+    /// Drops the private part of `dev`.
     ///
     /// # Safety
     ///
     /// [`attach`](Self::attach) must have succeeded for `dev`, and this may be called only once. No
     /// callback of the device may run any more.
     pub(super) unsafe fn detach(dev: *mut bindings::net_device) {
-        // SAFETY: `attach` put the pointer there, which came from a box, and nobody uses it any
-        // more.
+        // SAFETY: `attach` stored the pointer, which came from a box. With no callback running, it
+        // is not used any more.
         drop(unsafe { KBox::from_raw(place::<T>(dev).read()) });
     }
 }
 
-/// Room in the allocation of a device for the pointer to what hangs on it.
+/// Room in the allocation of a device for the pointer to its private part.
 pub(super) const ROOM: usize = size_of::<*mut ()>();
 
-/// Where the pointer is (`netdev_priv`).
+/// Where this pointer is stored (`netdev_priv`).
 ///
 /// # Safety
 ///
 /// `dev` must be a device that was allocated with [`ROOM`] bytes for it.
 #[inline]
 unsafe fn place<T>(dev: *mut bindings::net_device) -> *mut *mut Private<T> {
-    // SAFETY: The room follows the structure, in the same allocation.
+    // SAFETY: `priv_` is the room after the structure, in the same allocation.
     unsafe { (&raw mut (*dev).priv_).cast() }
 }
 
-/// The driver's part of a device during a callback.
+/// The private part of a device, in a callback.
 ///
 /// # Safety
 ///
-/// `dev` must be a device whose driver's data is a `T`, one that has been given to
-/// `Allocated::<T>::register`, and not be freed during `'a`.
+/// `dev` must have been passed to `Allocated::<T>::register`, so that its driver's data is a `T`,
+/// and must not be freed during `'a`.
 #[inline]
 unsafe fn private<'a, T>(dev: *mut bindings::net_device) -> &'a Private<T> {
-    // SAFETY: `Private::attach` put a valid pointer there before the device was registered, and it
-    // is dropped only when no callback runs any more, when the device is freed.
+    // SAFETY: `Private::attach` stored a valid pointer before the device was registered. What it
+    // points to is dropped only when the device is freed, when no callback runs any more.
     unsafe { &**place(dev) }
 }
 
@@ -108,7 +108,7 @@ pub(in crate::net) unsafe fn data<'a, T>(dev: *mut bindings::net_device) -> &'a 
     unsafe { &private::<T>(dev).data }
 }
 
-/// The driver's data, and the number of statistics that it had when the device was made.
+/// The driver's data, and the number of statistics that the device had at registration.
 ///
 /// # Safety
 ///
@@ -119,12 +119,12 @@ pub(in crate::net) unsafe fn with_stats<'a, T>(dev: *mut bindings::net_device) -
     (&private.data, private.n_stats)
 }
 
-/// What a callback works with that is called under RTNL and the instance lock, or under RTNL alone
-/// for a device that does not have the latter for its callbacks.
+/// The arguments of a callback that the kernel calls under RTNL and the lock of a [`LockedDevice`]:
+/// the driver's data and the proofs.
 ///
 /// # Safety
 ///
-/// As for [`private`]; and the locks must be held for as long as the results are used.
+/// As for [`private`]; and both locks must be held for as long as the results are used.
 pub(in crate::net) unsafe fn control<'a, T>(
     dev: *mut bindings::net_device,
 ) -> (&'a T, &'a LockedDevice, Rtnl) {
@@ -132,8 +132,8 @@ pub(in crate::net) unsafe fn control<'a, T>(
     unsafe { (data(dev), LockedDevice::from_raw(dev), Rtnl::assume_held()) }
 }
 
-/// What a callback works with that is called under the lock of a [`LockedDevice`]; RTNL may be held
-/// or not.
+/// The arguments of a callback that the kernel calls under the lock of a [`LockedDevice`]; RTNL may
+/// be held or not.
 ///
 /// # Safety
 ///
@@ -145,7 +145,8 @@ pub(in crate::net) unsafe fn locked<'a, T>(
     unsafe { (data(dev), LockedDevice::from_raw(dev)) }
 }
 
-/// What a callback works with that is called under RTNL; the instance lock may be held or not.
+/// The arguments of a callback that the kernel calls under RTNL; the instance lock may be held or
+/// not.
 ///
 /// # Safety
 ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The C side of the callbacks that the netdev netlink family has for the counters of queues
+//! The C side of the callbacks by which the netdev netlink family reads the counters of queues
 //! (`struct netdev_stat_ops`).
 
 use super::{
@@ -27,7 +27,7 @@ impl<T: Ops> StatOps<T> {
         get_base_stats: Some(Self::base_stats),
     };
 
-    /// The table of a driver whose queues count, else none.
+    /// The table, or null if the driver has no counters per queue.
     pub(super) const TABLE_IF_ANY: *const bindings::netdev_stat_ops =
         if T::HAS_RX_QUEUE_STATS || T::HAS_TX_QUEUE_STATS {
             Self::TABLE
@@ -63,8 +63,8 @@ impl<T: Ops> StatOps<T> {
         data.tx_queue_stats(queue as usize).write_to(stats);
     }
 
-    /// What the kernel does not sum up itself: the queues that are not in use, whose counters still
-    /// exist. The kernel sums up only counters that are set here.
+    /// The sum over the queues that are not in use: the kernel adds those in use itself. It does so
+    /// only for counters that are set here.
     ///
     /// # Safety
     ///
@@ -83,7 +83,7 @@ impl<T: Ops> StatOps<T> {
             TxQueueStats::default().write_to(unsafe { &mut *tx });
         }
         // SAFETY: The kernel calls this for a registered device of ours under the lock of its
-        // callbacks, which keeps the numbers of queues as they are, with structures that are ours.
+        // callbacks, so the numbers of queues do not change, with structures that are ours.
         unsafe {
             bindings::netdev_stat_queue_sum(
                 dev,

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a device is made, becomes known to the kernel, and goes.
+//! Allocating, registering and unregistering a device.
 //!
-//! A user makes devices of a kind ([`rtnl_link`](crate::net::rtnl_link)); the driver of a card on a
-//! bus makes one for each card that it finds: [`Unregistered`], then [`Registration`].
+//! Users create the devices of a link type ([`rtnl_link`](crate::net::rtnl_link)). The driver of a
+//! card on a bus creates a device for each card that it finds: an [`Unregistered`], which becomes a
+//! [`Registration`].
 
 use super::{
     callbacks::NetdevOps,
@@ -47,9 +48,9 @@ use kernel::{
     time::msecs_to_jiffies, //
 };
 
-/// Devices whose driver's data is a `T`. Until one is registered, who allocated it owns it; from
-/// then on the kernel does, which frees it, and the driver's data with it, when it has been
-/// unregistered.
+/// Functions for devices whose driver's data is a `T`. Before registration a device belongs to the
+/// code that allocated it. Afterwards it belongs to the kernel, which frees it and the driver's
+/// data once it has been unregistered.
 pub(in crate::net) struct Allocated<T>(PhantomData<T>);
 
 impl<T: Ops> Allocated<T> {
@@ -65,7 +66,7 @@ impl<T: Ops> Allocated<T> {
         queues: u16,
         config: &Config,
     ) -> *mut bindings::net_device {
-        // SAFETY: The caller's promise about the name. There is room for what hangs on the device.
+        // SAFETY: The name fits, by the caller's promise. The private part gets its room.
         let dev = unsafe {
             bindings::oxnic_alloc_etherdev_mqs(
                 ROOM as c_int,
@@ -76,7 +77,7 @@ impl<T: Ops> Allocated<T> {
             )
         };
         ethtool::EthtoolOps::<T>::check_bitfield();
-        // SAFETY: The device, if it is one, is not known to anybody else yet.
+        // SAFETY: Null, or a device that only this function knows yet.
         if let Some(raw) = unsafe { dev.as_mut() } {
             raw.netdev_ops = &NetdevOps::<T>::TABLE;
             raw.ethtool_ops = &ethtool::EthtoolOps::<T>::TABLE;
@@ -90,12 +91,12 @@ impl<T: Ops> Allocated<T> {
             raw.features = config.features;
             raw.vlan_features = config.features & config.vlan_features;
             raw.request_ops_lock = config.instance_lock;
-            // SAFETY: The device is not known to anybody else yet, so nothing has to be locked.
+            // SAFETY: Only this function knows the device yet, so no lock is needed.
             unsafe {
                 bindings::oxnic_xdp_set_features(dev, config.xdp_features);
                 bindings::oxnic_netdev_add_flags(dev, config.priv_flags(T::HAS_SET_RX_MODE));
-                // When several devices are closed at once the kernel holds the instance locks of
-                // all, which lockdep has to know.
+                // When the kernel closes several devices at once it holds all their instance locks:
+                // they need lockdep classes of their own.
                 bindings::oxnic_netdev_lockdep_set_classes(dev);
                 if config.random_address {
                     bindings::oxnic_eth_hw_addr_random(dev);
@@ -106,8 +107,8 @@ impl<T: Ops> Allocated<T> {
         dev
     }
 
-    /// Makes the device known (`register_netdevice`), with this data of the driver's. From here on
-    /// callbacks come. On an error it has to be freed with `free_netdev`.
+    /// Registers the device (`register_netdevice`) with the driver's `data`. Callbacks may come
+    /// from here on. On an error the caller must free the device with `free_netdev`.
     ///
     /// # Safety
     ///
@@ -118,25 +119,26 @@ impl<T: Ops> Allocated<T> {
         parent: Option<ARef<kernel::device::Device>>,
         _rtnl: &'a Rtnl,
     ) -> Result<(&'a Device, &'a T)> {
-        // SAFETY: `alloc` has left the room, and the device is not registered.
+        // SAFETY: `alloc` has reserved the room, and the device is not registered.
         unsafe { Private::<T>::attach(dev, data, ethtool::count_stats, parent) }?;
         let dev = dev.as_ptr();
-        // SAFETY: The device is complete: its callbacks find the driver's data. RTNL is held.
+        // SAFETY: The device is complete, callbacks find the driver's data, and RTNL is held.
         let result = to_result(unsafe { bindings::register_netdevice(dev) });
-        // SAFETY: The device is not freed before RTNL is given back.
+        // SAFETY: The device is not freed before RTNL is released.
         let state = u32::from(unsafe { (*dev).reg_state });
         if result.is_ok() || state == bindings::netdev_reg_state_NETREG_UNREGISTERING {
-            // Also if somebody objected to a device that was registered already: it is in use until
-            // RTNL is given back.
-            // SAFETY: The kernel reads the field after that, when nobody uses the device any more.
+            // Also if a notifier has rejected the device after its registration: it is in use until
+            // RTNL is released.
+            // SAFETY: The kernel reads the field after that, when the device is not in use any
+            // more.
             unsafe { (*dev).priv_destructor = Some(Self::destroy) };
         } else {
-            // SAFETY: The device has not been registered, so no callback runs or will run.
+            // SAFETY: The device was not registered, so no callback runs or will run.
             unsafe { Self::destroy(dev) };
         }
         result?;
-        // SAFETY: The device is registered. As long as RTNL is held, that is during `'a`, it is not
-        // freed, nor is the driver's data.
+        // SAFETY: The device is registered. RTNL is held during `'a`, so neither the device nor the
+        // driver's data is freed.
         unsafe {
             (*dev).needs_free_netdev = true;
             Ok((Device::from_raw(dev), private::data(dev)))
@@ -147,19 +149,19 @@ impl<T: Ops> Allocated<T> {
     ///
     /// # Safety
     ///
-    /// Called once for a device that [`register`](Self::register) worked on, by the kernel as
-    /// `priv_destructor` or when it has not been registered: no callback runs or will run.
+    /// Called once for a device that was passed to [`register`](Self::register), when no callback
+    /// runs or will run: by the kernel as `priv_destructor`, or if registration has failed.
     unsafe extern "C" fn destroy(dev: *mut bindings::net_device) {
-        // SAFETY: The caller's promise; `register` has attached it.
+        // SAFETY: `register` has attached the private part. The rest is the caller's promise.
         unsafe { Private::<T>::detach(dev) };
     }
 }
 
-/// A device that was made by its driver and is not known to the kernel yet.
+/// A device that its driver has allocated and not registered yet.
 ///
 /// # Invariants
 ///
-/// `dev` comes from [`Allocated::alloc`], has never been registered, and is this value's. Its
+/// `dev` comes from [`Allocated::alloc`], has never been registered, and belongs to this value. Its
 /// parent is `parent`.
 pub(crate) struct Unregistered<T> {
     dev: NonNull<bindings::net_device>,
@@ -168,10 +170,10 @@ pub(crate) struct Unregistered<T> {
 }
 
 impl<T: Ops> Unregistered<T> {
-    /// An Ethernet device with as many transmit as receive queues. `name` may have `%d` where the
-    /// kernel puts the next free number. `parent` is the device of the bus on which the card is
-    /// (`SET_NETDEV_DEV`): for it DMA is mapped. A driver unregisters its network devices before
-    /// that one goes.
+    /// An Ethernet device with as many transmit as receive queues. The kernel replaces `%d` in
+    /// `name` by the next free number. `parent` is the card's device on its bus (`SET_NETDEV_DEV`),
+    /// for which DMA is mapped. A driver unregisters its network devices before that device is
+    /// removed.
     ///
     /// Fails with `EINVAL` if the name is too long, and with `ENOMEM`.
     pub(crate) fn new(
@@ -184,15 +186,15 @@ impl<T: Ops> Unregistered<T> {
             return Err(EINVAL);
         }
         let assign_type = bindings::NET_NAME_ENUM as c_uchar;
-        // SAFETY: The name has just been found to fit.
+        // SAFETY: The name fits, as just checked.
         let dev = unsafe { Allocated::<T>::alloc(name.as_char_ptr(), assign_type, queues, config) };
         let dev = NonNull::new(dev).ok_or(ENOMEM)?;
         if let Some(parent) = parent {
-            // SAFETY: Nobody else knows the device. The parent stays valid as long as the reference
-            // to it, which goes with the device.
+            // SAFETY: The device is not registered. Until it is freed, this value or the private
+            // part has a reference to the parent.
             unsafe { set_parent(dev, parent) };
         }
-        // INVARIANT: Just made.
+        // INVARIANT: Just allocated.
         Ok(Self {
             dev,
             parent: parent.map(ARef::from),
@@ -200,14 +202,14 @@ impl<T: Ops> Unregistered<T> {
         })
     }
 
-    /// Gives the device the address that its card has (`eth_hw_addr_set`).
+    /// Sets the device's address to that of its card (`eth_hw_addr_set`).
     pub(crate) fn set_address(&mut self, address: MacAddress) {
-        // SAFETY: Nobody else knows the device; an Ethernet address is that long.
+        // SAFETY: Only this value knows the device; an Ethernet address has this length.
         unsafe { bindings::oxnic_eth_hw_addr_set(self.dev.as_ptr(), address.as_ptr()) };
     }
 
-    /// Makes the device known to the kernel (`register_netdevice`). Callbacks come from here on.
-    /// May sleep. On an error the device is gone.
+    /// Registers the device (`register_netdevice`). Callbacks may come from here on. May sleep. On
+    /// an error the device is freed.
     pub(crate) fn register(
         self,
         data: impl PinInit<T, Error>,
@@ -215,7 +217,8 @@ impl<T: Ops> Unregistered<T> {
     ) -> Result<Registration<T>> {
         let mut this = ManuallyDrop::new(self);
         let (dev, parent) = (this.dev, this.parent.take());
-        // SAFETY: By the type's invariants; the value is not used any more.
+        // SAFETY: The device comes from `alloc` and has never been registered, by the type's
+        // invariants. It is freed below if this fails.
         let registered = unsafe { Allocated::<T>::register(dev, data, parent, rtnl) };
         match registered {
             // INVARIANT: Just registered.
@@ -224,8 +227,8 @@ impl<T: Ops> Unregistered<T> {
                 _driver: PhantomData,
             }),
             Err(error) => {
-                // SAFETY: It has not been registered, or is being unregistered, which this function
-                // knows.
+                // SAFETY: The device is either not registered, or being unregistered; in the second
+                // case `free_netdev` defers the free (`NETREG_UNREGISTERING`).
                 unsafe { bindings::free_netdev(dev.as_ptr()) };
                 Err(error)
             }
@@ -235,12 +238,12 @@ impl<T: Ops> Unregistered<T> {
 
 impl<T> Drop for Unregistered<T> {
     fn drop(&mut self) {
-        // SAFETY: The device has never been registered, and nobody else knows it.
+        // SAFETY: The device has never been registered, and only this value knows it.
         unsafe { bindings::free_netdev(self.dev.as_ptr()) };
     }
 }
 
-/// Makes `parent` the parent of a device, which sysfs shows and for which DMA is mapped.
+/// Makes `parent` the parent of a device: sysfs shows it, and DMA is mapped for it.
 ///
 /// # Safety
 ///
@@ -255,8 +258,8 @@ pub(in crate::net) unsafe fn set_parent(
     unsafe { bindings::oxnic_set_netdev_dev(dev.as_ptr(), parent) };
 }
 
-/// A device that its driver has registered. Dropping it unregisters and frees the device, after the
-/// last callback; process context, may sleep. RTNL must not be held then.
+/// A device that its driver has registered. Dropping it unregisters the device, and frees it after
+/// the last callback. Process context, may sleep; RTNL must not be held.
 ///
 /// # Invariants
 ///
@@ -268,7 +271,7 @@ pub(crate) struct Registration<T> {
 
 // SAFETY: The device may be unregistered by any thread, which then drops the `T`.
 unsafe impl<T: Send> Send for Registration<T> {}
-// SAFETY: Sharing it lends the `T` and the device, which are `Sync`.
+// SAFETY: A shared value only lends the `T` and the device, which are `Sync`.
 unsafe impl<T: Sync> Sync for Registration<T> {}
 
 impl<T: Ops> Registration<T> {
@@ -280,30 +283,31 @@ impl<T: Ops> Registration<T> {
 
     /// The driver's data.
     pub(crate) fn data(&self) -> &T {
-        // SAFETY: The data is there as long as the device, which is as long as this value.
+        // SAFETY: The data lives as long as the device, which is registered as long as this value
+        // exists.
         unsafe { private::data(self.dev.as_ptr()) }
     }
 }
 
 impl<T> Drop for Registration<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type's invariants. The kernel frees the device, since `needs_free_netdev`
-        // is set.
+        // SAFETY: The device is registered, and only this value unregisters it. The kernel then
+        // frees it, since `needs_free_netdev` is set.
         unsafe { bindings::unregister_netdev(self.dev.as_ptr()) };
     }
 }
 
-/// A parent for the devices of a driver whose cards are on no bus: a device on the faux bus, for
-/// which DMA can be mapped. Dropping it removes it, which is to be done after the network devices
-/// have gone.
+/// A parent for the devices of a driver whose cards are not on a bus: a device on the faux bus, for
+/// which DMA can be mapped. Dropping it removes that device; the network devices must have been
+/// unregistered before.
 pub(crate) struct FauxParent(faux::Registration);
 
 impl FauxParent {
-    /// Adds a faux device of this name, all of whose memory can be reached by DMA.
+    /// Adds a faux device of this name, which can reach all memory by DMA.
     pub(crate) fn new(name: &CStr) -> Result<Self> {
         let parent = Self(faux::Registration::new(name, None)?);
         let raw = ptr::from_ref(parent.device()).cast_mut().cast();
-        // SAFETY: The device is valid, and nobody maps DMA for it yet.
+        // SAFETY: The device is valid, and no DMA is mapped for it yet.
         to_result(unsafe { bindings::oxnic_dma_reach_all(raw) })?;
         Ok(parent)
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Stopping transmit queues and letting the stack use them again.
+//! Stopping and waking transmit queues.
 
 use super::netdev::Device;
 use crate::{
@@ -48,7 +48,7 @@ impl Device {
     }
 
     pub(in crate::net) fn has_tx_queue(&self, queue: u16) -> bool {
-        // SAFETY: The field is set when the device is allocated and never changed.
+        // SAFETY: The field is set when the device is allocated, and never changes.
         u32::from(queue) < unsafe { (*self.as_ptr()).num_tx_queues }
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The interrupt of a NAPI, whatever raises it.
+//! The interrupt handler that schedules a NAPI.
 //!
 //! C header: [`include/linux/interrupt.h`](srctree/include/linux/interrupt.h)
 
@@ -14,27 +14,27 @@ use kernel::{
     sync::Arc, //
 };
 
-/// An interrupt that can be requested: that of a card on a bus, or a simulated one.
+/// An interrupt that can be requested, of a card on a bus or a simulated one.
 ///
 /// # Safety
 ///
-/// As long as the value exists, [`number`](Self::number) is the same allocated interrupt number.
-/// All of its handlers share it (`IRQF_SHARED`).
+/// As long as the value exists, [`number`](Self::number) must return the same allocated interrupt
+/// number. All handlers of that interrupt must share it (`IRQF_SHARED`).
 pub(crate) unsafe trait IrqSource: Send + Sync + 'static {
     /// The number of the interrupt.
     fn number(&self) -> u32;
 }
 
-/// The handler of an interrupt: it schedules a NAPI. It is there until this is dropped; process
+/// A registered interrupt handler, which schedules a NAPI. Dropping it frees the handler; process
 /// context.
 ///
-/// Not `kernel::irq::Registration`, which is for the interrupts of a device on a bus, and ends with
-/// that one's driver.
+/// `kernel::irq::Registration` does not serve here: it is for the interrupts of a device on a bus,
+/// and is revoked when the driver of that device is unbound.
 ///
 /// # Invariants
 ///
-/// [`Handler::handle`] was registered for the number of `source`, with the address of `napi` as its
-/// data, and `name` as its name.
+/// [`Handler::handle`] is registered for the number of `source`, with the address of `napi` as its
+/// data and `_name` as its name.
 pub(super) struct Handler {
     source: Arc<dyn IrqSource>,
     napi: Arc<NapiRef>,
@@ -43,16 +43,16 @@ pub(super) struct Handler {
 }
 
 impl Handler {
-    /// Has `napi` scheduled by the interrupt (`request_irq`); other handlers of it go on. `name` is
-    /// what `/proc/interrupts` shows. Fails with `ENOMEM`. May sleep.
+    /// Registers a handler that schedules `napi` (`request_irq`), in addition to other handlers of
+    /// the interrupt. `/proc/interrupts` shows `name`. Fails with `ENOMEM`. May sleep.
     pub(super) fn new(
         source: Arc<dyn IrqSource>,
         napi: Arc<NapiRef>,
         name: fmt::Arguments<'_>,
     ) -> Result<Self> {
         let name = CString::try_from_fmt(name)?;
-        // SAFETY: The number is allocated, and may be shared. Name and NAPI are there until the
-        // handler is gone.
+        // SAFETY: The number is allocated, and its handlers share it. Name and NAPI live until the
+        // handler is freed.
         to_result(unsafe {
             bindings::request_threaded_irq(
                 source.number(),
@@ -78,7 +78,7 @@ impl Handler {
     /// Called by the kernel with the data that `new` gave it, in a hard interrupt or in the thread
     /// of one.
     unsafe extern "C" fn handle(_irq: c_int, napi: *mut c_void) -> bindings::irqreturn_t {
-        // SAFETY: The NAPI is there as long as this handler is.
+        // SAFETY: The data is the address of a `NapiRef`, which lives as long as this handler.
         let napi = unsafe { &*napi.cast::<NapiRef>().cast_const() };
         napi.schedule_from_irq();
         bindings::irqreturn_IRQ_HANDLED
@@ -87,7 +87,8 @@ impl Handler {
 
 impl Drop for Handler {
     fn drop(&mut self) {
-        // SAFETY: By the type's invariants. Waits until the handler does not run any more.
+        // SAFETY: The handler is registered with this number and this data. `free_irq` waits until
+        // it does not run any more, and so the NAPI is not used after this.
         unsafe {
             bindings::free_irq(
                 self.source.number(),

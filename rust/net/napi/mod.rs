@@ -2,6 +2,8 @@
 
 //! NAPI: the poll that a receive interrupt schedules.
 //!
+//! A NAPI is [`Disabled`], then started as a [`Napi`], and stopped again.
+//!
 //! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
 
 use super::{
@@ -45,28 +47,29 @@ pub(crate) use napi_ref::{
 
 /// The poll callback of a driver, which an interrupt schedules.
 pub(crate) trait Poll: Send + 'static {
-    /// Takes up to `budget` frames off the ring. Softirq context; the kernel never runs two polls
-    /// of one NAPI at the same time, so `self` is this poll's alone.
+    /// Processes up to `budget` received frames. Softirq context; the kernel never runs two polls
+    /// of one NAPI at the same time, so `self` belongs to this poll alone.
     ///
-    /// A `budget` of 0 allows no frame to be taken.
+    /// With a `budget` of 0 (netpoll) no received frame may be processed.
     fn poll(&mut self, cx: &Context<'_>, budget: u32) -> Polled;
 }
 
 /// The result of a poll.
 pub(crate) enum Polled {
-    /// There is, or may be, more to do: poll again.
+    /// There may be more to do: poll again.
     Again,
-    /// The ring was empty after this many frames. If the kernel agrees that polling is over
+    /// The ring is empty; this many frames were processed. If the kernel agrees to end polling
     /// (`napi_complete_done`), the interrupt is armed again: [`Interrupt::rearm`].
     Done(u32),
 }
 
-/// The right to use what belongs to one NAPI alone: the allocation side of its page_pool.
+/// Proof of exclusive access to what belongs to one NAPI: the allocation side of its page_pool.
 ///
 /// # Safety
 ///
-/// As long as a value of the type exists, its NAPI is being polled by this thread, or is disabled
-/// and owned by it. If `MAY_SLEEP`, this is process context, else bottom halves are off.
+/// As long as a value of the type exists, this thread must be polling the NAPI, or must own it
+/// while it is disabled. With `MAY_SLEEP` this must be process context; without, bottom halves must
+/// be off.
 pub(crate) unsafe trait NapiExclusive {
     /// Whether an allocation may sleep.
     const MAY_SLEEP: bool;
@@ -75,7 +78,7 @@ pub(crate) unsafe trait NapiExclusive {
     fn napi(&self) -> &NapiRef;
 }
 
-/// Control of a NAPI before it is enabled; see [`Disabled::prepare`].
+/// Exclusive access to a NAPI before it is enabled; see [`Disabled::prepare`].
 pub(crate) struct Setup<'a>(&'a NapiRef);
 
 // SAFETY: Made only by `Disabled::prepare`, in process context with the NAPI disabled and borrowed.
@@ -87,8 +90,8 @@ unsafe impl NapiExclusive for Setup<'_> {
     }
 }
 
-/// The surroundings of a running poll: softirq context and an RCU read-side section, prepared for
-/// XDP.
+/// The context of a running poll: softirq context and an RCU read-side section. When the poll ends,
+/// redirected frames are flushed.
 ///
 /// # Invariants
 ///
@@ -114,7 +117,7 @@ impl Context<'_> {
     /// (`napi_gro_receive`).
     #[inline]
     pub(crate) fn gro_receive(&self, skb: SkBuff) {
-        // SAFETY: This NAPI is being polled; the stack takes the skb over.
+        // SAFETY: This thread is polling the NAPI. The skb's reference goes to the stack.
         unsafe { bindings::oxnic_napi_gro_receive(self.napi.as_ptr(), skb.into_raw()) };
     }
 
@@ -132,34 +135,32 @@ impl Deref for Context<'_> {
     }
 }
 
-/// A NAPI of a device that is not enabled. Dropping it takes it off the device (`netif_napi_del`);
+/// A disabled NAPI of a locked device. Dropping it removes it from the device (`netif_napi_del`);
 /// may sleep.
 ///
 /// # Invariants
 ///
-/// The NAPI has been added to `dev`, the lock of whose callbacks is held, and is disabled.
+/// The NAPI has been added to `dev` and is disabled.
 pub(crate) struct Disabled<'a, T: Poll> {
     parts: Parts,
     dev: &'a LockedDevice,
     _state: PhantomData<T>,
 }
 
-/// A NAPI of a device that is enabled, with what its poll works on. To be [stopped](Self::stop),
-/// not dropped.
+/// An enabled NAPI, with the state of its poll. To be [stopped](Self::stop), not dropped.
 ///
 /// # Invariants
 ///
-/// The NAPI has been added to `dev` and is enabled. Its `state` is a `KBox<T>` turned into a
-/// pointer, and the device's receive queue knows the NAPI.
+/// The NAPI has been added to `dev` and is enabled. Its `state` is the pointer of a `KBox<T>`, and
+/// the device's receive queue refers to the NAPI (`netif_queue_set_napi`).
 pub(crate) struct Napi<T: Poll> {
     parts: Parts,
-    // The device that has the NAPI on its list.
     dev: DeviceRef,
     _state: PhantomData<T>,
 }
 
-/// A [`Disabled`] NAPI between two holders of its device's lock. To be [resumed](Self::resume), not
-/// dropped.
+/// A [`Disabled`] NAPI whose device's lock may be released. To be [resumed](Self::resume) under the
+/// lock, not dropped.
 ///
 /// # Invariants
 ///
@@ -170,17 +171,17 @@ pub(crate) struct Parked<T: Poll> {
     _state: PhantomData<T>,
 }
 
-/// The parts of a NAPI. Dropping them does not take it off its device.
+/// The parts of a NAPI. Dropping them does not remove it from its device.
 struct Parts {
     napi: Arc<NapiRef>,
-    /// The number of the receive queue; the device has it.
+    /// The number of the receive queue, one of the device's.
     index: u16,
     handler: Option<Handler>,
 }
 
 impl<'a, T: Poll> Disabled<'a, T> {
-    /// Adds a NAPI for receive queue `index` to `dev`, with the settings that the user gave this
-    /// index earlier (`netif_napi_add_config`).
+    /// Adds a NAPI for receive queue `index` to `dev` (`netif_napi_add_config`). The settings that
+    /// the user has made for this index stay in effect.
     ///
     /// Fails with `EINVAL` if the device has no such queue, and with `ENOMEM`.
     pub(crate) fn new(
@@ -188,14 +189,14 @@ impl<'a, T: Poll> Disabled<'a, T> {
         index: u16,
         interrupt: Arc<dyn Interrupt>,
     ) -> Result<Self> {
-        // SAFETY: The field is set when the device is allocated.
+        // SAFETY: The field is set when the device is allocated, and never changes.
         if u32::from(index) >= unsafe { (*dev.as_ptr()).num_rx_queues } {
             return Err(EINVAL);
         }
         let napi = NapiRef::new(interrupt)?;
         let lock = dev.with_instance_lock();
-        // SAFETY: The NAPI is zeroed and stays where it is; the device is alive, its instance lock
-        // held, and it has a place for the settings of this queue's NAPI (`napi_config`).
+        // SAFETY: The NAPI is zeroed and does not move. The device is alive, its instance lock is
+        // held, and its array `napi_config` has an entry for this queue.
         unsafe {
             bindings::oxnic_netif_napi_add_config(
                 dev.as_ptr(),
@@ -210,7 +211,7 @@ impl<'a, T: Poll> Disabled<'a, T> {
             index,
             handler: None,
         };
-        // INVARIANT: Just added, and disabled as every new one.
+        // INVARIANT: Just added; a new NAPI is disabled.
         Ok(Self::from_parts(parts, dev))
     }
 
@@ -222,14 +223,14 @@ impl<'a, T: Poll> Disabled<'a, T> {
         }
     }
 
-    /// Takes the parts out, without taking the NAPI off the device.
+    /// Takes the parts out, without removing the NAPI from the device.
     fn into_parts(self) -> (Parts, &'a LockedDevice) {
         let this = ManuallyDrop::new(self);
-        // SAFETY: This moves the field out: `this` is neither used nor dropped any more.
+        // SAFETY: This moves the field out: `this` is not used any more, and not dropped.
         (unsafe { ptr::read(&this.parts) }, this.dev)
     }
 
-    /// The part that interrupts schedule.
+    /// The shared part, by which interrupts schedule the NAPI.
     pub(crate) fn napi_ref(&self) -> &Arc<NapiRef> {
         &self.parts.napi
     }
@@ -244,8 +245,9 @@ impl<'a, T: Poll> Disabled<'a, T> {
         self.parts.index
     }
 
-    /// Has an interrupt schedule the NAPI, and tells the user that it does (`netif_napi_set_irq`).
-    /// It is listed by the names of device and receive queue. Fails with `ENOMEM`. May sleep.
+    /// Requests the interrupt that schedules the NAPI, and makes its number known
+    /// (`netif_napi_set_irq`). `/proc/interrupts` shows the names of the device and the receive
+    /// queue. Fails with `ENOMEM`. May sleep.
     ///
     /// A driver that requests its interrupt itself (`kernel::irq`) calls
     /// [`NapiRef::schedule_from_irq`] in the handler.
@@ -262,18 +264,18 @@ impl<'a, T: Poll> Disabled<'a, T> {
         Ok(())
     }
 
-    /// Runs `f` before the NAPI is enabled, for what only its poll may do otherwise: fill the ring
-    /// for the first time.
+    /// Runs `f` with exclusive access to the NAPI, which otherwise only its poll has: to fill the
+    /// ring for the first time.
     pub(crate) fn prepare<R>(&mut self, f: impl FnOnce(&Setup<'_>) -> R) -> R {
-        // `self` is borrowed, so that nobody enables it meanwhile.
+        // `self` is borrowed, so the NAPI cannot be enabled meanwhile.
         f(&Setup(self.napi_ref()))
     }
 
-    /// Lets polls run, on `state` (`napi_enable`).
+    /// Enables the NAPI (`napi_enable`). Its polls work on `state`.
     pub(crate) fn start(self, state: KBox<T>) -> Napi<T> {
         let (parts, dev) = self.into_parts();
         let napi = &parts.napi;
-        // SAFETY: The NAPI is disabled: no poll looks at the pointer.
+        // SAFETY: The NAPI is disabled, so no poll uses the pointer.
         unsafe { *napi.state() = KBox::into_raw(state).cast() };
         let lock = dev.with_instance_lock();
         // SAFETY: The NAPI has been added to its device, whose instance lock is held, and is
@@ -283,7 +285,7 @@ impl<'a, T: Poll> Disabled<'a, T> {
             bindings::napi_enable_locked(napi.as_ptr());
         });
         drop(lock);
-        // INVARIANT: It is enabled now, with its state.
+        // INVARIANT: Just enabled, with its state.
         Napi {
             parts,
             dev: DeviceRef::from(&**dev),
@@ -291,18 +293,19 @@ impl<'a, T: Poll> Disabled<'a, T> {
         }
     }
 
-    /// Takes it off the device, to be freed together with others. No other reference to its
-    /// [`NapiRef`] should be left.
+    /// Removes the NAPI from the device, to be freed together with others. No other reference to
+    /// its [`NapiRef`] should be left.
     pub(crate) fn remove(self, removed: &mut Removed) {
         let napi = self.napi_ref().clone();
         drop(self);
         removed.push(napi);
     }
 
-    /// Leaves it on the device, disabled, without the lock; see [`Parked::resume`].
+    /// Leaves the NAPI on the device, disabled, so that the lock can be released; see
+    /// [`Parked::resume`].
     pub(crate) fn park(self) -> Parked<T> {
         let (parts, dev) = self.into_parts();
-        // INVARIANT: It stays added, and disabled.
+        // INVARIANT: It is still added, and disabled.
         Parked {
             parts,
             dev: DeviceRef::from(&**dev),
@@ -315,45 +318,46 @@ impl<T: Poll> Drop for Disabled<'_, T> {
     fn drop(&mut self) {
         let _lock = self.dev.with_instance_lock();
         // SAFETY: The NAPI was added to the device, whose instance lock is held, and is disabled.
-        // Who walks over it is an RCU reader, for which the `NapiRef` waits before it goes.
+        // Others find it on the device's list only as RCU readers; the `NapiRef` waits for these
+        // before it is freed.
         unsafe { bindings::__netif_napi_del_locked(self.napi_ref().as_ptr()) };
     }
 }
 
 impl<T: Poll> Napi<T> {
-    /// The part that interrupts schedule.
+    /// The shared part, by which interrupts schedule the NAPI.
     pub(crate) fn napi_ref(&self) -> &Arc<NapiRef> {
         &self.parts.napi
     }
 
-    /// Waits for a running poll to end, keeps further ones from running (`napi_disable`), and gives
-    /// back what they worked on. Frames that GRO holds to merge them with later ones go to the
-    /// stack: the kernel frees them with the NAPI. Returns [`None`] if it is not a NAPI of `dev`,
-    /// and leaks it. May sleep.
+    /// Disables the NAPI (`napi_disable`), which waits for a running poll, and returns the state of
+    /// its polls. Frames that GRO holds for later merging go to the stack; otherwise the kernel
+    /// would drop them with the NAPI. If it is not a NAPI of `dev`, leaks it and returns [`None`].
+    /// May sleep.
     pub(crate) fn stop(self, dev: &LockedDevice) -> Option<(Disabled<'_, T>, KBox<T>)> {
         if !dev.is(&self.dev) {
             return None;
         }
         let this = ManuallyDrop::new(self);
-        // SAFETY: This moves the field out: `this` is neither used nor dropped any more.
+        // SAFETY: This moves the fields out: `this` is not used any more, and not dropped.
         let (parts, _dev) = unsafe { (ptr::read(&this.parts), ptr::read(&this.dev)) };
         let napi = &parts.napi;
         let lock = dev.with_instance_lock();
         // SAFETY: The NAPI is enabled, and the instance lock of its device is held.
         napi.set_enabled(false, || unsafe {
             bindings::napi_disable_locked(napi.as_ptr());
-            // With `gro_flush_timeout` they stay there after a poll, until a timer comes, which is
-            // cancelled now (`gro_cleanup` in net/core/gro.c frees what is left).
+            // With `gro_flush_timeout` GRO holds frames after a poll, until a timer expires. The
+            // timer is cancelled now, and `gro_cleanup` in net/core/gro.c would free the frames.
             bindings::oxnic_napi_gro_flush(napi.as_ptr());
             bindings::oxnic_netif_queue_set_napi(napi.as_ptr(), false);
         });
         drop(lock);
-        // SAFETY: `start` put the pointer there, and no poll uses it any more.
+        // SAFETY: `start` stored the pointer, which came from a box, and no poll uses it any more.
         let state = unsafe {
             let state = ptr::replace(napi.state(), ptr::null_mut());
             KBox::from_raw(state.cast())
         };
-        // INVARIANT: It is disabled now.
+        // INVARIANT: Just disabled.
         Some((Disabled::from_parts(parts, dev), state))
     }
 
@@ -363,34 +367,34 @@ impl<T: Poll> Napi<T> {
     ///
     /// Called by the kernel for an enabled NAPI of this type, with bottom halves off.
     unsafe extern "C" fn poll(napi: *mut bindings::napi_struct, budget: c_int) -> c_int {
-        // SAFETY: `new` gave the kernel the pointer of a `NapiRef`, which lives while it can be
-        // polled. Its state is a `T` that only this poll uses.
+        // SAFETY: `Disabled::new` gave the kernel the pointer of a `NapiRef`, which lives while it
+        // can be polled. Its state is a `T` that only this poll uses.
         let (this, state) = unsafe {
             let this = NapiRef::from_raw(napi);
             (this, &mut *(*this.state()).cast::<T>())
         };
-        // INVARIANT: This is the poll.
+        // INVARIANT: This is a poll of the NAPI.
         let cx = Context {
             napi: this,
             // SAFETY: The kernel polls with bottom halves off.
             bh: unsafe { bh::Disabled::assume() },
             redirected: Cell::new(false),
         };
-        // A softirq is an RCU read-side section without this. But some helpers that programs call
-        // check for `rcu_read_lock` (`bpf_fib_lookup`).
+        // A softirq is an RCU read-side section without this. But some helpers that programs call,
+        // such as `bpf_fib_lookup`, check for `rcu_read_lock`.
         let _rcu = rcu::read_lock();
         let budget = u32::try_from(budget).unwrap_or(0);
         let polled = state.poll(&cx, budget);
         if cx.redirected.get() {
-            // SAFETY: In the poll that redirected.
+            // SAFETY: This is the poll that has redirected frames.
             unsafe { bindings::xdp_do_flush() };
         }
         match polled {
-            // NAPI must not be completed in a poll without a budget.
+            // A poll with a budget of 0 must not complete the NAPI.
             Polled::Done(work) if work < budget => {
-                // SAFETY: The poll has ended with less than its budget. From here on another poll
-                // may run: `state` is not used any more. The `NapiRef` is: it is freed only after
-                // an RCU grace period, and this is a read-side section.
+                // SAFETY: The poll has used less than its budget. From here on another poll may
+                // run, so `state` is not used any more. The `NapiRef` still is: it is freed only
+                // after an RCU grace period, and this is a read-side section.
                 let over = unsafe { bindings::napi_complete_done(napi, work as c_int) };
                 if over && this.rearm() {
                     this.schedule(&cx);
@@ -404,35 +408,34 @@ impl<T: Poll> Napi<T> {
 
 impl<T: Poll> Drop for Napi<T> {
     fn drop(&mut self) {
-        // Stopping it needs the lock of the device, and freeing an enabled NAPI would pull it away
-        // from under its poll.
+        // Disabling it needs the lock of the device, and a poll may be using it.
         leak(&self.parts, &self.dev);
     }
 }
 
 impl<T: Poll> Parked<T> {
-    /// The NAPI under the lock of its device again. Returns [`None`] if it is not one of `dev`, and
-    /// leaks it.
+    /// The NAPI, with the lock of its device held again. If it is not a NAPI of `dev`, leaks it and
+    /// returns [`None`].
     pub(crate) fn resume(self, dev: &LockedDevice) -> Option<Disabled<'_, T>> {
         if !dev.is(&self.dev) {
             return None;
         }
         let this = ManuallyDrop::new(self);
-        // SAFETY: This moves the field out: `this` is neither used nor dropped any more.
+        // SAFETY: This moves the fields out: `this` is not used any more, and not dropped.
         let (parts, _dev) = unsafe { (ptr::read(&this.parts), ptr::read(&this.dev)) };
-        // INVARIANT: It is disabled, and on the list of this device, whose lock is held.
+        // INVARIANT: It is disabled, and has been added to this device.
         Some(Disabled::from_parts(parts, dev))
     }
 }
 
 impl<T: Poll> Drop for Parked<T> {
     fn drop(&mut self) {
-        // Taking it off the device needs the lock.
+        // Removing it from the device needs the lock.
         leak(&self.parts, &self.dev);
     }
 }
 
-/// Keeps a NAPI that is on the list of its device there for ever.
+/// Keeps a NAPI, and the device that has it on its list, for ever.
 fn leak(parts: &Parts, dev: &Device) {
     pr_err!("a NAPI was dropped without the lock of its device; both are leaked\n");
     core::mem::forget((parts.napi.clone(), DeviceRef::from(dev)));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The shared part of a NAPI, by which it is scheduled.
+//! The shared part of a NAPI, by which interrupts schedule it.
 
 use crate::{
     bindings,
@@ -25,40 +25,41 @@ use kernel::{
     types::Opaque, //
 };
 
-/// The interrupt that schedules a NAPI, as the end of a poll sees it.
+/// How the end of a poll arms the interrupt that schedules the NAPI.
 pub(crate) trait Interrupt: Send + Sync {
-    /// Arms the interrupt. Returns whether the poll must be scheduled at once, since something came
-    /// after it had looked for the last time.
+    /// Arms the interrupt. Returns whether the poll must be scheduled at once, since a frame has
+    /// arrived after the poll had found the ring empty.
     ///
-    /// Another poll may be running already: there is no access to what polls work on.
+    /// Another poll may be running already, so there is no access to the state of polls.
     fn rearm(&self) -> bool;
 }
 
-/// The shared part of a NAPI, which an interrupt or a page_pool refers to. It may outlive the
-/// [`Napi`](super::Napi); scheduling it does nothing then. Dropping the last reference waits for an
-/// RCU grace period; [`Removed`] waits only once for several.
+/// The shared part of a NAPI, to which interrupts and page_pools refer. It may outlive the
+/// [`Napi`](super::Napi); scheduling it then does nothing. Dropping the last reference waits for an
+/// RCU grace period; [`Removed`] waits only once for several NAPIs.
 ///
 /// # Invariants
 ///
-/// `state` points to what the poll works on while the NAPI is enabled, and is null or not used
-/// while it is disabled.
+/// `state` points to the state of the poll while the NAPI is enabled. While it is disabled, `state`
+/// is null or not used.
 #[pin_data(PinnedDrop)]
 pub(crate) struct NapiRef {
     #[pin]
     napi: Opaque<bindings::napi_struct>,
     state: UnsafeCell<*mut c_void>,
-    /// Whether polls may run. Who holds the lock of a disabled one keeps it from being enabled.
+    /// Whether the NAPI is enabled. Holding the mutex keeps a disabled NAPI disabled.
     #[pin]
     enabled: Mutex<bool>,
-    /// Whether a grace period has passed since only one reference was left.
+    /// Whether a grace period has passed since only the last reference was left.
     waited: bool,
     interrupt: Arc<dyn Interrupt>,
 }
 
-// SAFETY: Any thread may give up the last reference: the C object has been deleted by then.
+// SAFETY: Any thread may drop the last reference: the C object has been deleted by then.
 unsafe impl Send for NapiRef {}
-// SAFETY: The C object locks itself, `enabled` is a lock, and `state` is used only by the poll and
-// by who has the NAPI disabled, as the type's invariants say. The other fields do not change.
+// SAFETY: The C object locks itself, and `enabled` is a mutex. `state` is used by the poll while
+// the NAPI is enabled, and by its exclusive owner while it is disabled. The other fields do not
+// change while the value is shared.
 unsafe impl Sync for NapiRef {}
 
 impl NapiRef {
@@ -66,7 +67,7 @@ impl NapiRef {
         Arc::pin_init(
             pin_init!(Self {
                 napi <- Opaque::ffi_init(|slot: *mut bindings::napi_struct| {
-                    // SAFETY: The slot is ours; all zeroes is what `netif_napi_add` wants to find.
+                    // SAFETY: The slot is ours; `netif_napi_add` requires it to be all zeroes.
                     unsafe { ptr::write_bytes(slot, 0, 1) }
                 }),
                 state: UnsafeCell::new(ptr::null_mut()),
@@ -78,32 +79,32 @@ impl NapiRef {
         )
     }
 
-    /// Schedules the poll (`napi_schedule`): what a receive interrupt does. The poll runs when
-    /// bottom halves are on again. Does nothing while the NAPI is disabled.
+    /// Schedules the poll (`napi_schedule`), as a receive interrupt does. The poll runs when bottom
+    /// halves are on again. Does nothing while the NAPI is disabled.
     pub(crate) fn schedule(&self, _bh: &bh::Disabled) {
         self.schedule_any();
     }
 
-    /// As [`schedule`](Self::schedule), in the interrupt of a timer. The poll runs when that has
-    /// ended.
+    /// Like [`schedule`](Self::schedule), in the interrupt of a timer. The poll runs when that
+    /// interrupt has ended.
     pub(crate) fn schedule_from_timer(&self, _cx: &timer::Context) {
         self.schedule_any();
     }
 
-    /// As [`schedule`](Self::schedule), in the handler of an interrupt. In another context nothing
-    /// goes wrong, but the poll may have to wait for the next softirq of this CPU.
+    /// Like [`schedule`](Self::schedule), in an interrupt handler. In another context it is safe
+    /// too, but the poll may have to wait for the next softirq on this CPU.
     pub(crate) fn schedule_from_irq(&self) {
         self.schedule_any();
     }
 
     fn schedule_any(&self) {
-        // SAFETY: May be called in any context. Once added, the object stays a valid NAPI; a
-        // disabled or deleted one has its SCHED bit set, which makes this do nothing.
+        // SAFETY: May be called in any context. The object is a valid NAPI since it was added. A
+        // disabled or deleted one has `NAPI_STATE_SCHED` set, and then this does nothing.
         unsafe { bindings::oxnic_napi_schedule(self.as_ptr()) };
     }
 
-    /// The C object, as a pointer from which [`from_raw`](Self::from_raw) finds the whole: made
-    /// from a reference to the whole, so that it may be used for all of it.
+    /// The C object. The pointer is derived from a reference to the whole value, so that
+    /// [`from_raw`](Self::from_raw) may access the whole value through it.
     pub(in crate::net) fn as_ptr(&self) -> *mut bindings::napi_struct {
         // SAFETY: The field is inside the object that `self` refers to.
         Opaque::cast_into(unsafe { &raw const (*ptr::from_ref(self)).napi })
@@ -113,25 +114,26 @@ impl NapiRef {
     ///
     /// `napi` must come from [`as_ptr`](Self::as_ptr) of an object that lives during `'a`.
     pub(super) unsafe fn from_raw<'a>(napi: *mut bindings::napi_struct) -> &'a Self {
-        // SAFETY: The caller's promise: the pointer is one to the field of a valid object, and may
-        // be used for all of it. Only shared references to it exist.
+        // SAFETY: By the caller's promise the pointer comes from `as_ptr`. So it points to the
+        // field of a valid object, and may be used for the whole of it. Only shared references to
+        // that exist.
         unsafe { &*container_of!(napi.cast::<Opaque<bindings::napi_struct>>(), Self, napi) }
     }
 
-    /// What the poll works on, or null.
+    /// The pointer to the state of the poll; it may be null.
     pub(super) fn state(&self) -> *mut *mut c_void {
         self.state.get()
     }
 
-    /// Runs `change`, which enables or disables the NAPI, while nobody relies on its being
-    /// disabled.
+    /// Runs `change`, which enables or disables the NAPI, and excludes
+    /// [`while_disabled`](Self::while_disabled) meanwhile.
     pub(super) fn set_enabled(&self, enabled: bool, change: impl FnOnce()) {
         let mut place = self.enabled.lock();
         change();
         *place = enabled;
     }
 
-    /// Runs `f` if the NAPI is disabled, and keeps it so meanwhile. May sleep.
+    /// Runs `f` if the NAPI is disabled, and keeps it disabled meanwhile. May sleep.
     pub(in crate::net) fn while_disabled(&self, f: impl FnOnce()) -> Result<(), IsEnabled> {
         let enabled = self.enabled.lock();
         if *enabled {
@@ -147,36 +149,36 @@ impl NapiRef {
     }
 }
 
-/// Polls may run, and use what is shared with them.
+/// The NAPI is enabled: polls may run.
 pub(in crate::net) struct IsEnabled;
 
 #[pinned_drop]
 impl PinnedDrop for NapiRef {
     fn drop(self: Pin<&mut Self>) {
-        // The kernel reads a NAPI by way of the device's list and of its page_pool, under RCU: both
-        // have let go of it by now.
+        // The device's list and the page_pool do not refer to the NAPI any more. But RCU readers
+        // may have found it there before.
         if !self.waited {
-            // SAFETY: No preconditions but process context.
+            // SAFETY: This is process context.
             unsafe { bindings::synchronize_net() };
         }
     }
 }
 
-/// NAPIs that were [taken off](super::Disabled::remove) their device. Dropping this frees them,
-/// after a single RCU grace period for all: with a lock held, one for each of many would be long.
-/// May sleep.
+/// NAPIs that were [removed](super::Disabled::remove) from their device. Dropping this frees them
+/// after a single RCU grace period, since a grace period for each would keep a lock for long. May
+/// sleep.
 pub(crate) struct Removed(KVec<Pin<UniqueArc<NapiRef>>>);
 
 impl Removed {
-    /// Room for `count` of them; without memory each is waited for on its own. May sleep.
+    /// Room for `count` NAPIs. Without memory for it there is a grace period for each. May sleep.
     pub(crate) fn with_room(count: usize) -> Self {
         Self(KVec::with_capacity(count, GFP_KERNEL).unwrap_or_default())
     }
 
-    /// To be freed with the others, once the last reference is this one.
+    /// Adds a NAPI, if this is the last reference to it.
     pub(super) fn push(&mut self, napi: Arc<NapiRef>) {
         if let Some(napi) = Arc::into_unique_or_drop(napi) {
-            // Without room it is freed here.
+            // Without room the NAPI is freed here.
             let _ = self.0.push_within_capacity(napi);
         }
     }
@@ -187,9 +189,9 @@ impl Drop for Removed {
         if self.0.is_empty() {
             return;
         }
-        // Each reference is the only one: device, page_pool and interrupt had let go of the NAPIs
-        // before.
-        // SAFETY: No preconditions but process context.
+        // Each reference is the only one, so device, page_pool and interrupt do not refer to the
+        // NAPIs any more.
+        // SAFETY: This is process context.
         unsafe { bindings::synchronize_net() };
         for napi in &mut self.0 {
             *napi.as_mut().project().waited = true;

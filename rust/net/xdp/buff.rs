@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Received frames that XDP works on, and the queue they came from.
+//! Received frames in XDP, and the receive queue that they come from.
 
 use super::{
     frags::{
@@ -44,7 +44,7 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `info` is registered for the device and the queue of `pool`, with that as its memory model.
+/// `info` is registered for the device and the queue of `pool`, with `pool` as its memory model.
 #[pin_data(PinnedDrop)]
 pub(crate) struct RxQueue {
     #[pin]
@@ -52,14 +52,14 @@ pub(crate) struct RxQueue {
     pool: PagePool,
 }
 
-// SAFETY: Any thread may have the queue and unregister it.
+// SAFETY: Any thread may own the queue and unregister it.
 unsafe impl Send for RxQueue {}
 // SAFETY: The C object is written only when it is registered and unregistered.
 unsafe impl Sync for RxQueue {}
 
 impl RxQueue {
-    /// Registers the receive queue that `pool` is for (`xdp_rxq_info_reg`), with that as its memory
-    /// model (`MEM_TYPE_PAGE_POOL`). Fails with `ENOMEM`. May sleep.
+    /// Registers the receive queue of `pool` (`xdp_rxq_info_reg`), with `pool` as its memory model
+    /// (`MEM_TYPE_PAGE_POOL`). Fails with `ENOMEM`. May sleep.
     pub(crate) fn new(pool: PagePool) -> Result<Pin<KBox<Self>>> {
         let raw_pool = pool.as_ptr();
         let (dev, index) = pool.queue();
@@ -67,12 +67,12 @@ impl RxQueue {
         KBox::try_pin_init(
             try_pin_init!(Self {
                 info <- Opaque::try_ffi_init(|slot: *mut bindings::xdp_rxq_info| {
-                    // SAFETY: The slot is ours and stays where it is; device and pool are valid.
+                    // SAFETY: The slot is ours and does not move; device and pool are valid.
                     unsafe {
                         ptr::write_bytes(slot, 0, 1);
-                        // The kernel looks the NAPI's id up itself, whatever is given here. A
-                        // buffer behind the first is a page too, so that a program can make the
-                        // end of the frame grow in it.
+                        // The kernel ignores the NAPI id (0) and looks it up itself. The last
+                        // argument is the size of a fragment, a page too: it lets a program grow
+                        // the end of a multi-buffer frame.
                         to_result(bindings::__xdp_rxq_info_reg(
                             slot,
                             raw_dev,
@@ -119,19 +119,19 @@ impl RxQueue {
 #[pinned_drop]
 impl PinnedDrop for RxQueue {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: Registered by `new`; no poll uses it any more.
+        // SAFETY: `new` has registered the queue, and no poll uses it any more.
         unsafe { bindings::xdp_rxq_info_unreg(self.info.get()) };
     }
 }
 
-/// A received frame (`struct xdp_buff`), in buffers of its own. Dropping it gives the buffers back
-/// to their pool.
+/// A received frame (`struct xdp_buff`) and the buffers that it is in. Dropping it returns the
+/// buffers to their pool.
 ///
 /// # Invariants
 ///
-/// The structure describes a part of a page from a page_pool that is ours, which is whole
-/// otherwise: head room in front, room for `struct skb_shared_info` behind. If it has fragments,
-/// they are pages from a page_pool, ours too, and listed there.
+/// The frame, or its first part, is in a page from a page_pool that is ours, with headroom before
+/// it and room for `struct skb_shared_info` after it. Its fragments, if any, are listed in this
+/// structure and are pages from a page_pool too, also ours.
 #[repr(transparent)]
 pub(crate) struct XdpBuff(bindings::xdp_buff);
 
@@ -142,21 +142,21 @@ impl XdpBuff {
         self.data().len() + self.frags().map_or(0, Frags::len)
     }
 
-    /// In how many buffers the frame is.
+    /// Number of buffers that the frame is in.
     pub(crate) fn buffers(&self) -> usize {
         1 + self.frags().map_or(0, Frags::count)
     }
 
-    /// The frame's bytes, as far as they are in the first buffer.
+    /// The bytes in the first buffer.
     #[inline]
     pub(crate) fn data(&self) -> &[u8] {
         let len = (self.0.data_end as usize).wrapping_sub(self.0.data as usize);
-        // SAFETY: From `data` to `data_end` is a part of the page, which is ours.
+        // SAFETY: The range from `data` to `data_end` is in the page, which is ours.
         unsafe { slice::from_raw_parts(self.0.data.cast(), len) }
     }
 
-    /// Copies bytes of the frame, from `offset` on, from whatever buffers they are in. Fails with
-    /// `EINVAL` if there are fewer than `to` is long.
+    /// Fills `to` with the bytes of the frame from `offset` on, from all its buffers. Fails with
+    /// `EINVAL` if there are not enough.
     pub(crate) fn copy_to(&self, offset: usize, to: &mut [u8]) -> Result {
         frags::copy_frame(self.data(), self.frags(), offset, to)
     }
@@ -164,7 +164,7 @@ impl XdpBuff {
     /// Whether the frame is in more than one buffer.
     #[inline]
     pub(crate) fn has_frags(&self) -> bool {
-        // SAFETY: Both arms of the union are plain integers.
+        // SAFETY: Both arms of the union are integers.
         let flags = unsafe { self.0.__bindgen_anon_1.__bindgen_anon_1.flags };
         flags & bindings::xdp_buff_flags_XDP_FLAGS_HAS_FRAGS != 0
     }
@@ -175,7 +175,7 @@ impl XdpBuff {
         if !self.has_frags() {
             return None;
         }
-        // SAFETY: The frame is valid and has fragments, which are listed behind its first part.
+        // SAFETY: The frame is valid and has fragments, so its shared info is valid.
         Some(unsafe { Frags::from_raw(bindings::oxnic_xdp_buff_shared_info(&self.0)) })
     }
 
@@ -185,8 +185,8 @@ impl XdpBuff {
             return Err(buffer);
         }
         let len = len.min(FRAME_ROOM as u32);
-        // SAFETY: The frame is valid, and the bytes are inside the page, which is the frame's from
-        // here on if there was a place for it.
+        // SAFETY: The frame is valid, and the bytes are in the page. If the frame has room for
+        // another fragment, it owns the page from here on.
         let added = unsafe {
             bindings::oxnic_xdp_buff_add_frag(
                 &mut self.0,
@@ -203,19 +203,19 @@ impl XdpBuff {
         }
     }
 
-    /// Gives up all pages but the first.
+    /// Returns all pages but the first to their pool, and the first to the caller.
     ///
     /// # Safety
     ///
-    /// The value is not used any more afterwards, nor dropped.
+    /// The value must not be used any more afterwards, nor dropped.
     #[inline]
     unsafe fn release(&mut self, cx: &impl NapiExclusive) -> Buffer {
         if self.has_frags() {
-            // SAFETY: The pages are ours and are given up; the context is the NAPI that is being
-            // polled.
+            // SAFETY: The pages are ours and not used any more. `cx` is the proof that this thread
+            // is polling that NAPI, or owns it while it is disabled.
             unsafe { bindings::oxnic_xdp_buff_put_frags(cx.napi().as_ptr(), &mut self.0) };
         }
-        // SAFETY: The page is ours, from a page_pool, and the frame is gone.
+        // SAFETY: The page is ours and from a page_pool. The frame is not used any more.
         unsafe { Buffer::from_raw(self.0.data_hard_start.cast()) }
     }
 }
@@ -232,11 +232,11 @@ impl Drop for XdpBuff {
     }
 }
 
-/// A received frame in one buffer, of which only the bytes are needed any more.
+/// A received frame in a single buffer, taken out of XDP: only its bytes are left.
 ///
 /// # Invariants
 ///
-/// The `len` bytes from `offset` on are in the buffer.
+/// The `len` bytes from `offset` on are inside the buffer.
 pub(crate) struct LinearBuff {
     buffer: Buffer,
     offset: u32,
@@ -247,7 +247,8 @@ impl LinearBuff {
     /// The frame's bytes.
     #[inline]
     pub(crate) fn data(&self) -> &[u8] {
-        // SAFETY: By the type's invariants; the buffer is ours.
+        // SAFETY: The bytes are inside the buffer, by the type's invariants, and the buffer is
+        // ours.
         unsafe {
             let data = self.buffer.start().add(self.offset as usize);
             slice::from_raw_parts(data, self.len as usize)
@@ -260,12 +261,12 @@ impl LinearBuff {
         self.len as usize
     }
 
-    /// As [`XdpBuff::copy_to`].
+    /// Like [`XdpBuff::copy_to`].
     pub(crate) fn copy_to(&self, offset: usize, to: &mut [u8]) -> Result {
         frags::copy_frame(self.data(), None, offset, to)
     }
 
-    /// As [`XdpBuff::has_frags`]: no.
+    /// Like [`XdpBuff::has_frags`]: always `false`.
     #[inline]
     pub(crate) fn has_frags(&self) -> bool {
         false
@@ -278,30 +279,30 @@ impl LinearBuff {
     }
 }
 
-/// Where a poll keeps the frame that it works on; programs get a pointer into it. The fields that
+/// The `xdp_buff` of a poll, for one frame at a time; programs get a pointer to it. The fields that
 /// are the same for every frame are written once per poll (`xdp_init_buff`).
 ///
 /// # Invariants
 ///
-/// It exists only during a poll of the NAPI that `queue`'s pool is of.
+/// A value exists only during a poll of the NAPI of `queue`'s pool.
 pub(crate) struct XdpBuffSlot<'q, D> {
     frame: ProgCtx<D>,
     queue: &'q RxQueue,
 }
 
 /// The context of a program: the frame, followed by the frame's descriptor for the metadata kfuncs.
-// A program asks for hints by way of a pointer to the first field, so the order matters.
+// The kfuncs get a pointer to the first field, so the order matters.
 #[repr(C)]
 struct ProgCtx<D> {
     head: ProgCtxHead,
     descriptor: D,
 }
 
-/// The start of a program's context, which does not depend on the driver's type of descriptor.
+/// The start of a program's context, which is the same for all types of descriptors.
 ///
 /// # Invariants
 ///
-/// It is the start of a [`ProgCtx`] with the type of descriptor that `hints` is for.
+/// A value is the start of a [`ProgCtx`] whose type of descriptor is the one that `hints` is for.
 #[repr(C)]
 pub(super) struct ProgCtxHead {
     xdp: bindings::xdp_buff,
@@ -313,30 +314,32 @@ impl ProgCtxHead {
     ///
     /// # Safety
     ///
-    /// `head` must be that of a [`Buff`], as [`Buff::as_ctx`] gave it.
+    /// `head` must be a pointer that [`Buff::as_ctx`] returned, to a frame that still exists.
     pub(super) unsafe fn hints(head: *const Self) -> RxHints {
-        // SAFETY: By the type's invariants the function is for this type of frame.
+        // SAFETY: By the type's invariants the function is for this type of descriptor.
         unsafe { ((*head).hints)(head) }
     }
 }
 
-/// The metadata that a descriptor has about its frame.
+/// A descriptor, with the metadata of its frame.
 pub(crate) trait RxDescriptor: Copy {
-    /// The metadata in the terms of XDP, for programs that ask.
+    /// The metadata in the terms of XDP, for programs that ask for it.
     fn hints(&self) -> RxHints;
 }
 
 impl<'q, D: RxDescriptor> XdpBuffSlot<'q, D> {
-    /// For frames that came in by `queue`, in the poll of its NAPI; `descriptor` is of none of
-    /// them. `None` if this is the poll of another NAPI: the target of a redirect may give a page
-    /// back to its pool as if it were that poll (`xdp_return_frame_rx_napi`), so only the pool's
-    /// own may redirect.
+    /// A slot for frames that were received on `queue`, in the poll of its NAPI. `descriptor` is a
+    /// placeholder.
+    ///
+    /// `None` if this is the poll of another NAPI. The target of a redirect may recycle a page
+    /// directly (`xdp_return_frame_rx_napi`), as only the poll of the pool's own NAPI may.
     #[inline]
     pub(crate) fn new(queue: &'q RxQueue, cx: &'q Context<'_>, descriptor: D) -> Option<Self> {
         if !queue.pool.is_of(cx) {
             return None;
         }
-        // INVARIANT: The poll lasts longer than the value. The function is for this type.
+        // INVARIANT: The value does not outlive the poll, whose NAPI is the pool's. `Self::hints`
+        // is for a `ProgCtx<D>`.
         Some(Self {
             frame: ProgCtx {
                 head: ProgCtxHead {
@@ -364,15 +367,15 @@ impl<'q, D: RxDescriptor> XdpBuffSlot<'q, D> {
 
     /// # Safety
     ///
-    /// `head` must be that of a whole `ProgCtx<D>`.
+    /// `head` must point to the start of a whole `ProgCtx<D>`.
     unsafe fn hints(head: *const ProgCtxHead) -> RxHints {
-        // SAFETY: The caller's promise; the program that asks can only reach the frame.
+        // SAFETY: The caller's promise. The program that asks cannot write to the descriptor.
         unsafe { (*head.cast::<ProgCtx<D>>()).descriptor.hints() }
     }
 
-    /// The frame of `len` bytes, or its start, that the NIC has written to `buffer`
-    /// (`xdp_prepare_buff`), with its descriptor. More than the buffer's room is cut off. What is
-    /// shorter than an Ethernet header, which the stack relies on, is filled up with zeroes.
+    /// Makes a frame, or the first part of one, of the `len` bytes that the NIC has written to
+    /// `buffer` (`xdp_prepare_buff`). A length beyond the buffer's room is truncated. A frame that
+    /// is shorter than an Ethernet header, on which the stack relies, is padded with zeroes.
     #[inline]
     pub(crate) fn load(&mut self, mut buffer: Buffer, len: u32, descriptor: D) -> Buff<'_, 'q, D> {
         let len = if (ETH_HLEN..=FRAME_ROOM).contains(&(len as usize)) {
@@ -381,18 +384,19 @@ impl<'q, D: RxDescriptor> XdpBuffSlot<'q, D> {
             bad_len(buffer.room(), len as usize)
         };
         let start = buffer.into_raw();
-        // SAFETY: Inside the page.
+        // SAFETY: `HEADROOM` is inside the page.
         let data: *mut c_void = unsafe { start.add(HEADROOM) }.cast();
         let xdp = &mut self.frame.head.xdp;
         xdp.data = data;
-        // SAFETY: Inside the page.
+        // SAFETY: `HEADROOM + len` is inside the page, since `len` is at most `FRAME_ROOM`.
         xdp.data_end = unsafe { data.byte_add(len) };
         xdp.data_meta = data;
         xdp.data_hard_start = start.cast();
         xdp.__bindgen_anon_1.__bindgen_anon_1.flags = 0;
         self.frame.descriptor = descriptor;
-        // INVARIANT: Head and tail room are what they should be, since `len` is within the room.
-        // The page is ours, from `into_raw`. The other fields are those of `new`.
+        // INVARIANT: There is headroom before the frame and room for the shared info after it,
+        // since `len` is at most `FRAME_ROOM`. The page is ours, from `into_raw`. The frame has no
+        // fragments. The other fields are those that `new` has set.
         Buff(self)
     }
 }
@@ -400,7 +404,7 @@ impl<'q, D: RxDescriptor> XdpBuffSlot<'q, D> {
 /// Length of an Ethernet header.
 const ETH_HLEN: usize = bindings::ETH_HLEN as usize;
 
-/// How long a frame is that the NIC says is longer than its buffer, or shorter than a frame can be.
+/// Corrects a length that is larger than the buffer's room or smaller than an Ethernet header.
 #[cold]
 fn bad_len(room: &mut [u8], len: usize) -> usize {
     if let Some(missing) = room.get_mut(len..ETH_HLEN) {
@@ -409,13 +413,12 @@ fn bad_len(room: &mut [u8], len: usize) -> usize {
     len.clamp(ETH_HLEN, FRAME_ROOM)
 }
 
-/// A received frame that XDP works on, in the slot of a poll. Dropping it gives the buffers back
-/// to their pool.
+/// A received frame in the slot of a poll, for XDP. Dropping it returns the buffers to their pool.
 ///
 /// # Invariants
 ///
-/// The `xdp_buff` in the slot is a valid [`XdpBuff`], which is ours; its `rxq` is that of the
-/// slot's queue.
+/// The `xdp_buff` in the slot is a valid [`XdpBuff`] that is ours. Its `rxq` is that of the slot's
+/// queue.
 pub(crate) struct Buff<'w, 'q, D>(&'w mut XdpBuffSlot<'q, D>);
 
 impl<D> Deref for Buff<'_, '_, D> {
@@ -423,7 +426,7 @@ impl<D> Deref for Buff<'_, '_, D> {
 
     #[inline]
     fn deref(&self) -> &XdpBuff {
-        // SAFETY: By the type's invariants; `XdpBuff` is transparent.
+        // SAFETY: The `xdp_buff` is a valid `XdpBuff`, a transparent type.
         unsafe { &*(&raw const self.0.frame.head.xdp).cast() }
     }
 }
@@ -434,19 +437,19 @@ impl<D> Buff<'_, '_, D> {
         (&raw mut self.0.frame.head.xdp).cast()
     }
 
-    /// The context for a program: a pointer to the frame, and with it to the descriptor.
+    /// The context for a program. The pointer may be used for the frame and its descriptor.
     #[inline]
     pub(super) fn as_ctx(&mut self) -> *mut bindings::xdp_buff {
         ptr::from_mut(&mut self.0.frame).cast()
     }
 
-    /// The frame as the kernel's functions get it, in the poll of the queue that it came in by.
+    /// The frame, for the kernel's functions that are called in the poll of its queue.
     #[inline]
     pub(super) fn as_raw(&mut self) -> *mut bindings::xdp_buff {
         &raw mut self.0.frame.head.xdp
     }
 
-    /// The queue that the frame came in by.
+    /// The queue on which the frame was received.
     #[inline]
     pub(super) fn queue(&self) -> &RxQueue {
         self.0.queue
@@ -459,15 +462,15 @@ impl<D> Buff<'_, '_, D> {
     }
 
     /// Adds the next `len` bytes of the frame, which the NIC has written to `buffer`
-    /// (`xdp_buff_add_frag`). More than the buffer's room is cut off. Gives the buffer back if the
-    /// frame has as many as it can have ([`MAX_BUFFERS`](crate::net::page_pool::MAX_BUFFERS)), or
-    /// if it is from another pool than the queue's.
+    /// (`xdp_buff_add_frag`). A length beyond the buffer's room is truncated. Returns the buffer if
+    /// the frame already has [`MAX_BUFFERS`](crate::net::page_pool::MAX_BUFFERS), or if the buffer
+    /// is from another pool than the queue's.
     pub(crate) fn add_frag(&mut self, buffer: Buffer, len: u32) -> Result<(), Buffer> {
-        // SAFETY: The frame is ours.
+        // SAFETY: The frame is valid and ours, and borrowed mutably.
         unsafe { (*self.pages()).add_frag(&self.0.queue.pool, buffer, len) }
     }
 
-    /// Takes the frame out of the slot, if it is in one buffer.
+    /// Takes the frame out of the slot, if it is in a single buffer.
     #[inline]
     pub(crate) fn into_linear(self) -> Result<LinearBuff, Self> {
         if self.has_frags() {
@@ -476,47 +479,49 @@ impl<D> Buff<'_, '_, D> {
         let xdp = &self.0.frame.head.xdp;
         let start = xdp.data_hard_start.cast();
         let linear = LinearBuff {
-            // SAFETY: The page is ours, from a page_pool, and given up by the frame below.
+            // SAFETY: The page is ours and from a page_pool. The frame gives it up below.
             buffer: unsafe { Buffer::from_raw(start) },
             offset: (xdp.data as usize).wrapping_sub(start as usize) as u32,
             len: (xdp.data_end as usize).wrapping_sub(xdp.data as usize) as u32,
         };
-        // INVARIANT: From `data` to `data_end` is a part of the page.
+        // INVARIANT: The range from `data` to `data_end` is in the page.
         core::mem::forget(self);
         Ok(linear)
     }
 
-    /// Ends the frame inside the poll, which is cheaper than dropping it: returns its first buffer,
-    /// for another frame; the others go back to the pool.
+    /// Ends the frame in the poll: returns its first buffer for reuse, and the others to the pool.
+    /// This is cheaper than dropping the frame.
     #[inline]
     pub(crate) fn into_buffer(self, cx: &impl NapiExclusive) -> Buffer {
         let mut this = ManuallyDrop::new(self);
-        // SAFETY: The frame is ours, and neither it nor this value is used any more.
+        // SAFETY: The frame is valid and ours. Neither it nor this value is used any more, or
+        // dropped.
         unsafe { (*this.pages()).release(cx) }
     }
 
-    /// An skb around the frame, with the metadata that a program put in front of it, ready for the
-    /// stack (`xdp_build_skb_from_buff`). `None` if there is no memory; the frame is lost then.
+    /// Builds an skb around the frame, with the metadata that a program has put in front of it
+    /// (`xdp_build_skb_from_buff`). The skb is ready for the stack. `None` if there is no memory;
+    /// the frame is then lost.
     #[inline]
     pub(crate) fn into_skb(self, _cx: &Context<'_>) -> Option<SkBuff> {
-        // SAFETY: The frame is in pages of a page_pool, with the room that an skb needs.
+        // SAFETY: The frame is valid, in pages from a page_pool, with room for the shared info.
         let skb = unsafe { bindings::xdp_build_skb_from_buff(&self.0.frame.head.xdp) };
         if skb.is_null() {
             return None;
         }
-        // The pages belong to the skb now.
+        // The skb owns the pages now.
         core::mem::forget(self);
-        // SAFETY: A new skb, which is ours.
+        // SAFETY: The skb is new, and its reference is ours.
         Some(unsafe { SkBuff::from_raw(skb) })
     }
 }
 
 impl<D> Drop for Buff<'_, '_, D> {
     fn drop(&mut self) {
-        // SAFETY: The frame is ours, and not used any more.
+        // SAFETY: The frame is valid and ours, and not used any more.
         unsafe { ptr::drop_in_place(self.pages()) };
     }
 }
 
-// What `XdpBuffSlot::load` leaves in front of a frame is what XDP programs may count on.
+// XDP programs rely on 256 bytes of headroom (`XDP_PACKET_HEADROOM`).
 const _: () = assert!(HEADROOM >= 256 + size_of::<bindings::xdp_frame>());

@@ -13,37 +13,38 @@ use kernel::prelude::*;
 ///
 /// # Invariants
 ///
-/// Refers to a valid list of fragments, whose pages stay valid and unwritten as long as this
-/// exists.
+/// Refers to a valid list of fragments. Their pages stay valid and are not written to as long as
+/// this exists.
 #[derive(Clone, Copy)]
 pub(super) struct Frags<'a>(&'a bindings::skb_shared_info);
 
 impl<'a> Frags<'a> {
     /// # Safety
     ///
-    /// `info` must be that of a frame that has fragments and does not change during `'a`.
+    /// `info` must be the shared info of a frame that has fragments and does not change during
+    /// `'a`.
     pub(super) unsafe fn from_raw(info: *const bindings::skb_shared_info) -> Self {
         // INVARIANT: The caller's promise.
         // SAFETY: The caller's promise: the pointer is valid for `'a`.
         Self(unsafe { &*info })
     }
 
-    /// How many bytes there are.
+    /// Length of all fragments in bytes.
     pub(super) fn len(self) -> usize {
         // SAFETY: The list is valid.
         unsafe { bindings::oxnic_xdp_frags_len(self.0) as usize }
     }
 
-    /// In how many buffers they are.
+    /// Number of fragments.
     pub(super) fn count(self) -> usize {
         self.0.nr_frags.into()
     }
 
-    /// Copies bytes from `offset` on. Fails with `EINVAL` if there are fewer than `to` is long.
+    /// Fills `to` with the bytes from `offset` on. Fails with `EINVAL` if there are not enough.
     fn copy_to(self, mut offset: usize, mut to: &mut [u8]) -> Result {
         for frag in self.0.frags.iter().take(self.count()) {
-            // SAFETY: The fragment is valid: its pages have that many bytes, which nobody writes
-            // to.
+            // SAFETY: The fragment is valid: its pages have this many bytes, which are not written
+            // to, by the type's invariants.
             let data = unsafe {
                 let start = bindings::oxnic_skb_frag_address(frag).cast::<u8>();
                 slice::from_raw_parts(start, frag.len as usize)
@@ -64,8 +65,8 @@ impl<'a> Frags<'a> {
     }
 }
 
-/// Copies bytes of a frame from `offset` on: the frame starts with `linear` and goes on in `frags`.
-/// Fails with `EINVAL` if there are fewer than `to` is long.
+/// Fills `to` with the bytes from `offset` on of a frame that starts with `linear` and continues in
+/// `frags`. Fails with `EINVAL` if there are not enough.
 pub(super) fn copy_frame(
     linear: &[u8],
     frags: Option<Frags<'_>>,

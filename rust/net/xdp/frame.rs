@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Frames of other devices that were redirected to this one.
+//! Frames that were redirected to this device.
 
 use super::frags::{
     self,
@@ -17,12 +17,12 @@ use core::{
 };
 use kernel::prelude::*;
 
-/// A frame that is on its way out of a device (`struct xdp_frame`), from whatever memory: a
-/// page_pool of another device, pages of a test run, copies of an AF_XDP socket's.
+/// A frame that was redirected to a device (`struct xdp_frame`). Its memory may be of any kind:
+/// from a page_pool of another device, pages of `bpf_prog_test_run`, a copy of an AF_XDP buffer.
 ///
 /// # Invariants
 ///
-/// An instance is a valid frame that nobody writes to.
+/// An instance is a valid frame that is not written to.
 #[repr(transparent)]
 pub(crate) struct Frame(bindings::xdp_frame);
 
@@ -33,15 +33,15 @@ impl Frame {
         self.data().len() + self.frags().map_or(0, Frags::len)
     }
 
-    /// The frame's bytes, as far as they are in the first buffer.
+    /// The bytes in the first buffer.
     #[inline]
     pub(crate) fn data(&self) -> &[u8] {
-        // SAFETY: The frame's data is valid as long as the frame.
+        // SAFETY: The frame's data is valid, and not written to, as long as the frame exists.
         unsafe { slice::from_raw_parts(self.0.data.cast(), self.0.len as usize) }
     }
 
-    /// Copies bytes of the frame, from `offset` on, from whatever buffers they are in. Fails with
-    /// `EINVAL` if there are fewer than `to` is long.
+    /// Fills `to` with the bytes of the frame from `offset` on, from all its buffers. Fails with
+    /// `EINVAL` if there are not enough.
     pub(crate) fn copy_to(&self, offset: usize, to: &mut [u8]) -> Result {
         frags::copy_frame(self.data(), self.frags(), offset, to)
     }
@@ -58,17 +58,18 @@ impl Frame {
         if !self.has_frags() {
             return None;
         }
-        // SAFETY: The frame is valid and has fragments, which are listed behind its first part.
+        // SAFETY: The frame is valid and has fragments, so it has a shared info.
         Some(unsafe { Frags::from_raw(bindings::oxnic_xdp_frame_shared_info(&self.0)) })
     }
 }
 
-/// The frames that a device is asked to send (`ndo_xdp_xmit`), in their order. Those that it takes
-/// are its own; those that are left when it returns stay the caller's.
+/// The frames of a call of `ndo_xdp_xmit`, in order. The device owns those that it takes; the
+/// caller keeps the rest.
 ///
 /// # Invariants
 ///
-/// From `next` on `left` pointers to valid frames, which are the caller's until one is taken.
+/// `next` points to an array of `left` pointers to valid frames. A frame is the caller's until it
+/// is taken.
 pub(crate) struct Frames<'a> {
     next: *mut *mut bindings::xdp_frame,
     left: usize,
@@ -78,9 +79,8 @@ pub(crate) struct Frames<'a> {
 impl Frames<'_> {
     /// # Safety
     ///
-    /// `frames` must be an array of `count` valid frames, for `'a`. Whoever calls this for a
-    /// callback must regard as many of the first ones as gone as [`left`](Self::left) has become
-    /// less.
+    /// `frames` must be an array of pointers to `count` frames that are valid during `'a`. The
+    /// first `count -` [`left`](Self::left) of them must be regarded as taken afterwards.
     pub(in crate::net) unsafe fn from_raw(
         frames: *mut *mut bindings::xdp_frame,
         count: usize,
@@ -93,7 +93,7 @@ impl Frames<'_> {
         }
     }
 
-    /// How many frames have not been taken.
+    /// Number of frames that have not been taken.
     #[inline]
     pub(crate) fn left(&self) -> usize {
         self.left
@@ -105,8 +105,8 @@ impl Frames<'_> {
         if self.left == 0 {
             return None;
         }
-        // SAFETY: There is a further frame, valid by the type's invariants and lent as long as it
-        // is not taken; `Frame` is transparent.
+        // SAFETY: There is a next frame, valid by the type's invariants. `Frame` is transparent.
+        // The frame cannot be taken while it is borrowed.
         Some(unsafe { &*(*self.next).cast::<Frame>() })
     }
 
@@ -116,9 +116,9 @@ impl Frames<'_> {
         if self.left == 0 {
             return None;
         }
-        // SAFETY: There is a further frame.
+        // SAFETY: There is a next frame, and its pointer is not null.
         let frame = unsafe { NonNull::new_unchecked(*self.next) };
-        // SAFETY: The pointer stays inside the array, or at its end after the last frame.
+        // SAFETY: The pointer stays in the array, or is at its end after the last frame.
         self.next = unsafe { self.next.add(1) };
         self.left -= 1;
         // INVARIANT: The frame is ours now.
@@ -126,7 +126,7 @@ impl Frames<'_> {
     }
 }
 
-/// A frame that a device has taken. Dropping it gives its memory back, wherever that came from.
+/// A frame that a device has taken. Dropping it returns its memory to where that came from.
 ///
 /// # Invariants
 ///
@@ -136,9 +136,9 @@ pub(crate) struct OwnedFrame<'a>(NonNull<bindings::xdp_frame>, PhantomData<&'a b
 impl Drop for OwnedFrame<'_> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: The frame is ours and not used any more. It was taken inside `ndo_xdp_xmit`, and
-        // its borrow of `Frames` keeps it there: the callers of that callback are in the NAPI poll
-        // that the frames came from, or have said that nothing may be recycled directly
+        // SAFETY: The frame is ours and not used any more. It borrows `Frames`, so this is still
+        // the call of `ndo_xdp_xmit` in which it was taken. The callers of that are either in the
+        // NAPI poll that the frames came from, or have forbidden direct recycling
         // (`xdp_set_return_frame_no_direct`).
         unsafe { bindings::xdp_return_frame_rx_napi(self.0.as_ptr()) };
     }

@@ -11,7 +11,7 @@ use core::num::NonZeroU64;
 /// The fields that the RSS hash of a frame covers (`enum xdp_rss_hash_type`).
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum RssType {
-    /// There is no hash.
+    /// None: there is no hash.
     #[default]
     None,
     /// IPv4 addresses.
@@ -45,12 +45,12 @@ impl RssType {
 /// The hardware's metadata of a frame.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct RxHints {
-    /// When it was received, by the device's clock in nanoseconds.
+    /// Time of reception in nanoseconds of the device's clock.
     pub(crate) timestamp: Option<NonZeroU64>,
-    /// The RSS hash; without meaning if `rss_type` is [`RssType::None`].
+    /// The RSS hash; meaningless if `rss_type` is [`RssType::None`].
     pub(crate) hash: u32,
     /// The fields that `hash` covers.
     pub(crate) rss_type: RssType,
-    /// The tag that was taken out of the frame.
+    /// The VLAN tag that was stripped from the frame.
     pub(crate) vlan: Option<VlanTag>,
 }

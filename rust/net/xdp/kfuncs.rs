@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The callbacks behind the metadata kfuncs, for programs that were loaded for the device and ask for
-//! the hardware's metadata of a frame (`struct xdp_metadata_ops`).
+//! The callbacks behind the metadata kfuncs (`struct xdp_metadata_ops`). Programs that were loaded
+//! for the device ask with these for the hardware's metadata of a frame.
 
 use super::{
     buff::ProgCtxHead,
@@ -10,8 +10,8 @@ use super::{
 use crate::bindings;
 use kernel::prelude::*;
 
-/// The callbacks by which programs ask. They find the descriptor behind the frame that the program
-/// runs on.
+/// The callbacks. They find the descriptor after the `xdp_buff` of the frame that the program runs
+/// on.
 pub(in crate::net) static METADATA_OPS: bindings::xdp_metadata_ops = bindings::xdp_metadata_ops {
     xmo_rx_timestamp: Some(rx_timestamp),
     xmo_rx_hash: Some(rx_hash),
@@ -22,42 +22,46 @@ pub(in crate::net) static METADATA_OPS: bindings::xdp_metadata_ops = bindings::x
 ///
 /// # Safety
 ///
-/// `ctx` must be the context of a program run by [`ProgRef::bpf_prog_run_xdp`](super::ProgRef::bpf_prog_run_xdp).
+/// `ctx` must be the context of a program that
+/// [`ProgRef::bpf_prog_run_xdp`](super::ProgRef::bpf_prog_run_xdp) runs.
 unsafe fn hints(ctx: *const bindings::xdp_md) -> RxHints {
-    // SAFETY: The context is the pointer that `run` gave to the program.
+    // SAFETY: The context is the pointer that `bpf_prog_run_xdp` passed to the program, which comes
+    // from `Buff::as_ctx`.
     unsafe { ProgCtxHead::hints(ctx.cast()) }
 }
 
 /// # Safety
 ///
-/// Called by a program that is bound to a device of ours, and so is run only by
-/// [`ProgRef::bpf_prog_run_xdp`](super::ProgRef::bpf_prog_run_xdp), with a place for the result.
+/// Called by a program that is bound to a device of ours, so that only
+/// [`ProgRef::bpf_prog_run_xdp`](super::ProgRef::bpf_prog_run_xdp) runs it, with a valid pointer
+/// for the result.
 unsafe extern "C" fn rx_timestamp(ctx: *const bindings::xdp_md, timestamp: *mut u64) -> c_int {
-    // SAFETY: The kernel gives the context of the program that asks.
+    // SAFETY: The kernel passes on the context of the program that asks.
     let hints = unsafe { hints(ctx) };
     let Some(value) = hints.timestamp else {
         return ENODATA.to_errno();
     };
-    // SAFETY: The kernel gives a place for the result.
+    // SAFETY: The pointer for the result is valid.
     unsafe { timestamp.write(value.get()) };
     0
 }
 
 /// # Safety
 ///
-/// Called by a program that is bound to a device of ours, and so is run only by
-/// [`ProgRef::bpf_prog_run_xdp`](super::ProgRef::bpf_prog_run_xdp), with places for the results.
+/// Called by a program that is bound to a device of ours, so that only
+/// [`ProgRef::bpf_prog_run_xdp`](super::ProgRef::bpf_prog_run_xdp) runs it, with valid pointers for
+/// the results.
 unsafe extern "C" fn rx_hash(
     ctx: *const bindings::xdp_md,
     hash: *mut u32,
     rss_type: *mut bindings::xdp_rss_hash_type,
 ) -> c_int {
-    // SAFETY: The kernel gives the context of the program that asks.
+    // SAFETY: The kernel passes on the context of the program that asks.
     let hints = unsafe { hints(ctx) };
     let Some(number) = hints.rss_type.number() else {
         return ENODATA.to_errno();
     };
-    // SAFETY: The kernel gives places for both results.
+    // SAFETY: The pointers for the results are valid.
     unsafe {
         hash.write(hints.hash);
         rss_type.write(number);
@@ -67,19 +71,20 @@ unsafe extern "C" fn rx_hash(
 
 /// # Safety
 ///
-/// Called by a program that is bound to a device of ours, and so is run only by
-/// [`ProgRef::bpf_prog_run_xdp`](super::ProgRef::bpf_prog_run_xdp), with places for the results.
+/// Called by a program that is bound to a device of ours, so that only
+/// [`ProgRef::bpf_prog_run_xdp`](super::ProgRef::bpf_prog_run_xdp) runs it, with valid pointers for
+/// the results.
 unsafe extern "C" fn rx_vlan_tag(
     ctx: *const bindings::xdp_md,
     protocol: *mut bindings::__be16,
     tci: *mut u16,
 ) -> c_int {
-    // SAFETY: The kernel gives the context of the program that asks.
+    // SAFETY: The kernel passes on the context of the program that asks.
     let hints = unsafe { hints(ctx) };
     let Some(tag) = hints.vlan else {
         return ENODATA.to_errno();
     };
-    // SAFETY: The kernel gives places for both results.
+    // SAFETY: The pointers for the results are valid.
     unsafe {
         protocol.write(tag.protocol.to_be());
         tci.write(tag.tci);

@@ -2,12 +2,12 @@
 
 //! The driver's side of the XDP hook.
 //!
-//! - [`prog`]: programs, where they are published, and their verdicts;
-//! - [`buff`]: received frames that programs run on, and where these go afterwards;
-//! - [`hints`]: the hardware's metadata of a received frame, for programs that ask;
-//! - [`kfuncs`]: how they ask;
-//! - [`redirect`]: the verdict REDIRECT;
-//! - [`frame`]: frames of other devices that were redirected to this one;
+//! - [`prog`]: programs, the slots that publish them to polls, and their verdicts;
+//! - [`buff`]: received frames, on which programs run, and the way out of XDP for them;
+//! - [`hints`]: the hardware's metadata of a received frame, for programs that ask for it;
+//! - [`kfuncs`]: the callbacks by which they ask;
+//! - [`redirect`]: the verdict `XDP_REDIRECT`;
+//! - [`frame`]: frames that were redirected to this device;
 //! - here: the features that a device announces, and the commands of the control path.
 //!
 //! C headers: [`include/net/xdp.h`](srctree/include/net/xdp.h),
@@ -59,15 +59,15 @@ pub(crate) use redirect::RedirectTarget;
 pub(crate) mod feature {
     use crate::bindings;
 
-    /// Programs and the verdicts ABORTED, DROP, PASS and TX.
+    /// Programs, and all verdicts but `XDP_REDIRECT`.
     pub(crate) const BASIC: u32 = bindings::netdev_xdp_act_NETDEV_XDP_ACT_BASIC;
-    /// The verdict REDIRECT.
+    /// The verdict `XDP_REDIRECT`.
     pub(crate) const REDIRECT: u32 = bindings::netdev_xdp_act_NETDEV_XDP_ACT_REDIRECT;
-    /// Frames of other devices can be redirected to this one (`ndo_xdp_xmit`).
+    /// Frames can be redirected to this device (`ndo_xdp_xmit`).
     pub(crate) const NDO_XMIT: u32 = bindings::netdev_xdp_act_NETDEV_XDP_ACT_NDO_XMIT;
-    /// Programs get frames in several buffers.
+    /// Programs can run on multi-buffer frames.
     pub(crate) const RX_SG: u32 = bindings::netdev_xdp_act_NETDEV_XDP_ACT_RX_SG;
-    /// Frames in several buffers can be redirected to this device.
+    /// Multi-buffer frames can be redirected to this device.
     pub(crate) const NDO_XMIT_SG: u32 = bindings::netdev_xdp_act_NETDEV_XDP_ACT_NDO_XMIT_SG;
 }
 
@@ -77,44 +77,45 @@ pub(crate) enum Command<'a> {
     SetupProg {
         /// The program, with a reference for the driver.
         prog: Option<ARef<Prog>>,
-        /// Where to say why it was refused.
+        /// For the reason of a refusal.
         extack: ExtAck<'a>,
     },
     /// `XDP_SETUP_PROG_HW`: run this program in the hardware.
     SetupProgHw {
-        /// Where to say why it was refused.
+        /// For the reason of a refusal.
         extack: ExtAck<'a>,
     },
     /// `XDP_SETUP_XSK_POOL`: zero-copy buffers of an AF_XDP socket.
     SetupXskPool,
-    /// A command of programs offloaded to hardware, or one this kernel has and we do not know.
+    /// A command for programs that are offloaded to hardware, or an unknown one.
     Other,
 }
 
-/// Turns the C structure into a [`Command`] and hands it to `callback`.
+/// Converts the C structure to a [`Command`] and passes it to `callback`.
 ///
 /// # Safety
 ///
-/// `bpf` must be a valid command, which nobody else uses during the call.
+/// `bpf` must be a valid command that is not used by others during the call.
 pub(super) unsafe fn dispatch(
     bpf: *mut bindings::netdev_bpf,
     callback: impl FnOnce(Command<'_>) -> Result,
 ) -> Result {
-    // SAFETY: The caller's promise. Which arm of the union is valid depends on the command.
+    // SAFETY: The command is valid, by the caller's promise. The union is only borrowed here; the
+    // command tells which arm is valid.
     let (number, setup) = unsafe { ((*bpf).command, &(*bpf).__bindgen_anon_1.__bindgen_anon_1) };
     let command = match number {
         bindings::bpf_netdev_command_XDP_SETUP_PROG => {
-            // The kernel's reference to it is ours if we succeed.
+            // On success the kernel's reference to the program is ours.
             let raw = setup.prog;
-            // SAFETY: The program is null or valid. The driver gets a reference of its own, so that
-            // it may drop it whether it succeeds or not.
+            // SAFETY: The program is null or valid. The driver gets a reference of its own, which
+            // it may drop whether it succeeds or not.
             let lent = unsafe { raw.cast::<Prog>().as_ref() };
             callback(Command::SetupProg {
                 prog: lent.map(ARef::from),
                 // SAFETY: This command's arm is `setup`.
                 extack: unsafe { ExtAck::from_raw(setup.extack) },
             })?;
-            // SAFETY: Success: the kernel's reference went over to us.
+            // SAFETY: After success the kernel's reference is ours.
             drop(unsafe { prog::own(raw) });
             return Ok(());
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! XDP programs: where they are published, and how they are run.
+//! XDP programs: publishing them to polls, and running them.
 
 use super::buff::Buff;
 use crate::{
@@ -42,25 +42,25 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// An instance is a valid program of type XDP. It is freed only after its last reference is given
-/// up *and* an RCU grace period has passed.
+/// An instance is a valid program of type XDP. It is freed only after its last reference is dropped
+/// *and* an RCU grace period has passed.
 #[repr(transparent)]
 pub(crate) struct Prog(Opaque<bindings::bpf_prog>);
 
-// SAFETY: Any thread may give up the last reference to a program.
+// SAFETY: Any thread may drop the last reference to a program.
 unsafe impl Send for Prog {}
-// SAFETY: A loaded program does not change, and its count is atomic.
+// SAFETY: A loaded program does not change, and its reference count is atomic.
 unsafe impl Sync for Prog {}
 
-// SAFETY: The count that these two change is what keeps a program.
+// SAFETY: These change the reference count that keeps the program alive.
 unsafe impl AlwaysRefCounted for Prog {
     fn inc_ref(&self) {
-        // SAFETY: The program is valid and, being borrowed, has a reference.
+        // SAFETY: The program is valid. It is borrowed, so it has a reference.
         unsafe { bindings::bpf_prog_inc(self.as_ptr()) };
     }
 
     unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: The caller gives up a reference that it owns.
+        // SAFETY: The caller owns the reference that is dropped.
         unsafe { bindings::bpf_prog_put(obj.as_ptr().cast()) };
     }
 }
@@ -75,21 +75,21 @@ impl Prog {
         ProgRef::new(self).id()
     }
 
-    /// Whether the program can run on frames in several buffers (section `xdp.frags`).
+    /// Whether the program can run on multi-buffer frames (section `xdp.frags`).
     pub(crate) fn has_frags(&self) -> bool {
         ProgRef::new(self).has_frags()
     }
 
-    /// Whether the program was loaded for one device, and so may ask for hints.
+    /// Whether the program is bound to a device, so that it may ask for hints.
     pub(crate) fn is_dev_bound(&self) -> bool {
-        // SAFETY: Every loaded program has it; it does not change.
+        // SAFETY: Every loaded program has an `aux`. The field does not change.
         unsafe { (*(*self.as_ptr()).aux).dev_bound }
     }
 
     /// The program's name, at most 15 bytes.
     pub(crate) fn name(&self) -> &[u8] {
-        // SAFETY: Every loaded program has a name, which does not change as long as it lives; the
-        // name's type is bytes too.
+        // SAFETY: Every loaded program has a name of this length, which does not change. It is an
+        // array of `char`, which are bytes.
         let name = unsafe {
             let aux = (*self.as_ptr()).aux;
             &*(&raw const (*aux).name).cast::<[u8; PROG_NAME_LEN]>()
@@ -102,8 +102,8 @@ impl Prog {
 /// Length of a program's name with its NUL (`BPF_OBJ_NAME_LEN`).
 const PROG_NAME_LEN: usize = 16;
 
-/// A program that was published when a poll looked, lent to it. It may have lost its last
-/// reference since, so there is no way to an [`ARef`] from here.
+/// A program that a poll has read from a [`ProgSlot`], valid during that poll. Its last reference
+/// may be gone since, so it cannot be turned into an [`ARef`].
 ///
 /// # Invariants
 ///
@@ -130,25 +130,27 @@ impl<'cx> ProgRef<'cx> {
 
     /// The id that `bpftool prog` shows; 0 once the program has lost its last reference.
     pub(crate) fn id(self) -> u32 {
-        // SAFETY: Every loaded program has it; it is written as a word.
+        // SAFETY: Every loaded program has an `aux`. The field is written as a single word.
         unsafe { (&raw const (*(*self.as_ptr()).aux).id).read_volatile() }
     }
 
-    /// Whether the program can run on frames in several buffers (section `xdp.frags`).
+    /// Whether the program can run on multi-buffer frames (section `xdp.frags`).
     pub(crate) fn has_frags(self) -> bool {
-        // SAFETY: Every loaded program has it; it does not change.
+        // SAFETY: Every loaded program has an `aux`. The field does not change.
         unsafe { (*(*self.as_ptr()).aux).xdp_has_frags }
     }
 
-    /// Whether `bpf_prog_run_xdp` does no more than call the program. Else it measures the run time
-    /// (`kernel.bpf_stats_enabled`), or chooses another device for `XDP_TX` on a member of a bond. The C
-    /// function checks two static keys for that at each call; here they are checked once per poll.
+    /// Whether the kernel's `bpf_prog_run_xdp` would only call the program. Otherwise it measures
+    /// the run time (`kernel.bpf_stats_enabled`), or chooses another device for `XDP_TX` on a
+    /// member of a bond. It checks two static keys for that at each call; here this is done once
+    /// per poll.
     #[inline]
     pub(crate) fn is_direct(self) -> bool {
         self.is_direct
     }
 
-    /// The same program, run by the kernel's `bpf_prog_run_xdp` in any case: a call that ftrace sees.
+    /// The same program, always run by the kernel's `bpf_prog_run_xdp`, whose call ftrace can
+    /// trace.
     pub(crate) fn indirect(self) -> Self {
         Self {
             is_direct: false,
@@ -156,8 +158,8 @@ impl<'cx> ProgRef<'cx> {
         }
     }
 
-    /// Runs the program on a frame: `prog->bpf_func(xdp, prog->insnsi)`. It may move the start and the
-    /// end of the frame and change its bytes.
+    /// Runs the program on a frame: `prog->bpf_func(xdp, prog->insnsi)`. The program may move the
+    /// start and the end of the frame and change its bytes.
     #[inline]
     pub(crate) fn bpf_prog_run_xdp<D>(
         self,
@@ -165,9 +167,9 @@ impl<'cx> ProgRef<'cx> {
         _cx: &napi::Context<'_>,
     ) -> XdpAction {
         let prog = self.as_ptr();
-        // SAFETY: The program is valid and of type XDP, the frame is ours, and `_cx` shows that this is
-        // a NAPI poll, in which RCU readers may run programs. If the program is direct, the kernel's
-        // function comes to this call of the XDP dispatcher.
+        // SAFETY: The program is valid and of type XDP, the frame is ours, and `_cx` is the proof
+        // of a NAPI poll, an RCU read-side section in which programs may run. For a direct program
+        // the kernel's `bpf_prog_run_xdp` does no more than this call of the XDP dispatcher.
         XdpAction(unsafe {
             if self.is_direct {
                 let insns = (&raw const (*prog).__bindgen_anon_2).cast();
@@ -179,20 +181,20 @@ impl<'cx> ProgRef<'cx> {
     }
 }
 
-/// What a program decides about a frame: what it returned, mostly one of `enum xdp_action`.
+/// The return value of a program, normally one of `enum xdp_action`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct XdpAction(u32);
 
 impl XdpAction {
-    /// `XDP_ABORTED`: the program failed; drop the frame and tell.
+    /// `XDP_ABORTED`: the program failed; drop the frame and trace an exception.
     pub(crate) const ABORTED: Self = Self(bindings::xdp_action_XDP_ABORTED);
     /// `XDP_DROP`: drop the frame.
     pub(crate) const DROP: Self = Self(bindings::xdp_action_XDP_DROP);
-    /// `XDP_PASS`: hand the frame to the stack.
+    /// `XDP_PASS`: pass the frame to the stack.
     pub(crate) const PASS: Self = Self(bindings::xdp_action_XDP_PASS);
-    /// `XDP_TX`: send the frame out of the port it came in by.
+    /// `XDP_TX`: send the frame back out of the device that received it.
     pub(crate) const TX: Self = Self(bindings::xdp_action_XDP_TX);
-    /// `XDP_REDIRECT`: hand the frame to where the program's helper pointed.
+    /// `XDP_REDIRECT`: send the frame to the target that the program's helper has set.
     pub(crate) const REDIRECT: Self = Self(bindings::xdp_action_XDP_REDIRECT);
 }
 
@@ -209,25 +211,24 @@ impl fmt::Display for XdpAction {
     }
 }
 
-/// Tells `xdp:xdp_exception` listeners that a frame was lost by `action`
-/// (`trace_xdp_exception`).
+/// Traces the loss of a frame by `action`, as event `xdp:xdp_exception` (`trace_xdp_exception`).
 pub(crate) fn trace_exception(dev: &Device, prog: ProgRef<'_>, action: XdpAction) {
     // SAFETY: Device and program are valid.
     unsafe { bindings::oxnic_trace_xdp_exception(dev.as_ptr(), prog.as_ptr(), action.0) };
 }
 
-/// Says once in the kernel log that a program returned a number that is no action
+/// Warns once in the kernel log that a program returned an unknown action
 /// (`bpf_warn_invalid_xdp_action`).
 pub(crate) fn warn_invalid_action(dev: &Device, prog: ProgRef<'_>, action: XdpAction) {
     // SAFETY: Device and program are valid.
     unsafe { bindings::bpf_warn_invalid_xdp_action(dev.as_ptr(), prog.as_ptr(), action.0) };
 }
 
-/// A place where a program is published: one pointer, which owns one reference.
+/// A slot where a program is published: a pointer that owns a reference.
 ///
-/// Written by the control path, read by polls without a lock. A poll only borrows the program, for
-/// no longer than itself. Since a poll is an RCU read-side section and a program outlives its last
-/// reference by a grace period, the control path may give up the old reference as soon as the new
+/// The control path writes it, and polls read it without a lock. A poll only borrows the program,
+/// for no longer than the poll. Since a poll is an RCU read-side section and a program outlives its
+/// last reference by a grace period, the control path may drop the old reference as soon as the new
 /// pointer is published.
 ///
 /// # Invariants
@@ -236,50 +237,50 @@ pub(crate) fn warn_invalid_action(dev: &Device, prog: ProgRef<'_>, action: XdpAc
 pub(crate) struct ProgSlot(Atomic<*mut bindings::bpf_prog>);
 
 impl ProgSlot {
-    /// A slot without a program.
+    /// An empty slot.
     pub(crate) const fn new() -> Self {
         Self(Atomic::new(ptr::null_mut()))
     }
 
-    /// Publishes `new` and returns what was there (`xchg`).
+    /// Publishes `new` and returns the old program (`xchg`).
     pub(crate) fn xchg(&self, new: Option<ARef<Prog>>, _rtnl: &Rtnl) -> Option<ARef<Prog>> {
-        // SAFETY: The slot's reference to the old program goes over to the result.
+        // SAFETY: The slot's reference to the old program moves to the result.
         unsafe { own(self.0.xchg(disown(new), Full)) }
     }
 
-    /// Publishes `new` and returns what was there (`WRITE_ONCE`). RTNL makes this the only writer,
-    /// so that a store is enough.
+    /// Publishes `new` and returns the old program (`WRITE_ONCE`). Under RTNL this is the only
+    /// writer, so a store is enough.
     pub(crate) fn write_once(&self, new: Option<ARef<Prog>>, _rtnl: &Rtnl) -> Option<ARef<Prog>> {
         let old = self.0.load(Relaxed);
         self.0.store(disown(new), Release);
-        // SAFETY: RTNL keeps other writers out, so the slot's reference to the old program goes
-        // over to this result alone.
+        // SAFETY: RTNL excludes other writers, so the slot's reference to the old program moves to
+        // this result only.
         unsafe { own(old) }
     }
 
-    /// The program that is published at some moment, with a reference of the caller's own.
+    /// The published program, with a reference of its own.
     pub(crate) fn get(&self) -> Option<ARef<Prog>> {
         loop {
             let _rcu = rcu::read_lock();
             let ptr = NonNull::new(dereference(&self.0))?;
-            // SAFETY: The slot had a reference when the pointer was read, inside this RCU read-side
-            // section, so the program is not freed before its end. The reference that this gives,
-            // if there are any left, is the result's.
+            // SAFETY: The slot had a reference when the pointer was read in this RCU read-side
+            // section, so the program is not freed before the section ends. This takes a new
+            // reference, unless the last one is gone.
             let prog = unsafe { bindings::bpf_prog_inc_not_zero(ptr.as_ptr()) };
             if let Ok(prog) = from_err_ptr(prog) {
-                // SAFETY: `bpf_prog_inc_not_zero` has just taken the reference.
+                // SAFETY: `bpf_prog_inc_not_zero` has taken a reference, which moves to the result.
                 return unsafe { own(prog) };
             }
-            // Then it has been replaced since.
+            // The last reference is gone, so the program has been replaced: read again.
         }
     }
 
-    /// The published program, lent for as long as the poll runs (`READ_ONCE`).
+    /// The published program, borrowed for as long as the poll runs (`READ_ONCE`).
     #[inline]
     pub(crate) fn read_once<'cx>(&self, _cx: &'cx napi::Context<'_>) -> Option<ProgRef<'cx>> {
         let ptr = NonNull::new(dereference(&self.0))?;
-        // INVARIANT: The slot had a reference when the pointer was read, inside an RCU read-side
-        // section that lasts as long as `cx`.
+        // INVARIANT: The slot had a reference when the pointer was read in an RCU read-side section
+        // that lasts as long as `cx`.
         Some(ProgRef {
             ptr,
             // SAFETY: No preconditions.
@@ -291,20 +292,22 @@ impl ProgSlot {
 
 impl Drop for ProgSlot {
     fn drop(&mut self) {
-        // SAFETY: The slot's reference is given up with it.
+        // SAFETY: The slot's reference moves to the value that is dropped here.
         drop(unsafe { own(*self.0.get_mut()) });
     }
 }
 
+/// Turns a pointer that owns a reference into a value.
+///
 /// # Safety
 ///
-/// `ptr` must be null or a program; a reference to it goes over to the result.
+/// `ptr` must be null or a program; a reference to it moves to the result.
 pub(super) unsafe fn own(ptr: *mut bindings::bpf_prog) -> Option<ARef<Prog>> {
     // SAFETY: The caller's promise.
     NonNull::new(ptr).map(|ptr| unsafe { ARef::from_raw(ptr.cast()) })
 }
 
-/// The pointer, with the reference.
+/// The reverse of [`own`].
 fn disown(prog: Option<ARef<Prog>>) -> *mut bindings::bpf_prog {
     prog.map_or(ptr::null_mut(), |prog| ARef::into_raw(prog).as_ptr().cast())
 }

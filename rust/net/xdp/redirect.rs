@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The verdict REDIRECT: sending a received frame to where a program's helper pointed.
+//! The verdict `XDP_REDIRECT`: sends a received frame to the target that a program's helper has
+//! set.
 
 use super::{
     buff::Buff,
@@ -16,9 +17,10 @@ use kernel::{
 };
 
 impl<D> Buff<'_, '_, D> {
-    /// Sends the frame to where the program's redirect helper pointed (`xdp_do_redirect`). The end
-    /// of the poll flushes (`xdp_do_flush`). On failure the frame comes back; a frame from another
-    /// pool than the queue's always does (`EINVAL`), for the target may give it back directly.
+    /// Sends the frame to the target of the program's redirect helper (`xdp_do_redirect`). The end
+    /// of the poll flushes (`xdp_do_flush`). On failure the frame is returned. A frame from another
+    /// pool than the queue's is never redirected (`EINVAL`): the target may recycle it directly,
+    /// which only the poll of the pool's own NAPI permits.
     #[inline]
     pub(crate) fn redirect(
         mut self,
@@ -28,13 +30,13 @@ impl<D> Buff<'_, '_, D> {
         let dev = self.queue().device().as_ptr();
         let pool = self.queue().pool().as_ptr();
         let xdp = self.as_raw();
-        // SAFETY: All are valid. This is the poll of the queue's NAPI, in which the program ran on
-        // this frame: the slot exists only there.
+        // SAFETY: All pointers are valid. This is the poll of the queue's NAPI, in which the
+        // program ran on this frame: the frame's slot exists only in that poll.
         let result = unsafe { bindings::oxnic_xdp_do_redirect(dev, xdp, prog.as_ptr(), pool) };
-        // Also after a failure: an earlier frame of the same map may wait in a queue.
+        // Also after a failure: an earlier frame may wait in the bulk queue of the same map.
         cx.set_redirected();
         if result == 0 {
-            // The pages belong to the target now.
+            // The target owns the pages now.
             core::mem::forget(self);
             return Ok(());
         }
@@ -42,18 +44,18 @@ impl<D> Buff<'_, '_, D> {
     }
 }
 
-/// Where the redirect helper of a program pointed that returned [`XdpAction::REDIRECT`]
-/// (`struct bpf_redirect_info`), for messages.
+/// The target that a program's redirect helper has set (`struct bpf_redirect_info`), for messages.
+/// The program has returned [`XdpAction::REDIRECT`].
 ///
 /// [`XdpAction::REDIRECT`]: super::XdpAction::REDIRECT
 pub(crate) struct RedirectTarget(bindings::oxnic_xdp_target);
 
 impl RedirectTarget {
-    /// The target of the program that ran last in this poll. To be asked before
-    /// [`Buff::redirect`].
+    /// The target of the program that ran last in this poll. To be read before [`Buff::redirect`],
+    /// which clears it.
     pub(crate) fn of_last(_cx: &Context<'_>) -> Self {
         let mut target = bindings::oxnic_xdp_target::default();
-        // SAFETY: In a poll, which has the per-task information that is read.
+        // SAFETY: This is a poll, so the per-task redirect information exists.
         unsafe { bindings::oxnic_xdp_get_target(&mut target) };
         Self(target)
     }
