@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The simulated hardware of the oxnic module as a library, for tests on the host; and the other
-//! plain Rust of the module that several threads share.
+//! The simulated hardware of the oxnic module as a library, for tests on the host; and the claim on
+//! a cross-CPU call, which loom checks too.
 
 #![no_std]
 #[cfg(not(MODULE))]

@@ -306,7 +306,7 @@ fn address() -> impl Strategy<Value = Address> {
 proptest! {
     #![proptest_config(cases(256))]
 
-    /// Whatever is set, and in whatever order, the filter does what its documentation says.
+    /// In any order of changes, the filter does what its documentation says.
     #[test]
     fn as_described(
         owns in vec(address(), 1..3),

@@ -72,7 +72,7 @@ fn three_tags_are_too_many() {
     assert_eq!(flow(&frame), None);
 }
 
-/// The tag is found as soon as it is there, even if the EtherType after it is cut off.
+/// The tag is found as soon as it is complete, even if the EtherType after it is cut off.
 #[test]
 fn cut_off_tags() {
     let whole = frame(&[VLAN, SERVICE_VLAN], &ipv4_udp(&[], &PORTS));
@@ -182,9 +182,9 @@ fn truncated_frames_are_survived() {
 proptest! {
     #![proptest_config(cases(2000))]
 
-    /// What is called enough of a frame is enough.
+    /// The first bytes that `is_enough` accepts have the same flow as the whole frame.
     #[test]
-    fn enough_is_enough(frame in any_frame()) {
+    fn enough_bytes_have_the_same_flow(frame in any_frame()) {
         for len in 0..frame.len() {
             if Flow::is_enough(&frame[..len]) {
                 prop_assert_eq!(flow(&frame[..len]), flow(&frame), "{} bytes", len);
@@ -192,7 +192,7 @@ proptest! {
         }
     }
 
-    /// The outermost tag is the one that is found without parsing the rest.
+    /// [`Tag::outermost`] finds the same tag as parsing the whole Ethernet header.
     #[test]
     fn outermost_tag(frame in any_frame()) {
         let found = Ethernet::parse(&frame).and_then(|ethernet| ethernet.tag);

@@ -58,7 +58,7 @@ fn completion(len: u32) -> Completion {
         .with_status(Status::END_OF_PACKET)
 }
 
-/// A buffer that counts how many of its kind are alive.
+/// A buffer that counts how many buffers are alive.
 struct Counted {
     id: u32,
     alive: Arc<AtomicUsize>,
@@ -330,7 +330,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(cases(256))]
 
-    /// Whatever the steps are, a ring behaves like four queues in a row.
+    /// After any steps a ring behaves like four queues in a row.
     #[test]
     fn behaves_like_four_queues(bits in 1usize..5, steps in steps()) {
         let size = 1 << bits;

@@ -209,10 +209,10 @@ proptest! {
         }
     }
 
-    /// Whatever comes, its hash is what a reader of the standards finds; what comes after the
-    /// headers makes no difference.
+    /// The hash of any frame is that over the fields which [`Known`] reads by the standards. The
+    /// bytes after the headers do not matter.
     #[test]
-    fn any_frame_has_the_hash_of_the_book(key: [u8; KEY_LEN], frame in any_frame()) {
+    fn any_frame_has_the_hash_of_the_standards(key: [u8; KEY_LEN], frame in any_frame()) {
         let toeplitz = toeplitz(&key);
         let hash = toeplitz.hash_frame(&frame);
         prop_assert_eq!(hash, Known::of(&frame).hash(&key));

@@ -22,8 +22,8 @@ const PSH: u8 = 8;
 const ACK: u8 = 16;
 const CWR: u8 = 128;
 
-/// A large frame with all flags that matter. Its own lengths and checksums are meaningless. `tags`
-/// tells of each VLAN tag whether it is 802.1ad.
+/// A large frame with all flags that matter. Its own lengths and checksums are meaningless. `tags`:
+/// for each VLAN tag, whether it is 802.1ad.
 fn large(
     tags: &[bool],
     v6: bool,

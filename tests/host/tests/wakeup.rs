@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Interrupt, flow control and counters, as far as one thread can see.
+//! Interrupt line, moderation, flow control and counters, each in a single thread.
 
 #![cfg(not(loom))]
 
@@ -46,7 +46,7 @@ fn a_disarmed_interrupt_is_silent() {
 }
 
 #[test]
-fn rearming_finds_what_came_meanwhile() {
+fn rearming_finds_frames_that_arrived_meanwhile() {
     let (irq, mut nic) = lines(false);
     assert!(irq.rearm(0, || true));
     assert_eq!(raise(&irq, &mut nic, 0), Raised::Nothing, "it has fired");
@@ -56,7 +56,7 @@ fn rearming_finds_what_came_meanwhile() {
 }
 
 #[test]
-fn rearming_leaves_it_to_an_interrupt_that_was_faster() {
+fn rearming_does_not_poll_after_an_interrupt() {
     let (irq, mut nic) = lines(false);
     let poll_again = irq.rearm(0, || {
         assert_eq!(raise(&irq, &mut nic, 0), Raised::Fire);
@@ -66,7 +66,7 @@ fn rearming_leaves_it_to_an_interrupt_that_was_faster() {
 }
 
 #[test]
-fn frames_wait_for_the_time_to_come() {
+fn frames_wait_for_the_timer() {
     let (irq, mut nic) = lines(false);
     for round in 0..3 {
         assert!(!irq.rearm(1000, || false), "round {round}");
@@ -76,7 +76,7 @@ fn frames_wait_for_the_time_to_come() {
         assert!(!irq.expire(|| true), "it has fired");
     }
     assert!(!irq.rearm(1000, || false));
-    assert!(!irq.expire(|| false), "a poll for nothing");
+    assert!(!irq.expire(|| false), "nothing to poll for");
     assert_eq!(raise(&irq, &mut nic, 1000), Raised::Fire, "after a pause");
 }
 
@@ -91,11 +91,11 @@ fn many_frames_do_not_wait() {
         assert_eq!(raise(&irq, &mut nic, 4), Raised::Fire);
     }
     assert!(!irq.rearm(1000, || false));
-    let batch = irq.raise(&mut nic, 4, 4, || unreachable!("nobody asks for the time"));
+    let batch = irq.raise(&mut nic, 4, 4, || unreachable!("the time does not matter"));
     assert_eq!(batch, Raised::Fire);
 }
 
-/// A ring whose frames come at the ends of a model.
+/// A simulated ring under a traffic pattern.
 struct Traffic {
     dim: Dim,
     now: u64,
@@ -116,8 +116,8 @@ impl Traffic {
         self.delay
     }
 
-    /// A frame each `gap` nanoseconds, whatever the ring does, for so many polls. Returns the delay
-    /// at each of them.
+    /// A frame every `gap` nanoseconds, independent of the polls, until `polls` polls have run.
+    /// Returns the delay that each poll has set.
     fn stream(&mut self, gap: u64, polls: usize) -> Vec<u32> {
         (0..polls)
             .map(|_| {
@@ -128,7 +128,7 @@ impl Traffic {
             .collect()
     }
 
-    /// Each frame is sent `gap` nanoseconds after the poll that has found the last one.
+    /// Each frame is sent `gap` nanoseconds after the poll that has taken the previous one.
     fn request_response(&mut self, gap: u64, polls: usize) -> Vec<u32> {
         (0..polls)
             .map(|_| {
@@ -143,20 +143,20 @@ const SHORTEST: u32 = 8;
 const LONGEST: u32 = 128;
 
 #[test]
-fn streams_wait_until_a_poll_is_worthwhile() {
-    // As fast as can be: a wait is not needed.
+fn streams_wait_until_polls_find_enough() {
+    // So fast that polls find enough without a longer delay.
     let mut fast = Traffic::new();
     assert!(fast.stream(50, 200).iter().all(|&delay| delay == SHORTEST));
-    // With half of the longest wait a poll finds enough.
+    // Polls find enough with half of the longest delay.
     let mut medium = Traffic::new();
     let delays = medium.stream(1_000, 1000).split_off(200);
     assert!(delays.iter().all(|&delay| delay == LONGEST / 2));
-    // When it becomes faster the wait becomes shorter.
+    // A faster stream shortens the delay.
     let last = *medium.stream(100, 400).last().unwrap();
     assert!(last < LONGEST / 4, "{last}");
 }
 
-/// Frames that come one by one, but all the time: rings that share a sender.
+/// Frames that arrive one by one but continuously, as on rings that share a sender.
 #[test]
 fn slow_streams_are_found() {
     for gap in [9_000, 20_000, 32_000, 50_000] {
@@ -168,22 +168,23 @@ fn slow_streams_are_found() {
     }
 }
 
-/// Who waits for an answer to each frame is hardly held up.
+/// A sender that waits for an answer to each frame is hardly delayed.
 #[test]
 fn requests_do_not_wait() {
     for gap in [5_000, 15_000, 30_000, 100_000] {
         let mut traffic = Traffic::new();
         traffic.request_response(gap, 2000);
         let delays = traffic.request_response(gap, 10_000);
-        let held_up = delays.iter().filter(|&&delay| delay > SHORTEST).count();
-        assert!(held_up <= 60, "{gap}: {held_up}");
-        assert!(held_up > 0, "{gap}: nothing is tried any more");
+        let delayed = delays.iter().filter(|&&delay| delay > SHORTEST).count();
+        assert!(delayed <= 60, "{gap}: {delayed}");
+        assert!(delayed > 0, "{gap}: no delay is tried any more");
     }
 }
 
-/// Several who wait for answers at once: frames come together, but less often if they are held up.
+/// Several senders that wait for answers at the same time: their frames arrive together, but fewer
+/// of them per second with a longer delay.
 #[test]
-fn nobody_is_held_up_together() {
+fn concurrent_requests_do_not_wait() {
     let mut traffic = Traffic::new();
     let delays: Vec<u32> = (0..10_000)
         .map(|_| {
@@ -191,12 +192,12 @@ fn nobody_is_held_up_together() {
             traffic.poll(4)
         })
         .collect();
-    let held_up = delays.iter().filter(|&&delay| delay > SHORTEST).count();
-    assert!(held_up < 200, "{held_up}");
+    let delayed = delays.iter().filter(|&&delay| delay > SHORTEST).count();
+    assert!(delayed < 200, "{delayed}");
 }
 
 #[test]
-fn after_a_stream_single_frames_are_prompt_again() {
+fn single_frames_do_not_wait_after_a_stream() {
     let mut traffic = Traffic::new();
     traffic.stream(2_000, 500);
     assert_eq!(traffic.delay, LONGEST);
@@ -210,7 +211,7 @@ fn after_a_stream_single_frames_are_prompt_again() {
     );
 }
 
-/// The queues that are woken in the next poll and in those that follow until nobody waits.
+/// The queues that polls wake, one by one, until none waits.
 fn take_turns(waiters: &Waiters) -> Vec<u32> {
     let mut woken = Vec::new();
     while let Some(turn) = waiters.take_next(|_| true) {
@@ -245,7 +246,7 @@ fn queues_are_woken_one_at_a_time() {
 }
 
 #[test]
-fn nobody_is_woken_without_room() {
+fn no_queue_is_woken_without_room() {
     let waiters = Waiters::new();
     assert!(waiters.wait(3, 8, || true));
     assert_eq!(waiters.take_next(|room| 7 >= room), None);
@@ -296,14 +297,15 @@ fn a_counter_adds_and_wraps() {
     assert_eq!(counter.get(), 1573);
 }
 
-/// What happens at a moderated interrupt.
+/// An event at a moderated interrupt.
 #[derive(Clone, Debug)]
 enum Step {
-    /// So many frames are published.
+    /// This many frames are published.
     Publish(u32),
-    /// Time passes, in nanoseconds; timers that have expired do what they do.
+    /// This many nanoseconds pass, and an expired timer fires.
     Pass(u64),
-    /// The poll runs if it is scheduled, and wants to be left alone for so many nanoseconds.
+    /// The poll runs, if it is scheduled, and allows the next interrupt after this many
+    /// nanoseconds.
     Poll(u64),
 }
 
@@ -319,9 +321,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(cases(256))]
 
-    /// Frames that no poll has seen are waited for: by a poll that is scheduled, or by a timer,
-    /// which runs no longer than the poll wanted to be left alone. And not by more than `most`
-    /// frames.
+    /// While there are frames that no poll has seen, a poll is scheduled or a timer is running. The
+    /// timer expires no later than the last poll has asked for, and fewer than `most` frames wait
+    /// for it.
     #[test]
     fn no_frame_is_forgotten(most in 1u32..10, steps in steps()) {
         let (irq, mut moderation) = lines(false);
@@ -364,13 +366,13 @@ proptest! {
                 }
             }
             if unseen != 0 && !scheduled {
-                prop_assert!(timer.is_some_and(|end| end <= not_before), "nobody will come");
+                prop_assert!(timer.is_some_and(|end| end <= not_before), "no poll will come");
                 prop_assert!(unseen < most, "{} frames wait", unseen);
             }
         }
     }
 
-    /// Whatever is seen, the wait stays within its bounds, and nothing overflows.
+    /// With any traffic the delay stays within its bounds, and nothing overflows.
     #[test]
     fn dim_delays_are_bounded(
         polls in prop::collection::vec(
@@ -384,17 +386,20 @@ proptest! {
         let mut dim = Dim::new();
         let mut now = 0_u64;
         for (frames, gap) in polls {
-            // A clock that goes backwards, too.
+            // Wraps: the clock may go backwards.
             now = now.wrapping_add(gap);
             let delay = dim.next(frames, now);
             prop_assert!((SHORTEST..=LONGEST).contains(&delay), "{}", delay);
         }
     }
 
-    /// Each queue that waits is woken once, the others are not.
+    /// Each waiting queue is woken once, and no other.
     #[test]
-    fn exactly_those_who_wait_are_woken(
-        rounds in prop::collection::vec(prop::collection::vec((0u32..70, any::<bool>()), 0..20), 0..10),
+    fn exactly_the_waiting_queues_are_woken(
+        rounds in prop::collection::vec(
+            prop::collection::vec((0u32..70, any::<bool>()), 0..20),
+            0..10,
+        ),
     ) {
         let waiters = Waiters::new();
         for round in rounds {

@@ -128,8 +128,8 @@ pub fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// The fields of a frame, read byte by byte at the offsets of the standards. Slow, and shares no
-/// code with what is tested. A field that the frame does not have is zero.
+/// The fields of a frame, read byte by byte at the offsets that the standards define. Slow, and
+/// independent of the tested code. A field that the frame does not have is zero.
 #[derive(Debug, Default)]
 pub struct Known {
     pub dst_mac: [u8; 6],

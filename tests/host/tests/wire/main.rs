@@ -307,7 +307,7 @@ fn longest_frame_can_be_changed() {
 }
 
 #[test]
-fn head_is_what_counts_of_it() {
+fn head_has_only_the_used_bytes() {
     let mut copy = [0; HEADERS_LEN];
     copy[..3].copy_from_slice(&[1, 2, 3]);
     assert_eq!(*FrameHead::Copied(copy, 3), [1, 2, 3]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A receiving port and its model, under anything that can be done to a port.
+//! A receiving port and its model, under random steps.
 
 use super::*;
 use std::collections::VecDeque;
@@ -37,7 +37,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..200)
 }
 
-/// A port, and what it must contain.
+/// A port, and a model of its content.
 struct Model {
     writer: RingWriter<Shared>,
     driver: DriverSide<Shared>,
@@ -172,8 +172,7 @@ impl Model {
 proptest! {
     #![proptest_config(cases(256))]
 
-    /// Whatever the steps are, frames arrive in order, each once and unchanged, and no buffer is
-    /// lost.
+    /// With any steps, frames arrive in order, each once and unchanged, and no buffer is lost.
     #[test]
     fn a_port_behaves_like_its_model(steps in steps()) {
         let mut port = Model::new(8, 1360);
