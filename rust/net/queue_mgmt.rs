@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Receive queues that are restarted one by one while the device is up.
+//! Restarting a single receive queue.
 //!
 //! C header: [`include/net/netdev_queues.h`](srctree/include/net/netdev_queues.h)
 
@@ -35,43 +35,41 @@ use kernel::{
 
 pub(crate) use super::device::queue_mgmt_table::Table;
 
-/// What a driver does to restart a receive queue (`struct netdev_queue_mgmt_ops`), each in process
-/// context under the device's instance lock. RTNL may be held or not.
+/// The callbacks that restart a receive queue (`struct netdev_queue_mgmt_ops`). All are called in
+/// process context, under the device's instance lock. RTNL may be held or not.
 ///
-/// New memory is allocated first, so that the queue goes on if that fails. Then, if the interface
-/// is up, the queue is stopped and started with the new memory, and the old is freed; else the new
-/// is.
+/// The kernel allocates new memory first, so that the queue keeps running if that fails. If the
+/// interface is up, it then stops the queue, starts it with the new memory, and frees the old one.
+/// If the interface is down, it frees the new memory again.
 pub(crate) trait Ops: device::Ops {
-    /// The memory of a queue: what it works with while it runs, and returns when it is stopped.
+    /// The memory of a queue, such as its ring: given to it when it starts, returned when it stops.
     type Memory: Send + 'static;
 
-    /// Allocates the memory with which the queue is to be restarted (`ndo_queue_mem_alloc`). The
-    /// interface may be down.
+    /// Allocates the memory for the restart (`ndo_queue_mem_alloc`). The interface may be down.
     fn alloc_queue(&self, dev: &LockedDevice, queue: usize) -> Result<Self::Memory>;
 
-    /// Frees it (`ndo_queue_mem_free`).
+    /// Frees memory (`ndo_queue_mem_free`).
     fn free_queue(&self, dev: &LockedDevice, memory: Self::Memory);
 
-    /// Lets the queue, which has been stopped, run (`ndo_queue_start`). There is no way back, so it
-    /// must not fail.
+    /// Starts the queue, which was stopped (`ndo_queue_start`). Cannot fail, since there is no way
+    /// back.
     fn start_queue(&self, dev: &LockedDevice, queue: usize, memory: Self::Memory);
 
-    /// Stops the queue and returns what it has worked with (`ndo_queue_stop`). It goes on if that
-    /// fails.
+    /// Stops the queue and returns its memory (`ndo_queue_stop`). If this fails, the queue keeps
+    /// running.
     fn stop_queue(&self, dev: &LockedDevice, queue: usize) -> Result<Self::Memory>;
 }
 
 impl<T: Ops> Table<T> {
-    /// The [`device::Ops::QUEUE_MGMT`] of a driver that does this.
+    /// The [`device::Ops::QUEUE_MGMT`] of a driver with these callbacks.
     pub(crate) const CALLBACKS: Self = {
-        // SAFETY: The kernel calls these callbacks for the devices that have the table, which are
-        // those of this driver: `device::Ops::QUEUE_MGMT` is for the type that it belongs to.
+        // SAFETY: The kernel calls these callbacks for the devices that have the table. These are
+        // devices of `T`, since only `device::Ops::QUEUE_MGMT` of `T` has this type.
         unsafe { Self::new(&Callbacks::<T>::TABLE) }
     };
 }
 
-/// Where the kernel keeps a queue's memory between two callbacks: a pointer from a [`KBox`], or
-/// null.
+/// Where the kernel keeps a queue's memory between callbacks: a pointer from a [`KBox`], or null.
 type Place<T> = *mut <T as Ops>::Memory;
 
 struct Callbacks<T>(PhantomData<T>);
@@ -96,10 +94,13 @@ impl<T: Ops> Callbacks<T> {
         place: *mut c_void,
         queue: c_int,
     ) -> c_int {
-        // SAFETY: The kernel calls this for a registered device of ours under its lock.
-        let (data, dev) = unsafe { locked::<T>(dev) };
-        // SAFETY: The place is an empty one.
-        from_result(|| unsafe { fill::<T>(place, || data.alloc_queue(dev, queue as usize)) })
+        // SAFETY: The kernel calls this for a registered device of ours under its lock, with an
+        // empty place.
+        unsafe {
+            fill::<T>(dev, place, |data, dev| {
+                data.alloc_queue(dev, queue as usize)
+            })
+        }
     }
 
     /// # Safety
@@ -108,7 +109,7 @@ impl<T: Ops> Callbacks<T> {
     unsafe extern "C" fn mem_free(dev: *mut bindings::net_device, place: *mut c_void) {
         // SAFETY: The kernel calls this for a registered device of ours under its lock.
         let (data, dev) = unsafe { locked::<T>(dev) };
-        // SAFETY: The place is one of this device's.
+        // SAFETY: The place is one of this device, so `fill` has filled it, or it is zeroed.
         if let Some(memory) = unsafe { take::<T>(place) } {
             data.free_queue(dev, memory);
         }
@@ -125,7 +126,7 @@ impl<T: Ops> Callbacks<T> {
     ) -> c_int {
         // SAFETY: The kernel calls this for a registered device of ours under its lock.
         let (data, dev) = unsafe { locked::<T>(dev) };
-        // SAFETY: The place is one of this device's.
+        // SAFETY: The place is one of this device, so `fill` has filled it, or it is zeroed.
         let Some(memory) = (unsafe { take::<T>(place) }) else {
             return EINVAL.to_errno();
         };
@@ -141,47 +142,54 @@ impl<T: Ops> Callbacks<T> {
         place: *mut c_void,
         queue: c_int,
     ) -> c_int {
-        // SAFETY: The kernel calls this for a registered device of ours under its lock.
-        let (data, dev) = unsafe { locked::<T>(dev) };
-        // SAFETY: The place is an empty one.
-        from_result(|| unsafe { fill::<T>(place, || data.stop_queue(dev, queue as usize)) })
+        // SAFETY: The kernel calls this for a registered device of ours under its lock, with an
+        // empty place.
+        unsafe { fill::<T>(dev, place, |data, dev| data.stop_queue(dev, queue as usize)) }
     }
 }
 
-/// Puts what `make` makes into an empty place.
+/// A callback that stores the memory that `get` returns in an empty place.
 ///
 /// # Safety
 ///
-/// `place` must have room for a [`Place`].
+/// `dev` must be a device of `Allocated<T>`, its lock must be held, and `place` must have room for
+/// a [`Place`].
 unsafe fn fill<T: Ops>(
+    dev: *mut bindings::net_device,
     place: *mut c_void,
-    make: impl FnOnce() -> Result<T::Memory>,
-) -> Result<c_int> {
-    // Allocated first: if it failed later, what `make` has made would be lost.
-    let room = KBox::new_uninit(GFP_KERNEL)?;
-    let memory = KBox::write(room, make()?);
+    get: impl FnOnce(&T, &LockedDevice) -> Result<T::Memory>,
+) -> c_int {
     // SAFETY: The caller's promise.
-    unsafe { place.cast::<Place<T>>().write(KBox::into_raw(memory)) };
-    Ok(0)
+    let (data, dev) = unsafe { locked::<T>(dev) };
+    from_result(|| {
+        // Allocated first: if that failed afterwards, the memory would be lost.
+        let room = KBox::new_uninit(GFP_KERNEL)?;
+        let memory = KBox::write(room, get(data, dev)?);
+        // SAFETY: The place has room for the pointer, by the caller's promise.
+        unsafe { place.cast::<Place<T>>().write(KBox::into_raw(memory)) };
+        Ok(0)
+    })
 }
 
-/// Takes out what is in a place, if it is not empty.
+/// Takes the memory out of a place, if it is not empty.
 ///
 /// # Safety
 ///
-/// `place` must be zeroed, or one that was used with [`fill`] and this function for the same `T`.
+/// `place` must be zeroed, or must have been used only with [`fill`] and this function, for the
+/// same `T`.
 unsafe fn take<T: Ops>(place: *mut c_void) -> Option<T::Memory> {
-    // SAFETY: The caller's promise.
+    // SAFETY: The place holds a valid pointer or null, by the caller's promise.
     let memory = unsafe { ptr::replace(place.cast::<Place<T>>(), ptr::null_mut()) };
-    // SAFETY: If it is not null it came from a box, and is not there any more.
+    // SAFETY: If the pointer is not null, it came from a box, and the place does not hold it any
+    // more.
     (!memory.is_null()).then(|| KBox::into_inner(unsafe { KBox::from_raw(memory) }))
 }
 
 /// Why a receive queue was not restarted.
 pub(crate) enum NotRestarted {
-    /// There is no device of that kind and name.
+    /// There is no device of this link type and name.
     NoDevice,
-    /// The queue is not in use; this many are.
+    /// The queue is not in use; the device uses this many.
     NoQueue(u32),
     /// The kernel or the driver refused.
     Failed(Error),
@@ -189,17 +197,17 @@ pub(crate) enum NotRestarted {
 
 impl<T: Kind> Registration<T> {
     /// Restarts receive queue `queue` of the device `name` in the network namespace of the caller
-    /// (`netdev_rx_queue_restart`), if it is a device of this kind. Process context, may sleep; no
-    /// instance lock may be held.
+    /// (`netdev_rx_queue_restart`), if it is a device of this link type. Process context, may
+    /// sleep; no instance lock may be held.
     pub(crate) fn restart_rx_queue(&self, name: &[u8], queue: u32) -> Result<(), NotRestarted> {
         let mut text = [0; NAME_LEN];
         let (to, _nul) = text.split_at_mut(NAME_LEN - 1);
         to.get_mut(..name.len())
             .ok_or(NotRestarted::NoDevice)?
             .copy_from_slice(name);
-        // SAFETY: The name ends with a NUL, and this is process context.
+        // SAFETY: The last byte of the name stays NUL, and this is process context.
         let dev = unsafe { DeviceRef::by_name(text.as_ptr()) }.ok_or(NotRestarted::NoDevice)?;
-        // SAFETY: The device is alive, and what made it does not change.
+        // SAFETY: The reference keeps the device alive; the field is set before it is registered.
         if unsafe { (*dev.as_ptr()).rtnl_link_ops } != self.as_ptr().cast_const() {
             return Err(NotRestarted::NoDevice);
         }
@@ -212,7 +220,7 @@ impl<T: Kind> Registration<T> {
 
 impl LockedDevice {
     fn restart_rx_queue(&self, queue: u32) -> Result<(), NotRestarted> {
-        // SAFETY: The device is alive, and both change only under the lock.
+        // SAFETY: The device is alive, and both fields change only under its lock.
         let (state, queues) = unsafe {
             let dev = self.as_ptr();
             (u32::from((*dev).reg_state), (*dev).real_num_rx_queues)
