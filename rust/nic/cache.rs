@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Keeps data that one CPU writes off the cache lines that other CPUs use.
+//! Cache line alignment, against false sharing.
 
 use core::ops::Deref;
 
 /// Length of a cache line in bytes.
 pub const LINE_LEN: usize = 64;
 
-/// A value alone on its cache lines: writing it does not slow down CPUs that use what is next to
-/// it.
+/// A value that shares its cache lines with no other data: writing it does not slow down CPUs that
+/// use adjacent data.
 #[derive(Default)]
 #[repr(align(64))]
 pub struct CacheAligned<T>(pub T);

@@ -23,7 +23,7 @@ impl Status {
     /// The last buffer of its frame.
     pub const END_OF_PACKET: Self = Self(1 << 0);
 
-    /// The transport checksum is known to be good (`CHECKSUM_UNNECESSARY`).
+    /// The transport checksum is good (`CHECKSUM_UNNECESSARY`).
     pub const CHECKSUM_GOOD: Self = Self(1 << 1);
 
     /// An 802.1Q tag was stripped from the frame.
@@ -32,7 +32,7 @@ impl Status {
     /// An 802.1ad tag was stripped from the frame.
     const SERVICE_TAG: Self = Self(1 << 3);
 
-    /// The bits that a caller can set; those of the tag follow from the tag.
+    /// The bits that callers set. The others are set with the tag.
     const PUBLIC: u32 = Self::END_OF_PACKET.0 | Self::CHECKSUM_GOOD.0;
 
     const TAGS: u32 = Self::CUSTOMER_TAG.0 | Self::SERVICE_TAG.0;
@@ -56,10 +56,10 @@ impl Status {
     }
 }
 
-/// What the NIC writes back into a descriptor. If a frame takes several buffers, each of their
-/// descriptors has one.
+/// The completion that the NIC writes back into a descriptor; for a frame in several buffers, into
+/// the descriptor of each.
 ///
-/// As in hardware it is a few words, so that it is cheap to write, to copy and to leave alone.
+/// As in hardware it consists of a few words, which are cheap to write and to copy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Completion {
     timestamp: u64,
@@ -118,7 +118,7 @@ impl Completion {
         self
     }
 
-    /// Sets when the frame was put on the wire, in nanoseconds of the port's clock.
+    /// Sets the time at which the frame was sent, in nanoseconds of the port's clock.
     #[inline]
     #[must_use]
     pub const fn with_timestamp(mut self, time: Option<NonZeroU64>) -> Self {
@@ -129,7 +129,7 @@ impl Completion {
         self
     }
 
-    /// Sets the length and keeps everything else: for the next buffer of the same frame.
+    /// Sets the length, for the next buffer of the same frame.
     #[inline]
     #[must_use]
     pub const fn with_len(mut self, len: u32) -> Self {
@@ -172,8 +172,7 @@ impl Completion {
         Status(self.bits).contains(status)
     }
 
-    /// Whether the completion tells nothing but the length: no hash, no stripped tag, no verified
-    /// checksum.
+    /// Whether the completion has only a length: no hash, no stripped tag, no good checksum.
     #[inline]
     pub const fn is_bare(&self) -> bool {
         self.bits & !Status::END_OF_PACKET.0 == 0
@@ -185,8 +184,8 @@ impl Completion {
         self.bits & Status::TAGS != 0
     }
 
-    /// When the frame was put on the wire, in nanoseconds of the port's clock, if the port was to
-    /// note it.
+    /// The time at which the frame was sent, in nanoseconds of the port's clock, if timestamps are
+    /// on.
     #[inline]
     pub const fn timestamp(&self) -> Option<NonZeroU64> {
         NonZeroU64::new(self.timestamp)

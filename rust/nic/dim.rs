@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Adaptive interrupt moderation (DIM, dynamic interrupt moderation): finds out by itself how long
-//! the frames of a ring should wait for an interrupt.
+//! Adaptive interrupt moderation (DIM, dynamic interrupt moderation): adapts the delay of the
+//! interrupt to the traffic of a ring.
 //!
-//! Frames that arrive one by one may belong to a slow stream, or to one of many streams that share
-//! the sender. They can wait for each other, which saves interrupts. Or the sender waits for an
-//! answer to each frame before it sends the next one, and every delay slows it down. A single frame
-//! does not tell which case it is, so a longer delay is tried for some polls: if polls then find
-//! several frames, and as many arrive per second as before, it is a stream. A shorter delay is
-//! tried likewise.
+//! Frames that arrive one by one may belong to a slow stream, or to one of several streams that
+//! share the sender. Then they can wait for each other, which saves interrupts. Or the sender waits
+//! for an answer to each frame before it sends the next one, so that each delay slows it down. A
+//! single frame does not tell these cases apart, so a longer delay is tried for some polls: if
+//! polls then find several frames, and as many arrive per second as before, it is a stream. A
+//! shorter delay is tried in the same way.
 
 /// Shortest delay between a poll and the next interrupt, in microseconds.
 const MIN_USECS: u32 = 8;
@@ -16,7 +16,7 @@ const MIN_USECS: u32 = 8;
 /// Longest delay, in microseconds.
 const MAX_USECS: u32 = 128;
 
-/// How many frames a poll should find: so many that the cost of the interrupt does not matter.
+/// Number of frames that a poll should find: enough to make the cost of the interrupt negligible.
 const TARGET_FRAMES: u32 = 64;
 
 /// Polls in a sample, after which the delay may change.
@@ -25,10 +25,10 @@ const SAMPLE_POLLS: u32 = 16;
 /// Polls in a sample while another delay is tried.
 const TRIAL_POLLS: u32 = 4;
 
-/// Samples between two trials: at first, and after a trial that paid off.
+/// Samples between two trials at first, and after a trial that has paid off.
 const MIN_TRIAL_INTERVAL: u32 = 1;
 
-/// Samples between two trials, at most: each trial that does not pay off doubles the interval.
+/// Largest number of samples between two trials: each trial that does not pay off doubles it.
 const MAX_TRIAL_INTERVAL: u32 = 64;
 
 /// The adaptive moderation of one ring.
@@ -39,14 +39,14 @@ pub struct Dim {
     polls: u32,
     start: u64,
     trial: Option<Trial>,
-    /// Whether the next trial is of a longer delay, where both directions are possible.
+    /// Whether the next trial is of a longer delay, if both directions are possible.
     try_longer: bool,
     /// Samples between two trials, and how many of them are left before the next.
     trial_interval: u32,
     samples_to_trial: u32,
 }
 
-/// What held before another delay was tried.
+/// The state before another delay was tried.
 struct Trial {
     usecs_before: u32,
     /// Frames per second.
@@ -109,13 +109,13 @@ impl Dim {
         }
     }
 
-    /// Keeps the delay that was tried if it paid off, and restores the one before if not.
+    /// Keeps the tried delay if it has paid off, and otherwise restores the previous one.
     fn end_trial(&mut self, trial: &Trial, frames_per_poll: u32, rate: u64) {
         let pays_off = if self.usecs > trial.usecs_before {
-            // Frames come together, and hardly fewer of them.
+            // Polls find several frames, and hardly fewer arrive per second.
             frames_per_poll >= 2 && rate >= trial.rate_before / 4 * 3
         } else {
-            // Clearly more frames come: the longer delay had slowed the sender down.
+            // Clearly more frames arrive: the longer delay had slowed the sender down.
             rate > trial.rate_before / 3 * 4
         };
         if pays_off {
@@ -137,7 +137,7 @@ impl Dim {
         }
         match self.try_longer {
             false => MIN_USECS,
-            // The frames may be far apart: only the longest delay shows whether they come together.
+            // Frames may be far apart: only with the longest delay a poll may find several.
             true if frames_per_poll < 2 => MAX_USECS,
             true => (2 * self.usecs).min(MAX_USECS),
         }

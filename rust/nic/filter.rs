@@ -3,9 +3,9 @@
 //! The receive filter: which frames a port accepts from the wire.
 //!
 //! A frame is accepted by its destination: the port's own address, broadcast, or a listed address.
-//! A single comparison accepts frames to the port's own address, and every frame in promiscuous
-//! mode. Like the registers of [`steering`](super::steering), a filter is exchanged as a whole, so
-//! that no frame is filtered by half of a change.
+//! The fast path is a single comparison, which accepts frames to the port's own address, and all
+//! frames in promiscuous mode. Like the registers of [`steering`](super::steering), a filter is
+//! replaced as a whole, so that no frame is filtered by half of a change.
 
 use super::{
     headers::ETH_LEN,
@@ -17,16 +17,16 @@ use super::{
     wire::TxFrame,
 };
 
-/// How many unicast addresses can be listed, besides the port's own.
+/// Largest number of listed unicast addresses, in addition to the port's own.
 pub const UNICAST_LEN: usize = 64;
 
-/// How many multicast addresses can be listed.
+/// Largest number of listed multicast addresses.
 pub const MULTICAST_LEN: usize = 128;
 
 /// A MAC address as it is in a frame.
 pub type Address = [u8; 6];
 
-/// How many VLAN ids there are.
+/// Number of VLAN ids.
 const VLAN_IDS: usize = 1 << 12;
 
 /// Why a frame is not accepted.
@@ -59,9 +59,9 @@ pub struct Overflow {
 /// A filter. All bytes zero accepts every frame.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Filter {
-    /// A frame is accepted at once if the [`key`] of its destination equals this...
+    /// A frame is accepted at once if the [`key`] of its destination equals `fast_key` in the bits
+    /// of `fast_mask`.
     fast_key: u64,
-    /// ...in these bits.
     fast_mask: u64,
     own: u64,
     mode: Mode,
@@ -71,7 +71,7 @@ pub struct Filter {
     vlans: [u64; VLAN_IDS / 64],
 }
 
-// SAFETY: The fields are integers, truth values and arrays of these.
+// SAFETY: The fields are integers, `bool`s and arrays of these.
 unsafe impl Zeroable for Filter {}
 
 impl Filter {
@@ -90,13 +90,13 @@ impl Filter {
         vlans: [0; VLAN_IDS / 64],
     };
 
-    /// Sets the port's own address. From then on the filter rejects frames.
+    /// Sets the port's own address. From then on the filter may reject frames.
     pub fn set_own(&mut self, address: Address) {
         self.own = key(address);
         self.set_fast_path();
     }
 
-    /// Sets what is accepted besides the port's own address and broadcast.
+    /// Sets what is accepted in addition to the port's own address and broadcast.
     pub fn set_mode(&mut self, mode: Mode, listed: impl IntoIterator<Item = Address>) {
         self.mode = mode;
         self.unicast.clear();
@@ -146,7 +146,7 @@ impl Filter {
     /// Whether a frame is accepted.
     #[inline]
     pub fn check(&self, frame: &impl TxFrame) -> Result<(), NotForUs> {
-        // The wire refuses anything shorter.
+        // The wire refuses shorter frames.
         let header = frame.start().first_chunk::<ETH_LEN>();
         let Some(first) = header.and_then(|header| header.first_chunk()) else {
             return Ok(());
@@ -187,7 +187,7 @@ impl Filter {
     }
 }
 
-/// An address as an integer, which is how addresses are compared: its bytes from bit 16 on.
+/// An address as an integer, for comparisons: its bytes from bit 16 on.
 const fn key(address: Address) -> u64 {
     let [a, b, c, d, e, f] = address;
     key_of_first([a, b, c, d, e, f, 0, 0])
@@ -213,9 +213,9 @@ const fn vlan_bit(id: u16) -> (usize, u64) {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct List<const N: usize> {
     len: usize,
-    /// The first `len` are used, in ascending order.
+    /// The first `len` of them are used, in ascending order.
     keys: [u64; N],
-    /// Whether there were more.
+    /// Whether there were more than `N`.
     overflow: bool,
 }
 
@@ -239,7 +239,7 @@ impl<const N: usize> List<N> {
             self.overflow = true;
             return;
         };
-        // Each of the others moves on by one.
+        // Each of the others moves up by one.
         let mut moved = core::mem::replace(place, key);
         for other in others {
             moved = core::mem::replace(other, moved);

@@ -2,12 +2,11 @@
 
 //! Header parsing: Ethernet with its VLAN tags, IP, and the ports of TCP and UDP.
 //!
-//! RSS, flow steering rules and TCP segmentation all find their fields by this file. Headers are
-//! parsed from the outside in, each of them once: [`Ethernet::parse`], [`Ip::parse`], [`Ip::flow`].
-//! A caller that needs only the outer headers stops there. Everything is inlined, so that a field
-//! that the caller does not use costs nothing.
+//! For RSS, flow steering rules and TCP segmentation. Headers are parsed from the outside in, each
+//! once: [`Ethernet::parse`], [`Ip::parse`], [`Ip::flow`]. A caller that needs only the outer
+//! headers stops there. Everything is inlined, so that unused fields cost nothing.
 //!
-//! Where a header is cut off or contradicts itself the parsing ends.
+//! Parsing ends at a header that is truncated or malformed.
 
 use super::vlan::{
     Protocol,
@@ -18,7 +17,7 @@ use super::vlan::{
 /// Length of an Ethernet header in bytes (`ETH_HLEN`).
 pub const ETH_LEN: usize = 14;
 
-/// How many VLAN tags are parsed. What comes after more of them is not found.
+/// Number of VLAN tags that are parsed. Headers after more tags are not found.
 pub const MAX_TAGS: usize = 2;
 
 /// Length of an IPv4 header without options, in bytes.
@@ -33,8 +32,8 @@ pub const IPV6_LEN: usize = 40;
 /// Length of a source and a destination port, in bytes.
 const PORTS_LEN: usize = 4;
 
-/// This many bytes from the start of a frame are enough to find its [`Flow`]: Ethernet, the tags,
-/// the longest IPv4 header and the ports.
+/// Number of bytes from the start of a frame that are enough to find its [`Flow`]: Ethernet, the
+/// tags, the longest IPv4 header and the ports.
 pub const HEADERS_LEN: usize = ETH_LEN + MAX_TAGS * TAG_LEN + IPV4_MAX_LEN + PORTS_LEN;
 
 const ETH_P_IP: u16 = 0x0800;
@@ -55,7 +54,7 @@ pub struct Ethernet<'a> {
     pub tag: Option<Tag>,
     /// The EtherType after the tags; 0, which is none, if the bytes end before it.
     pub ethertype: u16,
-    /// What comes after the tags.
+    /// The bytes after the EtherType.
     pub payload: &'a [u8],
 }
 
@@ -104,21 +103,21 @@ pub enum Ip<'a> {
     V4 {
         /// The header without its options.
         header: &'a [u8; IPV4_LEN],
-        /// What comes after the options, padding of the frame included.
+        /// The bytes after the options, including padding of the frame.
         payload: &'a [u8],
     },
     /// IPv6.
     V6 {
         /// The header without extension headers.
         header: &'a [u8; IPV6_LEN],
-        /// What comes after it, padding of the frame included.
+        /// The bytes after the header, including padding of the frame.
         payload: &'a [u8],
     },
 }
 
 impl<'a> Ip<'a> {
-    /// Parses the IP header, if this is IP. The lengths of the packet are not checked: in a large
-    /// frame that is to be segmented they mean nothing.
+    /// Parses the IP header, if this is IP. The lengths of the packet are not checked: they are
+    /// meaningless in a large frame that is to be segmented.
     #[inline]
     pub fn parse(ethernet: &Ethernet<'a>) -> Option<Self> {
         match ethernet.ethertype {
@@ -141,7 +140,7 @@ impl<'a> Ip<'a> {
         }
     }
 
-    /// What comes after the header, padding of the frame included.
+    /// The bytes after the header, including padding of the frame.
     #[inline]
     pub fn payload(&self) -> &'a [u8] {
         match *self {
@@ -149,8 +148,8 @@ impl<'a> Ip<'a> {
         }
     }
 
-    /// The number of the protocol after IPv4, or after the fixed header of IPv6: extension headers
-    /// are not walked.
+    /// The protocol number, or the next header of the fixed IPv6 header: extension headers are not
+    /// parsed.
     #[inline]
     pub fn protocol(&self) -> u8 {
         match *self {
@@ -180,8 +179,8 @@ impl<'a> Ip<'a> {
         }
     }
 
-    /// The addresses, and the ports if there are any. [`None`] if an IPv4 packet is shorter than
-    /// its header.
+    /// The addresses, and the ports if there are any. [`None`] for an IPv4 packet whose total
+    /// length is less than that of its header.
     #[inline]
     pub fn flow(&self) -> Option<Flow<'a>> {
         match *self {
@@ -234,8 +233,8 @@ pub enum Ports<'a> {
 }
 
 impl<'a> Ports<'a> {
-    /// The ports must be inside the packet, whose payload has `payload_len` bytes: what comes after
-    /// it is the frame's padding.
+    /// The ports must be inside the packet, whose payload has `payload_len` bytes: the bytes after
+    /// it are the frame's padding.
     #[inline]
     fn parse(protocol: u8, payload: &'a [u8], payload_len: usize) -> Self {
         match (protocol, payload.first_chunk()) {
@@ -246,7 +245,7 @@ impl<'a> Ports<'a> {
     }
 }
 
-/// Where a frame comes from and goes to.
+/// Source and destination of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow<'a> {
     /// Network layer.
@@ -263,8 +262,8 @@ impl<'a> Flow<'a> {
         Ip::parse(&Ethernet::parse(frame)?)?.flow()
     }
 
-    /// Whether these first bytes of a frame are enough for [`parse`](Self::parse). It may be
-    /// `false` for fewer than [`HEADERS_LEN`] bytes of a frame with tags.
+    /// Whether these first bytes of a frame are enough for [`parse`](Self::parse). May be `false`
+    /// for less than [`HEADERS_LEN`] bytes of a frame with tags, although they are enough.
     #[inline]
     pub fn is_enough(head: &[u8]) -> bool {
         if head.len() >= HEADERS_LEN {

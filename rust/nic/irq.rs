@@ -3,9 +3,9 @@
 //! The interrupt line of a receive ring, and its moderation.
 //!
 //! The line is one-shot: after it has fired it stays silent until the poll has found the ring empty
-//! and arms it again. A lost wake-up must not happen: the NIC publishes a frame, finds the line
-//! disarmed and does nothing, while the poll arms the line and ends without having seen the frame.
-//! Each side writes one variable and then reads the other's:
+//! and arms it again. A wake-up must not be lost: the NIC could publish a frame, find the line
+//! disarmed and do nothing, while the poll arms the line and ends without having seen the frame. So
+//! each side writes one variable and then reads the other's:
 //!
 //! ```text
 //!     NIC                            poll
@@ -16,11 +16,10 @@
 //!
 //! One of the two fences comes first in the single total order of all SeqCst fences. If it is the
 //! NIC's, the poll sees the frame; if it is the poll's, the NIC sees that the line is armed. If
-//! both see it, the compare-and-exchange that disarms the line succeeds for only one of them, so
-//! that the poll is scheduled once. The same holds for each of several polls that arm the line at
-//! once.
+//! both happen, the compare-and-exchange that disarms the line succeeds for only one side, so that
+//! the poll is scheduled once. The same holds if several polls arm the line at the same time.
 //!
-//! The interrupt can be moderated. When the poll arms the line it also sets the earliest time of
+//! The interrupt can be moderated. When the poll arms the line, it also sets the earliest time of
 //! the next interrupt. A frame that is published before that time does not fire the line. The first
 //! such frame starts a timer, and the line fires when the timer expires, or earlier if enough
 //! frames are waiting. A frame that is published after that time, for example the first one after a
@@ -34,24 +33,24 @@ use super::sync::{
     Ordering, //
 };
 
-/// The bit of [`Irq::state`] that is set while the line is armed. The other bits count how often it
+/// The bit of [`Irq::state`] that is set while the line is armed. The other bits count the times it
 /// was armed.
 const ARMED: u32 = 1;
 
 /// The interrupt line of one ring, shared by the NIC, its timer and the ring's poll.
 pub struct Irq {
     state: CacheAligned<AtomicU32>,
-    /// The earliest time of the next interrupt in nanoseconds; 0: no moderation. Written before the
+    /// Earliest time of the next interrupt in nanoseconds; 0: no moderation. Written before the
     /// line is armed.
     not_before: AtomicU64,
 }
 
-/// The frames that wait for a moderated interrupt. One for each line, used under the lock of the
-/// NIC's side of the ring.
+/// State of the moderation of one line. Used under the lock of the NIC's side of the ring.
 #[derive(Default)]
 pub struct Moderation {
-    /// The state of the line that the other fields belong to.
+    /// The [`Irq::state`] for which the other fields are valid.
     state: u32,
+    /// Frames that were published since the line was armed.
     waiting_frames: u32,
     timer_started: bool,
 }
@@ -78,7 +77,7 @@ impl Irq {
     }
 
     /// The NIC has published `new` descriptors. If `max_waiting` or more are waiting, the line
-    /// fires whatever the time is. `now`, in nanoseconds, is called only if the time matters.
+    /// fires regardless of the time. `now`, in nanoseconds, is called only if the time matters.
     ///
     /// Once per batch: it costs a full barrier, and writes to the line only if it fires.
     #[inline]
@@ -127,8 +126,8 @@ impl Irq {
     /// The timer has expired. `pending` tells whether frames wait for the poll. Returns `true` if
     /// the poll must be scheduled.
     ///
-    /// The timer may have been started for frames that a poll has taken since. At worst, the frames
-    /// published after them are then announced earlier than they had to be.
+    /// The timer may have been started for frames that a poll has taken since. Frames that were
+    /// published later then cause an interrupt earlier than necessary, which does no harm.
     #[inline]
     #[must_use = "the poll must be scheduled"]
     pub fn expire(&self, pending: impl FnOnce() -> bool) -> bool {
@@ -136,21 +135,22 @@ impl Irq {
         state & ARMED != 0 && pending() && self.fire(state)
     }
 
-    /// The poll found the ring empty and has completed (`napi_complete_done`). Arms the line and
-    /// sets the earliest time of the next interrupt, in nanoseconds. Then `pending` tells whether
-    /// frames were published in the meantime. Returns `true` if there are some and the NIC has not
+    /// The poll has found the ring empty and has completed (`napi_complete_done`). Arms the line
+    /// and sets the earliest time of the next interrupt, in nanoseconds. Afterwards `pending` tells
+    /// whether frames were published in the meantime. Returns `true` if so, unless the NIC has
     /// fired already: the caller must then schedule the poll at once.
     ///
-    /// The line may be armed already: a busy poll ends without an interrupt having fired
-    /// (`busy_poll_stop`). And two polls may arm it at once: one that has completed but not reached
-    /// this point, and the next one. Whichever time is kept then, it is one of the two.
+    /// The line may be armed already, since a busy poll ends without an interrupt having fired
+    /// (`busy_poll_stop`). And two polls may arm it at the same time: one that has completed but
+    /// not reached this point yet, and the next one. The time of either of them then stays in
+    /// effect.
     #[inline]
     #[must_use = "the poll must be scheduled"]
     pub fn rearm(&self, not_before: u64, pending: impl FnOnce() -> bool) -> bool {
         self.not_before.store(not_before, Ordering::Relaxed);
-        // Each time a new number, which tells the NIC that its `Moderation` is out of date. With a
-        // plain store, one of two polls could bring back a number whose timer the NIC has started
-        // and which has long expired, so that the NIC would wait for it for ever.
+        // A new count each time tells the NIC that its `Moderation` is out of date. Hence no plain
+        // store: the slower of two polls could restore a count for which the NIC has started a
+        // timer that has expired since, and the NIC would wait for that timer for ever.
         let next = |state: u32| state.wrapping_add(2) | ARMED;
         // Release: publishes `not_before`.
         let (Ok(before) | Err(before)) =
@@ -166,7 +166,7 @@ impl Irq {
     /// Disarms the line if it is still in the state `armed`. Returns `true` to the one caller that
     /// has disarmed it.
     ///
-    /// Relaxed, since it publishes nothing: frames are handed over by the ring's index.
+    /// Relaxed, since this publishes nothing: the ring's index hands over the frames.
     #[inline]
     fn fire(&self, armed: u32) -> bool {
         self.state

@@ -2,23 +2,23 @@
 
 //! The simulated hardware of the NIC: what a data sheet would describe.
 //!
-//! Plain Rust on `core` that calls nothing of the kernel. So the same files are part of the kernel
-//! module and a library on the host, where unit tests, a model checker and an interpreter run on
-//! them. Only [`storage`] names kernel types: containers and a marker trait.
+//! Plain Rust on `core`, without calls to the kernel. So the same files are part of the kernel
+//! module and of a library on the host, on which unit tests, a model checker and an interpreter
+//! run. Only [`storage`] names types of the kernel: containers and a marker trait.
 //!
 //! A frame passes through these files in this order:
 //!
-//! - [`tso`]: a large frame of the stack is cut into segments;
+//! - [`tso`]: a large TCP frame of the stack is cut into segments;
 //! - [`filter`]: whether the receiving port accepts the frame;
 //! - [`steering`]: which queue the frame goes to, by its hash ([`rss`]) or by a rule ([`ntuple`]);
 //! - [`wire`]: the frame is copied into the next posted buffers of the receiving port, and a VLAN
 //!   tag ([`vlan`]) is inserted or stripped;
-//! - [`ring`]: the buffer goes to the receiving driver, with a [`completion`];
+//! - [`ring`]: the buffer is handed to the receiving driver, with a [`completion`];
 //! - [`irq`]: the receiving driver is interrupted, at most once per batch and moderated, adaptively
 //!   by [`dim`];
 //! - [`pause`]: a sender that found no buffer is woken when there are some again.
 //!
-//! [`headers`] parses the frame for those that read its headers.
+//! [`headers`] parses the frame for the files that need its headers.
 //!
 //! Nothing here takes a lock, allocates, or writes a shared cache line per frame.
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Flow steering rules (ntuple filters): matching frames go to a queue of the user's choice, or are
-//! dropped, whatever their hash is.
+//! Flow steering rules (ntuple filters): matching frames go to a given queue, or are dropped,
+//! whatever their hash is.
 
 use super::{
     headers::{
@@ -13,11 +13,11 @@ use super::{
     vlan::Tag, //
 };
 
-/// How many rules there can be. A rule's location in the table is its priority.
+/// Largest number of rules. The location of a rule in the table is its priority.
 pub const MAX_RULES: usize = 64;
 
-/// The fields that a rule can match, as they are in the frame. A field that the frame does not have
-/// is zero.
+/// The fields that a rule can match, in network byte order. A field that the frame does not have is
+/// zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Key {
     /// Destination address of the Ethernet header.
@@ -45,8 +45,8 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key of the frame that starts with `head` and has the tag `tag`, if that is not in the
-    /// frame; and the protocols of the frame.
+    /// The key and the protocols of the frame that starts with `head`. `tag` is its tag if that is
+    /// not in the frame.
     fn parse(head: &[u8], tag: Option<Tag>) -> (Self, Protocols) {
         let mut key = Self::default();
         let mut protocols = Protocols::ANY;
@@ -120,20 +120,20 @@ impl Key {
     }
 }
 
-/// Protocols that a frame has, or must have to match a rule: bits.
+/// The protocols that a frame has, or must have to match a rule, as bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Protocols(u8);
 
 impl Protocols {
-    /// None in particular: any frame.
+    /// No requirement: any frame.
     pub const ANY: Self = Self(0);
     /// IPv4.
     pub const IPV4: Self = Self(1 << 0);
     /// IPv6.
     pub const IPV6: Self = Self(1 << 1);
-    /// TCP, with its ports: not a fragment, and not after extension headers of IPv6.
+    /// TCP with ports: not in a fragment, and not after IPv6 extension headers.
     pub const TCP: Self = Self(1 << 2);
-    /// UDP, likewise.
+    /// UDP with ports, likewise.
     pub const UDP: Self = Self(1 << 3);
 
     /// The protocols of both.
@@ -142,7 +142,7 @@ impl Protocols {
         Self(self.0 | other.0)
     }
 
-    /// Whether all protocols of `other` are among these.
+    /// Whether these include all protocols of `other`.
     const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
@@ -157,7 +157,7 @@ pub enum Action {
     Rss {
         /// Number of the context; 0 is the main one.
         context: u32,
-        /// What is added to the queue.
+        /// The offset that is added to the queue.
         offset: u32,
     },
     /// It is dropped.
@@ -192,7 +192,7 @@ enum ActionKind {
     Drop,
 }
 
-/// A location in the table. All bytes zero is an empty one.
+/// A location in the table. All bytes zero is an empty location.
 #[derive(Clone, Copy)]
 struct Location {
     used: bool,
@@ -277,7 +277,7 @@ impl Rules {
         count: 0,
     };
 
-    /// How many rules there are.
+    /// Number of rules.
     pub fn count(&self) -> u32 {
         self.count
     }
@@ -287,7 +287,7 @@ impl Rules {
         self.locations.get(location)?.rule()
     }
 
-    /// All rules, by location.
+    /// All rules, in order of their locations.
     pub(super) fn all(&self) -> impl Iterator<Item = Rule> + '_ {
         self.locations.iter().filter_map(Location::rule)
     }
@@ -304,7 +304,7 @@ impl Rules {
         locations.filter_map(|(number, location)| (!location.used).then_some(number))
     }
 
-    /// The location of the first rule that matches exactly the same frames.
+    /// The location of the first rule that matches exactly the same frames as `rule`.
     pub fn find_same_match(&self, rule: &Rule) -> Option<usize> {
         self.locations.iter().position(|location| {
             location.rule().is_some_and(|other| {
@@ -314,8 +314,8 @@ impl Rules {
         })
     }
 
-    /// Sets the rule at a location, or removes it with [`None`]. Returns `false`, with nothing
-    /// changed, if the location is out of range, or there is no rule to remove.
+    /// Sets the rule at a location, or removes it with [`None`]. Returns `false` and changes
+    /// nothing if the location is out of range, or if there is no rule to remove.
     #[must_use]
     pub(super) fn set(&mut self, location: usize, rule: Option<&Rule>) -> bool {
         let Some(location) = self.locations.get_mut(location) else {
@@ -339,8 +339,8 @@ impl Rules {
         self.count = 0;
     }
 
-    /// What happens to the frame that starts with `head` and has the tag `tag`, if that is not in
-    /// the frame. [`None`] if it matches no rule.
+    /// What happens to the frame that starts with `head`; [`None`] if it matches no rule. `tag` is
+    /// its tag if that is not in the frame.
     pub(super) fn action(&self, head: &[u8], tag: Option<Tag>) -> Option<Action> {
         let (key, protocols) = Key::parse(head, tag);
         let rule = self.all().find(|rule| rule.matches(protocols, &key))?;

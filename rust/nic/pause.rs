@@ -2,27 +2,28 @@
 
 //! Flow control: senders that wait for the receiver to post buffers.
 //!
-//! A full ring makes its senders stop, and the refill wakes them. What must not happen is that a
-//! sender stops and nobody wakes it, because the refill looked for waiting senders just before.
-//! Both write one thing and then read the other's:
+//! A full ring makes its senders stop their queues, and the refill wakes them. A wake-up must not
+//! be lost: a sender could stop just after the refill has checked for waiting queues. So each side
+//! writes one variable and then reads the other's:
 //!
 //! ```text
 //!     sender                         refill
 //!     waiting |= queue               doorbell
 //!     fence(SeqCst)                  fence(SeqCst)
-//!     read whether it is still full  read who is waiting
+//!     read whether it is still full  read waiting
 //! ```
 //!
-//! One of the two fences comes first in the single order of all such fences. If it is the
-//! sender's, the refill sees the sender waiting; if it is the refill's, the sender sees that there
-//! is room. If both see it, a queue that runs is woken, which does no harm.
+//! One of the two fences comes first in the single total order of all SeqCst fences. If it is the
+//! sender's, the refill sees that the queue waits; if it is the refill's, the sender sees that
+//! there is room. If both happen, a running queue is woken, which does no harm.
 //!
-//! The same holds for who switches flow control off: he does that first and then wakes all who wait. So a
-//! sender looks at that once more, too, when it looks whether the ring is still full.
+//! Switching flow control off follows the same protocol: it clears the setting first and then wakes
+//! all waiting queues. So when a sender checks again whether the ring is full, it also checks again
+//! whether flow control is on.
 //!
-//! The refill wakes one queue at a time, the next one in a circle, and the others after it has had the
-//! time to send. If it woke all of them, one that sends from another CPU could always be faster than one
-//! whose CPU is still busy with the poll, and take all buffers before it.
+//! The refill wakes one queue at a time, round-robin, so that this queue has time to send before
+//! the next one is woken. If all were woken at once, a queue that sends from another CPU could
+//! always take the buffers before a queue whose CPU is still busy with the poll.
 
 use super::sync::{
     fence,
@@ -32,20 +33,21 @@ use super::sync::{
     Ordering, //
 };
 
-/// How many queues can wait for one ring; their numbers are below this.
+/// Largest number of queues that can wait for one ring. Their numbers are below this.
 pub const MAX_QUEUES: u32 = u64::BITS;
 
-/// The sending queues that wait for buffers in one ring: a bit each.
+/// The transmit queues that wait for buffers of one ring.
 pub struct Waiters {
+    /// A bit for each waiting queue.
     waiting: CacheAligned<AtomicU64>,
-    /// The number of the queue to be woken next if it waits; otherwise the first after it that does.
+    /// The queue that is next in turn; if it does not wait, the first after it that does.
     turn: AtomicU32,
-    /// How many buffers are to be there before one is woken.
+    /// Number of buffers that must be posted before a queue is woken.
     room: AtomicU32,
 }
 
 impl Waiters {
-    /// Nobody waits.
+    /// No queue waits.
     pub fn new() -> Self {
         Self {
             waiting: CacheAligned(AtomicU64::new(0)),
@@ -54,13 +56,14 @@ impl Waiters {
         }
     }
 
-    /// The sender, whose queue number is below [`MAX_QUEUES`], found the ring full and has
-    /// stopped its queue; in this order, so that who wakes it finds it stopped. It is to be woken when
-    /// there are `room` buffers: all who wait for the ring want the same number.
+    /// A sender has found the ring full and stopped its queue; it must have stopped the queue
+    /// before this call, or the wake-up might come first. The queue is to be woken when `room`
+    /// buffers are posted, the same number for all queues that wait for the ring. Its number should
+    /// be below [`MAX_QUEUES`].
     ///
-    /// Returns `true` if it must stay stopped: it will be woken by who takes it.
-    /// Returns `false` if by now there is room, or flow control is off, as `still_full` says: it must
-    /// start its queue again itself. It may then be woken needlessly.
+    /// `still_full` tells whether the ring is still full and flow control still on. If so, returns
+    /// `true`: the queue stays stopped and will be woken. If not, returns `false`: the sender must
+    /// start the queue again itself. The queue may then also be woken needlessly.
     #[inline]
     #[must_use = "the queue must be started again if this is `false`"]
     pub fn wait(&self, queue: u32, room: u32, still_full: impl FnOnce() -> bool) -> bool {
@@ -69,9 +72,10 @@ impl Waiters {
             return false;
         };
 
-        // Relaxed: with an older number it is woken a little earlier, and may stop again, or later.
+        // Relaxed: with an older value the wake-up comes a little later, or earlier, in which case
+        // the queue may stop again.
         self.room.store(room, Ordering::Relaxed);
-        // Release: the queue was stopped before. Pairs with `take_one` and `take_all`.
+        // Release: publishes that the queue is stopped. Pairs with `take_one` and `take_all`.
         self.waiting.0.fetch_or(bit, Ordering::Release);
         fence(Ordering::SeqCst);
         if still_full() {
@@ -81,17 +85,17 @@ impl Waiters {
         false
     }
 
-    /// Whether this queue waits. For the watchdog: it may be woken at this moment.
+    /// Whether a queue waits. For the watchdog: the queue may be woken at any moment.
     pub fn has(&self, queue: u32) -> bool {
         let bit = 1u64.checked_shl(queue).unwrap_or(0);
         self.waiting.0.load(Ordering::Relaxed) & bit != 0
     }
 
-    /// The refill has posted buffers and rung the doorbell: returns the queue to wake, if any waits, unless
-    /// `has_room` says that there are fewer buffers than it wants. In that case another poll must be on its
-    /// way.
+    /// The refill has posted buffers and rung the doorbell: returns the waiting queue whose turn it
+    /// is. `has_room` tells whether as many buffers are posted as the queues wait for. If not, no
+    /// queue is returned, and the caller must make sure that another poll follows.
     ///
-    /// Once per batch: it costs a full barrier, and writes only if somebody waits.
+    /// Once per batch: it costs a full barrier, and writes only if a queue waits.
     #[inline]
     pub fn take_next(&self, has_room: impl FnOnce(u32) -> bool) -> Option<Turn> {
         fence(Ordering::SeqCst);
@@ -108,10 +112,10 @@ impl Waiters {
             return None;
         }
         let queue = self.in_turn(waiting).next()?;
-        // Relaxed: only polls write it, one at a time.
+        // Relaxed: only polls write it, and only one poll runs at a time.
         self.turn.store((queue + 1) % MAX_QUEUES, Ordering::Relaxed);
         let bit = 1 << queue;
-        // Acquire: the queue was stopped before. Pairs with `wait`.
+        // Acquire, for the stopped state of the queue: pairs with the Release in `wait`.
         let waiting = self.waiting.0.fetch_and(!bit, Ordering::Acquire);
         Some(Turn {
             queue,
@@ -119,15 +123,16 @@ impl Waiters {
         })
     }
 
-    /// Returns all queues that wait, each once: there are no buffers to be shared, because the ring goes
-    /// away or flow control is off.
+    /// Returns all waiting queues, each once. They need not take turns: the ring is ending, or flow
+    /// control is off, so there are no buffers to share.
     #[inline]
     pub fn take_all(&self) -> Woken {
         fence(Ordering::SeqCst);
-        // Acquire: the queues were stopped before. Pairs with `wait`.
+        // Acquire, for the stopped state of the queues: pairs with the Release in `wait`.
         self.in_turn(self.waiting.0.swap(0, Ordering::Acquire))
     }
 
+    /// The queues of `waiting`, from the one whose turn it is.
     fn in_turn(&self, waiting: u64) -> Woken {
         Woken::new(waiting, self.turn.load(Ordering::Relaxed))
     }
@@ -137,9 +142,9 @@ impl Waiters {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "the queue must be woken"]
 pub struct Turn {
-    /// Its number.
+    /// Number of the queue.
     pub queue: u32,
-    /// Whether others wait for their turn, which comes when this one has sent.
+    /// Whether other queues still wait. Their turn comes after this one has sent.
     pub others_wait: bool,
 }
 
@@ -149,18 +154,18 @@ impl Default for Waiters {
     }
 }
 
-/// The numbers of the queues that are to be woken, in this order.
+/// The numbers of the queues to wake, in order.
 #[derive(Clone, Debug)]
 #[must_use = "the queues must be woken"]
 pub struct Woken {
-    /// A bit for each queue that is left, the lowest for that with the number `first`.
+    /// A bit for each remaining queue; bit 0 is that of queue `first`.
     left: u64,
     first: u32,
 }
 
 impl Woken {
-    /// Those of `waiting` in ascending order, from the number `first` on, which is below
-    /// [`MAX_QUEUES`].
+    /// The queues of `waiting` in ascending order, starting at `first` and wrapping around. `first`
+    /// is below [`MAX_QUEUES`].
     #[inline]
     fn new(waiting: u64, first: u32) -> Self {
         Self {

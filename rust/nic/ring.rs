@@ -3,8 +3,8 @@
 //! The receive descriptor ring between the NIC and the driver.
 //!
 //! The driver posts empty buffers and rings the doorbell. The NIC fills them in the same order,
-//! completes and publishes them. The driver takes them out. A buffer is an owned value that moves
-//! with every step, so it never has two owners:
+//! completes them and publishes them. Then the driver takes them. A buffer is an owned value that
+//! moves with each step, so it never has two owners:
 //!
 //! ```text
 //!   post      doorbell     next_buffer  complete     publish      take
@@ -12,14 +12,14 @@
 //!   +------------+------------+-----------+------------+-----------+
 //! ```
 //!
-//! The two sides share only two free-running indices. The driver alone writes `posted`, the NIC
-//! alone writes `completed`, each on its own cache line and once per batch. Everything else is
-//! private to one side. Each side also caches the other side's index and reads it again only when
-//! the cached value allows no more progress.
+//! The two sides share only two free-running indices, each on its own cache line. The driver writes
+//! `posted` and the NIC writes `completed`, once per batch. Everything else is private to one side.
+//! Each side also caches the other side's index, and reads it again only when the cached value
+//! allows no more progress.
 //!
-//! The memory ordering is that of two single-producer single-consumer queues. Everything that a
-//! side does to a slot happens before its `Release` store of its index, and the other side touches
-//! the slot only after an `Acquire` load that returned that index or a later one.
+//! The memory ordering is that of two single-producer single-consumer queues. All accesses of a
+//! side to a slot happen before its `Release` store of its index. The other side accesses the slot
+//! only after an `Acquire` load that returned that index or a later one.
 
 use core::{
     cell::Cell,
@@ -52,14 +52,14 @@ pub const MIN_SIZE: u32 = 2;
 /// The largest ring, in slots.
 pub const MAX_SIZE: u32 = 32768;
 
-/// The first index: shortly before `u32` wraps around, so that every ring soon passes the
-/// wrap-around and a mistake there shows in any test.
+/// The first index, shortly before `u32` wraps around: every ring soon passes the wrap-around, so
+/// that any test finds a mistake there.
 const FIRST_INDEX: u32 = 0u32.wrapping_sub(64);
 
 /// One descriptor: room for one buffer and its completion.
 ///
-/// Only the two sides of its ring have access to it, and only the ring's indices say whether it
-/// holds a buffer.
+/// Only the two sides of its ring access it, and only the ring's indices tell whether it holds a
+/// buffer.
 pub struct Slot<B>(UnsafeCell<Entry<B>>);
 
 // The completion comes first, so that it has the address of its slot.
@@ -85,29 +85,29 @@ impl<B> Default for Slot<B> {
     }
 }
 
-// SAFETY: A `&Slot` alone gives no access. The sides of a ring, whose indices say which of them
-// owns the slot, move the buffer between threads, hence `B: Send`. They never share one.
+// SAFETY: A `&Slot` alone gives no access. Only the side of the ring that owns the slot accesses
+// it. The two sides move buffers between threads, hence `B: Send`, but never share one.
 unsafe impl<B: Send> Sync for Slot<B> {}
 
-/// The number of slots given to [`Ring::new`] is not a power of two from [`MIN_SIZE`] to
+/// The error of [`Ring::new`]: the number of slots is not a power of two from [`MIN_SIZE`] to
 /// [`MAX_SIZE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadSize;
 
-/// A descriptor ring with its slots in an `S`; see the top of this file.
+/// A descriptor ring, with its slots in an `S`.
 ///
-/// Dropping it drops every buffer that it still holds.
+/// Dropping it drops all buffers in it.
 ///
 /// # Invariants
 ///
 /// - `slots` has `mask + 1` elements, a power of two; the slot of an index is `index & mask`.
 /// - There is at most one [`DriverSide`] and one [`NicSide`], made together by [`Ring::split`].
-/// - With `clean` and `use` the driver's private indices and `fill` the NIC's,
-///   `clean <= completed <= fill <= posted <= use <= clean + size` in wrapping arithmetic.
-/// - The slots from `completed` up to `posted` belong to the NIC and all others to the driver. Only
-///   its owner accesses a slot.
+/// - `clean` and `use` are private indices of the driver's side, and `fill` is that of the NIC's.
+///   In wrapping arithmetic `clean <= completed <= fill <= posted <= use <= clean + size`.
+/// - The NIC owns the slots from `completed` up to `posted`, and the driver all others. Only its
+///   owner accesses a slot.
 /// - The slots from `clean` up to `use` hold a buffer, all others are empty.
-/// - `final_indices` are `clean` and `use` once the driver's side is gone, and equal before.
+/// - `final_indices` are `clean` and `use` once the driver's side is dropped, and equal before.
 pub struct Ring<B, S: Store<Slot<B>>> {
     posted: CacheAligned<AtomicU32>,
     completed: CacheAligned<AtomicU32>,
@@ -121,13 +121,13 @@ pub struct Ring<B, S: Store<Slot<B>>> {
 impl<B, S: Store<Slot<B>>> Drop for Ring<B, S> {
     fn drop(&mut self) {
         let [clean, r#use] = &self.final_indices;
-        // Relaxed: the driver's side was dropped before the last handle, and dropping a handle
-        // orders the two.
+        // Relaxed: the driver's side was dropped before the last handle, and the reference count of
+        // the handle orders its stores before this.
         let (mut index, end) = (clean.load(Ordering::Relaxed), r#use.load(Ordering::Relaxed));
         while index != end {
             if let Some(slot) = self.slots.slots().get((index & self.mask) as usize) {
-                // SAFETY: The slot holds a buffer by the type's invariants. Both sides are gone,
-                // since each has a handle to the ring, so that nothing else accesses the slot.
+                // SAFETY: The slot holds a buffer, by the type's invariants. Each side has a handle
+                // to the ring, so both sides are gone, and nothing else accesses the slot.
                 unsafe { (*slot.0.get()).buffer.assume_init_drop() };
             }
             index = index.wrapping_add(1);
@@ -136,15 +136,15 @@ impl<B, S: Store<Slot<B>>> Drop for Ring<B, S> {
 }
 
 impl<B, S: Store<Slot<B>>> Ring<B, S> {
-    /// Makes an empty ring of the given slots, a power of two from [`MIN_SIZE`] to [`MAX_SIZE`].
+    /// An empty ring with the given slots, a power of two from [`MIN_SIZE`] to [`MAX_SIZE`].
     pub fn new(slots: S) -> Result<Self, BadSize> {
         let size = u32::try_from(slots.slots().len()).map_err(|_| BadSize)?;
         if !size.is_power_of_two() || !(MIN_SIZE..=MAX_SIZE).contains(&size) {
             return Err(BadSize);
         }
 
-        // INVARIANT: All indices are equal, hence all slots count as empty. A slot that held a
-        // buffer as part of an earlier ring leaks it.
+        // INVARIANT: All indices are equal, so all slots count as empty. A buffer that a slot still
+        // holds from an earlier ring is leaked.
         Ok(Self {
             posted: CacheAligned(AtomicU32::new(FIRST_INDEX)),
             completed: CacheAligned(AtomicU32::new(FIRST_INDEX)),
@@ -162,22 +162,21 @@ impl<B, S: Store<Slot<B>>> Ring<B, S> {
         self.mask.wrapping_add(1)
     }
 
-    /// Whether the NIC has published more than the driver had taken when
-    /// [`next_to_clean`](DriverSide::next_to_clean) returned this value. For the end of a poll,
-    /// which has no access to the driver's side any more.
+    /// Whether the NIC has published a buffer that the driver had not taken when
+    /// [`next_to_clean`](DriverSide::next_to_clean) returned the given value. For the end of a
+    /// poll, which does not have the driver's side any more.
     #[inline]
     pub fn has_completed_since(&self, next_to_clean: u32) -> bool {
         self.completed.0.load(Ordering::Acquire) != next_to_clean
     }
 
-    /// Makes the two sides of a ring. A ring can be split only once; after that the result is
-    /// [`None`].
+    /// Makes the two sides of a ring. [`None`] if this was done before.
     pub fn split<H>(handle: H) -> Option<(NicSide<H>, DriverSide<H>)>
     where
         H: Handle<Buffer = B, Slots = S>,
     {
         let ring = handle.ring();
-        // Relaxed: the second caller gets nothing whose accesses would have to be ordered.
+        // Relaxed: a second caller gets no access that would have to be ordered.
         if ring.is_split.swap(true, Ordering::Relaxed) {
             return None;
         }
@@ -205,16 +204,16 @@ impl<B, S: Store<Slot<B>>> Ring<B, S> {
     }
 }
 
-/// How both sides of a ring refer to it and keep it alive: a reference or an [`Arc`].
+/// A reference of a side to its ring, which keeps the ring alive: a `&Ring` or an [`Arc`].
 ///
 /// # Safety
 ///
-/// [`ring`](Self::ring) of a handle and of all its clones must return the same ring at the same
-/// address, and nothing may get a `&mut` to the ring as long as one of them exists.
+/// [`ring`](Self::ring) must return the same ring, at the same address, for a handle and all its
+/// clones. As long as one of these exists, there must be no `&mut` to the ring.
 pub unsafe trait Handle: Clone {
-    /// What the ring hands over.
+    /// The type of the buffers.
     type Buffer;
-    /// What the ring keeps its slots in.
+    /// The container of the slots.
     type Slots: Store<Slot<Self::Buffer>>;
 
     /// The ring.
@@ -243,8 +242,8 @@ unsafe impl<B, S: Store<Slot<B>>> Handle for Arc<Ring<B, S>> {
     }
 }
 
-/// The slots of a ring as a side keeps them: this saves the loads and the bounds check of a slice
-/// in another object.
+/// A side's pointer to the slots of its ring. It saves the loads and the bounds check that a slice
+/// in the ring would need.
 struct Slots<B> {
     first: NonNull<Slot<B>>,
     mask: u32,
@@ -266,21 +265,21 @@ impl<B> Slots<B> {
     /// The ring that the slots were taken from must be alive.
     #[inline]
     unsafe fn entry(&self, index: u32) -> *mut Entry<B> {
-        // SAFETY: The ring is alive by this function's contract. It has `mask + 1` slots, which
-        // stay where they are.
+        // SAFETY: The ring is alive, by this function's contract. It has `mask + 1` slots, which do
+        // not move.
         let slot = unsafe { self.first.add((index & self.mask) as usize).as_ref() };
         slot.0.get()
     }
 }
 
-/// The driver's side of a ring: posts empty buffers and takes out filled ones.
+/// The driver's side of a ring: posts empty buffers and takes filled ones.
 ///
 /// # Invariants
 ///
 /// - `slots` are those of the handle's ring.
 /// - `next_to_use` is `use` of [`Ring`]'s invariants.
-/// - `limit` is `clean + size`: `use` cannot exceed it, and since the size is a power of two it
-///   stands for the same slot as `clean`.
+/// - `limit` is `clean + size`, the upper limit of `use`. Since the size is a power of two, it has
+///   the same slot as `clean`.
 /// - `completed` is a value of the ring's `completed` that was loaded with `Acquire`, plus the
 ///   size.
 pub struct DriverSide<H: Handle> {
@@ -291,18 +290,18 @@ pub struct DriverSide<H: Handle> {
     handle: H,
 }
 
-// SAFETY: The side is a handle and some integers. `slots` belongs to what the handle refers to; the
-// buffers, which are `Send`, move from there to the thread that takes them.
+// SAFETY: The side consists of a handle, integers, and a pointer to the slots of the handle's ring.
+// Buffers, which are `Send`, move from there to the thread that takes them.
 unsafe impl<H: Handle + Send> Send for DriverSide<H> where H::Buffer: Send {}
 
 impl<H: Handle> DriverSide<H> {
-    /// Number of empty slots: how many buffers can be posted.
+    /// Number of empty slots, that is of buffers that can be posted.
     #[inline]
     pub fn unused(&self) -> u32 {
         self.limit.get().wrapping_sub(self.next_to_use.get())
     }
 
-    /// Puts a buffer into the next empty slot, or gives it back if there is none. The NIC sees it
+    /// Puts a buffer into the next empty slot, or returns it if there is none. The NIC sees it
     /// after the [`doorbell`](Self::doorbell).
     #[inline]
     pub fn post(&self, buffer: H::Buffer) -> Result<(), H::Buffer> {
@@ -313,18 +312,17 @@ impl<H: Handle> DriverSide<H> {
 
         // SAFETY: The handle keeps the ring alive.
         let entry = unsafe { self.slots.entry(index) };
-        // SAFETY: The slot is neither in use nor posted: the driver owns it, and it holds no buffer
-        // that would have to be dropped. The completion, which `take` may have lent out, is not
-        // touched.
+        // SAFETY: The slot is empty: the driver owns it, and there is no buffer to drop. The
+        // completion, to which there may be a reference from `take`, is not accessed.
         unsafe { (&raw mut (*entry).buffer).write(MaybeUninit::new(buffer)) };
         self.next_to_use.set(index.wrapping_add(1));
         Ok(())
     }
 
-    /// Makes all buffers posted so far visible to the NIC. Once per batch.
+    /// Makes all posted buffers visible to the NIC. Once per batch.
     ///
-    /// From here on the NIC may write to the completions of those slots: the `&mut` ends all
-    /// references that [`take`](Self::take) has lent out.
+    /// From here on the NIC may write to the completions of those slots. The `&mut` ends all
+    /// references to completions that [`take`](Self::take) has returned.
     #[inline]
     pub fn doorbell(&mut self) {
         let ring = self.handle.ring();
@@ -333,8 +331,8 @@ impl<H: Handle> DriverSide<H> {
             .store(self.next_to_use.get(), Ordering::Release);
     }
 
-    /// Takes the oldest completed buffer out of the ring. Its completion stays in the slot and can
-    /// be read until the next [`doorbell`](Self::doorbell).
+    /// Takes the oldest published buffer. Its completion stays in the slot, and can be read until
+    /// the next [`doorbell`](Self::doorbell).
     #[inline]
     pub fn take(&self) -> Option<(&Completion, H::Buffer)> {
         let index = self.limit.get();
@@ -344,18 +342,18 @@ impl<H: Handle> DriverSide<H> {
 
         // SAFETY: The handle keeps the ring alive.
         let entry = unsafe { self.slots.entry(index) };
-        // SAFETY: The slot is completed: the driver owns it, and the NIC's accesses to it happened
-        // before the load of `completed`. It holds a buffer, which moves to the caller.
+        // SAFETY: The slot is before `completed`: the driver owns it, and the NIC's accesses to it
+        // happened before the load of `completed`. It holds a buffer, which moves to the caller.
         let buffer = unsafe { (&raw const (*entry).buffer).read().assume_init() };
-        // SAFETY: The driver owns the slot. Nothing writes to the completion before the NIC owns
-        // the slot again, which takes a doorbell and thus a `&mut` to this side.
+        // SAFETY: The driver owns the slot. The completion is not written to before the NIC owns
+        // the slot again, after a doorbell, which needs a `&mut` to this side.
         let completion = unsafe { &(*entry).completion };
         // INVARIANT: The slot is empty now.
         self.limit.set(index.wrapping_add(1));
         Some((completion, buffer))
     }
 
-    /// Reads the NIC's index again and tells whether there is a completed buffer.
+    /// Reads the NIC's index again, and returns whether there is a published buffer.
     fn refresh(&self) -> bool {
         let completed = self.handle.ring().completed.0.load(Ordering::Acquire);
         self.completed.set(completed.wrapping_add(self.size()));
@@ -367,9 +365,8 @@ impl<H: Handle> DriverSide<H> {
         self.slots.mask.wrapping_add(1)
     }
 
-    /// Ends the ring whose other side is `nic`: drops every buffer in it, posted or completed.
-    /// Without this, the buffers are dropped together with the last handle. If `nic` belongs to
-    /// another ring, it does nothing more than dropping both sides.
+    /// Ends the ring: drops both sides and all buffers, posted or completed. Without this, the
+    /// buffers are dropped with the last handle, as they are if `nic` belongs to another ring.
     pub fn end(self, nic: NicSide<H>) {
         if !ptr::eq(self.handle.ring(), nic.handle.ring()) {
             return;
@@ -378,27 +375,28 @@ impl<H: Handle> DriverSide<H> {
             let index = self.next_to_clean();
             // SAFETY: The handle keeps the ring alive.
             let entry = unsafe { self.slots.entry(index) };
-            // SAFETY: Both sides of the ring are here, so that nothing else accesses a slot. This
-            // one holds a buffer, as do all from `clean` up to `use`.
+            // SAFETY: This function has both sides of the ring, so nothing else accesses a slot.
+            // The slots from `clean` up to `use` hold a buffer.
             let buffer = unsafe { (&raw const (*entry).buffer).read().assume_init() };
-            // INVARIANT: The slot is empty now, before the buffer's `drop` runs. `clean` may pass
-            // `completed`, which matters to nothing since there is no NIC's side any more.
+            // INVARIANT: The slot is empty from here on, before the buffer's `drop` runs. `clean`
+            // may pass `completed`, which is harmless, since the NIC's side is not used any more.
             self.limit.set(self.limit.get().wrapping_add(1));
             drop(buffer);
         }
     }
 
-    /// Whether there is a completed buffer to take.
+    /// Whether there is a published buffer to take.
     #[inline]
     pub fn has_completed(&self) -> bool {
         self.handle.ring().has_completed_since(self.next_to_clean())
     }
 
-    /// Number of buffers that are posted and not completed. The NIC may be writing into some of them.
+    /// Number of buffers that are posted and not completed. The NIC may be writing into some of
+    /// them.
     #[inline]
     pub fn posted(&self) -> u32 {
         let ring = self.handle.ring();
-        // Relaxed: no slot is accessed because of it.
+        // Relaxed: no access to a slot depends on it.
         let completed = ring.completed.0.load(Ordering::Relaxed);
         ring.posted
             .0
@@ -415,7 +413,7 @@ impl<H: Handle> DriverSide<H> {
 
 impl<H: Handle> Drop for DriverSide<H> {
     fn drop(&mut self) {
-        // INVARIANT: There is no driver's side from here on.
+        // INVARIANT: The driver's side is dropped.
         let [clean, r#use] = &self.handle.ring().final_indices;
         clean.store(self.next_to_clean(), Ordering::Relaxed);
         r#use.store(self.next_to_use.get(), Ordering::Relaxed);
@@ -437,16 +435,16 @@ pub struct NicSide<H: Handle> {
     handle: H,
 }
 
-// SAFETY: The side is a handle and some integers. `slots` belongs to what the handle refers to; the
-// buffers there, which are `Send`, are accessed by the thread that fills them.
+// SAFETY: The side consists of a handle, integers, and a pointer to the slots of the handle's ring.
+// The thread that fills buffers accesses them there, and they are `Send`.
 unsafe impl<H: Handle + Send> Send for NicSide<H> where H::Buffer: Send {}
 
-// SAFETY: A `&NicSide` gives no access to a slot: it can only be asked for its own index.
+// SAFETY: A `&NicSide` gives no access to a slot, only to the side's own index.
 unsafe impl<H: Handle + Sync> Sync for NicSide<H> where H::Buffer: Send {}
 
 impl<H: Handle> NicSide<H> {
-    /// Number of posted buffers that are not filled yet. Reads the driver's cache line: call it per
-    /// batch rather than per frame.
+    /// Number of posted buffers that are not filled yet. Reads the driver's cache line: to be
+    /// called per batch, not per frame.
     #[inline]
     pub fn available(&mut self) -> u32 {
         self.posted = self.handle.ring().posted.0.load(Ordering::Acquire);
@@ -464,7 +462,7 @@ impl<H: Handle> NicSide<H> {
         let entry = unsafe { self.slots.entry(self.next_to_fill) };
         // SAFETY: The slot is posted and not published: the NIC owns it, and the driver's accesses
         // to it happened before the load of `posted`. The `Fill` borrows this side mutably, so
-        // there is only one at a time.
+        // there is only one reference to the slot at a time.
         let entry = unsafe { &mut *entry };
         Some(Fill {
             // SAFETY: A posted slot holds a buffer.
@@ -474,8 +472,8 @@ impl<H: Handle> NicSide<H> {
         })
     }
 
-    /// Whether at least `count` posted buffers are left to be filled. Reads the driver's index only
-    /// if the cached one says too few.
+    /// Whether at least `count` posted buffers are not filled yet. Reads the driver's index only if
+    /// there are too few by the cached one.
     #[inline]
     pub fn has(&mut self, count: u32) -> bool {
         self.posted.wrapping_sub(self.next_to_fill) >= count || self.available() >= count
@@ -495,8 +493,8 @@ impl<H: Handle> NicSide<H> {
         Mark(self.next_to_fill)
     }
 
-    /// Takes back everything that was completed since the mark: those buffers are the next to be
-    /// filled again. What has been published stays published.
+    /// Takes back all buffers that were completed since the mark, so that they are filled again.
+    /// Does nothing if some of them have been published.
     pub fn rewind(&mut self, mark: Mark) {
         let kept = mark.0.wrapping_sub(self.published);
         if kept <= self.next_to_fill.wrapping_sub(self.published) {
@@ -504,8 +502,8 @@ impl<H: Handle> NicSide<H> {
         }
     }
 
-    /// Makes all buffers completed so far visible to the driver, and returns how many are new to
-    /// it. Once per batch.
+    /// Makes all completed buffers visible to the driver, and returns how many are new. Once per
+    /// batch.
     #[inline]
     pub fn publish(&mut self) -> u32 {
         let new = self.next_to_fill.wrapping_sub(self.published);
@@ -531,8 +529,8 @@ pub struct Level {
 #[derive(Clone, Copy, Debug)]
 pub struct Mark(u32);
 
-/// A posted buffer that the NIC is about to fill. If this is dropped, the buffer stays posted and
-/// is the next again.
+/// The next posted buffer, which the NIC is about to fill. If this is dropped, the buffer stays
+/// posted and is the next again.
 #[must_use = "the buffer stays posted unless it is completed"]
 pub struct Fill<'a, B> {
     buffer: &'a mut B,

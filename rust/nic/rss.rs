@@ -3,9 +3,8 @@
 //! Receive side scaling (RSS): which queue a frame goes to.
 //!
 //! The addresses and ports of the frame ([`Flow`]) are hashed ([`Toeplitz`]), and the lowest bits
-//! of the hash are the index into a table of queues ([`Indirection`]), as Microsoft's RSS
-//! specification says and all NICs do. A frame without IP addresses has no hash and goes to queue
-//! 0.
+//! of the hash are the index into a table of queues ([`Indirection`]), as in Microsoft's RSS
+//! specification and in all NICs. A frame without IP addresses has no hash and goes to queue 0.
 
 use super::headers::{
     Addresses,
@@ -19,11 +18,11 @@ pub const KEY_LEN: usize = 40;
 /// Number of entries of the indirection table.
 pub const INDIRECTION_LEN: usize = 128;
 
-/// What a hash was computed over.
+/// The fields that a hash covers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum HashType {
-    /// Nothing: there is no hash.
+    /// None: there is no hash.
     #[default]
     None,
     /// IPv4 addresses.
@@ -55,7 +54,7 @@ impl HashType {
         }
     }
 
-    /// Whether it includes ports (`PKT_HASH_TYPE_L4`).
+    /// Whether the hash covers ports (`PKT_HASH_TYPE_L4`).
     pub const fn has_ports(self) -> bool {
         !matches!(self, Self::None | Self::Ipv4 | Self::Ipv6)
     }
@@ -66,7 +65,7 @@ impl HashType {
 pub struct Hash {
     /// The hash; zero if there is none.
     pub value: u32,
-    /// What it was computed over.
+    /// The fields that it covers.
     pub kind: HashType,
 }
 
@@ -83,11 +82,11 @@ pub const INPUT_LEN: usize = 32 + 4;
 
 /// The Toeplitz hash with one key.
 ///
-/// The hash is linear: it is the exclusive or of what each byte of the input contributes. These
-/// contributions are looked up: two instructions per byte, a third of what a table per half byte
-/// takes and a tenth of going bit by bit. The tables take 1 KiB per byte of input: 36 KiB, of which
-/// IPv4 uses 12. That is too much for a kernel stack, so the hash is made in place on the heap:
-/// with `KVBox::zeroed()` and then [`set_key`](Self::set_key).
+/// The hash is linear: it is the exclusive or of the contributions of the bytes of the input. These
+/// are looked up in tables, which takes two instructions per byte: a third of what tables for half
+/// bytes would take, and a tenth of a computation bit by bit. The tables take 1 KiB per byte of
+/// input, together 36 KiB, of which IPv4 uses 12. That is too much for a kernel stack, so the hash
+/// is allocated in place on the heap: with `KVBox::zeroed()` and then [`set_key`](Self::set_key).
 pub struct Toeplitz {
     tables: [[u32; 256]; INPUT_LEN],
     key: [u8; KEY_LEN],
@@ -100,7 +99,7 @@ impl Toeplitz {
         key: [0; KEY_LEN],
     };
 
-    /// Copies the key and the tables of another.
+    /// Copies the key and the tables of another hash.
     pub fn copy_from(&mut self, other: &Self) {
         self.tables.copy_from_slice(&other.tables);
         self.key = other.key;
@@ -131,7 +130,10 @@ impl Toeplitz {
     /// Hashes a flow: addresses first, then ports, source before destination.
     #[inline]
     pub fn hash(&self, flow: &Flow<'_>) -> Hash {
-        use {Addresses::*, Ports::*};
+        use {
+            Addresses::*,
+            Ports::*, //
+        };
         let (value, kind) = match (flow.addresses, flow.ports) {
             (V4(ips), None) => (self.xor(0, ips), HashType::Ipv4),
             (V4(ips), Tcp(ports)) => (self.xor(0, ips) ^ self.xor(8, ports), HashType::TcpIpv4),
@@ -149,7 +151,7 @@ impl Toeplitz {
         self.xor(0, bytes)
     }
 
-    /// What `bytes` contribute to the hash if they start at byte `at` of the input.
+    /// The contribution of `bytes` to the hash if they start at byte `at` of the input.
     #[inline]
     fn xor<const N: usize>(&self, at: usize, bytes: &[u8; N]) -> u32 {
         let tables = self.tables.iter().skip(at);
@@ -159,14 +161,15 @@ impl Toeplitz {
     }
 }
 
-/// The same hash as [`Toeplitz::hash_bytes`] with this key, without tables: it takes some ten times
-/// as long, and 40 bytes instead of 36 KiB.
+/// Computes the same hash as [`Toeplitz::hash_bytes`], but without tables, which takes some ten
+/// times as long.
 pub fn hash_bytes(key: &[u8; KEY_LEN], bytes: &[u8; INPUT_LEN]) -> u32 {
     let bytes = bytes.iter().zip(windows(key));
     bytes.fold(0, |hash, (&byte, window)| hash ^ contribution(byte, window))
 }
 
-/// The 40 bits of the key that each byte of the input uses: for byte n, those from bit 8 * n on.
+/// For each byte of the input the 40 bits of the key that it uses: for byte n those from bit 8 * n
+/// on.
 fn windows(key: &[u8; KEY_LEN]) -> impl Iterator<Item = u64> + '_ {
     key.windows(5).map(|window| {
         let bytes = window.iter();
@@ -174,8 +177,8 @@ fn windows(key: &[u8; KEY_LEN]) -> impl Iterator<Item = u64> + '_ {
     })
 }
 
-/// What a byte contributes that uses the given 40 bits of the key: for each bit that is set, the 32
-/// bits of key that start at the bit's position.
+/// The contribution of a byte that uses the given 40 bits of the key: for each bit that is set, the
+/// 32 bits of the key that start at the bit's position.
 fn contribution(byte: u8, window: u64) -> u32 {
     (0..8)
         .filter(|bit| byte & (0x80 >> bit) != 0)
@@ -194,8 +197,8 @@ impl Indirection {
         queues: [0; INDIRECTION_LEN],
     };
 
-    /// A table that spreads the hashes evenly over `queues` queues, up to 256: entry `i` holds
-    /// queue `i % queues`, which is the default of most NICs.
+    /// A table that spreads hashes evenly over `queues` queues, up to 256: entry `i` is queue
+    /// `i % queues`, as by default in most NICs.
     pub fn new(queues: u32) -> Self {
         let mut table = Self::ZERO;
         for (entry, queue) in table
@@ -203,14 +206,13 @@ impl Indirection {
             .iter_mut()
             .zip((0..queues.clamp(1, 256)).cycle())
         {
-            // Below 256, so that it fits.
+            // Below 256, so it fits.
             *entry = queue as u8;
         }
         table
     }
 
-    /// Assigns a queue to an entry. Returns `false`, with nothing changed, if there is no such
-    /// entry.
+    /// Assigns a queue to an entry. Returns `false` and changes nothing if there is no such entry.
     pub fn set(&mut self, entry: usize, queue: u8) -> bool {
         match self.queues.get_mut(entry) {
             Some(old) => *old = queue,

@@ -2,10 +2,10 @@
 
 //! Steering: the registers that decide which queue a frame goes to.
 //!
-//! What is hashed of a frame ([`Input`]), the key and the indirection table are an RSS context
-//! ([`RssContext`]). The main context is for all frames. There may be extra contexts, for frames
-//! that match a [`Rule`]. The registers are never changed in place: a port makes a copy, changes it
-//! and exchanges the whole, so that no frame is steered by half of a change.
+//! An RSS context ([`RssContext`]) consists of the hashed fields of a frame ([`Input`]), a key and
+//! an indirection table. The main context is for all frames. There may be extra contexts, for
+//! frames that match a [`Rule`]. The registers are never changed in place: a port changes a copy
+//! and then replaces the registers as a whole, so that no frame is steered by half of a change.
 
 use super::{
     headers::{
@@ -35,10 +35,10 @@ use core::ops::Deref;
 /// Number of the main context.
 pub const MAIN: u32 = 0;
 
-/// How many contexts there can be, the main one included.
+/// Largest number of contexts, including the main one.
 pub const MAX_CONTEXTS: usize = 32;
 
-/// Parts of a flow that can be hashed: bits.
+/// Fields of a flow that can be hashed, as bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fields(u8);
 
@@ -64,13 +64,13 @@ impl Fields {
         Self(self.0 | other.0)
     }
 
-    /// Whether all fields of `other` are among these.
+    /// Whether these include all fields of `other`.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Whether both directions of a flow have the same fields: both addresses or none, and both
-    /// ports or none.
+    /// Whether the fields are the same for both directions of a flow: both addresses or none, and
+    /// both ports or none.
     pub const fn are_symmetric(self) -> bool {
         self.contains(Self::SRC) == self.contains(Self::DST)
             && self.contains(Self::SRC_PORT) == self.contains(Self::DST_PORT)
@@ -144,11 +144,11 @@ impl FlowKind {
     }
 }
 
-/// What is hashed of a frame.
+/// The input of the hash: which fields of a frame, and how they are transformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Input {
     fields: [Fields; FlowKind::COUNT],
-    /// How the fields are transformed before.
+    /// How the fields are transformed before they are hashed.
     pub transform: Transform,
 }
 
@@ -176,8 +176,8 @@ impl Input {
         self.fields[kind as usize]
     }
 
-    /// Sets the hashed fields of flows of this kind. Returns `false`, with nothing changed, if such
-    /// flows do not have all of them.
+    /// Sets the hashed fields of flows of this kind. Returns `false` and changes nothing if such
+    /// flows do not have all of these fields.
     #[must_use]
     pub fn set_fields(&mut self, kind: FlowKind, fields: Fields) -> bool {
         let has_all = kind.fields().contains(fields);
@@ -187,14 +187,14 @@ impl Input {
         has_all
     }
 
-    /// Whether the fields of all kinds are symmetric, if the transformation makes the hash
-    /// symmetric.
+    /// Whether the fields of all kinds of flows are symmetric, as a symmetric transformation
+    /// requires.
     pub fn is_consistent(&self) -> bool {
         self.transform == Transform::None || self.fields.iter().all(|fields| fields.are_symmetric())
     }
 
-    /// The hash of the frame that starts with `head`: `toeplitz` of the selected fields. The other
-    /// fields are zero in its input.
+    /// The hash of the frame that starts with `head`: `toeplitz` over the selected fields, with the
+    /// other fields zero.
     fn hash(&self, head: &[u8], toeplitz: impl FnOnce(&[u8; INPUT_LEN]) -> u32) -> Hash {
         let Some(flow) = Flow::parse(head) else {
             return Hash::NONE;
@@ -222,14 +222,14 @@ impl Input {
     }
 }
 
-/// An RSS context: how frames are spread over queues.
+/// An RSS context, which spreads frames over queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RssContext {
     /// The key of the hash.
     pub key: [u8; KEY_LEN],
-    /// What is hashed.
+    /// The input of the hash.
     pub input: Input,
-    /// The queues.
+    /// The queues, by hash.
     pub table: Indirection,
 }
 
@@ -241,7 +241,7 @@ impl RssContext {
     };
 }
 
-/// A context other than the main one, or none. All bytes zero is none.
+/// An entry for an extra context. All bytes zero is an unused entry.
 #[derive(Clone)]
 struct ExtraContext {
     used: bool,
@@ -255,19 +255,19 @@ impl ExtraContext {
     };
 }
 
-/// How frames are steered. One comparison per frame tells the default from the others.
+/// How frames are steered. A single comparison per frame selects the fast path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Mode {
-    /// There is one queue. This is zero, as the registers are at first.
+    /// All frames go to queue 0. The value is zero, since the registers are zero at first.
     SingleQueue = 0,
-    /// All fields are hashed as they are, and the indirection table yields the queue.
+    /// The fast path: all fields are hashed untransformed, and there are no rules.
     Default,
-    /// The user has chosen what is hashed, or there are rules.
+    /// The user has changed the input of the hash, or there are rules.
     Custom,
 }
 
-/// The registers. They contain the tables of a [`Toeplitz`] and are made as that is: zeroed, in
+/// The registers. Like the tables of the [`Toeplitz`] in them, they are allocated zeroed and in
 /// place on the heap.
 pub struct Steering {
     mode: Mode,
@@ -276,12 +276,12 @@ pub struct Steering {
     queues: u32,
     hash: Toeplitz,
     rules: Rules,
-    /// Their keys have no hash tables, which would take 36 KiB for each context.
+    /// The extra contexts. They have no hash tables, which would take 36 KiB for each.
     extra: [ExtraContext; MAX_CONTEXTS - 1],
 }
 
-// SAFETY: The fields are integers, truth values, arrays of these, and enums that each have a
-// variant with the value zero.
+// SAFETY: The fields are integers, `bool`s, arrays of these, and enums that each have a variant
+// with the value zero.
 unsafe impl Zeroable for Steering {}
 
 impl Steering {
@@ -296,7 +296,7 @@ impl Steering {
         extra: [const { ExtraContext::EMPTY }; MAX_CONTEXTS - 1],
     };
 
-    /// Copies all of other registers.
+    /// Copies the values of other registers.
     pub fn copy_from(&mut self, other: &Self) {
         self.mode = other.mode;
         self.input = other.input;
@@ -316,19 +316,19 @@ impl Steering {
         };
     }
 
-    /// How many queues there are.
+    /// Number of queues.
     pub fn queues(&self) -> u32 {
         self.queues
     }
 
-    /// Sets how many queues there are. With one queue, frames are neither parsed nor hashed unless
-    /// there are rules.
+    /// Sets the number of queues. With a single queue, frames are neither parsed nor hashed, unless
+    /// there are rules or the user has changed the input of the hash.
     pub fn set_queues(&mut self, queues: u32) {
         self.queues = queues;
         self.set_mode();
     }
 
-    /// The smallest number of queues with which all queues in tables and rules exist.
+    /// The smallest number of queues for which all queues in tables and rules exist.
     pub fn min_queues(&self) -> u32 {
         let extra = self.extra.iter().filter(|extra| extra.used);
         let tables = extra.map(|extra| extra.context.table.highest());
@@ -345,7 +345,7 @@ impl Steering {
         highest.saturating_add(1)
     }
 
-    /// The context of this number, if there is one.
+    /// The context with this number, if there is one.
     pub fn context(&self, number: u32) -> Option<RssContext> {
         if number == MAIN {
             return Some(RssContext {
@@ -358,7 +358,7 @@ impl Steering {
     }
 
     /// Sets a context, or removes it with [`None`]. Takes some 10,000 steps for the main one.
-    /// Returns `false`, with nothing changed, if the number is out of range, or the main context
+    /// Returns `false` and changes nothing if the number is out of range, or if the main context
     /// would be removed.
     #[must_use]
     pub fn set_context(&mut self, number: u32, context: Option<&RssContext>) -> bool {
@@ -393,8 +393,8 @@ impl Steering {
         &self.rules
     }
 
-    /// Sets the rule at a location, or removes it with [`None`]. Returns `false`, with nothing
-    /// changed, if the location is out of range, or there is no rule to remove.
+    /// Sets the rule at a location, or removes it with [`None`]. Returns `false` and changes
+    /// nothing if the location is out of range, or if there is no rule to remove.
     #[must_use]
     pub fn set_rule(&mut self, location: usize, rule: Option<&Rule>) -> bool {
         let done = self.rules.set(location, rule);
@@ -413,9 +413,9 @@ impl Steering {
         self.mode == Mode::SingleQueue
     }
 
-    /// The queue and the hash of a frame that starts with the result of `head`, and whose tag, if
-    /// it is not in the frame, is the result of `tag`. With a single queue there is no hash.
-    /// [`None`] if a rule drops the frame.
+    /// The queue and the hash of a frame; [`None`] if a rule drops it. With a single queue there is
+    /// no hash. `head` returns the first bytes of the frame, and `tag` its tag, if that is not in
+    /// the frame.
     #[inline]
     pub fn queue<H: Deref<Target = [u8]>>(
         &self,
@@ -466,8 +466,8 @@ impl Steering {
     }
 
     /// The queue and the hash of a frame in a context. A frame without a hash goes to queue 0 in
-    /// the main context. In the others it goes to the queue in the first entry of the table: queue
-    /// 0 may not be one of theirs.
+    /// the main context. In an extra context it goes to the queue in the first entry of the table,
+    /// since queue 0 may not belong to that context.
     fn queue_in_context(&self, head: &[u8], context: u32) -> (u32, Hash) {
         if let Some(RssContext { key, input, table }) = self.extra_context(context) {
             let hash = input.hash(head, |bytes| hash_bytes(key, bytes));
@@ -486,8 +486,8 @@ impl Steering {
     }
 }
 
-/// Writes a pair of a source and a destination, which have the same length, as they are hashed:
-/// each of them only if it is to be hashed, and transformed.
+/// Writes a source and a destination of the same length to the input of the hash, transformed. One
+/// that is not hashed counts as zero.
 fn write_pair(to: &mut [u8], pair: &[u8], with_src: bool, with_dst: bool, transform: Transform) {
     let (from_src, from_dst) = pair.split_at(pair.len() / 2);
     let (to_src, to_dst) = to.split_at_mut(from_src.len().min(to.len()));

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the simulated hardware takes from its surroundings: containers, and a marker trait. In the
-//! module they are the kernel's, on the host those of `std`.
+//! Containers and a marker trait: in the module those of the kernel, on the host those of `std`.
 //!
 //! This is the only file of the simulated hardware that differs between the two builds.
 
@@ -18,12 +17,11 @@ pub(super) use std::sync::Arc;
 #[cfg(MODULE)]
 pub(super) use kernel::prelude::Zeroable;
 
-/// A type of which all bytes zero is a valid value; in the module such a value can be allocated in
-/// place.
+/// A type for which all bytes zero are a valid value. The module allocates such values in place.
 ///
 /// # Safety
 ///
-/// All bytes zero must be a valid value.
+/// All bytes zero must be a valid value of the type.
 #[cfg(not(MODULE))]
 pub unsafe trait Zeroable {}
 
@@ -32,14 +30,14 @@ pub unsafe trait Zeroable {}
 /// # Safety
 ///
 /// As long as the container is not borrowed mutably, [`slots`](Self::slots) must return the same
-/// slice at the same address, also after the container was moved, and nothing else may have access
-/// to the elements.
+/// slice at the same address, even if the container is moved, and nothing else may access the
+/// elements.
 pub unsafe trait Store<T> {
     /// All elements.
     fn slots(&self) -> &[T];
 }
 
-// SAFETY: A vector owns its elements, on the heap, and moves them only through `&mut self`.
+// SAFETY: A vector owns its elements, which are on the heap, and moves them only with `&mut self`.
 unsafe impl<T> Store<T> for Vec<T> {
     fn slots(&self) -> &[T] {
         self

@@ -2,8 +2,13 @@
 
 //! Atomics, fences and cells of the simulated hardware.
 //!
-//! They are those of `core`. On the host under `cfg(loom)` they are those of the loom model
-//! checker, which runs every interleaving and every outcome that the memory model allows.
+//! They are those of `core`, here and in `card` and `driver`. The operations of
+//! `kernel::sync::atomic` are calls of C functions (rust/helpers/atomic.c), unless
+//! `CONFIG_RUST_INLINE_HELPERS` is set, which would cost too much per frame. Nor are they available
+//! on the host.
+//!
+//! On the host under `cfg(loom)` they are those of the loom model checker, which runs every
+//! interleaving and every outcome that the memory model allows.
 
 #[cfg(not(loom))]
 pub(super) use core::{
@@ -32,8 +37,8 @@ pub(super) use loom::sync::atomic::{
 
 #[cfg(loom)]
 mod model {
-    /// The part of `core::cell::UnsafeCell` that is used here, with every access checked for a
-    /// race.
+    /// The part of `core::cell::UnsafeCell` that `nic` uses. Loom checks each access for data
+    /// races.
     pub(crate) struct UnsafeCell<T>(loom::cell::UnsafeCell<T>);
 
     impl<T> UnsafeCell<T> {
@@ -41,9 +46,8 @@ mod model {
             Self(loom::cell::UnsafeCell::new(value))
         }
 
-        /// Loom takes this call for a write, and does not see later uses of the pointer. That is
-        /// enough to find a race, since both sides of a ring call it for each slot that they
-        /// access.
+        /// Loom regards this call as a write, and does not see later uses of the pointer. That is
+        /// enough to find a race, since both sides of a ring call this for each access to a slot.
         pub(crate) fn get(&self) -> *mut T {
             self.0.with_mut(|pointer| pointer)
         }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! TCP segmentation: cuts one large frame of the stack into frames that fit the wire.
+//! TCP segmentation offload (TSO): cuts a large frame of the stack into segments that fit the wire.
 //!
-//! All segments have the headers of the large frame, except for the fields that differ from segment
-//! to segment. The payload stays where it is, and the wire copies it piece by piece.
+//! Each segment has the headers of the large frame, except for the fields that differ between
+//! segments. The payload stays in place, and the wire copies it segment by segment.
 
 use super::{
     headers::{
@@ -27,7 +27,7 @@ use super::{
 const TCP_LEN: usize = 20;
 const TCP_MAX_LEN: usize = 60;
 
-/// Length of the longest headers that are segmented: Ethernet, the VLAN tags, the longest IPv4
+/// Length of the longest supported headers in bytes: Ethernet, the VLAN tags, the longest IPv4
 /// header or an IPv6 header, and the longest TCP header.
 pub const HEADERS_LEN: usize = ETH_LEN + MAX_TAGS * TAG_LEN + IPV4_MAX_LEN + TCP_MAX_LEN;
 
@@ -35,10 +35,10 @@ const FIN: u8 = 1 << 0;
 const PSH: u8 = 1 << 3;
 const CWR: u8 = 1 << 7;
 
-/// The headers of a large frame, and how it is cut.
+/// The headers of a large frame, and the lengths of its segments.
 ///
-/// In `bytes`, the fields that differ from segment to segment are zero. The other fields are
-/// already added up for the checksums.
+/// In `bytes`, the fields that differ between segments are zero. The sums for the checksums are
+/// those of the other fields.
 pub struct Template {
     bytes: [u8; HEADERS_LEN],
     version: Version,
@@ -61,7 +61,7 @@ enum Version {
     V6,
 }
 
-/// The headers of one segment. They are complete except for the TCP checksum, which is zero.
+/// The headers of one segment, complete except for the TCP checksum, which is zero.
 pub struct Headers {
     bytes: [u8; HEADERS_LEN],
     len: usize,
@@ -84,8 +84,8 @@ impl Template {
     /// The headers of a frame of `len` bytes that starts with `head`, to be cut into segments with
     /// `segment_len` bytes of payload each. [`HEADERS_LEN`] bytes of `head` are enough.
     ///
-    /// [`None`] if the frame is not TCP directly after IPv4 or IPv6 after up to two VLAN tags, or
-    /// is malformed.
+    /// [`None`] if the frame is malformed, or is not TCP directly after IPv4 or IPv6, after up to
+    /// two VLAN tags.
     pub fn new(head: &[u8], len: usize, segment_len: usize) -> Option<Self> {
         let head = head.get(..HEADERS_LEN).unwrap_or(head);
         let ethernet = Ethernet::parse(head)?;
@@ -125,7 +125,7 @@ impl Template {
         Some(template)
     }
 
-    /// Clears the fields that differ from segment to segment, and adds up the others.
+    /// Clears the fields that differ between segments, and adds up the others for the checksums.
     fn clear_segment_fields(&mut self) -> Option<()> {
         let Self { bytes, ip, tcp, .. } = self;
         let (ip, tcp) = (*ip, *tcp);
@@ -176,8 +176,8 @@ impl Template {
         self.parts().map(|part| self.payload + part.len)
     }
 
-    /// A number by which a frame is recognised: a hash of its headers, its lengths and `more`. Two
-    /// frames hardly ever have the same one. It is never 0.
+    /// A number by which a frame is recognised: a hash of its headers, its lengths and `more`. It
+    /// is very unlikely that two frames have the same number. It is never 0.
     pub fn fingerprint(&self, more: [u64; 2]) -> u64 {
         let lens = [self.payload_len as u64, self.segment_len as u64];
         let cleared = [
@@ -200,7 +200,7 @@ impl Template {
         let start = part.offset.wrapping_sub(self.payload);
         let tcp_len = self.payload - self.tcp + part.len;
 
-        // No port takes frames so long that the length does not fit its field.
+        // The length fits its field, since ports do not accept frames that are so long.
         match self.version {
             Version::V4 => {
                 let len = (self.tcp - self.ip + tcp_len) as u16;
@@ -235,31 +235,31 @@ impl Template {
     }
 }
 
-/// How many segments of a large frame a transmit queue has sent before it ran out of buffers.
+/// Progress of a large frame that a transmit queue has sent in part before it ran out of buffers.
 ///
-/// The stack keeps such a frame and hands it over again as if nothing of it had been sent. Or it
-/// drops the frame in the meantime, of which the driver is not told. So the frame is recognised by
-/// its [fingerprint](Template::fingerprint).
+/// The stack keeps such a frame and passes it to the driver again as a whole, or drops it without
+/// telling the driver. So the frame is recognised by its [fingerprint](Template::fingerprint).
 ///
 /// Used only under the lock of the transmit queue.
 #[derive(Default)]
 pub struct Progress {
-    /// The fingerprint; 0: no frame.
+    /// The fingerprint of the frame; 0: no frame.
     frame: AtomicU64,
+    /// Number of segments that were sent.
     segments: AtomicU32,
 }
 
 impl Progress {
-    /// Notes that this many segments of the frame with this fingerprint have been sent.
+    /// Remembers that this many segments of the frame with this fingerprint were sent.
     pub fn keep(&self, frame: u64, segments: u32) {
         self.frame.store(frame, Ordering::Relaxed);
         self.segments.store(segments, Ordering::Relaxed);
     }
 
-    /// How many segments of a frame have been sent, and forgets them: if the frame has to wait
+    /// Returns how many segments of a frame were sent, and forgets the frame: if it has to wait
     /// again, its progress must be kept again. `frame` computes the fingerprint of the frame that
-    /// is to be sent now, by the number of segments that were sent of the kept one. It is called
-    /// only if a frame was kept.
+    /// is to be sent, for the number of segments that were sent of the kept frame. It is called
+    /// only if there is one.
     pub fn take(&self, frame: impl FnOnce(u32) -> u64) -> u32 {
         let known = self.frame.load(Ordering::Relaxed);
         if known == 0 {
@@ -287,8 +287,8 @@ impl Headers {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    /// The TCP checksum. `payload_sum` is the sum of the 16-bit words of the payload, as in the
-    /// Internet checksum; it may have up to 32 bits.
+    /// The TCP checksum. `payload_sum` is the sum of the 16-bit words of the payload, as for the
+    /// Internet checksum, of up to 32 bits.
     #[inline]
     pub fn checksum(&self, payload_sum: u32) -> Patch {
         let sum = !fold(self.sum + u64::from(payload_sum));
@@ -321,7 +321,7 @@ fn sum(bytes: &[u8]) -> u64 {
         .sum()
 }
 
-/// Folds the sum to 16 bits: adds the carries.
+/// Folds a sum to 16 bits by adding the carries.
 fn fold(mut sum: u64) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The wire: how a frame gets into a receive ring of the port at the other end.
+//! The wire: writes a frame into a receive ring of the port at the other end.
 
 use core::ops::Deref;
 
@@ -31,28 +31,29 @@ use super::{
 /// padded with zeroes.
 pub const MIN_LEN: usize = 60;
 
-/// Length on the wire of a frame of `len` bytes, after `tag` has been inserted, in bytes.
+/// Length on the wire in bytes, with padding, of a frame of `len` bytes into which `tag` is
+/// inserted.
 #[inline]
 pub fn wire_len(len: usize, tag: Option<Tag>) -> usize {
     (len + tag.map_or(0, |_| TAG_LEN)).max(MIN_LEN)
 }
 
-/// A frame that is to be sent, without padding and FCS.
+/// A frame to be sent, without padding and FCS.
 #[expect(clippy::len_without_is_empty, reason = "no frame is empty")]
 pub trait TxFrame {
     /// Length in bytes, without [`tag`](Self::tag).
     fn len(&self) -> usize;
 
     /// The first bytes, from the Ethernet header on: at least [`HEADERS_LEN`], or the whole frame
-    /// if it is shorter, or as many as [`Flow::is_enough`](super::headers::Flow::is_enough)
-    /// accepts. Fewer may steer the frame to the wrong queue.
+    /// if that is shorter, or as many as [`Flow::is_enough`](super::headers::Flow::is_enough)
+    /// accepts. With fewer the frame may go to the wrong queue.
     fn head(&self) -> FrameHead<'_>;
 
-    /// Whether [`start`](Self::start) is the whole frame, with no checksum to fill in and no tag to
+    /// Whether [`start`](Self::start) is the whole frame, without a checksum to fill in or a tag to
     /// insert.
     fn is_plain(&self) -> bool;
 
-    /// The first bytes, as many as are in one piece: at least the Ethernet header.
+    /// The first bytes, as many as are contiguous: at least the Ethernet header.
     fn start(&self) -> &[u8];
 
     /// The tag that the hardware is to insert.
@@ -61,20 +62,20 @@ pub trait TxFrame {
         None
     }
 
-    /// Copies the whole frame to `to`, which is [`len`](Self::len) bytes long, and fills in a
-    /// checksum that the stack left to the hardware.
+    /// Copies the whole frame to `to`, which is [`len`](Self::len) bytes long. Fills in a checksum
+    /// that the stack has left to the hardware.
     fn copy_to(&self, to: &mut [u8]) -> Result<Checksum, Malformed>;
 
-    /// Computes a checksum that the stack left to the hardware, for a frame that is copied in
+    /// Computes a checksum that the stack has left to the hardware, for a frame that is copied in
     /// parts.
     fn checksum(&self) -> Result<(Checksum, Option<Patch>), Malformed>;
 
-    /// Fills `to` with the bytes of the frame from `offset` on, without filling in a checksum. All
-    /// of these bytes are in the frame.
+    /// Fills `to` with the bytes of the frame from `offset` on, all of which exist. Does not fill
+    /// in a checksum.
     fn copy_part(&self, offset: usize, to: &mut [u8]) -> Result<(), Malformed>;
 }
 
-/// A checksum and its position in the frame.
+/// A checksum and its offset in the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patch {
     /// Offset in the frame, in bytes.
@@ -84,8 +85,8 @@ pub struct Patch {
 }
 
 impl Patch {
-    /// Writes those bytes of the checksum that lie in `bytes`, which start at `offset` in the
-    /// frame.
+    /// Writes those bytes of the checksum that are in `bytes`, a part of the frame that starts at
+    /// `offset`.
     pub fn apply(self, offset: usize, bytes: &mut [u8]) {
         for (at, byte) in (self.offset..).zip(self.bytes) {
             let at = at.checked_sub(offset);
@@ -100,7 +101,7 @@ impl Patch {
 pub enum FrameHead<'a> {
     /// In place.
     Linear(&'a [u8]),
-    /// A copy, for a frame that is scattered in memory, and how many bytes of it are used.
+    /// A copy, for a frame that is not contiguous, and the number of used bytes in it.
     Copied([u8; HEADERS_LEN], usize),
 }
 
@@ -135,7 +136,7 @@ impl Checksum {
     }
 }
 
-/// The frame contradicts itself and cannot be sent.
+/// The frame is malformed and cannot be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
@@ -147,25 +148,25 @@ impl From<Malformed> for Refused {
 
 /// A receive buffer, into which the NIC can write a frame or a part of one.
 pub trait RxBuffer {
-    /// How many bytes of a frame fit into a buffer.
+    /// Number of bytes of a frame that fit into a buffer.
     const ROOM: usize;
 
     /// The room for the frame, after the headroom: [`ROOM`](Self::ROOM) bytes.
     fn room(&mut self) -> &mut [u8];
 }
 
-/// Why a frame did not get into a ring.
+/// Why a frame was not written into a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// Not enough buffers are posted. The frame may be sent again later.
     NoBuffer,
     /// Longer than the receiving port accepts.
     Oversize,
-    /// See [`Malformed`].
+    /// The frame is malformed.
     Malformed,
 }
 
-/// What a receiving port does with frames: the registers of its receive unit.
+/// The registers of a port's receive unit.
 #[derive(Clone, Copy, Debug)]
 pub struct RxConfig {
     /// Length of the longest accepted frame in bytes, with tags, without FCS.
@@ -174,16 +175,15 @@ pub struct RxConfig {
     pub strip: Strip,
 }
 
-/// Writes frames into the buffers of one receive ring: the end of the wire.
+/// The end of the wire: writes frames into the buffers of one receive ring.
 pub struct RingWriter<H: Handle> {
     nic: NicSide<H>,
     config: RxConfig,
-    /// Length of the longest frame that is accepted and fits into one buffer, without the Ethernet
-    /// header.
+    /// Length of the longest accepted frame that fits into one buffer, without the Ethernet header.
     max_payload: usize,
-    /// How many buffers the longest accepted frame takes.
+    /// Number of buffers that the longest accepted frame takes.
     max_buffers: u32,
-    /// Whether any tags are stripped.
+    /// Whether tags of any protocol are stripped.
     strips: bool,
 }
 
@@ -204,12 +204,12 @@ where
         writer
     }
 
-    /// Gives the NIC's side of the ring back.
+    /// Returns the NIC's side of the ring.
     pub fn into_nic(self) -> NicSide<H> {
         self.nic
     }
 
-    /// Sets what is done with frames, from the next one on.
+    /// Sets the registers for the frames from the next one on.
     pub fn configure(&mut self, config: RxConfig) {
         self.config = config;
         let max_len = config.max_len.max(MIN_LEN).min(H::Buffer::ROOM);
@@ -218,13 +218,12 @@ where
         self.strips = config.strip != Strip::default();
     }
 
-    /// How many buffers the longest accepted frame takes.
+    /// Number of buffers that the longest accepted frame takes.
     pub fn max_buffers(&self) -> u32 {
         self.max_buffers
     }
 
-    /// Whether there may be too few buffers for another frame, if it is as long as the port
-    /// accepts.
+    /// Whether there are too few buffers for a frame of the largest accepted length.
     #[inline]
     pub fn is_full(&mut self) -> bool {
         !self.nic.has(self.max_buffers)
@@ -240,11 +239,11 @@ where
         self.nic.level()
     }
 
-    /// Writes a frame into the ring, together with `meta`, its hash and its time. Returns its
-    /// length on the wire in bytes, with tags and padding. The driver sees it after
+    /// Writes a frame into the ring, with `meta`, which has its hash and timestamp. Returns its
+    /// length on the wire in bytes, with tags and padding. The driver sees the frame after
     /// [`publish`](Self::publish).
     ///
-    /// A frame that is refused leaves the ring as it was.
+    /// A refused frame leaves the ring unchanged.
     #[inline]
     pub fn write(&mut self, frame: &impl TxFrame, meta: Completion) -> Result<u32, Refused> {
         match self.write_plain(frame, || meta) {
@@ -253,8 +252,8 @@ where
         }
     }
 
-    /// Like [`write`](Self::write), but only for a frame that goes into one buffer unchanged, and
-    /// only if there is a buffer. This is the fast path.
+    /// The fast path of [`write`](Self::write): writes a frame that goes into one buffer unchanged,
+    /// if there is a buffer. [`None`] for any other frame.
     #[inline]
     pub fn write_plain(
         &mut self,
@@ -278,8 +277,8 @@ where
         Some(stored)
     }
 
-    /// Like [`write`](Self::write), for a frame that may be scattered in memory, or whose checksum
-    /// may have to be filled in.
+    /// Like [`write`](Self::write), for a frame that may not be contiguous, or whose checksum may
+    /// have to be filled in.
     fn write_any(&mut self, frame: &impl TxFrame, meta: Completion) -> Result<u32, Refused> {
         let len = frame.len();
         if len.wrapping_sub(ETH_LEN) > self.max_payload
@@ -347,8 +346,8 @@ where
         Ok(wire_len)
     }
 
-    /// Makes all frames written so far visible to the driver, and returns how many descriptors they
-    /// take. If there are any, the ring's interrupt must be raised.
+    /// Makes all written frames visible to the driver, and returns the number of their descriptors.
+    /// If it is not 0, the ring's interrupt must be raised.
     #[inline]
     pub fn publish(&mut self) -> u32 {
         self.nic.publish()
@@ -383,13 +382,13 @@ where
     }
 }
 
-/// How many buffers a frame of `len` bytes takes.
+/// Number of buffers that a frame of `len` bytes takes.
 fn buffers_for<B: RxBuffer>(len: usize) -> u32 {
     u32::try_from(len.div_ceil(B::ROOM)).unwrap_or(u32::MAX)
 }
 
-/// Pads a frame of `len` bytes in `room` to [`MIN_LEN`]. Returns its length then, or [`None`] if
-/// the padding does not fit.
+/// Pads a frame of `len` bytes in `room` to [`MIN_LEN`]. Returns the new length, or [`None`] if the
+/// padding does not fit.
 #[inline]
 fn pad(room: &mut [u8], len: usize) -> Option<u32> {
     if len >= MIN_LEN {
@@ -399,12 +398,12 @@ fn pad(room: &mut [u8], len: usize) -> Option<u32> {
     Some(MIN_LEN as u32)
 }
 
-/// What is done to a frame's outermost tag on the way into the buffers.
+/// The change of a frame's outermost tag on the way into the buffers.
 #[derive(Clone, Copy)]
 enum Edit {
-    /// Nothing.
+    /// No change.
     None,
-    /// This tag, which is not in the frame, is inserted.
+    /// This tag is inserted; it is not in the frame.
     Insert([u8; TAG_LEN]),
     /// The tag in the frame is stripped.
     Strip,
@@ -415,14 +414,14 @@ struct WritePlan {
     edit: Edit,
     /// Length of the frame on the wire.
     wire_len: usize,
-    /// Whether a tag of the frame on the wire is not written to the buffers.
+    /// Whether the receiving port strips a tag, be it in the frame or next to it.
     stripped: bool,
-    /// What the completions of all its buffers have in common.
+    /// The common part of the completions of all its buffers.
     completion: Completion,
 }
 
 impl WritePlan {
-    /// How many bytes are written into the buffers.
+    /// Number of bytes that are written into the buffers.
     #[inline]
     fn stored_len(&self) -> usize {
         if self.stripped {
@@ -464,7 +463,7 @@ impl<F: TxFrame> Source<'_, F> {
         Ok(())
     }
 
-    /// Where the bytes from `offset` on come from, and how many of them come from there.
+    /// The source of the bytes from `offset` on, and how many bytes come from it.
     fn piece(&self, offset: usize) -> (usize, Piece<'_>) {
         if offset < TAG_OFFSET {
             return (TAG_OFFSET - offset, Piece::Frame(offset));
