@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Bottom halves: the proof of softirq context, and the lock that is taken in it.
+//! Bottom halves: the proof that they are off, and a lock for data that softirqs use.
 //!
 //! C headers: [`include/linux/bottom_half.h`](srctree/include/linux/bottom_half.h)
 
@@ -18,11 +18,12 @@ use kernel::{
 };
 
 /// Proof that bottom halves are off on this CPU: softirq context, or process context between
-/// `local_bh_disable` and `local_bh_enable`. It is an RCU read-side section too.
+/// `local_bh_disable` and `local_bh_enable`. This is also an RCU read-side section.
 ///
 /// # Invariants
 ///
-/// While a reference to this type exists, bottom halves are off for the thread that has it.
+/// While a reference to this type exists, bottom halves are off for the thread that has the
+/// reference.
 pub(crate) struct Disabled(NotThreadSafe);
 
 impl Disabled {
@@ -32,14 +33,14 @@ impl Disabled {
     ///
     /// Bottom halves must stay off for as long as the caller uses the returned value.
     pub(super) unsafe fn assume() -> Self {
-        // INVARIANT: The caller promises it.
+        // INVARIANT: The caller's promise.
         Self(NotThreadSafe)
     }
 
-    /// The number of this CPU, which the thread does not leave meanwhile (`smp_processor_id`).
+    /// The number of this CPU, on which the thread stays meanwhile (`smp_processor_id`).
     #[inline]
     pub(crate) fn cpu(&self) -> u32 {
-        // SAFETY: Bottom halves are off.
+        // SAFETY: Bottom halves are off, so the thread does not migrate.
         unsafe { bindings::oxnic_smp_processor_id() }
     }
 }
@@ -47,11 +48,11 @@ impl Disabled {
 /// Keeps bottom halves off until it is dropped.
 pub(crate) struct Guard(Disabled);
 
-/// Switches bottom halves off in process context (`local_bh_disable`).
+/// Switches bottom halves off (`local_bh_disable`). Process context.
 pub(crate) fn disable() -> Guard {
     // SAFETY: No preconditions; calls nest.
     unsafe { bindings::oxnic_local_bh_disable() };
-    // INVARIANT: They are off now, and on again only when the guard is dropped.
+    // INVARIANT: They are off from here on, until the guard is dropped.
     Guard(Disabled(NotThreadSafe))
 }
 
@@ -65,7 +66,7 @@ impl Deref for Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // SAFETY: Pairs with `disable` in the same thread: a guard cannot be sent to another.
+        // SAFETY: Pairs with `disable` in the same thread: the guard cannot be sent to another.
         unsafe { bindings::oxnic_local_bh_enable() };
     }
 }
@@ -75,8 +76,8 @@ pub(crate) type LockGuard<'a, T> = lock::Guard<'a, T, SpinLockBackend>;
 
 /// A spin lock for data that softirqs use (`spin_lock_bh` in C).
 ///
-/// A holder that a softirq of the same CPU interrupts would deadlock with it; so locking asks for
-/// the proof that bottom halves are off.
+/// A softirq that interrupts the holder and takes the lock on the same CPU would deadlock. So
+/// locking needs the proof that bottom halves are off.
 #[pin_data]
 pub(crate) struct Lock<T> {
     #[pin]

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Time.
+//! Clocks.
 //!
 //! C header: [`include/linux/timekeeping.h`](srctree/include/linux/timekeeping.h)
 
 use crate::bindings;
 
-/// International Atomic Time in nanoseconds, `CLOCK_TAI` of user space (`ktime_get_clocktai_ns`).
+/// International Atomic Time in nanoseconds, `CLOCK_TAI` in user space (`ktime_get_clocktai_ns`).
 /// Any context.
 #[inline]
 pub(crate) fn tai_ns() -> u64 {

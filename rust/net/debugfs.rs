@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Files in debugfs that do something when they are written to.
+//! Files in debugfs that trigger an action when they are written to.
 //!
-//! Not `kernel::debugfs`: its files do not keep their module from going while they are open, and
-//! yet code of the module runs when they are closed. Those here have no such code
-//! (`struct debugfs_short_fops`).
+//! `kernel::debugfs` does not serve here: its files run code of the module when they are closed,
+//! but an open file does not prevent the module from being unloaded. The files here have no such
+//! code (`struct debugfs_short_fops`).
 //!
 //! C header: [`include/linux/debugfs.h`](srctree/include/linux/debugfs.h)
 
@@ -27,34 +27,35 @@ const MAX_LEN: usize = 64;
 
 /// The action of a [`WriteFile`].
 pub(crate) trait Write: Send + Sync + 'static {
-    /// Somebody has written `text`, at most 64 bytes. Process context, may sleep.
+    /// A user has written `text`, at most 64 bytes. Process context, may sleep.
     fn write(&self, text: &[u8]) -> Result;
 }
 
-/// A directory in debugfs with one file, which only root may write to. Dropping it waits for
-/// running calls of [`Write::write`]; may sleep. Without debugfs in the kernel it does nothing.
+/// A directory in debugfs with one file, to which only root may write. Dropping it removes both and
+/// waits for running calls of [`Write::write`]; may sleep. Does nothing if the kernel has no
+/// debugfs.
 ///
 /// # Invariants
 ///
-/// `dir` is what `debugfs_create_dir` returned; the private data of the file in it is the address
-/// in `_data`.
+/// `dir` is the result of `debugfs_create_dir`. The private data of the file in it is the address
+/// of the value in `_data`.
 pub(crate) struct WriteFile<T> {
     dir: *mut bindings::dentry,
-    // What the file works on.
+    // The data of the file.
     _data: KBox<T>,
 }
 
 // SAFETY: Any thread may remove the file, and then drop the data.
 unsafe impl<T: Send> Send for WriteFile<T> {}
-// SAFETY: A shared file can do nothing; the data is shared with those who write to it.
+// SAFETY: A shared value cannot do anything; the data is shared with the writers of the file.
 unsafe impl<T: Sync> Sync for WriteFile<T> {}
 
 impl<T: Write> WriteFile<T> {
-    /// Makes directory `dir` in debugfs, and in it `file`. Fails with `ENOMEM`.
+    /// Creates directory `dir` in debugfs, and `file` in it. Fails with `ENOMEM`.
     pub(crate) fn new(dir: &CStr, file: &CStr, data: T) -> Result<Self> {
         let data = KBox::new(data, GFP_KERNEL)?;
-        // SAFETY: Both names end with a NUL. A directory that could not be made is a valid
-        // argument. The data stays where it is, and is dropped after the file has been removed.
+        // SAFETY: Both names end with a NUL. If the directory could not be created, the error is a
+        // valid argument. The data does not move, and is dropped only after the file is removed.
         let dir = unsafe {
             let dir = bindings::debugfs_create_dir(dir.as_char_ptr(), core::ptr::null_mut());
             bindings::debugfs_create_file_short(
@@ -67,14 +68,14 @@ impl<T: Write> WriteFile<T> {
             );
             dir
         };
-        // INVARIANT: Just made.
+        // INVARIANT: Just created.
         Ok(Self { dir, _data: data })
     }
 }
 
 impl<T> Drop for WriteFile<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type's invariants; errors are valid arguments, too.
+        // SAFETY: `dir` is a directory or an error, and both are valid arguments.
         unsafe { bindings::debugfs_remove(self.dir) };
     }
 }
@@ -84,7 +85,7 @@ struct Callbacks<T>(PhantomData<T>);
 impl<T: Write> Callbacks<T> {
     const OPS: bindings::debugfs_short_fops = bindings::debugfs_short_fops {
         write: Some(Self::write),
-        // SAFETY: A null function pointer is `None`.
+        // SAFETY: All fields are function pointers, and a null function pointer is `None`.
         ..unsafe { MaybeUninit::zeroed().assume_init() }
     };
 
@@ -97,8 +98,8 @@ impl<T: Write> Callbacks<T> {
         len: usize,
         _offset: *mut bindings::loff_t,
     ) -> isize {
-        // SAFETY: The private data of the file is a `T`; who removes the file waits for this to
-        // return before the `T` goes.
+        // SAFETY: The private data of the file is a `T`. It is dropped only after the file is
+        // removed, which waits for this call.
         let data = unsafe { &*bindings::oxnic_file_private_data(file).cast::<T>() };
         let result = || {
             let mut text = [0; MAX_LEN];

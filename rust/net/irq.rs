@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Interrupts of simulated hardware. To the kernel and to users they are like any others: they have
-//! a number, a line in `/proc/interrupts` and an affinity (`/proc/irq/N/smp_affinity`).
+//! Interrupts of simulated hardware. For the kernel and for users they are ordinary interrupts,
+//! with a number, a line in `/proc/interrupts` and an affinity (`/proc/irq/N/smp_affinity`).
 //!
-//! No signal comes from a bus here: the code that raises an interrupt already runs on some CPU. If
-//! that CPU is in the interrupt's affinity, the caller does at once what the handler would do.
-//! Otherwise an inter-processor interrupt makes the first CPU of the affinity run the handler.
+//! There is no signal from a bus: an interrupt is raised by code that runs on some CPU. If that CPU
+//! is in the interrupt's affinity, the caller does at once what the handler would do. Otherwise an
+//! inter-processor interrupt makes the first CPU of the affinity run the handler.
 //!
 //! C headers: [`include/linux/irq.h`](srctree/include/linux/irq.h),
 //! [`include/linux/smp.h`](srctree/include/linux/smp.h)
@@ -37,14 +37,15 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// The number was allocated by [`Number::new`] and belongs to this value.
+/// The number was allocated by [`Number::new`], and belongs to this value.
 struct Number(c_uint);
 
 impl Number {
     /// Allocates one (`irq_alloc_desc`). Fails with `ENOMEM`.
     fn new() -> Result<Self> {
-        // The owner is not counted: an interface that is up does not keep its module from going.
-        // SAFETY: No preconditions but process context.
+        // Without an owner: an interface that is up must not prevent the module from being
+        // unloaded.
+        // SAFETY: This is process context.
         let number = unsafe {
             bindings::__irq_alloc_descs(
                 -1,
@@ -63,46 +64,48 @@ impl Number {
 
 impl Drop for Number {
     fn drop(&mut self) {
-        // SAFETY: The number is allocated, and has no handler: that would own the vector.
+        // SAFETY: The number is allocated. It has no handler, since a handler has a reference to
+        // the vector.
         unsafe { bindings::irq_free_descs(self.0, 1) };
     }
 }
 
-/// An interrupt of the hardware, with or without a handler. The affinity that the user has set
-/// stays as long as it exists. Dropping the last reference may sleep.
+/// An interrupt of the hardware, with or without a handler. It keeps the affinity that the user has
+/// set as long as it exists. Dropping the last reference may sleep.
 ///
 /// # Invariants
 ///
-/// `data` is that of the interrupt `number`, whose chip is [`CHIP`] with this value as its data.
-/// `call` calls [`Vector::deliver`] with this value, and is only used by whoever has the `claim`.
+/// `data` is the `irq_data` of interrupt `number`, whose chip is [`CHIP`], with this value as the
+/// chip's data. `call` calls [`Vector::deliver`] with this value. Only the holder of the `claim`
+/// uses `call`.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Vector {
     number: Number,
     data: *mut bindings::irq_data,
-    /// The CPU to which the interrupt goes if it is raised on one that is not in the affinity.
+    /// The CPU that gets the interrupt if it is raised on a CPU that is not in the affinity.
     target: Atomic<u32>,
-    /// Whether it ever went to another CPU.
+    /// Whether the interrupt was ever sent to another CPU.
     was_remote: Atomic<bool>,
     claim: Claim,
     #[pin]
     call: Opaque<bindings::call_single_data_t>,
 }
 
-// SAFETY: Any thread may free the interrupt: `drop` waits for a call that is under way.
+// SAFETY: Any thread may free the interrupt: `drop` waits for a call that is on its way.
 unsafe impl Send for Vector {}
-// SAFETY: The kernel locks the interrupt; the call is used only by who has the claim.
+// SAFETY: The kernel locks the interrupt, and only the holder of the claim uses the call.
 unsafe impl Sync for Vector {}
 
-// SAFETY: The number is allocated as long as the value exists, and all handlers come from
-// `napi::irq`, which shares it.
+// SAFETY: The number is allocated as long as the value exists. All handlers are registered by
+// `napi::irq`, with `IRQF_SHARED`.
 unsafe impl IrqSource for Vector {
     fn number(&self) -> u32 {
         self.number.0
     }
 }
 
-/// The interrupt controller. Who delivers an edge latches it (see [`Claim`]), so nothing has to be
-/// acknowledged or masked.
+/// The interrupt controller. The [`Claim`] latches edges, so there is nothing to acknowledge or
+/// mask.
 const CHIP: bindings::irq_chip = bindings::irq_chip {
     name: c"simulated".to_bytes_with_nul().as_ptr(),
     irq_ack: Some(Vector::ack),
@@ -125,7 +128,7 @@ impl Vector {
                 was_remote: Atomic::new(false),
                 claim: Claim::new(),
                 call <- Opaque::ffi_init(|slot: *mut bindings::call_single_data_t| {
-                    // SAFETY: The slot is ours; all zeroes is a call that is not under way.
+                    // SAFETY: The slot is ours; all zeroes is a call that is not queued.
                     unsafe {
                         ptr::write_bytes(slot, 0, 1);
                         (*slot).func = Some(Self::deliver);
@@ -135,9 +138,9 @@ impl Vector {
             GFP_KERNEL,
         )?;
         let this = ptr::from_ref(&*vector).cast_mut().cast();
-        // INVARIANT: The chip, and the data of chip and call, which do not move any more.
-        // SAFETY: The number is allocated, nobody handles it yet; the callbacks of the chip find a
-        // value that is dropped only after the number is freed. Nobody else has the call yet.
+        // INVARIANT: The chip is set, and the data of chip and call, which does not move any more.
+        // SAFETY: The number is allocated, and has no handler yet. The chip's data is a value that
+        // frees the number when it is dropped. Only this function has the call yet.
         unsafe {
             (*vector.call.get()).info = this;
             bindings::irq_set_chip_data(irq, this);
@@ -156,16 +159,16 @@ impl Vector {
         Ok(vector)
     }
 
-    /// Delivers the interrupt to a CPU of its affinity, if this one is not of them. Returns `false`
-    /// if it is: then the caller has to do what the handler does. Any context in which the thread
-    /// does not leave its CPU.
+    /// Delivers the interrupt to a CPU of its affinity, if this CPU is not in it. If it is, returns
+    /// `false`, and the caller must do what the handler does. Any context in which the thread stays
+    /// on its CPU.
     ///
-    /// What was written before is seen by the handler, even if an earlier interrupt is still on its
-    /// way.
+    /// The handler sees what was written before this call, even if an earlier interrupt is still on
+    /// its way.
     #[inline]
-    #[must_use = "unless another CPU does it the caller must"]
+    #[must_use = "if this is `false` the caller must do what the handler does"]
     pub(crate) fn deliver_remote(&self) -> bool {
-        // SAFETY: By the type's invariants.
+        // SAFETY: `data` is valid, by the type's invariants.
         if unsafe { bindings::oxnic_irq_is_for_this_cpu(self.data) } {
             return false;
         }
@@ -173,8 +176,8 @@ impl Vector {
         true
     }
 
-    /// Several CPUs may be here at the same time: a sender, the timer, the end of a poll, and the
-    /// code that restarts a queue.
+    /// Sends the call, unless it is on its way already. Several CPUs may do this at the same time:
+    /// a sender, the timer, the end of a poll, and the code that restarts a queue.
     #[cold]
     fn interrupt_target(&self) {
         if !self.claim.try_claim() {
@@ -182,16 +185,15 @@ impl Vector {
         }
         self.was_remote.store(true, Relaxed);
         let cpu = self.target.load(Relaxed);
-        // SAFETY: The call is initialised and waited for before it goes. This thread has claimed
-        // it, so no other uses it: `smp_call_function_single_async` in kernel/smp.c asks its
-        // callers for that.
+        // SAFETY: The call is initialised, and `drop` waits for it. This thread has claimed it, so
+        // no other thread uses it, as `smp_call_function_single_async` in kernel/smp.c requires.
         let error =
             unsafe { bindings::smp_call_function_single_async(cpu as c_int, self.call.get()) };
         if error != 0 {
-            // The CPU has just gone offline, and the kernel has not taken the call. Other senders
-            // may rely on it, so run all handlers of the interrupt here.
+            // The CPU has just gone offline, and the kernel has not queued the call. Other senders
+            // may rely on it, so this CPU runs the handlers of the interrupt.
             self.claim.release();
-            // SAFETY: May be called in any context; the number is that of this vector.
+            // SAFETY: May be called in any context. The number is that of this vector.
             unsafe { bindings::generic_handle_irq_safe(self.number.0) };
         }
     }
@@ -201,17 +203,17 @@ impl Vector {
     /// # Safety
     ///
     /// Called by the kernel for the call of a `Vector`, with interrupts off: in a hard interrupt,
-    /// on the way out of idle (`flush_smp_call_function_queue`), or by the sender if its CPU has
-    /// become the target meanwhile (`generic_exec_single`, all in kernel/smp.c).
+    /// on the way out of idle (`flush_smp_call_function_queue`), or by the sender, if its CPU is
+    /// the target meanwhile (`generic_exec_single`; all in kernel/smp.c).
     unsafe extern "C" fn deliver(info: *mut c_void) {
-        // SAFETY: The data of the call is its `Vector`, which is not dropped before the claim is
+        // SAFETY: The data of the call is its `Vector`. It is not dropped before the claim is
         // released.
         let vector = unsafe { &*info.cast::<Self>().cast_const() };
         let number = vector.number.0;
         // From here on the call may be sent again, and the vector dropped.
         vector.claim.release();
-        // SAFETY: May be called in any context. Interrupts are off, which is an RCU read-side
-        // section; the number is freed only after it.
+        // SAFETY: May be called in any context. Interrupts are off, so this is an RCU read-side
+        // section. `Vector::drop` waits for that before the number is freed.
         unsafe { bindings::generic_handle_irq_safe(number) };
     }
 
@@ -232,7 +234,7 @@ impl Vector {
         mask: *const bindings::cpumask,
         _force: bool,
     ) -> c_int {
-        // SAFETY: The chip's data is a `Vector`, which is there as long as the number is.
+        // SAFETY: The chip's data is a `Vector`, which exists as long as the number is allocated.
         let vector = unsafe { &*(*data).chip_data.cast::<Self>().cast_const() };
         // SAFETY: The kernel's mask is valid.
         let cpu = unsafe { bindings::oxnic_cpumask_first(mask) };
@@ -253,12 +255,12 @@ impl PinnedDrop for Vector {
         if !self.was_remote.load(Relaxed) {
             return;
         }
-        // No one is left to send the call, but one that was sent may be under way.
+        // There are no senders any more, but a call may still be on its way.
         while self.claim.is_claimed() {
             hint::spin_loop();
         }
-        // Its handler may still be running, with the number: it is an RCU read-side section.
-        // SAFETY: No preconditions but process context.
+        // Its handler may still be using the number, in an RCU read-side section.
+        // SAFETY: This is process context.
         unsafe { bindings::synchronize_net() };
     }
 }

@@ -8,10 +8,10 @@ use kernel::{
     print, //
 };
 
-/// Longest prefix: the module's name, a blank, an interface name (`IFNAMSIZ`), a NUL.
+/// Length of the prefix: the module's name, a space, an interface name (`IFNAMSIZ`) and a NUL.
 const PREFIX_LEN: usize = 64;
 
-/// Prints one line of level info about `dev`, prefixed with the module's name and the interface's.
+/// Prints a line of level info about `dev`, prefixed with the names of module and interface.
 ///
 /// Any context. Use [`netdev_info!`](crate::netdev_info).
 pub(crate) fn info(module: &[u8], dev: &Device, args: fmt::Arguments<'_>) {
@@ -19,18 +19,18 @@ pub(crate) fn info(module: &[u8], dev: &Device, args: fmt::Arguments<'_>) {
     let name = dev.name();
     let module = module.strip_suffix(b"\0").unwrap_or(module);
     let text = module.iter().chain(b" ").chain(&name);
-    // The last byte is never written: the prefix ends with a NUL whatever the names are.
+    // The last byte is not written, so the prefix ends with a NUL. Longer names are truncated.
     for (to, &from) in prefix[..PREFIX_LEN - 1]
         .iter_mut()
         .zip(text.filter(|&&byte| byte != 0))
     {
         *to = from;
     }
-    // SAFETY: The format string is one of the fixed ones; the prefix is NUL-terminated.
+    // SAFETY: The format string is one of `format_strings`, and the prefix ends with a NUL.
     unsafe { print::call_printk(&print::format_strings::INFO, &prefix, args) };
 }
 
-/// Prints one line about a network device: `netdev_info!(dev, "text {}\n", value)`.
+/// Prints a line about a network device: `netdev_info!(dev, "text {}\n", value)`.
 #[macro_export]
 macro_rules! netdev_info {
     ($dev:expr, $($arg:tt)+) => {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What queues have: the CPUs that use a transmit queue, and counters, for which the netdev netlink
-//! family asks.
+//! Properties of queues: the XPS map of a transmit queue, and the counters that the netdev netlink
+//! family shows.
 //!
 //! C headers: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h),
 //! [`include/net/netdev_queues.h`](srctree/include/net/netdev_queues.h)
@@ -15,12 +15,12 @@ use core::ops::Range;
 use kernel::error::to_result;
 
 impl Device {
-    /// Gives transmit queues the XPS map that they have until the user sets another
-    /// (`__netif_set_xps_queue`): queue *i* is for what is sent on CPU *i* of those online, modulo
-    /// their number. Queues that the device does not have are left out. Process context, may sleep.
+    /// Sets the default XPS maps of transmit queues (`__netif_set_xps_queue`), which the user may
+    /// change: queue *i* is for packets that are sent on online CPU *i*, modulo the number of
+    /// online CPUs. Queues that the device does not have are skipped. Process context, may sleep.
     ///
-    /// Without memory a queue has no map, and the stack chooses by the flow's hash on a CPU without
-    /// one.
+    /// A queue for whose map there is no memory has none. On a CPU that is in no map, the stack
+    /// chooses the queue by the hash of the flow.
     pub(crate) fn set_default_xps(&self, queues: Range<usize>, _rtnl: &Rtnl) {
         for queue in queues {
             match u16::try_from(queue) {
@@ -33,11 +33,11 @@ impl Device {
     }
 
     fn set_xps(&self, queue: u16) -> kernel::error::Result {
-        // SAFETY: Process context. The CPU stays online until the map has it.
+        // SAFETY: This is process context. The CPU stays online until it is in the map.
         unsafe { bindings::cpus_read_lock() };
-        // SAFETY: The device is alive and has this queue. Writers of maps (`__netif_set_xps_queue`
-        // in net/core/dev.c) exclude each other by a mutex of their own; the caller holds RTNL,
-        // which keeps the numbers of queues and traffic classes as they are.
+        // SAFETY: The device is alive and has this queue. `__netif_set_xps_queue` in net/core/dev.c
+        // takes a mutex of its own against other writers. The caller holds RTNL, so the numbers of
+        // queues and traffic classes do not change.
         let result = to_result(unsafe {
             let cpu = bindings::cpumask_local_spread(queue.into(), bindings::NUMA_NO_NODE);
             bindings::__netif_set_xps_queue(
@@ -56,9 +56,9 @@ impl Device {
 /// Counters of a receive queue (`struct netdev_queue_stats_rx`).
 #[derive(Default)]
 pub(crate) struct RxQueueStats {
-    /// Frames, those that XDP consumed too.
+    /// Frames, including those that XDP has consumed.
     pub(crate) packets: u64,
-    /// Their bytes, without the frame check sequence.
+    /// Their bytes, without FCS.
     pub(crate) bytes: u64,
     /// Failed allocations of buffers or skbs.
     pub(crate) alloc_fail: u64,
@@ -80,13 +80,13 @@ impl RxQueueStats {
 /// Counters of a transmit queue (`struct netdev_queue_stats_tx`).
 #[derive(Default)]
 pub(crate) struct TxQueueStats {
-    /// Frames, those of XDP too.
+    /// Frames, including those of XDP.
     pub(crate) packets: u64,
-    /// Their bytes, without the frame check sequence.
+    /// Their bytes, without FCS.
     pub(crate) bytes: u64,
-    /// How often the queue was stopped because it could not send.
+    /// Number of times that the queue was stopped because it could not send.
     pub(crate) stop: u64,
-    /// How often it was woken.
+    /// Number of times that it was woken.
     pub(crate) wake: u64,
 }
 

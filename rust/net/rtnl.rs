@@ -25,7 +25,7 @@ const TEXT_LEN: usize = 80;
 ///
 /// # Invariants
 ///
-/// While a reference to this type exists, the thread that has it holds the RTNL lock.
+/// While a reference to this type exists, the thread that has the reference holds the RTNL lock.
 pub(crate) struct Rtnl(NotThreadSafe);
 
 impl Rtnl {
@@ -35,18 +35,18 @@ impl Rtnl {
     ///
     /// The caller must hold the RTNL lock for as long as it uses the returned value.
     pub(super) unsafe fn assume_held() -> Self {
-        // INVARIANT: The caller promises it.
+        // INVARIANT: The caller's promise.
         Self(NotThreadSafe)
     }
 }
 
-/// Holds the RTNL lock until it is dropped. Dropping it may sleep: device unregistration finishes
-/// there.
+/// Holds the RTNL lock until it is dropped. Dropping it may sleep: it completes the unregistration
+/// of devices.
 pub(crate) struct Guard(Rtnl);
 
 /// Takes the RTNL lock (`rtnl_lock`). May sleep; must not be called with the lock held.
 pub(crate) fn lock() -> Guard {
-    // SAFETY: No preconditions but process context, without which nothing works.
+    // SAFETY: This is process context.
     unsafe { bindings::rtnl_lock() };
     // INVARIANT: The lock was just taken.
     Guard(Rtnl(NotThreadSafe))
@@ -62,13 +62,13 @@ impl Deref for Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // SAFETY: `lock` took the lock in this thread: a guard cannot be sent to another.
+        // SAFETY: `lock` took the lock in this thread: the guard cannot be sent to another.
         unsafe { bindings::rtnl_unlock() };
     }
 }
 
-/// Where a control path operation leaves the reason of a refusal for the user
-/// (`struct netlink_ext_ack`), shown by `ip` and `ethtool`.
+/// The message to the user for a refused operation of the control path (`struct netlink_ext_ack`),
+/// which `ip` and `ethtool` show.
 #[derive(Clone, Copy)]
 pub(crate) struct ExtAck<'a> {
     ptr: Option<NonNull<bindings::netlink_ext_ack>>,
@@ -78,7 +78,8 @@ pub(crate) struct ExtAck<'a> {
 impl ExtAck<'_> {
     /// # Safety
     ///
-    /// `ptr` must be null or valid, and exclusively this operation's, for the lifetime.
+    /// `ptr` must be null, or valid and exclusively this operation's for the lifetime of the
+    /// result.
     pub(super) unsafe fn from_raw(ptr: *mut bindings::netlink_ext_ack) -> Self {
         Self {
             ptr: NonNull::new(ptr),
@@ -86,7 +87,7 @@ impl ExtAck<'_> {
         }
     }
 
-    /// For an operation that no user has asked for.
+    /// For an operation that no user has requested.
     pub(super) const fn none() -> Self {
         Self {
             ptr: None,
@@ -94,14 +95,15 @@ impl ExtAck<'_> {
         }
     }
 
-    /// Leaves `text` for the user; cut at 79 bytes (`NETLINK_MAX_FMTMSG_LEN`).
+    /// Sets the message, truncated to 79 bytes (`NETLINK_MAX_FMTMSG_LEN`).
     pub(crate) fn set(&self, text: fmt::Arguments<'_>) {
         let Some(ptr) = self.ptr else { return };
         let mut buffer = [0; TEXT_LEN];
         let (room, _nul) = buffer.split_at_mut(TEXT_LEN - 1);
-        // What does not fit is cut off.
+        // A longer text is truncated, which is not an error.
         let _ = Cut(room).write_fmt(text);
-        // SAFETY: Valid by the requirement of `from_raw`; the text ends with a NUL and is copied.
+        // SAFETY: The pointer is valid, by the contract of `from_raw`. The last byte of the text
+        // stays NUL, and the kernel copies the text.
         unsafe { bindings::oxnic_nl_set_err_msg(ptr.as_ptr(), buffer.as_ptr().cast()) };
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The receive mode of a device: flags and lists of addresses.
+//! The receive mode of a device: flags and address lists.
 //!
 //! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
 
@@ -10,7 +10,7 @@ use kernel::container_of;
 /// An Ethernet address.
 pub(crate) type MacAddress = [u8; 6];
 
-/// The frames that a device is to receive in addition to those for its own address and broadcast.
+/// The frames that a device is to receive, in addition to those for its own address and broadcast.
 /// Valid during a callback.
 ///
 /// # Invariants
@@ -49,10 +49,11 @@ impl<'a> RxMode<'a> {
         self.flags & bindings::net_device_flags_IFF_ALLMULTI != 0
     }
 
-    /// The addresses on both lists. (A few group addresses of link protocols may be on that of the
-    /// unicast ones.)
+    /// The addresses on both lists. The unicast list may contain multicast addresses of link
+    /// protocols.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = MacAddress> + 'a {
-        // SAFETY: By the type's invariants.
+        // SAFETY: The lists consist of Ethernet addresses and do not change during `'a`, by the
+        // type's invariants.
         unsafe { each_on(self.unicast).chain(each_on(self.multicast)) }
     }
 }
@@ -61,7 +62,7 @@ impl<'a> RxMode<'a> {
 ///
 /// # Safety
 ///
-/// It must consist of Ethernet addresses and not change during `'a`.
+/// The list must consist of Ethernet addresses, and must not change while the result exists.
 unsafe fn each_on(list: &bindings::netdev_hw_addr_list) -> impl Iterator<Item = MacAddress> + '_ {
     let head = &raw const list.list;
     let mut entry = list.list.next.cast_const();
@@ -69,8 +70,8 @@ unsafe fn each_on(list: &bindings::netdev_hw_addr_list) -> impl Iterator<Item = 
         if entry == head {
             return None;
         }
-        // SAFETY: What is linked to the head is the `list` of such a structure, by the caller's
-        // promise as long as the iterator lives.
+        // SAFETY: Each entry but the head is the `list` of a `netdev_hw_addr`, which by the
+        // caller's promise lives as long as the iterator, and whose address has this length.
         unsafe {
             let address = container_of!(entry, bindings::netdev_hw_addr, list);
             entry = (*entry).next;

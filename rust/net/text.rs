@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Text in buffers of a fixed length.
+//! Formatting text into fixed buffers.
 
 use kernel::fmt;
 
-/// Writes text into a buffer as far as it fits.
+/// A buffer to format text into. What does not fit is dropped.
 pub(super) struct Cut<'a>(pub(super) &'a mut [u8]);
 
 impl fmt::Write for Cut<'_> {

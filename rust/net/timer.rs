@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! High-resolution timers, as the moderation of an interrupt needs them: started again and again,
-//! each time with a slack, by who holds a lock, and doing one short thing in an interrupt.
+//! High-resolution timers that can be restarted at any time, with a slack.
 //!
-//! Not `kernel::time::hrtimer`: starting one of those consumes the pointer to it until its handle
-//! is dropped, which waits for the callback, and they have no slack (`hrtimer_start_range_ns`).
+//! The moderation of an interrupt restarts its timer frequently, while it holds a lock, and the
+//! callback does something short in interrupt context. `kernel::time::hrtimer` does not serve for
+//! this: starting a timer returns a handle, which must be dropped before the next start, and that
+//! waits for the callback. It also has no slack (`hrtimer_start_range_ns`).
 //!
 //! C header: [`include/linux/hrtimer.h`](srctree/include/linux/hrtimer.h)
 
@@ -21,22 +22,22 @@ use kernel::{
 
 /// The callback of a timer.
 pub(crate) trait TimerCallback: Send + Sync {
-    /// Interrupt context (see [`Context`]): short, and no lock that is taken elsewhere.
+    /// The timer has expired. Interrupt context (see [`Context`]): must be short, and must not take
+    /// a lock that is taken in other contexts.
     fn expired(&self, cx: &Context);
 }
 
-/// Proof that this is the interrupt of a timer: a hard interrupt, or with PREEMPT_RT the timer
-/// softirq. There all timers run that are not started with `HRTIMER_MODE_HARD` (`__hrtimer_setup`
-/// in kernel/time/hrtimer.c), so that their callbacks may take locks that sleep. In both the thread
-/// does not leave its CPU, and an interrupt can be raised.
+/// Proof of the interrupt context of a timer: a hard interrupt, or with PREEMPT_RT the timer
+/// softirq, in which all timers expire that are not `HRTIMER_MODE_HARD` (`__hrtimer_setup` in
+/// kernel/time/hrtimer.c). In both the thread stays on its CPU, and an interrupt can be raised.
 pub(crate) struct Context(());
 
-/// A timer (`struct hrtimer`) that can be started from anywhere. Dropping it waits until it does
-/// not run and keeps it from running again; process context, since with PREEMPT_RT that may sleep.
+/// A timer (`struct hrtimer`) that can be started in any context. Dropping it cancels it and waits
+/// for its callback; process context, since this may sleep with PREEMPT_RT.
 ///
 /// # Invariants
 ///
-/// `timer` is initialised, with [`Self::callback`], and always inside the same `Timer<T>`.
+/// `timer` is initialised with [`Self::callback`], and does not move.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Timer<T: TimerCallback> {
     #[pin]
@@ -44,9 +45,9 @@ pub(crate) struct Timer<T: TimerCallback> {
     target: T,
 }
 
-// SAFETY: The C object may be cancelled by any thread, and `T` is `Send`.
+// SAFETY: Any thread may cancel the C object, and `T` is `Send`.
 unsafe impl<T: TimerCallback> Send for Timer<T> {}
-// SAFETY: The C object locks itself; `T` is shared with the callback, and is `Sync`.
+// SAFETY: The C object locks itself, and `T`, which the callback shares, is `Sync`.
 unsafe impl<T: TimerCallback> Sync for Timer<T> {}
 
 impl<T: TimerCallback + 'static> Timer<T> {
@@ -55,7 +56,7 @@ impl<T: TimerCallback + 'static> Timer<T> {
         KBox::pin_init(
             pin_init!(Self {
                 timer <- Opaque::ffi_init(|slot: *mut bindings::hrtimer| {
-                    // SAFETY: The slot is ours and stays where it is.
+                    // SAFETY: The slot is ours and does not move.
                     unsafe { bindings::oxnic_hrtimer_setup(slot, Some(Self::callback)) }
                 }),
                 target,
@@ -64,8 +65,8 @@ impl<T: TimerCallback + 'static> Timer<T> {
         )
     }
 
-    /// The C object, as a pointer from which `callback` finds the whole: made from a reference to
-    /// the whole, so that it may be used for all of it.
+    /// The C object. The pointer is derived from a reference to the whole value, so that `callback`
+    /// may access the whole value through it.
     fn as_ptr(&self) -> *mut bindings::hrtimer {
         // SAFETY: The field is inside the object that `self` refers to.
         Opaque::cast_into(unsafe { &raw const (*ptr::from_ref(self)).timer })
@@ -76,12 +77,12 @@ impl<T: TimerCallback + 'static> Timer<T> {
         &self.target
     }
 
-    /// Makes the timer expire in `ns` nanoseconds, or up to `slack` later if it can then expire
-    /// together with another (`hrtimer_start_range_ns`), and not when it would have otherwise. Not
-    /// in its own [`TimerCallback::expired`].
+    /// Starts or restarts the timer, to expire in `ns` nanoseconds, or up to `slack` nanoseconds
+    /// later if it can then expire together with another timer (`hrtimer_start_range_ns`). Not in
+    /// its own [`TimerCallback::expired`].
     #[inline]
     pub(crate) fn start(&self, ns: u64, slack: u64) {
-        // SAFETY: The timer is initialised and is cancelled before it goes.
+        // SAFETY: The timer is initialised, and `drop` cancels it.
         unsafe { bindings::oxnic_hrtimer_start(self.as_ptr(), ns, slack) };
     }
 
@@ -92,9 +93,9 @@ impl<T: TimerCallback + 'static> Timer<T> {
     /// Called by the kernel for a timer inside a `Timer<T>`, in the interrupt that [`Context`]
     /// stands for.
     unsafe extern "C" fn callback(timer: *mut bindings::hrtimer) -> bindings::hrtimer_restart {
-        // SAFETY: The timer is a field of a `Self`, which waits for this callback before it goes;
-        // only shared references to it exist. `as_ptr` gave the kernel a pointer that is good for
-        // the whole.
+        // SAFETY: The timer is a field of a `Self`, whose `drop` waits for this callback. Only
+        // shared references to that exist. The pointer is from `as_ptr`, so it may be used for the
+        // whole value.
         let this = unsafe { &*container_of!(Opaque::cast_from(timer), Self, timer) };
         this.target.expired(&Context(()));
         bindings::hrtimer_restart_HRTIMER_NORESTART
@@ -104,8 +105,7 @@ impl<T: TimerCallback + 'static> Timer<T> {
 #[pinned_drop]
 impl<T: TimerCallback> PinnedDrop for Timer<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: The timer is initialised. Who drops it is not its callback, which only borrows
-        // it.
+        // SAFETY: The timer is initialised. This is not its callback, which only borrows the value.
         unsafe { bindings::hrtimer_cancel(self.timer.get()) };
     }
 }
