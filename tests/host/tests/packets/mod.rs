@@ -10,8 +10,15 @@
     reason = "each test uses a part"
 )]
 
-use oxnic::nic::rss::{Hash, HashType, KEY_LEN};
-use proptest::{prelude::*, sample::Index};
+use oxnic::nic::rss::{
+    Hash,
+    HashType,
+    KEY_LEN, //
+};
+use proptest::{
+    prelude::*,
+    sample::Index, //
+};
 
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
