@@ -189,7 +189,7 @@ impl Ops for Vsi {
     }
 
     fn remove_rxfh_context(&self, dev: &Device, context: u32) -> Result {
-        self.take_context(dev, context)
+        self.del_context(dev, context)
     }
 
     fn rxfh_fields(&self, context: u32, flow: FlowType) -> Result<u32> {
@@ -212,23 +212,23 @@ impl Ops for Vsi {
     }
 
     fn each_rule(&self, visit: &mut dyn FnMut(u32)) {
-        self.each_used_place(visit);
+        self.for_each_rule_location(visit);
     }
 
-    fn rule(&self, place: u32) -> Option<FlowRule> {
-        self.rule_at(place)
+    fn rule(&self, location: u32) -> Option<FlowRule> {
+        self.rule_at(location)
     }
 
     fn add_rule(
         &self,
         dev: &LockedDevice,
-        place: RulePlace,
+        location: RulePlace,
         rule: Option<FlowRule>,
     ) -> Result<u32> {
-        self.set_rule(dev, place, rule)
+        self.set_rule(dev, location, rule)
     }
 
-    fn delete_rule(&self, dev: &LockedDevice, place: u32) -> Result {
-        self.take_rule(dev, place)
+    fn delete_rule(&self, dev: &LockedDevice, location: u32) -> Result {
+        self.del_rule(dev, location)
     }
 }

@@ -50,18 +50,23 @@ const FLOWS: [(RuleFlow, Protocols); 7] = [
 ];
 
 impl Vsi {
-    pub(crate) fn each_used_place(&self, visit: &mut dyn FnMut(u32)) {
+    pub(crate) fn for_each_rule_location(&self, visit: &mut dyn FnMut(u32)) {
         let bh = bh::disable();
         let steering = self.port.steering.read(&bh);
         steering
             .rules()
             .used_locations()
-            .for_each(|place| visit(place as u32));
+            .for_each(|location| visit(location as u32));
     }
 
-    pub(crate) fn rule_at(&self, place: u32) -> Option<FlowRule> {
+    pub(crate) fn rule_at(&self, location: u32) -> Option<FlowRule> {
         let bh = bh::disable();
-        let rule = self.port.steering.read(&bh).rules().get(place as usize)?;
+        let rule = self
+            .port
+            .steering
+            .read(&bh)
+            .rules()
+            .get(location as usize)?;
         let flow = FLOWS
             .iter()
             .find(|(_, protocols)| *protocols == rule.protocols);
@@ -81,7 +86,7 @@ impl Vsi {
     pub(crate) fn set_rule(
         &self,
         dev: &Device,
-        place: RulePlace,
+        location: RulePlace,
         rule: Option<FlowRule>,
     ) -> Result<u32> {
         let refuse = |why: &str, error| {
@@ -114,8 +119,8 @@ impl Vsi {
                 free.next()
             }
         };
-        let place = match place {
-            RulePlace::At(place) => Some(place as usize),
+        let location = match location {
+            RulePlace::At(location) => Some(location as usize),
             RulePlace::Any => steering
                 .rules()
                 .find_same_match(&rule)
@@ -123,22 +128,22 @@ impl Vsi {
             RulePlace::First => free(false),
             RulePlace::Last => free(true),
         };
-        let Some(place) = place else {
+        let Some(location) = location else {
             return refuse("a rule more than there is room for", ENOSPC);
         };
-        if !steering.set_rule(place, Some(&rule)) {
+        if !steering.set_rule(location, Some(&rule)) {
             return refuse("a place that there is not", EINVAL);
         }
         if steering.min_queues() > steering.queues() {
             return refuse("a queue that there is not", EINVAL);
         }
         self.set_steering(dev, steering);
-        Ok(place as u32)
+        Ok(location as u32)
     }
 
-    pub(crate) fn take_rule(&self, dev: &Device, place: u32) -> Result {
+    pub(crate) fn del_rule(&self, dev: &Device, location: u32) -> Result {
         let mut steering = self.port.steering.copy()?;
-        if !steering.set_rule(place as usize, None) {
+        if !steering.set_rule(location as usize, None) {
             return Err(ENOENT);
         }
         self.set_steering(dev, steering);

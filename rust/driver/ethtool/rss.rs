@@ -99,7 +99,7 @@ impl Vsi {
         self.set_context(dev, number, &context, extack)
     }
 
-    pub(crate) fn take_context(&self, dev: &Device, number: u32) -> Result {
+    pub(crate) fn del_context(&self, dev: &Device, number: u32) -> Result {
         let mut steering = self.port.steering.copy()?;
         if !steering.set_context(number, None) {
             return Err(ENOENT);
