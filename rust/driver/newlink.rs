@@ -58,7 +58,7 @@ impl Kind for Vsi {
     fn queues(tx: Option<u32>, rx: Option<u32>, extack: ExtAck<'_>) -> Result<u16> {
         if let (Some(tx), Some(rx)) = (tx, rx) {
             if tx != rx {
-                extack.set(fmt!("numtxqueues, numrxqueues: must be the same"));
+                extack.set(fmt!("numtxqueues, numrxqueues: must be equal"));
                 return Err(EINVAL);
             }
         }
@@ -80,7 +80,7 @@ impl Kind for Vsi {
         let ring_size = defaults()?.ring_size;
         let peer = match link {
             Some(link) if link.peer.device().is_some() => {
-                extack.set(fmt!("link: the port is joined with another"));
+                extack.set(fmt!("link: the port already has a peer"));
                 return Err(EBUSY);
             }
             Some(link) => link.port.clone(),

@@ -83,7 +83,7 @@ impl debugfs::Write for Registration<Vsi> {
         let name = BStr::from_bytes(name);
         Err(match why {
             NotRestarted::NoDevice => {
-                pr_info!("restart_queue: there is no port {name} in this network namespace\n");
+                pr_info!("restart_queue: no port {name} in this network namespace\n");
                 ENODEV
             }
             NotRestarted::NoQueue(queues) => {
@@ -95,9 +95,7 @@ impl debugfs::Write for Registration<Vsi> {
                 ENETDOWN
             }
             NotRestarted::Failed(error) => {
-                pr_info!(
-                    "restart_queue: {name}: receive queue {queue} stays as it is: {error:?}\n"
-                );
+                pr_info!("restart_queue: {name}: receive queue {queue} not restarted: {error:?}\n");
                 error
             }
         })

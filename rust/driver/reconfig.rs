@@ -205,13 +205,13 @@ impl Vsi {
             }
         }
         // The core does not check FLOW_RSS rules, which add an offset.
-        if steering.min_queues() > queues {
+        let needed = steering.min_queues();
+        if needed > queues {
             // This callback has no extack.
             netdev_info!(
                 dev,
-                "channels: {} are refused: \
-                 an ntuple rule adds to RSS queues, and would pass the last one\n",
-                queues
+                "channels: {queues} are too few: \
+                 an ntuple rule with an RSS context needs {needed}\n"
             );
             return Err(EINVAL);
         }

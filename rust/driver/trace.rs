@@ -75,16 +75,19 @@ impl<'a> Trace<'a> {
         if !self.drv() {
             return;
         }
-        let result = if too_many {
-            "all such frames are let in"
+        if too_many {
+            netdev_info!(
+                self.dev,
+                "receive filter: more than {room} {kind} addresses: \
+                 all {kind} frames are accepted\n"
+            );
         } else {
-            "only these are let in again"
-        };
-        let than = if too_many { "more than" } else { "at most" };
-        netdev_info!(
-            self.dev,
-            "receive filter: {than} {room} {kind} addresses: {result}\n"
-        );
+            netdev_info!(
+                self.dev,
+                "receive filter: at most {room} {kind} addresses: \
+                 {kind} frames are filtered again\n"
+            );
+        }
     }
 
     /// `ndo_bpf` attaches `prog`, or detaches the program.

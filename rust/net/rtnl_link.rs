@@ -253,7 +253,7 @@ impl<T: Kind> LinkOps<T> {
                 unsafe { bindings::oxnic_nla_contains(info, bindings::IFLA_INFO_DATA as c_int) }
             });
             if has_data {
-                extack.set(fmt!("a link of this type has no settings of its own"));
+                extack.set(fmt!("this type of link has no settings of its own"));
                 return Err(EINVAL);
             }
             attrs.queues::<T>(extack).map(|_| 0)
@@ -339,7 +339,7 @@ impl<T: Kind> LinkOps<T> {
             bindings::__dev_get_by_index(net, index as c_int)
         };
         let Some(found) = NonNull::new(found) else {
-            extack.set(fmt!("link: there is no such device"));
+            extack.set(fmt!("link: no such device"));
             return Err(ENODEV);
         };
         // SAFETY: RTNL keeps both devices alive; the field is set before a device is registered.

@@ -32,14 +32,14 @@ impl Vsi {
     /// callback has no extack, so the kernel log says why something is refused.
     pub(crate) fn change_link_settings(&self, dev: &Device, new: LinkSettings) -> Result {
         let refuse = |why: &str, error| {
-            netdev_info!(dev, "link: {} is refused\n", why);
+            netdev_info!(dev, "link: {}\n", why);
             Err(error)
         };
         if new.autoneg {
-            return refuse("autoneg on (the wire negotiates nothing)", EOPNOTSUPP);
+            return refuse("autonegotiation not supported", EOPNOTSUPP);
         }
         if new.full_duplex == Some(false) {
-            return refuse("half duplex", EINVAL);
+            return refuse("half duplex not supported", EINVAL);
         }
         match new.speed {
             Some(speed @ 1..=MAX_SPEED) => {
@@ -48,7 +48,7 @@ impl Vsi {
                 Ok(())
             }
             None => Ok(()),
-            _ => refuse("a speed other than 1 to 10000000 Mb/s", EINVAL),
+            _ => refuse("speed must be 1 to 10000000 Mb/s", EINVAL),
         }
     }
 }

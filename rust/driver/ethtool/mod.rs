@@ -143,10 +143,7 @@ impl Ops for Vsi {
     fn set_pauseparam(&self, dev: &LockedDevice, param: PauseParam, _rtnl: &Rtnl) -> Result {
         if param.autoneg {
             // This callback has no extack.
-            netdev_info!(
-                dev,
-                "pause: autoneg on is refused: the wire negotiates nothing\n"
-            );
+            netdev_info!(dev, "pause: autonegotiation not supported\n");
             return Err(EOPNOTSUPP);
         }
         self.port.rx_pause.store(param.rx, Ordering::Relaxed);

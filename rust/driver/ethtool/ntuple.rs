@@ -32,6 +32,7 @@ use crate::{
 };
 use kernel::{
     alloc::KVBox,
+    fmt,
     prelude::*, //
 };
 
@@ -89,15 +90,15 @@ impl Vsi {
         location: RulePlace,
         rule: Option<FlowRule>,
     ) -> Result<u32> {
-        let refuse = |why: &str, error| {
-            netdev_info!(dev, "ntuple: {} is refused\n", why);
+        let refuse = |why: fmt::Arguments<'_>, error| {
+            netdev_info!(dev, "ntuple: {}\n", why);
             Err(error)
         };
         if !dev.has_feature(feature::NTUPLE) {
-            return refuse("a rule while ntuple-filters are off", EOPNOTSUPP);
+            return refuse(fmt!("ntuple-filters are off"), EOPNOTSUPP);
         }
         let Some(rule) = rule else {
-            return refuse("a kind of rule that there is not", EOPNOTSUPP);
+            return refuse(fmt!("unsupported flow type or action"), EOPNOTSUPP);
         };
         let protocols = FLOWS.iter().find(|(flow, _)| *flow == rule.flow);
         let rule = Rule {
@@ -129,13 +130,16 @@ impl Vsi {
             RulePlace::Last => free(true),
         };
         let Some(location) = location else {
-            return refuse("a rule more than there is room for", ENOSPC);
+            return refuse(fmt!("rule table full ({MAX} rules)"), ENOSPC);
         };
         if !steering.set_rule(location, Some(&rule)) {
-            return refuse("a place that there is not", EINVAL);
+            let last = MAX - 1;
+            return refuse(fmt!("location {location} out of range (0-{last})"), EINVAL);
         }
-        if steering.min_queues() > steering.queues() {
-            return refuse("a queue that there is not", EINVAL);
+        let (needed, queues) = (steering.min_queues(), steering.queues());
+        if needed > queues {
+            let queue = needed - 1;
+            return refuse(fmt!("queue {queue} out of range ({queues} queues)"), EINVAL);
         }
         self.set_steering(dev, steering);
         Ok(location as u32)

@@ -126,7 +126,7 @@ impl Vsi {
         let (kind, is_own) = kind(flow);
         if !is_own {
             extack.set(fmt!(
-                "such flows are hashed as all IP packets without ports"
+                "flow type has no fields of its own: hashed as ip4 or ip6"
             ));
             return Err(EOPNOTSUPP);
         }
@@ -138,7 +138,7 @@ impl Vsi {
         let mut context = self.port.steering.rss_context(number)?;
         if rest != 0 || !context.input.set_fields(kind, fields) {
             extack.set(fmt!(
-                "addresses (s, d) are hashed, and ports (f, n) of TCP and UDP, nothing else"
+                "only addresses (s, d), and ports (f, n) of TCP and UDP, can be hashed"
             ));
             return Err(EOPNOTSUPP);
         }
@@ -154,7 +154,7 @@ impl Vsi {
     ) -> Result {
         if !context.input.is_consistent() {
             extack.set(fmt!(
-                "a symmetric hash needs both addresses, and both ports or none"
+                "symmetric hash: both addresses or none, and both ports or none"
             ));
             return Err(EINVAL);
         }
@@ -162,9 +162,11 @@ impl Vsi {
         if !steering.set_context(number, Some(context)) {
             return Err(EINVAL);
         }
-        if steering.min_queues() > steering.queues() {
+        let (needed, queues) = (steering.min_queues(), steering.queues());
+        if needed > queues {
+            let queue = needed - 1;
             extack.set(fmt!(
-                "an ntuple rule adds to these queues, and would pass the last one"
+                "with an ntuple rule's offset: queue {queue} out of range ({queues} queues)"
             ));
             return Err(EINVAL);
         }

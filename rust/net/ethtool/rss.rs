@@ -48,7 +48,7 @@ impl<'a> RxfhChange<'a> {
         if rxfh.hfunc != bindings::ETH_RSS_HASH_NO_CHANGE as u8
             && rxfh.hfunc != bindings::OXNIC_ETH_RSS_HASH_TOP
         {
-            extack.set(fmt!("hfunc: there is no other than toeplitz"));
+            extack.set(fmt!("hfunc: only toeplitz is supported"));
             return Err(EOPNOTSUPP);
         }
         let xfrm = match rxfh.input_xfrm {
@@ -247,7 +247,7 @@ impl<T: Ops> EthtoolOps<T> {
             unsafe { (locked::<T>(dev), &*fields, ExtAck::from_raw(extack)) };
         from_result(|| {
             let Some(flow) = FlowType::from_number(fields.flow_type) else {
-                extack.set(fmt!("such flows are not hashed"));
+                extack.set(fmt!("flow type is not hashed"));
                 return Err(EOPNOTSUPP);
             };
             data.set_rxfh_fields(dev, fields.rss_context, flow, fields.data, extack)

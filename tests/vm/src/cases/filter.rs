@@ -331,15 +331,15 @@ fn tables(bed: &Bed) -> Result<()> {
         bed.b.receive(&last)?;
         check("more", true)?;
         expect_log(&format!(
-            "oxnic ox1: receive filter: more than {room} {kind} addresses: all such frames are \
-             let in"
+            "oxnic ox1: receive filter: more than {room} {kind} addresses: all {kind} frames \
+             are accepted"
         ))?;
         ensure!(!is_promiscuous(&bed.b)?, "B is called promiscuous");
         bed.b.receive_no_more(&last)?;
         check("no more than there is room for", false)?;
         expect_log(&format!(
-            "oxnic ox1: receive filter: at most {room} {kind} addresses: only these are let in \
-             again"
+            "oxnic ox1: receive filter: at most {room} {kind} addresses: {kind} frames are \
+             filtered again"
         ))?;
         added
             .iter()

@@ -227,7 +227,7 @@ fn refusals(bed: &Bed) -> Result<()> {
     };
     let range = "numtxqueues, numrxqueues: must be 1 to 64";
     let address = "address: must be a unicast Ethernet address";
-    let data = "a link of this type has no settings of its own";
+    let data = "this type of link has no settings of its own";
     let kind = "link: must be a device of type oxnic";
     let links = ns.ip("-br link")?;
 
@@ -236,7 +236,7 @@ fn refusals(bed: &Bed) -> Result<()> {
             queues(2, 3),
             None,
             Errno::EINVAL,
-            "numtxqueues, numrxqueues: must be the same",
+            "numtxqueues, numrxqueues: must be equal",
         ),
         (queues(0, 0), None, Errno::EINVAL, range),
         (queues(65, 65), None, Errno::EINVAL, range),
@@ -288,19 +288,19 @@ fn refusals(bed: &Bed) -> Result<()> {
             none().put_u32(libc::IFLA_LINK, NOBODY),
             None,
             Errno::ENODEV,
-            "link: there is no such device",
+            "link: no such device",
         ),
         (
             none().put_u32(libc::IFLA_LINK, 0),
             None,
             Errno::ENODEV,
-            "link: there is no such device",
+            "link: no such device",
         ),
         (
             none().put_u32(libc::IFLA_LINK, bed.a.ifindex),
             None,
             Errno::EBUSY,
-            "link: the port is joined with another",
+            "link: the port already has a peer",
         ),
         // Last, after everything else has been made.
         (

@@ -21,7 +21,7 @@ use crate::{
         NOBODY,
     },
 };
-use anyhow::{ensure, Context, Result};
+use anyhow::{ensure, Result};
 
 case!(ports "ntuple::rules", "queues=4", rules);
 /// Rules are shown as they were set, stay when the port goes down, and go when the feature is
@@ -82,6 +82,7 @@ fn rules(bed: &Bed) -> Result<()> {
             ],
         ),
     ];
+    let mut log = Kmsg::from_now()?;
     const EXPECTED: [u32; 7] = [0, 1, 2, 3, 4, 5, 63];
 
     for ((rule, _), place) in RULES.iter().zip(EXPECTED) {
@@ -133,19 +134,38 @@ fn rules(bed: &Bed) -> Result<()> {
     ensure_eq!(places(&bed.b)?, [0, 1, 2, 3, 4, 5], "places after -X");
     bed.b.ethtool("-K", "ntuple off")?;
     ensure!(places(&bed.b)?.is_empty(), "rules with ntuple off");
-    bed.b
-        .ethtool_refusal("-N", "flow-type ether action 0")
-        .context("a rule with ntuple off")?;
+    refused(
+        bed,
+        &mut log,
+        "flow-type ether action 0",
+        "ntuple-filters are off",
+    )?;
     bed.b.ethtool("-K", "ntuple on")?;
     for n in 0..64 {
         let rule = format!("flow-type udp4 dst-port {} action 1", 1000 + n);
         ensure_eq!(add(&bed.b, &rule)?, n, "place of a rule");
     }
-    bed.b
-        .ethtool_refusal("-N", "flow-type udp4 dst-port 7 action 1")
-        .context("one rule more than there is room for")?;
+    refused(
+        bed,
+        &mut log,
+        "flow-type udp4 dst-port 7 action 1",
+        "rule table full (64 rules)",
+    )?;
     bed.up()?;
     check_alive(bed)
+}
+
+/// The port does not add the rule, and the log says why.
+fn refused(bed: &Bed, log: &mut Kmsg, rule: &str, why: &str) -> Result<()> {
+    log.forget()?;
+    bed.b.ethtool_refusal("-N", rule)?;
+    let line = format!("oxnic ox1: ntuple: {why}");
+    let lines = log.starting_with("oxnic ox1: ntuple:")?;
+    ensure!(
+        lines.contains(&line),
+        "ethtool -N {rule}: no \"{line}\" in the log: {lines:?}"
+    );
+    Ok(())
 }
 
 fn set_hashed(port: &Port, letters: &str) -> Result<()> {
@@ -159,43 +179,37 @@ fn refusals(bed: &Bed) -> Result<()> {
 
     add(&bed.b, "flow-type udp4 dst-port 9 action 1")?;
     for (rule, why) in [
-        ("flow-type udp4 action 2", "a queue that there is not"),
+        ("flow-type udp4 action 2", "queue 2 out of range (2 queues)"),
         (
             "flow-type udp4 action -2",
-            "a kind of rule that there is not",
+            "unsupported flow type or action",
         ),
         (
             "flow-type udp4 action 1 loc 64",
-            "a place that there is not",
+            "location 64 out of range (0-63)",
         ),
         (
             "flow-type sctp4 action 1",
-            "a kind of rule that there is not",
+            "unsupported flow type or action",
         ),
         (
             "flow-type esp4 spi 1 action 1",
-            "a kind of rule that there is not",
+            "unsupported flow type or action",
         ),
         (
             "flow-type ip4 l4data 1 action 1",
-            "a kind of rule that there is not",
+            "unsupported flow type or action",
         ),
         (
             "flow-type udp4 user-def 1 action 1",
-            "a kind of rule that there is not",
+            "unsupported flow type or action",
         ),
         (
             "flow-type udp4 vf 1 queue 1",
-            "a kind of rule that there is not",
+            "unsupported flow type or action",
         ),
     ] {
-        bed.b.ethtool_refusal("-N", rule)?;
-        let line = format!("oxnic ox1: ntuple: {why} is refused");
-        ensure!(
-            !log.starting_with(&line)?.is_empty(),
-            "ethtool -N {rule}: the log has no \"{line}\""
-        );
-        log.forget()?;
+        refused(bed, &mut log, rule, why)?;
         ensure_eq!(places(&bed.b)?, [0], "after the refusal of {rule}");
     }
     bed.b.ethtool_refusal("-N", "delete 1")?;

@@ -110,21 +110,21 @@ fn refusals(bed: &Bed) -> Result<()> {
                 function: Some(ETH_RSS_HASH_XOR),
                 ..Rss::default()
             },
-            "hfunc: there is no other than toeplitz",
+            "hfunc: only toeplitz is supported",
         ),
         (
             Rss {
                 fields: Some((ETHTOOL_A_FLOW_SCTP4, RXH_IP_SRC)),
                 ..Rss::default()
             },
-            "such flows are hashed as all IP packets without ports",
+            "flow type has no fields of its own: hashed as ip4 or ip6",
         ),
         (
             Rss {
                 fields: Some((ETHTOOL_A_FLOW_TCP4, RXH_VLAN)),
                 ..Rss::default()
             },
-            "addresses (s, d) are hashed, and ports (f, n) of TCP and UDP, nothing else",
+            "only addresses (s, d), and ports (f, n) of TCP and UDP, can be hashed",
         ),
     ] {
         let Err(refused) = set_rss(&bed.a, &rss) else {

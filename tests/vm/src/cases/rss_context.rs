@@ -175,18 +175,17 @@ fn refusals(bed: &Bed) -> Result<()> {
         (
             "-N",
             "flow-type ip4 context 1 action 3",
-            "ntuple: a queue that there is not is refused",
+            "ntuple: queue 4 out of range (4 queues)",
         ),
         (
             "-N",
             "flow-type ip4 context 1 action -1",
-            "ntuple: a kind of rule that there is not is refused",
+            "ntuple: unsupported flow type or action",
         ),
         (
             "-L",
             "combined 3",
-            "channels: 3 are refused: an ntuple rule adds to RSS queues, and would pass the last \
-             one",
+            "channels: 3 are too few: an ntuple rule with an RSS context needs 4",
         ),
     ] {
         log.forget()?;
@@ -198,8 +197,8 @@ fn refusals(bed: &Bed) -> Result<()> {
         );
         ensure_eq!(state()?, before, "after the refusal of {what}");
     }
-    const PAST: &str = "an ntuple rule adds to these queues, and would pass the last one";
-    const SYMMETRIC: &str = "a symmetric hash needs both addresses, and both ports or none";
+    const PAST: &str = "with an ntuple rule's offset: queue 4 out of range (4 queues)";
+    const SYMMETRIC: &str = "symmetric hash: both addresses or none, and both ports or none";
     let tables = [[1, 2], [0, 2]];
     let rss = Rss {
         context: 1,
@@ -225,7 +224,7 @@ fn refusals(bed: &Bed) -> Result<()> {
                 function: Some(ETH_RSS_HASH_XOR),
                 ..rss
             },
-            "hfunc: there is no other than toeplitz",
+            "hfunc: only toeplitz is supported",
         ),
     ] {
         refused(set_rss(port, &rss).map(|()| 0), reason)?;
