@@ -24,7 +24,8 @@
 //!   `post` a buffer, ring the `doorbell`, `take` a completed descriptor.
 //! - An interrupt, [`IrqLine`](rx::IrqLine), which schedules the NAPI of its ring:
 //!   [`moderate`](rx::IrqLine::moderate) and
-//!   [`set_next_to_clean`](rx::IrqLine::set_next_to_clean) at the end of a poll, `rearm` after it.
+//!   [`set_next_to_clean`](rx::IrqLine::set_next_to_clean) at the end of a poll, `rearm` after it;
+//!   an [`IrqTrace`](rx::IrqTrace) to be told of each.
 //! - To send an skb: [`steer`](port::Port::steer), lock the queue,
 //!   [`write_plain`](rx::RxHw::write_plain), [`write`](rx::RxHw::write) or
 //!   [`LargeFrame::write`](segmentation::LargeFrame::write), then [`publish`](rx::RxHw::publish).

@@ -16,6 +16,10 @@ use crate::{
     net::{
         bh,
         clock,
+        device::{
+            Device,
+            DeviceRef, //
+        },
         irq::Vector,
         napi::{
             Interrupt,
@@ -120,6 +124,29 @@ pub(crate) struct RxHw {
     pub(crate) max_frames: u32,
     moderation: Moderation,
     timer: Pin<KBox<Timer<IrqTimer>>>,
+    /// The trace of the interrupt.
+    pub(crate) irq_trace: IrqTrace,
+}
+
+/// Tells the driver of the interrupts of a queue, for its trace.
+pub(crate) struct IrqTrace {
+    /// Whether it does.
+    pub(crate) on: bool,
+    /// The device of the queue's port.
+    pub(crate) dev: DeviceRef,
+    /// Number of the queue.
+    pub(crate) queue: u16,
+    /// Called with the wire lock held, before the interrupt fires or its timer is started.
+    pub(crate) raised: fn(&Device, queue: u16, Raised),
+}
+
+impl IrqTrace {
+    #[inline]
+    fn tell(&self, raised: Raised) {
+        if self.on {
+            (self.raised)(&self.dev, self.queue, raised);
+        }
+    }
 }
 
 impl RxHw {
@@ -166,10 +193,15 @@ impl RxHw {
             .raise(&mut self.moderation, new, self.max_frames, now);
         match raised {
             Raised::Nothing => {}
-            Raised::Fire => line.interrupt(napi, bh),
-            Raised::Timer(ns) => self
-                .timer
-                .start(ns, line.slack.load(Ordering::Relaxed).into()),
+            Raised::Fire => {
+                self.irq_trace.tell(raised);
+                line.interrupt(napi, bh);
+            }
+            Raised::Timer(ns) => {
+                self.irq_trace.tell(raised);
+                let slack = line.slack.load(Ordering::Relaxed);
+                self.timer.start(ns, slack.into());
+            }
         }
     }
 }
@@ -345,6 +377,7 @@ impl RxHw {
         meta: RxMetadata,
         max_frames: u32,
         timer: Pin<KBox<Timer<IrqTimer>>>,
+        irq_trace: IrqTrace,
     ) -> Self {
         Self {
             wire: RingWriter::new(nic, config),
@@ -352,6 +385,7 @@ impl RxHw {
             max_frames,
             moderation: Moderation::default(),
             timer,
+            irq_trace,
         }
     }
 

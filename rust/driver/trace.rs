@@ -6,7 +6,10 @@
 
 use super::settings::Settings;
 use crate::{
-    card::rx::RxHwStatus,
+    card::rx::{
+        IrqTrace,
+        RxHwStatus, //
+    },
     net::{
         device::Device,
         ethtool::msg,
@@ -18,7 +21,8 @@ use crate::{
             XdpBuff, //
         },
     },
-    netdev_info, //
+    netdev_info,
+    nic::irq::Raised, //
 };
 use core::sync::atomic::Ordering;
 use kernel::{
@@ -49,6 +53,22 @@ impl<'a> Trace<'a> {
     /// Whether the control path is printed.
     pub(crate) fn drv(&self) -> bool {
         self.level & msg::DRV != 0
+    }
+
+    /// Whether interrupts and polls are printed.
+    #[inline]
+    pub(crate) fn intr(&self) -> bool {
+        self.level & msg::INTR != 0
+    }
+
+    /// What tells the trace of the interrupts of a receive ring.
+    pub(crate) fn irq_trace(&self, ring: u16) -> IrqTrace {
+        IrqTrace {
+            on: self.intr(),
+            dev: self.dev.into(),
+            queue: ring,
+            raised: interrupt,
+        }
     }
 
     /// Whether each frame's verdict is printed.
@@ -141,6 +161,22 @@ impl<'a> Trace<'a> {
         if self.drv() {
             netdev_info!(self.dev, "rx_ring[{queue}]: ndo_queue_start\n");
         }
+    }
+
+    /// The kernel polls a receive ring, for `budget` frames at most.
+    #[cold]
+    pub(crate) fn poll_begins(&self, ring: u16, budget: u32) {
+        netdev_info!(self.dev, "rx_ring[{ring}]: poll: budget {budget}\n");
+    }
+
+    /// The poll has taken this many frames; it is complete, or will be called again.
+    #[cold]
+    pub(crate) fn poll_ends(&self, ring: u16, frames: u32, again: bool) {
+        let result = if again { "again" } else { "complete" };
+        netdev_info!(
+            self.dev,
+            "rx_ring[{ring}]: poll: {frames} frames, {result}\n"
+        );
     }
 
     /// A program ran on a frame of this size.
@@ -282,6 +318,18 @@ impl<'a> Trace<'a> {
             );
         }
         size
+    }
+}
+
+/// The interrupt of a receive ring fires, or will when its timer expires.
+#[cold]
+fn interrupt(dev: &Device, ring: u16, raised: Raised) {
+    match raised {
+        Raised::Nothing => {}
+        Raised::Fire => netdev_info!(dev, "rx_ring[{ring}]: interrupt: napi_schedule\n"),
+        Raised::Timer(ns) => {
+            netdev_info!(dev, "rx_ring[{ring}]: interrupt in {} us\n", ns / 1000);
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
             LockedDevice, //
         },
         ethtool::{
+            msg,
             Coalesce,
             DrvInfo,
             FlowRule,
@@ -57,6 +58,8 @@ impl Ops for Vsi {
 
     fn set_msglevel(&self, level: u32) {
         self.settings.msg_enable.store(level, Ordering::Relaxed);
+        let on = level & msg::INTR != 0;
+        self.port.for_each_running(|hw| hw.irq_trace.on = on);
     }
 
     fn stats(&self, visitor: &mut dyn Visitor) {

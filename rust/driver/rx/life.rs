@@ -175,7 +175,8 @@ impl<'a> ReadyRing<'a> {
         // A stopped ring runs again if the new one fails to start (`netdev_rx_queue_restart`).
         line.set_masked(false);
         let max_frames = poll.settings.coalesce.frames(poll.size);
-        let hw = RxHw::new(nic, config, meta, max_frames, timer);
+        let irq_trace = poll.trace().irq_trace(ring.index());
+        let hw = RxHw::new(nic, config, meta, max_frames, timer, irq_trace);
         let old_hw = ring.hw.start(hw);
         if let Some(old) = old {
             old.hw = old_hw;

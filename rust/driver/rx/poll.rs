@@ -94,6 +94,10 @@ impl napi::Poll for RxPoll {
         if budget == 0 || self.line.is_masked() {
             return Polled::Again;
         }
+        let traced = self.trace().intr();
+        if traced {
+            self.trace().poll_begins(self.ring.index(), budget);
+        }
         let work = self.clean_rx_irq(cx, budget);
         let refilled = self.refill(cx);
         let others_wait = self.wake_next(cx, refilled);
@@ -102,7 +106,11 @@ impl napi::Poll for RxPoll {
             .set_next_to_clean(self.descriptors.next_to_clean());
         // The refill came short, or further transmit queues wait: no interrupt may follow, so keep
         // polling.
-        if work == budget || !refilled || others_wait {
+        let again = work == budget || !refilled || others_wait;
+        if traced {
+            self.trace().poll_ends(self.ring.index(), work, again);
+        }
+        if again {
             return Polled::Again;
         }
         self.moderate();
@@ -111,6 +119,12 @@ impl napi::Poll for RxPoll {
 }
 
 impl RxPoll {
+    /// What is to be printed about the ring's device.
+    #[inline]
+    pub(super) fn trace(&self) -> Trace<'_> {
+        Trace::new(self.queue.device(), &self.settings)
+    }
+
     /// Interrupt moderation: sets the earliest time of the next interrupt.
     fn moderate(&mut self) {
         let frames = core::mem::take(&mut self.frames);
@@ -137,7 +151,7 @@ impl RxPoll {
     fn clean_rx_irq(&mut self, cx: &napi::Context<'_>, budget: u32) -> u32 {
         // READ_ONCE: the program for all frames of this poll.
         let prog = self.ring.xdp_prog.read_once(cx);
-        let traced = Trace::new(self.queue.device(), &self.settings).frames();
+        let traced = self.trace().frames();
         // Two copies of the loop: from the first one the compiler removes the checks for rare
         // cases, 7 of the 360 instructions that a dropped frame costs.
         match prog {

@@ -43,6 +43,8 @@ pub(crate) mod msg {
 
     /// `drv`: configuration changes.
     pub(crate) const DRV: u32 = 1 << bindings::NETIF_MSG_DRV_BIT;
+    /// `intr`: interrupts and polls.
+    pub(crate) const INTR: u32 = 1 << bindings::NETIF_MSG_INTR_BIT;
     /// `tx_queued`: each frame that is sent.
     pub(crate) const TX_QUEUED: u32 = 1 << bindings::NETIF_MSG_TX_QUEUED_BIT;
     /// `rx_status`: each received frame and its verdict.

@@ -6,8 +6,9 @@ use crate::{
     bed::{Bed, Port},
     bpf::Program,
     harness::case,
-    host::{ensure_eq, kmsg::Kmsg, tracefs::clear_warn_once, wait_until},
+    host::{ensure_eq, kmsg::Kmsg, rcu, repeat_until, tracefs::clear_warn_once, wait_until},
     support::{
+        held::Held,
         probes::send_all,
         steer::{Chain, Steer, BROADCAST},
         verdict::set_cpumap,
@@ -282,6 +283,147 @@ fn verdicts(bed: &Bed) -> Result<()> {
             adjust.id
         )],
     )
+}
+
+/// The line of an interrupt that is not moderated.
+const INTERRUPT: &str = "rx_ring[0]: interrupt: napi_schedule";
+
+/// The lines of a poll around those of its frames.
+fn poll(frames: usize, end: &str) -> [String; 2] {
+    [
+        "rx_ring[0]: poll: budget 64".to_owned(),
+        format!("rx_ring[0]: poll: {frames} frames, {end}"),
+    ]
+}
+
+/// Sends a frame, and waits until the poll that takes it has armed the interrupt again.
+fn send_one(bed: &Bed, probe: &Probe) -> Result<()> {
+    send_each(bed, &[probe.clone()])?;
+    rcu::grace_period()
+}
+
+case!(ports "trace::interrupts", "queues=1", interrupts);
+/// The interrupt of a frame and the poll that it leads to, also with a new ring.
+fn interrupts(bed: &Bed) -> Result<()> {
+    let program = Program::sample("xdp_drop")?;
+    let probe = Probe::new(1, 0);
+    let mut log = Kmsg::from_now()?;
+    let [begin, end] = poll(1, "complete");
+    let alone = [INTERRUPT.to_owned(), begin.clone(), end.clone()];
+
+    // Each frame interrupts.
+    bed.b.ethtool("-C", "adaptive-rx off rx-usecs 0")?;
+    bed.up()?;
+    send_one(bed, &probe)?;
+    bed.b.msglvl("intr on drv off")?;
+    log.forget()?;
+    send_one(bed, &probe)?;
+    send_one(bed, &probe)?;
+    expect(
+        &mut log,
+        &bed.b,
+        "two frames",
+        &[alone.clone(), alone].concat(),
+    )?;
+
+    bed.b.attach(&program)?;
+    bed.b.msglvl("rx_status on")?;
+    send_one(bed, &probe)?;
+    let verdict = format!(
+        "rx_ring[0]: READ_ONCE: id {}; bpf_prog_run_xdp({} bytes) = XDP_DROP",
+        program.id, probe.len
+    );
+    let with_verdict = [INTERRUPT.to_owned(), begin, verdict, end];
+    expect(&mut log, &bed.b, "with the verdict", &with_verdict)?;
+
+    // The first poll of a ring finds nothing and arms the interrupt.
+    bed.b.set("down")?;
+    bed.up()?;
+    expect(&mut log, &bed.b, "a new ring", &poll(0, "complete"))?;
+    send_one(bed, &probe)?;
+    expect(&mut log, &bed.b, "in the new ring", &with_verdict)?;
+
+    bed.b.msglvl("intr off rx_status off")?;
+    send_one(bed, &probe)?;
+    expect(&mut log, &bed.b, "switched off", &[])
+}
+
+case!(ports "trace::polls", "queues=1", polls);
+/// A poll that has used up its budget is followed by another without an interrupt.
+fn polls(bed: &Bed) -> Result<()> {
+    const COUNT: u32 = 100;
+    let probe = Probe::new(1, 0);
+    let mut log = Kmsg::from_now()?;
+
+    bed.up()?;
+    let sender = Sender::open(&bed.a)?;
+    let held = Held::new(&bed.b, 0, || sender.send(&probe.frame()))?;
+    bed.b.msglvl("intr on drv off")?;
+    log.forget()?;
+    // The interrupt is off.
+    sender.send_flow(&probe, COUNT)?;
+    expect(&mut log, &bed.b, "held", &[])?;
+    held.release(256)?;
+    bed.b.wait_received(u64::from(COUNT) + 1)?;
+    rcu::grace_period()?;
+    // Who waits until the ring is empty may have it polled once more, and then its successor is.
+    let idle = poll(0, "complete");
+    let polls = lines(&mut log, &bed.b)?;
+    let busy: Vec<_> = polls
+        .chunks(2)
+        .filter(|lines| *lines != idle)
+        .flatten()
+        .cloned()
+        .collect();
+    let rest = COUNT as usize - 64;
+    ensure_eq!(
+        busy,
+        [poll(64, "again"), poll(rest, "complete")].concat(),
+        "polls that found frames, of {polls:#?}"
+    );
+    Ok(())
+}
+
+case!(ports "trace::moderated_interrupts", "queues=1", moderated);
+/// A frame that comes soon after a poll starts the timer of the interrupt.
+fn moderated(bed: &Bed) -> Result<()> {
+    const USECS: u64 = 10_000;
+    let probe = Probe::new(1, 0);
+    let mut log = Kmsg::from_now()?;
+    let mut all = Vec::new();
+
+    bed.b
+        .ethtool("-C", &format!("adaptive-rx off rx-usecs {USECS}"))?;
+    bed.up()?;
+    bed.b.msglvl("intr on drv off")?;
+    log.forget()?;
+    // The second of two frames, unless the machine is slow.
+    repeat_until(
+        "a frame comes soon after a poll",
+        || send_each(bed, &[probe.clone(), probe.clone()]),
+        || {
+            all = lines(&mut log, &bed.b)?;
+            Ok(all.iter().any(|line| line.contains("interrupt in")))
+        },
+    )?;
+    rcu::grace_period()?;
+    let all = lines(&mut log, &bed.b)?;
+    let at = all.iter().position(|line| line.contains("interrupt in"));
+    let after = &all[at.unwrap_or(all.len())..];
+    let delay = after
+        .first()
+        .and_then(|line| line.strip_prefix("rx_ring[0]: interrupt in "))
+        .and_then(|line| line.strip_suffix(" us"))
+        .and_then(|delay| delay.parse::<u64>().ok());
+    ensure!(
+        delay.is_some_and(|delay| delay <= USECS),
+        "the delay, in {all:#?}"
+    );
+    ensure!(
+        after.get(1..3) == Some(&poll(1, "complete")),
+        "the poll after the timer, in {all:#?}"
+    );
+    Ok(())
 }
 
 case!(ports "trace::failures", "queues=1", failures);
