@@ -62,18 +62,30 @@ impl Ops for Vsi {
         self.port.for_each_running(|hw| hw.irq_trace.on = on);
     }
 
+    /// Frames and bytes of all queues come first; the other counters are zero most of the time.
     fn stats(&self, visitor: &mut dyn Visitor) {
-        for (n, ring) in self.rx_rings.iter().enumerate() {
-            let mut visit = |name, value| visitor.visit(fmt!("rx_queue_{n}_{name}"), value);
-            ring.stats.each(&mut visit);
-            ring.hw.stats.each(&mut visit);
-        }
-        let pauses = &self.port.tx_pauses;
-        for (n, (ring, pause)) in self.tx_rings.iter().zip(pauses).enumerate() {
-            let mut visit = |name, value| visitor.visit(fmt!("tx_queue_{n}_{name}"), value);
-            ring.stats.each(&mut visit);
-            pause.each(&mut visit);
-            ring.xmit.each(&mut visit);
+        for first in [true, false] {
+            let is_wanted = |name| matches!(name, "packets" | "bytes") == first;
+            for (n, ring) in self.rx_rings.iter().enumerate() {
+                let mut visit = |name, value| {
+                    if is_wanted(name) {
+                        visitor.visit(fmt!("rx_queue_{n}_{name}"), value);
+                    }
+                };
+                ring.stats.each(&mut visit);
+                ring.hw.stats.each(&mut visit);
+            }
+            let pauses = &self.port.tx_pauses;
+            for (n, (ring, pause)) in self.tx_rings.iter().zip(pauses).enumerate() {
+                let mut visit = |name, value| {
+                    if is_wanted(name) {
+                        visitor.visit(fmt!("tx_queue_{n}_{name}"), value);
+                    }
+                };
+                ring.stats.each(&mut visit);
+                pause.each(&mut visit);
+                ring.xmit.each(&mut visit);
+            }
         }
         self.port
             .steering
