@@ -3,7 +3,7 @@
 //! The interrupt line of a receive ring, and its moderation.
 //!
 //! The line is one-shot: after it has fired it stays silent until the poll has found the ring empty
-//! and arms it again. A wake-up must not be lost: the NIC could publish a frame, find the line
+//! and arms it again. A lost wake-up must not happen: the NIC could publish a frame, find the line
 //! disarmed and do nothing, while the poll arms the line and ends without having seen the frame. So
 //! each side writes one variable and then reads the other's:
 //!

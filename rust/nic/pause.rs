@@ -2,9 +2,9 @@
 
 //! Flow control: senders that wait for the receiver to post buffers.
 //!
-//! A full ring makes its senders stop their queues, and the refill wakes them. A wake-up must not
-//! be lost: a sender could stop just after the refill has checked for waiting queues. So each side
-//! writes one variable and then reads the other's:
+//! A full ring makes its senders stop their queues, and the refill wakes them. A lost wake-up must
+//! not happen: a sender could stop just after the refill has checked for waiting queues. So each
+//! side writes one variable and then reads the other's:
 //!
 //! ```text
 //!     sender                         refill

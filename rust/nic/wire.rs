@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The wire: writes a frame into a receive ring of the port at the other end.
+//!
+//! [`RingWriter::write_plain`] is where most frames are copied onto the wire, that is into a buffer
+//! that the receiving driver has posted. [`RingWriter::write`] does the same for all others: those
+//! in several pieces or buffers, or with a checksum or a VLAN tag to be filled in.
 
 use core::ops::Deref;
 
