@@ -148,7 +148,7 @@ emulated VM.
   make vm         a shell in the VM with oxnic loaded; leaving it powers off
   make samples    build the programs of samples/, for the shell of make vm (4 minutes at first)
 
-  make test       run the tests, on the host and in the VM (over an hour)
+  make test       run the tests, on the host and in the VM (a quarter of an hour)
   make test-debug run the tests in the VM on a kernel with KASAN, lockdep, kmemleak and more (two
                   hours; the kernel is built first, once, in half an hour)
   make test-install

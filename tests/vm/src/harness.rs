@@ -23,10 +23,13 @@ use crate::{
     nl::netdev,
 };
 use anyhow::{anyhow, bail, Context, Result};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::{Completion, Failed, Trial};
 use std::{
     collections::BTreeSet,
+    fs,
+    io::ErrorKind,
     panic::{catch_unwind, AssertUnwindSafe},
+    path::{Path, PathBuf},
 };
 
 /// Lines of the kernel log shown when a test fails.
@@ -136,20 +139,42 @@ pub fn cases() -> Vec<&'static Case> {
     cases
 }
 
-/// Wraps a test for the test runner.
-pub fn trial(case: &'static Case) -> Trial {
-    let ignored = !(case.needs)();
-
-    Trial::test(case.name, move || {
+/// Wraps a test for the test runner. With `claims`, a directory that several virtual machines see,
+/// it runs only in the machine that comes to it first.
+pub fn trial(case: &'static Case, claims: Option<PathBuf>) -> Trial {
+    Trial::ignorable_test(case.name, move || {
+        if let Some(claims) = claims {
+            if !claim(&claims, case.name)? {
+                return Ok(Completion::ignored_with(CLAIMED));
+            }
+        }
+        if !(case.needs)() {
+            return Ok(Completion::ignored());
+        }
         surrounded(case).map_err(|e| {
             let text = format!("{e:#}");
 
             // Now; libtest-mimic prints it after the last test.
             println!("\n{text}");
             Failed::from(text)
-        })
+        })?;
+        Ok(Completion::Completed)
     })
-    .with_ignored_flag(ignored)
+}
+
+/// Why a test is ignored that another virtual machine runs. `scripts/test` leaves such lines out.
+const CLAIMED: &str = "claimed by another VM";
+
+/// Claims a test; `false` if another virtual machine has claimed it. `mkdir` is atomic: of several
+/// machines that come to a test at the same time, only one makes the directory.
+fn claim(claims: &Path, name: &str) -> Result<bool> {
+    let claim = claims.join(name);
+
+    match fs::create_dir(&claim) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("claiming {}", claim.display())),
+    }
 }
 
 fn surrounded(case: &Case) -> Result<()> {
