@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What bindgen reads: the kernel's headers for network drivers with XDP, and
- * our own helpers.
+ * The input of bindgen: the kernel's headers for network drivers with XDP, and
+ * the helpers.
  */
 #include <linux/bpf.h>
 #include <linux/capability.h>
@@ -43,7 +43,7 @@ static const u64 OXNIC_NETIF_F_HW_VLAN_STAG_TX = NETIF_F_HW_VLAN_STAG_TX;
 static const u32 OXNIC_ETHTOOL_COALESCE_RX = ETHTOOL_COALESCE_RX_USECS |
 					     ETHTOOL_COALESCE_RX_MAX_FRAMES |
 					     ETHTOOL_COALESCE_USE_ADAPTIVE_RX;
-/* Callbacks that also need RTNL: those that touch more than the device. */
+/* Callbacks that also need RTNL, since they affect more than the device. */
 static const u32 OXNIC_ETHTOOL_NEEDS_RTNL =
 	ETHTOOL_OP_NEEDS_RTNL_LINKSETTINGS | ETHTOOL_OP_NEEDS_RTNL_SRINGPARAM |
 	ETHTOOL_OP_NEEDS_RTNL_SCHANNELS | ETHTOOL_OP_NEEDS_RTNL_GPAUSEPARAM |

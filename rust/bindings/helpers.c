@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The C side of the bindings: see helpers.h. No logic of the driver lives
- * here.
+ * The C side of the bindings: see helpers.h.
  */
 #include <linux/bpf_trace.h>
 #include <linux/cpumask.h>
@@ -71,7 +70,7 @@ struct net *oxnic_dev_net(const struct net_device *dev)
 	return dev_net(dev);
 }
 
-/* In the network namespace of the caller. */
+/* Looks in the network namespace of the caller. */
 struct net_device *oxnic_netdev_get_by_name(const char *name,
 					    netdevice_tracker *tracker)
 {
@@ -189,7 +188,7 @@ u8 *oxnic_rxfh_context_key(struct ethtool_rxfh_context *context)
 	return ethtool_rxfh_context_key(context);
 }
 
-/* The thread does not leave its CPU, or does not mind. */
+/* The caller stays on its CPU, or does not need an exact answer. */
 bool oxnic_irq_is_for_this_cpu(const struct irq_data *data)
 {
 	return cpumask_test_cpu(raw_smp_processor_id(),
@@ -227,87 +226,9 @@ void oxnic_napi_gro_receive(struct napi_struct *napi, struct sk_buff *skb)
 	napi_gro_receive(napi, skb);
 }
 
-/*
- * Hands over to the stack what GRO holds. The caller has disabled the NAPI, so
- * no poll is at its lists.
- */
 void oxnic_napi_gro_flush(struct napi_struct *napi)
 {
-	LIST_HEAD(skbs);
-
-	local_bh_disable();
 	napi_gro_flush(napi, false);
-	list_splice_init(&napi->gro.rx_list, &skbs);
-	napi->gro.rx_count = 0;
-	netif_receive_skb_list(&skbs);
-	local_bh_enable();
-}
-
-static bool checksum_is_inside(const struct sk_buff *skb)
-{
-	int start = skb_checksum_start_offset(skb);
-
-	return start >= 0 && start <= skb_headlen(skb) &&
-	       start + skb->csum_offset + sizeof(__sum16) <= skb->len;
-}
-
-/*
- * Copies the whole frame, also from page fragments and fragment lists, and
- * fills in a checksum that the stack left to the device.
- */
-int oxnic_skb_copy(const struct sk_buff *skb, u8 *to)
-{
-	__sum16 *sum;
-
-	if (skb->ip_summed == CHECKSUM_PARTIAL) {
-		if (unlikely(!checksum_is_inside(skb)))
-			return -EINVAL;
-		skb_copy_and_csum_dev(skb, to);
-		sum = (__sum16 *)(to + skb_checksum_start_offset(skb) +
-				  skb->csum_offset);
-		/* UDP calls a sum of zero no checksum at all. */
-		if (!*sum)
-			*sum = CSUM_MANGLED_0;
-		return 0;
-	}
-	return skb_copy_bits(skb, 0, to, skb->len);
-}
-
-/*
- * The checksum that the stack left to the device, for an skb with
- * CHECKSUM_PARTIAL, and where in the frame it belongs.
- */
-int oxnic_skb_checksum(const struct sk_buff *skb, unsigned int *offset,
-		       u8 *sum)
-{
-	int start = skb_checksum_start_offset(skb);
-	__sum16 folded;
-
-	if (unlikely(!checksum_is_inside(skb)))
-		return -EINVAL;
-	folded = csum_fold(skb_checksum(skb, start, skb->len - start, 0));
-	/* UDP calls a sum of zero no checksum at all. */
-	if (!folded)
-		folded = CSUM_MANGLED_0;
-	*offset = start + skb->csum_offset;
-	memcpy(sum, &folded, sizeof(folded));
-	return 0;
-}
-
-/* Adds up big-endian words. */
-u16 oxnic_skb_sum(const struct sk_buff *skb, u32 offset, u32 len)
-{
-	__sum16 sum = csum_fold(skb_checksum(skb, offset, len, 0));
-
-	return ntohs(~(__force __be16)sum);
-}
-
-u16 oxnic_skb_copy_and_sum(const struct sk_buff *skb, u32 offset, u8 *to,
-			   u32 len)
-{
-	__sum16 sum = csum_fold(skb_copy_and_csum_bits(skb, offset, to, len));
-
-	return ntohs(~(__force __be16)sum);
 }
 
 void oxnic_skb_set_vlan_tag(struct sk_buff *skb, u16 proto, u16 tci)
@@ -320,6 +241,7 @@ void oxnic_skb_tx_timestamp(struct sk_buff *skb)
 	skb_tx_timestamp(skb);
 }
 
+/* One call for each frame that goes to the stack. */
 void oxnic_skb_set_rx(struct sk_buff *skb, u32 hash, u32 hash_type,
 		      bool csum_good)
 {
@@ -330,10 +252,10 @@ void oxnic_skb_set_rx(struct sk_buff *skb, u32 hash, u32 hash_type,
 }
 
 /*
- * Without memory it fails, quietly and without killing anybody for it. It takes none of the
- * reserves for those who free memory (pfmemalloc), not even in a softirq that interrupts such a
- * task. Fault injection can make it fail too: it does not reach into page_pool_alloc_pages(), where
- * the same is inlined.
+ * Without memory it fails, without a warning and without the OOM killer. It
+ * does not use the memory reserves (pfmemalloc), not even in a softirq that
+ * interrupts a task which may. Fault injection can make it fail, as it could not
+ * with page_pool_alloc_pages(), into which the same function is inlined.
  */
 void *oxnic_page_pool_alloc(struct page_pool *pool, bool may_sleep)
 {
@@ -352,6 +274,19 @@ void oxnic_page_pool_put(void *va)
 	page_pool_put_full_netmem(netmem_get_pp(netmem), netmem, false);
 }
 
+/*
+ * Returns the page of a fragment, directly to the pool's cache if this is the
+ * poll of its NAPI, which @napi then is. One call for each fragment.
+ */
+void oxnic_page_pool_put_frag(const skb_frag_t *frag,
+			      const struct napi_struct *napi)
+{
+	netmem_ref netmem = skb_frag_netmem(frag);
+	struct page_pool *pool = netmem_get_pp(netmem);
+
+	page_pool_put_full_netmem(pool, netmem, napi && pool->p.napi == napi);
+}
+
 static bool page_pool_owns(const struct page_pool *pool, const void *va)
 {
 	return netmem_get_pp(page_to_netmem(virt_to_page(va))) == pool;
@@ -363,8 +298,8 @@ bool oxnic_page_pool_owns(const struct page_pool *pool, const void *va)
 }
 
 /*
- * One call for each redirected frame. A page of another pool than that of the
- * poll must not be redirected: see rust/net/xdp/buff.rs.
+ * One call for each redirected frame, which must be in a page of the poll's own
+ * pool: see rust/net/xdp/redirect.rs.
  */
 int oxnic_xdp_do_redirect(struct net_device *dev, struct xdp_buff *xdp,
 			  const struct bpf_prog *prog,
@@ -393,7 +328,7 @@ void oxnic_trace_xdp_exception(const struct net_device *dev,
 	trace_xdp_exception(dev, prog, act);
 }
 
-/* The page goes over to the frame unless that has no place for it. */
+/* If it succeeds, the frame owns the page. */
 bool oxnic_xdp_buff_add_frag(struct xdp_buff *xdp, void *va, u32 offset,
 			     u32 len)
 {
@@ -421,23 +356,6 @@ u32 oxnic_xdp_frags_len(const struct skb_shared_info *info)
 const void *oxnic_skb_frag_address(const skb_frag_t *frag)
 {
 	return skb_frag_address(frag);
-}
-
-/* Gives the pages behind the first back; from inside the poll of @napi if any. */
-void oxnic_xdp_buff_put_frags(const struct napi_struct *napi,
-			      struct xdp_buff *xdp)
-{
-	struct skb_shared_info *info = xdp_get_shared_info_from_buff(xdp);
-	unsigned int i;
-
-	for (i = 0; i < info->nr_frags; i++) {
-		netmem_ref netmem = skb_frag_netmem(&info->frags[i]);
-		struct page_pool *pool = netmem_get_pp(netmem);
-
-		page_pool_put_full_netmem(pool, netmem,
-					  napi && pool->p.napi == napi);
-	}
-	xdp_buff_clear_frags_flag(xdp);
 }
 
 void oxnic_xdp_get_target(struct oxnic_xdp_target *target)
@@ -468,7 +386,7 @@ void oxnic_hrtimer_start(struct hrtimer *timer, u64 ns, u64 slack)
 	hrtimer_start_range_ns(timer, ns_to_ktime(ns), slack, HRTIMER_MODE_REL);
 }
 
-/* Whether there is such an attribute among those in @nest. */
+/* Whether @nest contains an attribute of this type. */
 bool oxnic_nla_contains(const struct nlattr *nest, int type)
 {
 	return nla_find_nested(nest, type);
@@ -480,8 +398,8 @@ struct net *oxnic_newlink_link_net(struct rtnl_newlink_params *params)
 }
 
 /*
- * Copies the text into the buffer of the extack: it is read after the
- * callback returned, perhaps after the module is gone.
+ * Copies the text: the extack is read after the callback has returned, perhaps
+ * when the module is unloaded.
  */
 void oxnic_nl_set_err_msg(struct netlink_ext_ack *extack, const char *msg)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Functions that exist in the kernel only as static inlines or macros, made
- * callable from Rust. Each does one such thing, or the few that belong to one
- * step of the hot path so that the step costs one call.
+ * Functions that make the kernel's static inlines and macros callable from
+ * Rust. Each calls one of these. If it calls several, these are one step of the
+ * hot path, which should cost one call.
  */
 #ifndef OXNIC_HELPERS_H
 #define OXNIC_HELPERS_H
@@ -76,12 +76,6 @@ void oxnic_napi_gro_receive(struct napi_struct *napi, struct sk_buff *skb);
 void oxnic_napi_gro_flush(struct napi_struct *napi);
 
 /* sk_buff */
-int oxnic_skb_copy(const struct sk_buff *skb, u8 *to);
-int oxnic_skb_checksum(const struct sk_buff *skb, unsigned int *offset,
-		       u8 *sum);
-u16 oxnic_skb_sum(const struct sk_buff *skb, u32 offset, u32 len);
-u16 oxnic_skb_copy_and_sum(const struct sk_buff *skb, u32 offset, u8 *to,
-			   u32 len);
 void oxnic_skb_set_vlan_tag(struct sk_buff *skb, u16 proto, u16 tci);
 void oxnic_skb_tx_timestamp(struct sk_buff *skb);
 void oxnic_skb_set_rx(struct sk_buff *skb, u32 hash, u32 hash_type,
@@ -90,6 +84,8 @@ void oxnic_skb_set_rx(struct sk_buff *skb, u32 hash, u32 hash_type,
 /* page_pool */
 void *oxnic_page_pool_alloc(struct page_pool *pool, bool may_sleep);
 void oxnic_page_pool_put(void *va);
+void oxnic_page_pool_put_frag(const skb_frag_t *frag,
+			      const struct napi_struct *napi);
 bool oxnic_page_pool_owns(const struct page_pool *pool, const void *va);
 
 /* XDP */
@@ -108,10 +104,8 @@ const struct skb_shared_info *
 oxnic_xdp_frame_shared_info(const struct xdp_frame *frame);
 u32 oxnic_xdp_frags_len(const struct skb_shared_info *info);
 const void *oxnic_skb_frag_address(const skb_frag_t *frag);
-void oxnic_xdp_buff_put_frags(const struct napi_struct *napi,
-			      struct xdp_buff *xdp);
 
-/* Where a program's redirect helper pointed. */
+/* The target that a program's redirect helper has set. */
 struct oxnic_xdp_target {
 	u32 map_type;
 	u32 map_id;

@@ -2,8 +2,8 @@
 
 //! Bindings of the kernel's C interface for network drivers with XDP.
 //!
-//! `generated.rs` is what bindgen makes of `headers.h` with `bindgen_parameters` while the module
-//! is built. Only [`crate::net`] uses this room.
+//! `generated.rs` is the output of bindgen for `headers.h` and `bindgen_parameters`, made when the
+//! module is built. Only [`crate::net`] uses this layer.
 
 #![allow(
     clippy::all,
@@ -25,7 +25,7 @@
 
 use kernel::ffi;
 
-// Blocked in bindgen because these are pointer-sized whatever C calls them.
+// Not generated: bindgen would take the C types, but these are pointer-sized.
 type __kernel_size_t = usize;
 type __kernel_ssize_t = isize;
 type __kernel_ptrdiff_t = isize;

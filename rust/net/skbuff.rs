@@ -15,17 +15,16 @@ use kernel::{
     prelude::*, //
 };
 
-/// An skb (`struct sk_buff`) that is ours. Dropping it counts as losing the frame (`kfree_skb`);
-/// [`SkBuff::consume`] ends one that has served its purpose.
+/// A reference to an skb (`struct sk_buff`). Dropping it counts as a dropped packet (`kfree_skb`);
+/// [`SkBuff::consume`] is for an skb that has served its purpose.
 ///
-/// It is not `Send`, as a driver's data and the state of a poll are, so that no driver can keep it
-/// beyond the callback or the poll in which it got it. So its device is alive, and what goes to the
-/// stack in a poll has been received in that.
+/// It is not `Send`, but a driver's data and the state of a poll must be. So a driver cannot keep
+/// an skb beyond the callback or poll in which it got it. Therefore the skb's device is alive, and
+/// an skb that a poll passes to the stack was received in that poll.
 ///
 /// # Invariants
 ///
-/// Points to a valid skb, on which this value owns a reference; or the value is only lent, by who
-/// owns one, and not dropped.
+/// Points to a valid skb. This value owns a reference to it, or it is only lent and not dropped.
 pub(crate) struct SkBuff(NonNull<bindings::sk_buff>);
 
 /// The kind of flow hash that came with a frame (`enum pkt_hash_types`).
@@ -33,13 +32,13 @@ pub(crate) struct SkBuff(NonNull<bindings::sk_buff>);
 pub(crate) enum HashType {
     /// None: the stack computes its own when it needs one.
     None,
-    /// Of the network addresses.
+    /// A hash of the network addresses.
     L3,
-    /// Of the network addresses and the transport ports.
+    /// A hash of the network addresses and the transport ports.
     L4,
 }
 
-/// A VLAN tag next to an skb, which the device puts into the frame or has taken out of it.
+/// A VLAN tag next to an skb, which the device inserts into the frame or has stripped from it.
 #[derive(Clone, Copy)]
 pub(crate) struct VlanTag {
     /// EtherType of the tag: `ETH_P_8021Q` or `ETH_P_8021AD`.
@@ -48,17 +47,39 @@ pub(crate) struct VlanTag {
     pub(crate) tci: u16,
 }
 
+/// A checksum that the stack has left to the device. It covers the bytes up to the end of the frame.
+struct PartialChecksum {
+    /// Offset in the frame of the first byte that it covers.
+    start: usize,
+    /// Offset in the frame where it is stored.
+    at: usize,
+}
+
+/// Folds a sum of 16-bit words to 16 bits by adding the carry (`csum_fold`, without the
+/// complement).
+fn fold(sum: u32) -> u16 {
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
+}
+
+/// Replaces a checksum of zero, which in UDP means that there is none (`CSUM_MANGLED_0`).
+fn not_zero(sum: [u8; 2]) -> [u8; 2] {
+    match sum {
+        [0, 0] => [0xff; 2],
+        sum => sum,
+    }
+}
+
 impl SkBuff {
     /// # Safety
     ///
-    /// `ptr` must be a valid skb; a reference to it goes over to the new value.
+    /// `ptr` must be a valid skb. A reference to it moves to the new value.
     pub(super) unsafe fn from_raw(ptr: *mut bindings::sk_buff) -> Self {
         // INVARIANT: The caller's promise.
         // SAFETY: A valid skb is not null.
         Self(unsafe { NonNull::new_unchecked(ptr) })
     }
 
-    /// The pointer, with the reference.
+    /// The pointer, with the reference to the skb.
     pub(super) fn into_raw(self) -> *mut bindings::sk_buff {
         ManuallyDrop::new(self).as_ptr()
     }
@@ -67,24 +88,24 @@ impl SkBuff {
         self.0.as_ptr()
     }
 
-    /// Where the skb is in memory, which no other skb is at the same time.
+    /// The address of the skb, which identifies it while it exists.
     pub(crate) fn address(&self) -> usize {
         self.as_ptr() as usize
     }
 
-    /// Length of the frame in bytes, whatever pieces it is in.
+    /// Length of the frame in bytes, including fragments.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         // SAFETY: The skb is valid.
         unsafe { (*self.as_ptr()).len as usize }
     }
 
-    /// The start of the frame, as far as it is in one piece: at least the Ethernet header of an skb
-    /// that is to be sent.
+    /// The linear part of the frame. In an skb that is to be sent it includes at least the Ethernet
+    /// header.
     #[inline]
     pub(crate) fn head(&self) -> &[u8] {
-        // SAFETY: The linear part is `len - data_len` bytes from `data`; nobody writes to it while
-        // we have a reference.
+        // SAFETY: The linear part is `len - data_len` bytes from `data`. It is not written to while
+        // there is another reference to the skb.
         unsafe {
             let skb = self.as_ptr();
             let len = (*skb).len.wrapping_sub((*skb).data_len);
@@ -92,18 +113,18 @@ impl SkBuff {
         }
     }
 
-    /// Copies bytes of the frame from `offset` on, also from its fragments (`skb_copy_bits`). Fails
-    /// with `EFAULT` if there are fewer than `to` is long.
+    /// Fills `to` with the bytes of the frame from `offset` on, also from its fragments
+    /// (`skb_copy_bits`). Fails with `EFAULT` if there are not enough.
     pub(crate) fn copy_part(&self, offset: usize, to: &mut [u8]) -> Result {
         let (offset, len) = (c_int::try_from(offset)?, c_int::try_from(to.len())?);
-        // SAFETY: The skb is valid, and `to` is as long as said.
+        // SAFETY: The skb is valid, and `to` has the given length.
         to_result(unsafe {
             bindings::skb_copy_bits(self.as_ptr(), offset, to.as_mut_ptr().cast(), len)
         })
     }
 
-    /// `N` bytes of the frame from `offset` on, which are usually in [`head`](Self::head)
-    /// (`skb_header_pointer`). `None` if there are fewer.
+    /// `N` bytes of the frame from `offset` on, usually from [`head`](Self::head)
+    /// (`skb_header_pointer`). `None` if there are not enough.
     #[inline]
     pub(crate) fn bytes<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         if let Some(bytes) = self.head().get(offset..).and_then(<[u8]>::first_chunk) {
@@ -114,8 +135,8 @@ impl SkBuff {
         Some(bytes)
     }
 
-    /// Whether [`head`](Self::head) is the whole frame, to be sent as it is: with no checksum to be
-    /// filled in, no tag to be put in, and as a single frame.
+    /// Whether [`head`](Self::head) is the whole frame and can be sent unchanged: without a
+    /// checksum to fill in, a tag to insert, or segmentation.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         // SAFETY: The skb is valid.
@@ -126,45 +147,69 @@ impl SkBuff {
             && self.gso_size().is_none()
     }
 
-    /// Copies the whole frame, also from its fragments, to the start of `to`, with the checksum
-    /// filled in that the stack may have left to the device (`skb_copy_and_csum_dev`).
+    /// Copies the whole frame, also from its fragments, to the start of `to`. Fills in the checksum
+    /// if the stack has left it to the device (`skb_copy_and_csum_dev`).
     ///
     /// Fails with `EMSGSIZE` if it does not fit, and with `EINVAL` or `EFAULT` if the skb is
     /// malformed.
     pub(crate) fn copy_to(&self, to: &mut [u8]) -> Result {
-        if to.len() < self.len() {
-            return Err(EMSGSIZE);
+        let to = to.get_mut(..self.len()).ok_or(EMSGSIZE)?;
+        let Some(partial) = self.partial_checksum()? else {
+            return self.copy_part(0, to);
+        };
+        // SAFETY: The skb is valid, `to` is as long as the frame, and the checksum is in it.
+        unsafe { bindings::skb_copy_and_csum_dev(self.as_ptr(), to.as_mut_ptr()) };
+        if let Some(sum) = to.get_mut(partial.at..).and_then(<[u8]>::first_chunk_mut) {
+            *sum = not_zero(*sum);
         }
-        // SAFETY: The skb is valid and fits.
-        to_result(unsafe { bindings::oxnic_skb_copy(self.as_ptr(), to.as_mut_ptr()) })
+        Ok(())
     }
 
-    /// Computes the checksum that the stack has left to the device (`skb_checksum`): its place in
-    /// the frame, in bytes, and what belongs there. `None` if it has left none.
+    /// Computes the checksum that the stack has left to the device (`skb_checksum`). Returns its
+    /// offset in the frame, in bytes, and its bytes; `None` if the stack has left none.
     ///
     /// Fails with `EINVAL` if the skb is malformed.
     pub(crate) fn checksum(&self) -> Result<Option<(usize, [u8; 2])>> {
+        let Some(PartialChecksum { start, at }) = self.partial_checksum()? else {
+            return Ok(None);
+        };
+        let len = self.len().saturating_sub(start);
+        // SAFETY: The skb is valid, and these bytes are in the frame.
+        let sum = unsafe { bindings::skb_checksum(self.as_ptr(), start as c_int, len as c_int, 0) };
+        Ok(Some((at, not_zero((!fold(sum)).to_ne_bytes()))))
+    }
+
+    /// The checksum that the stack has left to the device (`CHECKSUM_PARTIAL`), if any. Fails with
+    /// `EINVAL` if it is not in the frame, or does not start in its linear part.
+    fn partial_checksum(&self) -> Result<Option<PartialChecksum>> {
         if !self.csum_is_good() {
             return Ok(None);
         }
-        let (mut offset, mut sum) = (0, [0; 2]);
+        // SAFETY: With `CHECKSUM_PARTIAL` this arm of the union is valid.
+        let csum = unsafe { self.headers().__bindgen_anon_1.__bindgen_anon_1 };
         // SAFETY: The skb is valid.
-        to_result(unsafe {
-            bindings::oxnic_skb_checksum(self.as_ptr(), &mut offset, sum.as_mut_ptr())
-        })?;
-        Ok(Some((offset as usize, sum)))
+        let (head, data) = unsafe { ((*self.as_ptr()).head, (*self.as_ptr()).data) };
+        let headroom = (data as usize).wrapping_sub(head as usize);
+        let start = usize::from(csum.csum_start)
+            .checked_sub(headroom)
+            .ok_or(EINVAL)?;
+        let at = start + usize::from(csum.csum_offset);
+        if start > self.head().len() || at + size_of::<u16>() > self.len() {
+            return Err(EINVAL);
+        }
+        Ok(Some(PartialChecksum { start, at }))
     }
 
     fn headers(&self) -> &bindings::sk_buff__bindgen_ty_4__bindgen_ty_2 {
-        // SAFETY: The skb is valid. Both arms of the union are the same fields.
+        // SAFETY: The skb is valid. Both arms of the union have the same fields.
         unsafe { (*self.as_ptr()).__bindgen_anon_4.headers.as_ref() }
     }
 
-    /// The VLAN tag next to the frame, which the device is to put into it (`skb_vlan_tag_present`).
+    /// The VLAN tag next to the frame, which the device is to insert (`skb_vlan_tag_present`).
     #[inline]
     pub(crate) fn vlan_tag(&self) -> Option<VlanTag> {
         let vlan = &self.headers().__bindgen_anon_2;
-        // SAFETY: Both arms of the union are plain integers.
+        // SAFETY: Both arms of the union are integers.
         let (all, tag) = unsafe { (vlan.vlan_all, vlan.__bindgen_anon_1) };
         (all != 0).then_some(VlanTag {
             protocol: u16::from_be(tag.vlan_proto),
@@ -172,11 +217,11 @@ impl SkBuff {
         })
     }
 
-    /// How many bytes of payload each segment gets, if the device is to cut the frame into several:
-    /// a large TCP frame (`skb_is_gso`). `None` if it is to be sent as it is.
+    /// Bytes of payload of each segment, if the device is to segment the frame (`skb_is_gso`).
+    /// `None` if it is to be sent as a single frame.
     #[inline]
     pub(crate) fn gso_size(&self) -> Option<usize> {
-        // SAFETY: The skb is valid; the shared information is at the end of its linear part.
+        // SAFETY: The skb is valid; its shared info is at `end` of its linear part.
         let size = unsafe {
             let skb = self.as_ptr();
             let end = (*skb).head.add((*skb).end as usize);
@@ -185,28 +230,30 @@ impl SkBuff {
         (size != 0).then_some(size.into())
     }
 
-    /// The sum of the 16-bit words of a part of the frame, as the Internet checksum adds them up
+    /// The sum of the 16-bit words of a part of the frame, as for the Internet checksum
     /// (`skb_checksum`), folded to 16 bits. Fails with `EINVAL` if the part is not in the frame.
     pub(crate) fn sum(&self, offset: usize, len: usize) -> Result<u32> {
         self.check(offset, len)?;
+        let (offset, len) = (c_int::try_from(offset)?, c_int::try_from(len)?);
         // SAFETY: The skb is valid, and the part is in it.
-        Ok(unsafe { bindings::oxnic_skb_sum(self.as_ptr(), offset as u32, len as u32) }.into())
+        let sum = unsafe { bindings::skb_checksum(self.as_ptr(), offset, len, 0) };
+        Ok(u16::from_be(fold(sum)).into())
     }
 
-    /// Copies bytes of the frame from `offset` on, also from its fragments, and returns their
-    /// [`sum`](Self::sum) (`skb_copy_and_csum_bits`). Fails with `EINVAL` if there are fewer than
-    /// `to` is long.
+    /// Fills `to` with the bytes of the frame from `offset` on, also from its fragments, and
+    /// returns their [`sum`](Self::sum) (`skb_copy_and_csum_bits`). Fails with `EINVAL` if there
+    /// are not enough.
     pub(crate) fn copy_and_sum(&self, offset: usize, to: &mut [u8]) -> Result<u32> {
         self.check(offset, to.len())?;
-        // SAFETY: The skb is valid, and the part is in it.
+        let (offset, len) = (c_int::try_from(offset)?, c_int::try_from(to.len())?);
+        // SAFETY: The skb is valid, the part is in it, and `to` has the given length.
         let sum = unsafe {
-            let (to, len) = (to.as_mut_ptr(), to.len());
-            bindings::oxnic_skb_copy_and_sum(self.as_ptr(), offset as u32, to, len as u32)
+            bindings::skb_copy_and_csum_bits(self.as_ptr(), offset, to.as_mut_ptr(), len)
         };
-        Ok(sum.into())
+        Ok(u16::from_be(fold(sum)).into())
     }
 
-    /// Whether a part of the frame is in it.
+    /// Fails with `EINVAL` if a part is not in the frame.
     #[inline]
     fn check(&self, offset: usize, len: usize) -> Result {
         match offset.checked_add(len) {
@@ -215,8 +262,8 @@ impl SkBuff {
         }
     }
 
-    /// Whether the checksum is known to be right once the frame has been copied: the device itself
-    /// fills it in (`CHECKSUM_PARTIAL`).
+    /// Whether the stack has left the checksum to the device (`CHECKSUM_PARTIAL`), so that it is
+    /// good once the frame is copied.
     #[inline]
     pub(crate) fn csum_is_good(&self) -> bool {
         self.headers().ip_summed() == bindings::CHECKSUM_PARTIAL as u8
@@ -229,12 +276,12 @@ impl SkBuff {
         unsafe { (*self.as_ptr()).queue_mapping }
     }
 
-    /// Tells whoever asked for it when the frame was sent (`skb_tx_timestamp`).
+    /// Reports the time of sending, if it was requested (`skb_tx_timestamp`).
     #[inline]
     pub(crate) fn tx_timestamp(&self) {
         let skb = self.as_ptr();
-        // SAFETY: The skb is valid, and its device, at which the kernel may look, alive: the value
-        // does not outlive the callback. Only a socket can have asked.
+        // SAFETY: The skb is valid. Its device, which the kernel may access, is alive, since the
+        // value does not outlive the callback. Without a socket there was no request.
         unsafe {
             if !(*skb).sk.is_null() {
                 bindings::oxnic_skb_tx_timestamp(skb);
@@ -242,15 +289,14 @@ impl SkBuff {
         }
     }
 
-    /// Puts the tag next to the frame that the device has taken out of it
-    /// (`__vlan_hwaccel_put_tag`).
+    /// Sets the tag that the device has stripped from the frame (`__vlan_hwaccel_put_tag`).
     pub(crate) fn set_vlan_tag(&mut self, tag: VlanTag) {
-        // SAFETY: The skb is valid and ours alone.
+        // SAFETY: The skb is valid, and borrowed mutably.
         unsafe { bindings::oxnic_skb_set_vlan_tag(self.as_ptr(), tag.protocol, tag.tci) };
     }
 
-    /// Notes what the device found out about the frame: its flow hash (`skb_set_hash`), and whether
-    /// its checksum is good (`CHECKSUM_UNNECESSARY`).
+    /// Sets the metadata from the device: the flow hash (`skb_set_hash`), and whether the checksum
+    /// is good (`CHECKSUM_UNNECESSARY`).
     #[inline]
     pub(crate) fn set_received(&mut self, hash: u32, hash_type: HashType, csum_good: bool) {
         let hash_type = match hash_type {
@@ -258,21 +304,21 @@ impl SkBuff {
             HashType::L3 => bindings::pkt_hash_types_PKT_HASH_TYPE_L3,
             HashType::L4 => bindings::pkt_hash_types_PKT_HASH_TYPE_L4,
         };
-        // SAFETY: The skb is valid and ours alone.
+        // SAFETY: The skb is valid, and borrowed mutably.
         unsafe { bindings::oxnic_skb_set_rx(self.as_ptr(), hash, hash_type, csum_good) };
     }
 
-    /// Ends an skb that has been sent (`consume_skb`). Not in hard interrupts.
+    /// Frees an skb that was sent (`consume_skb`). Not in a hard interrupt.
     #[inline]
     pub(crate) fn consume(self) {
-        // SAFETY: The reference is given up.
+        // SAFETY: This gives up the value's reference.
         unsafe { bindings::consume_skb(self.into_raw()) };
     }
 }
 
 impl Drop for SkBuff {
     fn drop(&mut self) {
-        // SAFETY: The reference is given up.
+        // SAFETY: This gives up the value's reference.
         unsafe {
             bindings::dev_kfree_skb_any_reason(
                 self.as_ptr(),

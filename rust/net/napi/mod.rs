@@ -348,7 +348,7 @@ impl<T: Poll> Napi<T> {
             bindings::napi_disable_locked(napi.as_ptr());
             // With `gro_flush_timeout` GRO holds frames after a poll, until a timer expires. The
             // timer is cancelled now, and `gro_cleanup` in net/core/gro.c would free the frames.
-            bindings::oxnic_napi_gro_flush(napi.as_ptr());
+            flush_gro(napi.as_ptr());
             bindings::oxnic_netif_queue_set_napi(napi.as_ptr(), false);
         });
         drop(lock);
@@ -432,6 +432,29 @@ impl<T: Poll> Drop for Parked<T> {
     fn drop(&mut self) {
         // Removing it from the device needs the lock.
         leak(&self.parts, &self.dev);
+    }
+}
+
+/// Passes the frames that GRO holds to the stack (`gro_flush_normal`). Process context.
+///
+/// # Safety
+///
+/// `napi` must be a disabled NAPI, and stay so during the call.
+unsafe fn flush_gro(napi: *mut bindings::napi_struct) {
+    let _bh = bh::disable();
+    // SAFETY: No poll accesses the lists of a disabled NAPI. Bottom halves are off. The second list
+    // is empty when its skbs have been passed on; as in `gro_normal_list`, its head is initialised
+    // again.
+    unsafe {
+        bindings::oxnic_napi_gro_flush(napi);
+        let gro = &raw mut (*napi).gro;
+        let list = &raw mut (*gro).rx_list;
+        bindings::netif_receive_skb_list(list);
+        *list = bindings::list_head {
+            next: list,
+            prev: list,
+        };
+        (*gro).rx_count = 0;
     }
 }
 

@@ -211,24 +211,39 @@ impl XdpBuff {
     #[inline]
     unsafe fn release(&mut self, cx: &impl NapiExclusive) -> Buffer {
         if self.has_frags() {
-            // SAFETY: The pages are ours and not used any more. `cx` is the proof that this thread
-            // is polling that NAPI, or owns it while it is disabled.
-            unsafe { bindings::oxnic_xdp_buff_put_frags(cx.napi().as_ptr(), &mut self.0) };
+            // SAFETY: The fragments are not used any more. `cx` is the proof that this thread is
+            // polling that NAPI, or owns it while it is disabled.
+            unsafe { self.put_frags(cx.napi().as_ptr()) };
         }
         // SAFETY: The page is ours and from a page_pool. The frame is not used any more.
         unsafe { Buffer::from_raw(self.0.data_hard_start.cast()) }
+    }
+
+    /// Returns the pages of the fragments to their pool: directly to its cache if its NAPI is
+    /// `napi`, which is null if this thread is not polling.
+    ///
+    /// # Safety
+    ///
+    /// The fragments must not be used any more afterwards. `napi` must be null, or this thread must
+    /// have exclusive access to it, as [`NapiExclusive`] requires.
+    #[inline(never)]
+    unsafe fn put_frags(&mut self, napi: *const bindings::napi_struct) {
+        for frag in self.frags().map(Frags::iter).unwrap_or_default() {
+            // SAFETY: The page is from a page_pool and ours, and it is not used any more. The rest
+            // is the caller's promise.
+            unsafe { bindings::oxnic_page_pool_put_frag(frag, napi) };
+        }
     }
 }
 
 impl Drop for XdpBuff {
     fn drop(&mut self) {
-        // SAFETY: The pages are ours and not used any more.
-        unsafe {
-            if self.has_frags() {
-                bindings::oxnic_xdp_buff_put_frags(ptr::null(), &mut self.0);
-            }
-            bindings::oxnic_page_pool_put(self.0.data_hard_start);
+        if self.has_frags() {
+            // SAFETY: The fragments are not used any more.
+            unsafe { self.put_frags(ptr::null()) };
         }
+        // SAFETY: The page is ours, from a page_pool, and not used any more.
+        unsafe { bindings::oxnic_page_pool_put(self.0.data_hard_start) };
     }
 }
 

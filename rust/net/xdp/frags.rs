@@ -40,9 +40,14 @@ impl<'a> Frags<'a> {
         self.0.nr_frags.into()
     }
 
+    /// The fragments.
+    pub(super) fn iter(self) -> slice::Iter<'a, bindings::skb_frag_t> {
+        self.0.frags.get(..self.count()).unwrap_or_default().iter()
+    }
+
     /// Fills `to` with the bytes from `offset` on. Fails with `EINVAL` if there are not enough.
     fn copy_to(self, mut offset: usize, mut to: &mut [u8]) -> Result {
-        for frag in self.0.frags.iter().take(self.count()) {
+        for frag in self.iter() {
             // SAFETY: The fragment is valid: its pages have this many bytes, which are not written
             // to, by the type's invariants.
             let data = unsafe {
