@@ -36,8 +36,10 @@ const PORTS_LEN: usize = 4;
 /// tags, the longest IPv4 header and the ports.
 pub const HEADERS_LEN: usize = ETH_LEN + MAX_TAGS * TAG_LEN + IPV4_MAX_LEN + PORTS_LEN;
 
-const ETH_P_IP: u16 = 0x0800;
-const ETH_P_IPV6: u16 = 0x86dd;
+/// EtherType of IPv4.
+pub const ETH_P_IP: u16 = 0x0800;
+/// EtherType of IPv6.
+pub const ETH_P_IPV6: u16 = 0x86dd;
 
 /// Protocol number of TCP.
 pub const IPPROTO_TCP: u8 = 6;
@@ -52,6 +54,8 @@ const IPV4_FRAGMENT: u16 = 0x3fff;
 pub struct Ethernet<'a> {
     /// The outermost tag.
     pub tag: Option<Tag>,
+    /// Number of complete tags, at most [`MAX_TAGS`].
+    pub n_tags: usize,
     /// The EtherType after the tags; 0, which is none, if the bytes end before it.
     pub ethertype: u16,
     /// The bytes after the EtherType.
@@ -65,7 +69,7 @@ impl<'a> Ethernet<'a> {
         let (header, mut payload) = frame.split_first_chunk::<ETH_LEN>()?;
         let [.., type0, type1] = *header;
         let mut ethertype = u16::from_be_bytes([type0, type1]);
-        let mut outermost = None;
+        let (mut outermost, mut n_tags) = (None, 0);
         for _tag in 0..MAX_TAGS {
             let Some(protocol) = Protocol::from_ethertype(ethertype) else {
                 break;
@@ -81,9 +85,11 @@ impl<'a> Ethernet<'a> {
             };
             ethertype = inner;
             payload = rest;
+            n_tags += 1;
         }
         Some(Self {
             tag: outermost,
+            n_tags,
             ethertype,
             payload,
         })

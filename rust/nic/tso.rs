@@ -10,6 +10,8 @@ use super::{
         Ethernet,
         Ip,
         ETH_LEN,
+        ETH_P_IP,
+        ETH_P_IPV6,
         IPPROTO_TCP,
         IPV4_MAX_LEN,
         IPV6_LEN,
@@ -34,6 +36,27 @@ pub const HEADERS_LEN: usize = ETH_LEN + MAX_TAGS * TAG_LEN + IPV4_MAX_LEN + TCP
 const FIN: u8 = 1 << 0;
 const PSH: u8 = 1 << 3;
 const CWR: u8 = 1 << 7;
+
+/// Whether [`Template::new`] finds the TCP header of a large frame that starts with `head`, after
+/// `more_tags` further VLAN tags have been inserted. The bytes of a
+/// [`TxFrame::head`](super::wire::TxFrame::head) are enough.
+///
+/// The headers are not checked otherwise: `Template::new` may still find them malformed.
+pub fn finds_tcp(head: &[u8], more_tags: usize) -> bool {
+    let Some(ethernet) = Ethernet::parse(head) else {
+        return false;
+    };
+    let has_tcp = match ethernet.ethertype {
+        ETH_P_IP => true,
+        // Not after extension headers.
+        ETH_P_IPV6 => matches!(
+            ethernet.payload.first_chunk::<IPV6_LEN>(),
+            Some([_, _, _, _, _, _, IPPROTO_TCP, ..])
+        ),
+        _ => false,
+    };
+    has_tcp && ethernet.n_tags + more_tags <= MAX_TAGS
+}
 
 /// The headers of a large frame, and the lengths of its segments.
 ///

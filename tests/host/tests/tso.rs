@@ -6,6 +6,7 @@
 
 use cases::cases;
 use oxnic::nic::tso::{
+    finds_tcp,
     Progress,
     Template,
     HEADERS_LEN, //
@@ -204,6 +205,7 @@ proptest! {
         let Some(template) = Template::new(head, frame.len(), segment_len) else {
             return Ok(());
         };
+        prop_assert!(finds_tcp(head, 0));
 
         let mut next = None;
         let mut lens = Vec::new();
@@ -261,4 +263,26 @@ fn frames_that_are_not_tcp_are_refused() {
     );
     assert!(Template::new(&frame, frame.len(), 0).is_none());
     assert!(Template::new(&frame, 20, 10).is_none());
+}
+
+#[test]
+fn tcp_is_found_after_two_tags() {
+    for v6 in [false, true] {
+        for tags in 0..=3 {
+            let frame = large(&[false; 3][..tags], v6, 0, 0, &[]);
+            for more in 0..=3 {
+                assert_eq!(finds_tcp(&frame, more), tags + more <= 2, "{tags} {more}");
+            }
+        }
+        // PPPoE, and the EtherType cut off.
+        let mut frame = large(&[], v6, 0, 0, &[]);
+        assert!(!finds_tcp(&frame[..13], 0));
+        frame[12..14].copy_from_slice(&[0x88, 0x64]);
+        assert!(!finds_tcp(&frame, 0));
+    }
+    // A hop-by-hop header, and an IPv6 header that is cut off.
+    let mut frame = large(&[], true, 0, 0, &[]);
+    assert!(!finds_tcp(&frame[..53], 0));
+    frame[20] = 0;
+    assert!(!finds_tcp(&frame, 0));
 }
