@@ -255,23 +255,33 @@ void oxnic_skb_set_rx(struct sk_buff *skb, u32 hash, u32 hash_type,
  * Without memory it fails, without a warning and without the OOM killer. It
  * does not use the memory reserves (pfmemalloc), not even in a softirq that
  * interrupts a task which may. Fault injection can make it fail, as it could not
- * with page_pool_alloc_pages(), into which the same function is inlined.
+ * with page_pool_alloc_pages(), into which the same function is inlined. The
+ * pools have pages only: none is made with PP_FLAG_ALLOW_UNREADABLE_NETMEM.
  */
-void *oxnic_page_pool_alloc(struct page_pool *pool, bool may_sleep)
+static __always_inline void *pool_alloc(struct page_pool *pool, gfp_t gfp)
 {
-	gfp_t gfp = may_sleep ? GFP_KERNEL | __GFP_RETRY_MAYFAIL : GFP_ATOMIC;
 	netmem_ref netmem;
 
 	gfp |= __GFP_NOMEMALLOC | __GFP_NOWARN;
 	netmem = page_pool_alloc_netmems(pool, gfp);
-	return netmem ? page_address(netmem_to_page(netmem)) : NULL;
+	return netmem ? page_address(__netmem_to_page(netmem)) : NULL;
+}
+
+void *oxnic_page_pool_alloc(struct page_pool *pool)
+{
+	return pool_alloc(pool, GFP_ATOMIC);
+}
+
+void *oxnic_page_pool_alloc_may_sleep(struct page_pool *pool)
+{
+	return pool_alloc(pool, GFP_KERNEL | __GFP_RETRY_MAYFAIL);
 }
 
 void oxnic_page_pool_put(void *va)
 {
 	netmem_ref netmem = page_to_netmem(virt_to_page(va));
 
-	page_pool_put_full_netmem(netmem_get_pp(netmem), netmem, false);
+	page_pool_put_full_netmem(__netmem_get_pp(netmem), netmem, false);
 }
 
 /*
@@ -289,7 +299,7 @@ void oxnic_page_pool_put_frag(const skb_frag_t *frag,
 
 static bool page_pool_owns(const struct page_pool *pool, const void *va)
 {
-	return netmem_get_pp(page_to_netmem(virt_to_page(va))) == pool;
+	return __netmem_get_pp(page_to_netmem(virt_to_page(va))) == pool;
 }
 
 bool oxnic_page_pool_owns(const struct page_pool *pool, const void *va)

@@ -82,7 +82,8 @@ void oxnic_skb_set_rx(struct sk_buff *skb, u32 hash, u32 hash_type,
 		      bool csum_good);
 
 /* page_pool */
-void *oxnic_page_pool_alloc(struct page_pool *pool, bool may_sleep);
+void *oxnic_page_pool_alloc(struct page_pool *pool);
+void *oxnic_page_pool_alloc_may_sleep(struct page_pool *pool);
 void oxnic_page_pool_put(void *va);
 void oxnic_page_pool_put_frag(const skb_frag_t *frag,
 			      const struct napi_struct *napi);

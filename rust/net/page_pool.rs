@@ -160,7 +160,13 @@ impl Allocator<'_> {
     pub(crate) fn alloc(&mut self) -> Option<Buffer> {
         // SAFETY: The pool is valid, and nothing else allocates from it, by the type's invariants.
         // If `may_sleep`, this is process context, by the contract of `NapiExclusive`.
-        let va = unsafe { bindings::oxnic_page_pool_alloc(self.pool.as_ptr(), self.may_sleep) };
+        let va = unsafe {
+            if self.may_sleep {
+                bindings::oxnic_page_pool_alloc_may_sleep(self.pool.as_ptr())
+            } else {
+                bindings::oxnic_page_pool_alloc(self.pool.as_ptr())
+            }
+        };
         // INVARIANT: The page was just allocated for us.
         NonNull::new(va.cast()).map(Buffer)
     }
