@@ -186,11 +186,22 @@ impl RxHw {
         if new == 0 {
             return;
         }
+        let irq = &self.timer.target().line.irq;
+        // `raise` is a function of its own because most frames do not need it: this way none of
+        // the others saves registers for it, which took 10 instructions per frame.
+        if irq.published(&mut self.moderation, new, self.max_frames) {
+            self.raise(bh);
+        }
+    }
+
+    /// Raises the interrupt.
+    #[cold]
+    fn raise(&mut self, bh: &bh::Disabled) {
         let IrqTimer { line, napi } = self.timer.target();
         let now = clock::monotonic_ns;
         let raised = line
             .irq
-            .raise(&mut self.moderation, new, self.max_frames, now);
+            .raise(&mut self.moderation, self.max_frames, now);
         match raised {
             Raised::Nothing => {}
             Raised::Fire => {

@@ -10,11 +10,13 @@ use super::{
         RxHwQueue,
         WireGuard, //
     },
+    steering::Discard,
 };
 use crate::{
     net::bh,
     nic::{
         completion::Completion,
+        rss::Hash,
         wire::{
             wire_len,
             Refused,
@@ -38,8 +40,8 @@ impl TxCounts {
     /// Counts a frame of `len` bytes that was sent.
     #[inline]
     pub(crate) fn add(&mut self, len: u64) {
-        self.frames += 1;
-        self.bytes += len;
+        self.frames = self.frames.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(len);
     }
 
     /// Adds the counts of `other`.
@@ -115,27 +117,50 @@ impl<'a> WireSender<'a> {
         let bh = self.bh;
         let (queue, hash) = match peer.steer(frame, bh) {
             Ok(steered) => steered,
-            Err(why) => {
-                if !peer.discard(why, 1) {
-                    return Err(NotSent::NoCarrier);
-                }
-                sent.add(wire_len(frame.len(), frame.tag()) as u64);
+            Err(why) => return self.discard(why, frame, sent),
+        };
+        if let Some(hw) = self.lock(queue) {
+            if let Some(len) = hw.write_plain(frame, hash, || peer.hash(frame, bh)) {
+                sent.add(len.into());
                 return Ok(());
             }
-        };
-        let Some(hw) = self.lock(queue).as_mut() else {
+        }
+        self.send_slow(queue, hash, frame, sent)
+    }
+
+    /// A frame that goes to no queue.
+    #[cold]
+    fn discard(
+        &self,
+        why: Discard,
+        frame: &impl TxFrame,
+        sent: &mut TxCounts,
+    ) -> Result<(), NotSent> {
+        if !self.peer.discard(why, 1) {
+            return Err(NotSent::NoCarrier);
+        }
+        sent.add(wire_len(frame.len(), frame.tag()) as u64);
+        Ok(())
+    }
+
+    /// Slow path: any frame, or a queue that has no ring or no buffer.
+    #[inline(never)]
+    fn send_slow(
+        &mut self,
+        queue: &'a RxHwQueue,
+        hash: Hash,
+        frame: &impl TxFrame,
+        sent: &mut TxCounts,
+    ) -> Result<(), NotSent> {
+        let (peer, bh) = (self.peer, self.bh);
+        let Some(hw) = self.lock(queue) else {
             if !queue.is_restarting() {
                 return Err(NotSent::NoCarrier);
             }
             count_missed(queue, frame, sent);
             return Ok(());
         };
-        let compute_hash = || peer.hash(&frame.head(), bh);
-        if let Some(len) = hw.write_plain(frame, hash, compute_hash) {
-            sent.add(len.into());
-            return Ok(());
-        }
-        let meta = hw.meta.collect(hash, compute_hash);
+        let meta = hw.meta.collect(hash, || peer.hash(frame, bh));
         match write_counted(queue, hw, frame, meta, sent) {
             Ok(()) => Ok(()),
             Err(Refused::NoBuffer) => {
@@ -146,7 +171,8 @@ impl<'a> WireSender<'a> {
         }
     }
 
-    /// Locks the wire of a queue.
+    /// Locks the wire of a queue. Locking and unlocking are functions of their own: inlined in the
+    /// loop over the frames, they took registers from all frames that go to the same queue.
     #[inline]
     fn lock(&mut self, queue: &'a RxHwQueue) -> &mut Option<RxHw> {
         let same = matches!(&self.locked, Some((last, _)) if core::ptr::eq(*last, queue));
@@ -154,13 +180,12 @@ impl<'a> WireSender<'a> {
             self.unlock();
         }
         let bh = self.bh;
-        let (_, hw) = self
-            .locked
-            .get_or_insert_with(|| (queue, queue.hw.lock(bh)));
+        let (_, hw) = self.locked.get_or_insert_with(|| lock_queue(queue, bh));
         hw
     }
 
     /// Publishes the frames that were written into the locked queue, and unlocks it.
+    #[inline(never)]
     fn unlock(&mut self) {
         if let Some((_, mut hw)) = self.locked.take() {
             if let Some(hw) = &mut *hw {
@@ -168,6 +193,11 @@ impl<'a> WireSender<'a> {
             }
         }
     }
+}
+
+#[inline(never)]
+fn lock_queue<'a>(queue: &'a RxHwQueue, bh: &'a bh::Disabled) -> (&'a RxHwQueue, WireGuard<'a>) {
+    (queue, queue.hw.lock(bh))
 }
 
 impl Drop for WireSender<'_> {

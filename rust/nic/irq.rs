@@ -76,23 +76,19 @@ impl Irq {
         }
     }
 
-    /// The NIC has published `new` descriptors. If `max_waiting` or more are waiting, the line
-    /// fires regardless of the time. `now`, in nanoseconds, is called only if the time matters.
+    /// The NIC has published `new` descriptors. Returns whether it must [`raise`](Self::raise) the
+    /// interrupt: the line is armed, and the timer is not running or `max_waiting` or more
+    /// descriptors are waiting.
     ///
-    /// Once per batch: it costs a full barrier, and writes to the line only if it fires.
+    /// Once per batch: it costs a full barrier, and writes nothing that the poll reads.
     #[inline]
-    pub fn raise(
-        &self,
-        moderation: &mut Moderation,
-        new: u32,
-        max_waiting: u32,
-        now: impl FnOnce() -> u64,
-    ) -> Raised {
+    #[must_use = "the interrupt must be raised"]
+    pub fn published(&self, moderation: &mut Moderation, new: u32, max_waiting: u32) -> bool {
         fence(Ordering::SeqCst);
         // Acquire, for `not_before`: pairs with the Release in `rearm`.
         let state = self.state.0.load(Ordering::Acquire);
         if state & ARMED == 0 {
-            return Raised::Nothing;
+            return false;
         }
         if moderation.state != state {
             *moderation = Moderation {
@@ -101,10 +97,19 @@ impl Irq {
             };
         }
         moderation.waiting_frames = moderation.waiting_frames.saturating_add(new);
+        !moderation.timer_started || moderation.waiting_frames >= max_waiting
+    }
+
+    /// Raises the interrupt, after [`published`](Self::published) has returned `true`. If
+    /// `max_waiting` or more descriptors are waiting, the line fires whatever the time is. `now`,
+    /// in nanoseconds, is called only if the time matters.
+    pub fn raise(
+        &self,
+        moderation: &mut Moderation,
+        max_waiting: u32,
+        now: impl FnOnce() -> u64,
+    ) -> Raised {
         if moderation.waiting_frames < max_waiting {
-            if moderation.timer_started {
-                return Raised::Nothing;
-            }
             match self.not_before.load(Ordering::Relaxed) {
                 0 => {}
                 time => {
@@ -116,7 +121,7 @@ impl Irq {
                 }
             }
         }
-        if self.fire(state) {
+        if self.fire(moderation.state) {
             Raised::Fire
         } else {
             Raised::Nothing

@@ -156,8 +156,21 @@ impl RxPoll {
         // cases, 7 of the 360 instructions that a dropped frame costs.
         match prog {
             Some(prog) if prog.is_direct() && !traced => self.clean(cx, budget, Some(prog), false),
-            prog => self.clean(cx, budget, prog.map(ProgRef::indirect), traced),
+            prog => self.clean_any(cx, budget, prog.map(ProgRef::indirect), traced),
         }
+    }
+
+    /// The second copy, in a function of its own: with both loops in one function there were too
+    /// few registers for either, which cost 4 instructions per frame.
+    #[inline(never)]
+    fn clean_any(
+        &mut self,
+        cx: &napi::Context<'_>,
+        budget: u32,
+        prog: Option<ProgRef<'_>>,
+        traced: bool,
+    ) -> u32 {
+        self.clean(cx, budget, prog, traced)
     }
 
     #[inline(always)]
@@ -196,17 +209,12 @@ impl RxPoll {
             if completion.has_vlan() {
                 bytes += TAG_LEN as u64;
             }
-            let mut buff = slot.load(buffer, completion.len(), completion);
-            if !completion.is(Status::END_OF_PACKET) {
-                let (whole, rest) = add_frags(descriptors, buff);
-                bytes += rest;
-                self.ring.stats.multi_buffer.add(1);
-                match rx.check_frags(prog, whole) {
-                    Some(whole) => buff = whole,
-                    None => continue,
-                }
+            let buff = slot.load(buffer, completion.len(), completion);
+            if buff.descriptor().is(Status::END_OF_PACKET) {
+                rx.run_xdp(prog, traced, buff);
+            } else {
+                bytes += clean_frags(&mut rx, prog, traced, buff);
             }
-            rx.run_xdp(prog, traced, buff);
         }
         if let Some(prog) = prog {
             rx.flush_tx(prog);
@@ -292,16 +300,18 @@ impl RxPoll {
     }
 }
 
-/// Adds the other buffers of a multi-buffer frame to the first. Also returns how many bytes they
-/// hold.
+/// Adds the other buffers of a multi-buffer frame to the first, and runs the program on the whole.
+/// Returns how many bytes they hold.
 #[cold]
-fn add_frags<'w, 'q>(
-    descriptors: &DriverSide<Arc<DescRing>>,
-    mut buff: Buff<'w, 'q>,
-) -> (Buff<'w, 'q>, u64) {
+fn clean_frags(
+    rx: &mut RxContext<'_>,
+    prog: Option<ProgRef<'_>>,
+    traced: bool,
+    mut buff: Buff<'_, '_>,
+) -> u64 {
     let mut bytes = 0;
     // The NIC publishes whole frames.
-    while let Some((completion, buffer)) = descriptors.take() {
+    while let Some((completion, buffer)) = rx.descriptors.take() {
         bytes += u64::from(completion.len());
         // It fits: the NIC accepts no frame with more buffers than an xdp_buff takes.
         let _ = buff.add_frag(buffer, completion.len());
@@ -309,5 +319,9 @@ fn add_frags<'w, 'q>(
             break;
         }
     }
-    (buff, bytes)
+    rx.ring.stats.multi_buffer.add(1);
+    if let Some(whole) = rx.check_frags(prog, buff) {
+        rx.run_xdp(prog, traced, whole);
+    }
+    bytes
 }

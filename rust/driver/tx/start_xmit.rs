@@ -19,7 +19,7 @@ use crate::{
         },
     },
     driver::{
-        tx::ring::TxStats,
+        tx::ring::TxRing,
         vsi::Vsi, //
     },
     net::{
@@ -32,7 +32,6 @@ use crate::{
     },
     nic::{
         rss::Hash,
-        tso::Progress,
         wire::{
             wire_len,
             Refused,
@@ -58,8 +57,7 @@ struct TxQueue<'a> {
     index: u16,
     peer: &'a Port,
     rx_queue: &'a RxHwQueue,
-    stats: &'a TxStats,
-    progress: &'a Progress,
+    tx: &'a TxRing,
 }
 
 impl Vsi {
@@ -71,29 +69,29 @@ impl Vsi {
             // Not reached: the stack uses only queues that exist.
             return Xmit::Done;
         };
-        let (stats, progress) = (&tx.stats, &tx.progress);
         let peer = &*self.peer.read(bh);
         let (rx_queue, hash) = match peer.steer(&skb, bh) {
             Ok(steered) => steered,
             Err(why) => {
-                discard_skb(stats, progress, skb, |frames| peer.discard(why, frames));
+                discard_skb(tx, skb, |frames| peer.discard(why, frames));
                 return Xmit::Done;
             }
         };
+        // For the slow paths. The queue's number is read from the skb again: keeping it in a
+        // register until then cost every frame 5 instructions.
         let queue = || TxQueue {
             dev,
             port: &self.port,
-            index,
+            index: skb.queue_mapping(),
             peer,
             rx_queue,
-            stats,
-            progress,
+            tx,
         };
         let mut wire = rx_queue.hw.lock(bh);
         let Some(hw) = &mut *wire else {
             return self.xmit_ring_down(&queue(), skb, wire);
         };
-        let compute_hash = || peer.hash(&TxFrame::head(&skb), bh);
+        let compute_hash = || peer.hash(&skb, bh);
         // Fast path: linear, untagged, no offloads.
         let (frames, bytes) = match hw.write_plain(&skb, hash, compute_hash) {
             Some(len) => (1, len.into()),
@@ -101,7 +99,7 @@ impl Vsi {
                 Ok(sent) => (sent.frames, sent.bytes),
                 Err(NotSent::Malformed) => {
                     drop(wire);
-                    stats.dropped.add(1);
+                    tx.stats.dropped.add(1);
                     return Xmit::Done;
                 }
                 Err(NotSent::Stopped) => return Xmit::Busy(skb),
@@ -115,8 +113,8 @@ impl Vsi {
         }
         // Unlock first: other senders may wait for the wire.
         drop(wire);
-        stats.packets.add(frames);
-        stats.bytes.add(bytes);
+        tx.stats.packets.add(frames);
+        tx.stats.bytes.add(bytes);
         skb.consume();
         Xmit::Done
     }
@@ -135,12 +133,12 @@ impl Vsi {
         hash: Hash,
         bh: &bh::Disabled,
     ) -> Result<TxCounts, NotSent> {
-        let compute_hash = || queue.peer.hash(&TxFrame::head(skb), bh);
+        let compute_hash = || queue.peer.hash(skb, bh);
         let meta = hw.meta.collect(hash, compute_hash);
         let mut large = match skb.gso_size() {
             None => None,
             Some(size) => {
-                Some(LargeFrame::new(skb, size, queue.progress).ok_or(NotSent::Malformed)?)
+                Some(LargeFrame::new(skb, size, &queue.tx.progress).ok_or(NotSent::Malformed)?)
             }
         };
         let rx_queue = queue.rx_queue;
@@ -174,7 +172,7 @@ impl Vsi {
                     };
                     if queue.stop(hw, |wire| !wire.has_room(len), bh) {
                         if let Some(large) = &large {
-                            large.keep(queue.progress);
+                            large.keep(&queue.tx.progress);
                         }
                         queue.count(&sent);
                         return Err(NotSent::Stopped);
@@ -187,23 +185,18 @@ impl Vsi {
     /// The receive queue of the peer has no ring: it is restarted, or the peer is down.
     #[cold]
     fn xmit_ring_down(&self, queue: &TxQueue<'_>, skb: SkBuff, wire: WireGuard<'_>) -> Xmit {
-        let TxQueue {
-            rx_queue,
-            stats,
-            progress,
-            ..
-        } = *queue;
+        let TxQueue { rx_queue, tx, .. } = *queue;
         if !rx_queue.is_restarting() {
             drop(wire);
-            progress.forget();
-            stats.carrier.add(1);
+            tx.progress.forget();
+            tx.stats.carrier.add(1);
             return Xmit::Done;
         }
         // Full: no ring is connected while the lock is held.
         if queue.pauses() && queue.wait(TURN_SIZE, || true) {
             return Xmit::Busy(skb);
         }
-        discard_skb(stats, progress, skb, |frames| {
+        discard_skb(tx, skb, |frames| {
             rx_queue.stats.no_buffer.add(frames);
             drop(wire);
             true
@@ -223,10 +216,11 @@ impl Vsi {
 /// Completes an skb whose frames the peer discards. `count` counts them at the peer, and returns
 /// `false` if the peer has no carrier: then the skb is counted here.
 #[cold]
-fn discard_skb(stats: &TxStats, progress: &Progress, skb: SkBuff, count: impl FnOnce(u64) -> bool) {
+fn discard_skb(tx: &TxRing, skb: SkBuff, count: impl FnOnce(u64) -> bool) {
+    let stats = &tx.stats;
     let large = match skb
         .gso_size()
-        .map(|size| LargeFrame::new(&skb, size, progress))
+        .map(|size| LargeFrame::new(&skb, size, &tx.progress))
     {
         None => None,
         Some(Some(large)) => Some(large),
@@ -265,8 +259,8 @@ impl TxQueue<'_> {
 
     /// Counts the frames that were sent.
     fn count(&self, sent: &TxCounts) {
-        self.stats.packets.add(sent.frames);
-        self.stats.bytes.add(sent.bytes);
+        self.tx.stats.packets.add(sent.frames);
+        self.tx.stats.bytes.add(sent.bytes);
     }
 
     /// Publishes the frames in the peer's ring and stops the queue until the ring has buffers

@@ -91,7 +91,7 @@ impl RxContext<'_> {
                 self.pass(buff);
             }
             XdpAction::TX => self.transmit(prog, buff),
-            XdpAction::REDIRECT => self.redirect(prog, buff),
+            XdpAction::REDIRECT => self.redirect(prog, traced, buff),
             _ => self.fail(prog, action, buff),
         }
     }
@@ -117,29 +117,25 @@ impl RxContext<'_> {
         None
     }
 
-    #[inline(never)]
-    fn redirect(&mut self, prog: ProgRef<'_>, buff: Buff<'_, '_>) {
-        let stats = &self.ring.stats;
-        let traced = self
-            .trace
-            .frames()
-            .then(|| RedirectTarget::of_last(self.cx));
+    #[inline(always)]
+    fn redirect(&mut self, prog: ProgRef<'_>, traced: bool, buff: Buff<'_, '_>) {
+        let target = traced.then(|| RedirectTarget::of_last(self.cx));
         let result = buff.redirect(prog, self.cx);
-        if let Some(target) = traced {
+        if let Some(target) = target {
             let failed = result.as_ref().err().map(|&(_, error)| error);
             self.trace.redirect(self.ring.index(), &target, failed);
         }
         match result {
-            Ok(()) => stats.xdp_redirect.add(1),
+            Ok(()) => self.ring.stats.xdp_redirect.add(1),
             Err((buff, _)) => {
-                stats.xdp_redirect_errors.add(1);
+                self.ring.stats.xdp_redirect_errors.add(1);
                 self.exception(prog, XdpAction::REDIRECT, buff);
             }
         }
     }
 
     /// XDP_TX: collects a frame that is sent back out of this port.
-    #[inline(never)]
+    #[inline(always)]
     fn transmit(&mut self, prog: ProgRef<'_>, buff: Buff<'_, '_>) {
         match buff.into_linear() {
             Ok(frame) => {
@@ -148,13 +144,17 @@ impl RxContext<'_> {
                     self.flush_tx(prog);
                 }
             }
-            Err(buff) => {
-                self.flush_tx(prog);
-                let sent = self.tx.send(self.cx, &buff);
-                self.recycle(buff);
-                self.count_tx(prog, sent);
-            }
+            Err(buff) => self.transmit_frags(prog, buff),
         }
+    }
+
+    /// XDP_TX of a multi-buffer frame: sends it after all that came before it.
+    #[cold]
+    fn transmit_frags(&mut self, prog: ProgRef<'_>, buff: Buff<'_, '_>) {
+        self.flush_tx(prog);
+        let sent = self.tx.send(self.cx, &buff);
+        self.recycle(buff);
+        self.count_tx(prog, sent);
     }
 
     /// Drops a frame with the verdict XDP_ABORTED, or with none that is valid.
@@ -172,7 +172,7 @@ impl RxContext<'_> {
     }
 
     /// Builds an skb around the frame and hands it to the stack.
-    #[inline]
+    #[inline(always)]
     fn pass(&self, buff: Buff<'_, '_>) {
         let descriptor = *buff.descriptor();
         let Some(mut skb) = buff.into_skb(self.cx) else {
@@ -186,6 +186,7 @@ impl RxContext<'_> {
     }
 
     /// Copies the NIC's metadata of a frame to its skb: hash, checksum status and VLAN tag.
+    #[inline(never)]
     fn describe(&self, skb: &mut SkBuff, descriptor: &Completion) {
         let hash = descriptor.hash();
         let hash_type = match hash.kind {
@@ -201,7 +202,15 @@ impl RxContext<'_> {
     }
 
     /// Sends the frames that XDP_TX has collected.
+    #[inline]
     pub(crate) fn flush_tx(&mut self, prog: ProgRef<'_>) {
+        if !self.tx.is_empty() {
+            self.send_tx(prog);
+        }
+    }
+
+    #[inline(never)]
+    fn send_tx(&mut self, prog: ProgRef<'_>) {
         let sent = self.tx.flush(self.cx, self.descriptors);
         self.count_tx(prog, sent);
     }
@@ -224,6 +233,7 @@ impl RxContext<'_> {
 
     /// Reports an XDP exception, and drops the frame.
     #[cold]
+    #[inline(never)]
     fn exception(&mut self, prog: ProgRef<'_>, action: XdpAction, buff: Buff<'_, '_>) {
         xdp::trace_exception(self.dev, prog, action);
         self.recycle(buff);

@@ -46,11 +46,8 @@ impl<'a> XdpTxBulk<'a> {
     /// Adds a frame. A full batch must be flushed before, otherwise the frame is lost.
     #[inline]
     pub(crate) fn push(&mut self, frame: LinearBuff) {
-        if self.frames.is_none() {
-            self.frames = Some([const { None }; BULK_SIZE]);
-        }
-        let frames = self.frames.as_mut();
-        if let Some(slot) = frames.and_then(|all| all.get_mut(self.len)) {
+        let frames = self.frames.get_or_insert_with(no_frames);
+        if let Some(slot) = frames.get_mut(self.len) {
             *slot = Some(frame);
             self.len += 1;
         }
@@ -67,6 +64,12 @@ impl<'a> XdpTxBulk<'a> {
             sent.lost += 1;
         }
         sent
+    }
+
+    /// Whether the batch is empty.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// Whether the batch is full.
@@ -97,4 +100,9 @@ impl<'a> XdpTxBulk<'a> {
         }
         sent
     }
+}
+
+#[cold]
+fn no_frames() -> [Option<LinearBuff>; BULK_SIZE] {
+    [const { None }; BULK_SIZE]
 }

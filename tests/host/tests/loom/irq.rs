@@ -5,6 +5,7 @@
 use super::{
     bounded,
     fill,
+    publish,
     ring,
     schedule,
     shared,
@@ -55,7 +56,7 @@ fn no_irq_is_lost(not_before: u64) {
                 for _ in 0..2 {
                     assert!(fill(&mut nic));
                     nic.publish();
-                    match irq.raise(&mut moderation, 1, 8, || 1) {
+                    match publish(&irq, &mut moderation, 1, 8) {
                         Raised::Fire => schedule(&scheduled),
                         Raised::Timer(_) => drop(timer.swap(true, Ordering::AcqRel)),
                         Raised::Nothing => {}
@@ -131,7 +132,7 @@ fn timer_is_one_of_three() {
                 for _ in 0..2 {
                     assert!(fill(&mut nic));
                     nic.publish();
-                    match irq.raise(&mut moderation, 1, 2, || 1) {
+                    match publish(&irq, &mut moderation, 1, 2) {
                         Raised::Fire => schedule(&scheduled),
                         Raised::Timer(_) => timers += 1,
                         Raised::Nothing => {}
@@ -178,7 +179,7 @@ impl PolledLine {
     /// Raises the interrupt for one frame, at time 1. The line is armed with 2 as the earliest
     /// time.
     fn raise(&self, moderation: &mut Moderation) {
-        match self.irq.raise(moderation, 1, 8, || 1) {
+        match publish(&self.irq, moderation, 1, 8) {
             Raised::Fire => self.schedule(),
             Raised::Timer(_) => drop(self.timer.swap(true, Ordering::AcqRel)),
             Raised::Nothing => {}
