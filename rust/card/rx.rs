@@ -3,10 +3,11 @@
 //! A receive queue of the card, and its interrupt.
 //!
 //! Step 5 of the hook, from top to bottom: the NIC writes a frame into the next posted buffer and
-//! completes its descriptor ([`RxHw::write`]), publishes what it has completed and raises the
-//! queue's interrupt ([`RxHw::publish`]), which schedules the NAPI of its ring
-//! ([`IrqLine::interrupt`]). With interrupt moderation a timer may do that a little later
-//! ([`IrqTimer`]). The end of the poll arms the interrupt again ([`IrqLine::rearm`]).
+//! completes its descriptor ([`RxHw::write_plain`], or [`RxHw::write`] if there is more to do than
+//! to copy it), publishes what it has completed and raises the queue's interrupt
+//! ([`RxHw::publish`]), which schedules the NAPI of its ring ([`IrqLine::interrupt`]). With
+//! interrupt moderation a timer may do that a little later ([`IrqTimer`]). The end of the poll arms
+//! the interrupt again ([`IrqLine::rearm`]).
 //!
 //! A queue ([`RxHwQueue`]) exists as long as its port. It has a ring, and can receive, while the
 //! driver runs it ([`RxHw`]).
@@ -231,7 +232,7 @@ pub(crate) struct IrqLine {
     not_before: AtomicU64,
     /// Slack of the moderation timer, in nanoseconds.
     slack: AtomicU32,
-    /// Set while the driver stops the NAPI: a poll that still runs does nothing.
+    /// Set while the driver stops the NAPI: a poll that begins meanwhile does nothing.
     masked: AtomicBool,
 }
 
@@ -337,7 +338,7 @@ impl RxMetadata {
     /// The time when the frame is sent.
     pub(crate) const TIMESTAMP: Self = Self(1 << 0);
 
-    /// The hash, computed only as metadata.
+    /// The hash, computed for the metadata: steering needs none, as there is a single queue.
     pub(crate) const HASH: Self = Self(1 << 1);
 
     /// The hash that steering computed.
@@ -464,7 +465,7 @@ impl RxHwQueue {
     }
 
     /// Schedules the NAPI of the ring, whatever the state of the interrupt is. Returns the state of
-    /// the queue before. No frame is unpublished: this takes the wire lock.
+    /// the queue before. All frames are published: whoever held the wire lock before has done that.
     #[cold]
     pub(crate) fn kick(&self, bh: &bh::Disabled) -> RxHwStatus {
         let mut hw = self.hw.lock(bh);

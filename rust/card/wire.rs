@@ -83,13 +83,15 @@ fn count_missed(queue: &RxHwQueue, frame: &impl TxFrame, sent: &mut TxCounts) {
 pub(crate) enum NotSent {
     /// The peer is down.
     NoCarrier,
-    /// The frame is too short for its headers, or cannot be read.
+    /// The frame is shorter than an Ethernet header, or cannot be read.
     Malformed,
 }
 
-/// Sends XDP frames to a port. It never waits for buffers: a verdict or a redirect cannot wait, so
-/// there is no flow control for them. The wire lock of a queue is kept from frame to frame, as long
-/// as they go to the same queue. Frames of a queue keep their order.
+/// Sends XDP frames to a port. (`ndo_start_xmit` locks the queue itself, since it may have to
+/// stop.) It never waits for buffers: a verdict or a redirect cannot wait, so there is no flow
+/// control for them. The wire lock of a queue is kept from frame to frame, as long as they go to
+/// the same queue. The frames are published when another queue follows, and when the sender is
+/// dropped. Frames of a queue keep their order.
 pub(crate) struct WireSender<'a> {
     peer: &'a Port,
     bh: &'a bh::Disabled,
@@ -167,6 +169,7 @@ impl<'a> WireSender<'a> {
                 count_missed(queue, frame, sent);
                 Ok(())
             }
+            // Oversize: not reached, `write_counted` counts it.
             Err(Refused::Malformed | Refused::Oversize) => Err(NotSent::Malformed),
         }
     }

@@ -50,8 +50,8 @@ pub struct Irq {
 pub struct Moderation {
     /// The [`Irq::state`] for which the other fields are valid.
     state: u32,
-    /// Frames that were published since the line was armed.
-    waiting_frames: u32,
+    /// Descriptors that were published since the line was armed.
+    waiting: u32,
     timer_started: bool,
 }
 
@@ -96,8 +96,8 @@ impl Irq {
                 ..Moderation::default()
             };
         }
-        moderation.waiting_frames = moderation.waiting_frames.saturating_add(new);
-        !moderation.timer_started || moderation.waiting_frames >= max_waiting
+        moderation.waiting = moderation.waiting.saturating_add(new);
+        !moderation.timer_started || moderation.waiting >= max_waiting
     }
 
     /// Raises the interrupt, after [`published`](Self::published) has returned `true`. If
@@ -109,7 +109,7 @@ impl Irq {
         max_waiting: u32,
         now: impl FnOnce() -> u64,
     ) -> Raised {
-        if moderation.waiting_frames < max_waiting {
+        if moderation.waiting < max_waiting {
             match self.not_before.load(Ordering::Relaxed) {
                 0 => {}
                 time => {

@@ -123,8 +123,9 @@ impl Waiters {
         })
     }
 
-    /// Returns all waiting queues, each once. They need not take turns: the ring is ending, or flow
-    /// control is off, so there are no buffers to share.
+    /// Returns all waiting queues, each once. They need not take turns: the ring goes away, a new
+    /// ring with all its buffers has just started, flow control was switched off, or the watchdog
+    /// wakes them.
     #[inline]
     pub fn take_all(&self) -> Woken {
         fence(Ordering::SeqCst);

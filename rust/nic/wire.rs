@@ -2,9 +2,10 @@
 
 //! The wire: writes a frame into a receive ring of the port at the other end.
 //!
-//! [`RingWriter::write_plain`] is where most frames are copied onto the wire, that is into a buffer
-//! that the receiving driver has posted. [`RingWriter::write`] does the same for all others: those
-//! in several pieces or buffers, or with a checksum or a VLAN tag to be filled in.
+//! [`RingWriter::write_plain`] is where a frame is copied onto the wire, that is into a buffer that
+//! the receiving driver has posted, if the frame is in one piece and nothing is left to the card.
+//! [`RingWriter::write`] does the same for all others: those in several pieces or buffers, or with
+//! a checksum or a VLAN tag to be filled in.
 
 use core::ops::Deref;
 

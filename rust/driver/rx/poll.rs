@@ -59,8 +59,9 @@ use kernel::{
 /// The ring is refilled when at least this many descriptors are empty: fewer are not worth it.
 const REFILL_BATCH: u32 = 16;
 
-// No transmit queue of the peer is woken while there are fewer buffers than it wants. Even the
-// smallest ring then has completed descriptors, so it is polled again.
+// After a complete refill fewer than REFILL_BATCH descriptors are empty. If there are fewer buffers
+// than a waiting transmit queue of the peer wants, even the smallest ring then holds completed
+// descriptors, so it is polled again.
 const _: () = assert!(
     *RING_SIZES.start() > REFILL_BATCH + TURN_SIZE
         && *RING_SIZES.start() > REFILL_BATCH + MAX_BUFFERS as u32
@@ -74,16 +75,22 @@ const _: () = assert!(PATIENCE > REFILL_BATCH + MAX_BUFFERS as u32);
 
 /// The driver's side of a ring, and all that its poll needs.
 pub(crate) struct RxPoll {
+    /// The descriptor ring.
     pub(super) descriptors: DriverSide<Arc<DescRing>>,
+    /// Number of its descriptors.
     pub(super) size: u32,
+    /// The `xdp_rxq_info`, and the pool that the buffers come from.
     pub(super) queue: Pin<KBox<RxQueue>>,
+    /// The interrupt.
     pub(super) line: Arc<IrqLine>,
+    /// Adaptive moderation of the interrupt.
     pub(super) dim: Dim,
     /// Frames since the interrupt.
     pub(super) frames: u32,
     /// `next_to_clean` when a transmit queue of the peer was first found waiting after the last
     /// wake.
     pub(super) waiting_since: Option<u32>,
+    /// What remains of the ring while the interface is down: program, counters.
     pub(super) ring: Arc<RxRing>,
     pub(super) settings: Arc<Settings>,
     pub(super) peer: Arc<Peer>,
@@ -91,6 +98,8 @@ pub(crate) struct RxPoll {
 
 impl napi::Poll for RxPoll {
     fn poll(&mut self, cx: &napi::Context<'_>, budget: u32) -> Polled {
+        // No budget is netpoll, which only wants transmit work. Masked: the NAPI is being stopped,
+        // and napi_disable() ends the polling.
         if budget == 0 || self.line.is_masked() {
             return Polled::Again;
         }
@@ -104,8 +113,8 @@ impl napi::Poll for RxPoll {
         self.frames = self.frames.saturating_add(work);
         self.line
             .set_next_to_clean(self.descriptors.next_to_clean());
-        // The refill came short, or further transmit queues wait: no interrupt may follow, so keep
-        // polling.
+        // The refill came short, or further transmit queues wait: there may be no further
+        // interrupt, so keep polling.
         let again = work == budget || !refilled || others_wait;
         if traced {
             self.trace().poll_ends(self.ring.index(), work, again);
@@ -152,8 +161,9 @@ impl RxPoll {
         // READ_ONCE: the program for all frames of this poll.
         let prog = self.ring.xdp_prog.read_once(cx);
         let traced = self.trace().frames();
-        // Two copies of the loop: from the first one the compiler removes the checks for rare
-        // cases, 7 of the 360 instructions that a dropped frame costs.
+        // Two copies of the loop. In the first one it is a constant that frames are not traced and
+        // that the program is called directly: the checks that this saves are 7 of the 360
+        // instructions that a dropped frame costs.
         match prog {
             Some(prog) if prog.is_direct() && !traced => self.clean(cx, budget, Some(prog), false),
             prog => self.clean_any(cx, budget, prog.map(ProgRef::indirect), traced),
@@ -173,6 +183,7 @@ impl RxPoll {
         self.clean(cx, budget, prog, traced)
     }
 
+    /// The loop over the frames.
     #[inline(always)]
     fn clean(
         &mut self,
@@ -263,9 +274,9 @@ impl RxPoll {
         turn.others_wait
     }
 
-    /// Posts a buffer to every empty descriptor. Returns `false` if memory was short. The caller
-    /// counts that, if it is the poll: before the ring runs, the counter belongs to the ring that
-    /// it replaces.
+    /// Posts a buffer to every empty descriptor. Returns `false` if memory was short. Only a poll
+    /// counts that: a ring that does not run yet shares its counters with the running ring that it
+    /// is to replace.
     pub(super) fn post_all(&mut self, cx: &impl napi::NapiExclusive) -> bool {
         let Some(mut pages) = self.queue.as_mut().allocator(cx) else {
             // Not reached: the queue's pool is that of this poll.

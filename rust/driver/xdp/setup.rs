@@ -60,6 +60,7 @@ impl Vsi {
     ) -> Result {
         let trace = Trace::new(dev, &self.settings);
         let new = prog.as_deref();
+        trace.setup_prog(new);
         let max_mtu = vsi::max_mtu(new);
         if dev.mtu() > max_mtu {
             extack.set(fmt!(
@@ -68,15 +69,16 @@ impl Vsi {
             return Err(EOPNOTSUPP);
         }
         dev.set_max_mtu(max_mtu, rtnl);
+        // From now on the card collects what the new program may ask for.
         let meta = self.rx_metadata(new, dev.features());
         self.port.for_each_running(|hw| hw.meta = meta);
-        trace.setup_prog(new);
 
         // Step 4: xchg in the device, WRITE_ONCE in each ring, bpf_prog_put.
         let old = self.xdp_prog.xchg(prog.clone(), rtnl);
         trace.xchg(old.as_deref(), new);
         for ring in self.rx_rings.iter() {
-            // A poll that still runs the old program is an RCU reader: the program outlives it.
+            // The drop is bpf_prog_put of the ring's reference. A poll that still runs the old
+            // program is an RCU reader: the program outlives it.
             drop(ring.xdp_prog.write_once(prog.clone(), rtnl));
             trace.write_once(ring.index(), new);
         }

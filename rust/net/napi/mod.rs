@@ -47,8 +47,9 @@ pub(crate) use napi_ref::{
 
 /// The poll callback of a driver, which an interrupt schedules.
 pub(crate) trait Poll: Send + 'static {
-    /// Processes up to `budget` received frames. Softirq context; the kernel never runs two polls
-    /// of one NAPI at the same time, so `self` belongs to this poll alone.
+    /// Processes up to `budget` received frames. Bottom halves are off: this is a softirq, a NAPI
+    /// thread, or a task that busy polls. The kernel never runs two polls of one NAPI at the same
+    /// time, so `self` belongs to this poll alone.
     ///
     /// With a `budget` of 0 (netpoll) no received frame may be processed.
     fn poll(&mut self, cx: &Context<'_>, budget: u32) -> Polled;
@@ -58,7 +59,8 @@ pub(crate) trait Poll: Send + 'static {
 pub(crate) enum Polled {
     /// There may be more to do: poll again.
     Again,
-    /// The ring is empty; this many frames were processed. If the kernel agrees to end polling
+    /// The ring is empty; this many frames were processed, fewer than the budget (otherwise this
+    /// counts as [`Again`](Self::Again)). If the kernel agrees to end polling
     /// (`napi_complete_done`), the interrupt is armed again: [`Interrupt::rearm`].
     Done(u32),
 }
@@ -90,8 +92,8 @@ unsafe impl NapiExclusive for Setup<'_> {
     }
 }
 
-/// The context of a running poll: softirq context and an RCU read-side section. When the poll ends,
-/// redirected frames are flushed.
+/// The context of a running poll: bottom halves are off, which makes it an RCU read-side section.
+/// When the poll ends, redirected frames are flushed.
 ///
 /// # Invariants
 ///
@@ -380,8 +382,8 @@ impl<T: Poll> Napi<T> {
             bh: unsafe { bh::Disabled::assume() },
             redirected: Cell::new(false),
         };
-        // A softirq is an RCU read-side section without this. But some helpers that programs call,
-        // such as `bpf_fib_lookup`, check for `rcu_read_lock`.
+        // Bottom halves are off, so this is an RCU read-side section already. But some helpers that
+        // programs call, such as `bpf_fib_lookup`, check for `rcu_read_lock`.
         let _rcu = rcu::read_lock();
         let budget = u32::try_from(budget).unwrap_or(0);
         let polled = state.poll(&cx, budget);
