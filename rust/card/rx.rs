@@ -200,9 +200,7 @@ impl RxHw {
     fn raise(&mut self, bh: &bh::Disabled) {
         let IrqTimer { line, napi } = self.timer.target();
         let now = clock::monotonic_ns;
-        let raised = line
-            .irq
-            .raise(&mut self.moderation, self.max_frames, now);
+        let raised = line.irq.raise(&mut self.moderation, self.max_frames, now);
         match raised {
             Raised::Nothing => {}
             Raised::Fire => {
