@@ -77,7 +77,7 @@ use kernel::{
 
 /// A stopped transmit queue of the peer is woken when there are this many buffers, or more if the
 /// longest frame takes more.
-pub(crate) const TURN_SIZE: u32 = 8;
+pub(crate) const WAKE_THRESHOLD: u32 = 8;
 
 /// A descriptor ring of page_pool buffers.
 pub(crate) type DescRing = Ring<Buffer, KVVec<Slot<Buffer>>>;
@@ -118,7 +118,7 @@ pub(crate) type WireGuard<'a> = bh::LockGuard<'a, Option<RxHw>>;
 /// received.
 pub(crate) struct RxHw {
     /// Writes frames into the ring.
-    pub(crate) wire: RingWriter<Arc<DescRing>>,
+    pub(crate) writer: RingWriter<Arc<DescRing>>,
     /// Which metadata frames get.
     pub(crate) meta: RxMetadata,
     /// Moderation: this many completed descriptors raise the interrupt early.
@@ -163,7 +163,7 @@ impl RxHw {
         compute_hash: impl FnOnce() -> Hash,
     ) -> Option<u32> {
         let meta = &self.meta;
-        self.wire
+        self.writer
             .write_plain(frame, || meta.collect(hash, compute_hash))
     }
 
@@ -171,19 +171,19 @@ impl RxHw {
     /// its length on the wire. A frame that is refused leaves the ring as it was.
     #[inline]
     pub(crate) fn write(&mut self, frame: &impl TxFrame, meta: Completion) -> Result<u32, Refused> {
-        self.wire.write(frame, meta)
+        self.writer.write(frame, meta)
     }
 
     /// How many buffers there must be before a stopped transmit queue is woken.
-    pub(crate) fn turn_size(&self) -> u32 {
-        self.wire.max_buffers().max(TURN_SIZE)
+    pub(crate) fn wake_threshold(&self) -> u32 {
+        self.writer.max_buffers().max(WAKE_THRESHOLD)
     }
 
     /// Publishes the completed descriptors to the driver and raises the interrupt, which may fire
     /// at once, later or not at all: a poll may be running, or interrupts are moderated.
     #[inline]
     pub(crate) fn publish(&mut self, bh: &bh::Disabled) {
-        let new = self.wire.publish();
+        let new = self.writer.publish();
         if new == 0 {
             return;
         }
@@ -231,7 +231,7 @@ pub(crate) struct IrqLine {
     /// Slack of the moderation timer, in nanoseconds.
     slack: AtomicU32,
     /// Set while the driver stops the NAPI: a poll that begins meanwhile does nothing.
-    masked: AtomicBool,
+    stopping: AtomicBool,
 }
 
 impl IrqLine {
@@ -249,7 +249,7 @@ impl IrqLine {
             next_to_clean: AtomicU32::new(next_to_clean),
             not_before: AtomicU64::new(0),
             slack: AtomicU32::new(0),
-            masked: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
         };
         Ok(Arc::new(line, GFP_KERNEL)?)
     }
@@ -286,13 +286,13 @@ impl IrqLine {
 
     /// Whether polls must do nothing, because the NAPI is being stopped.
     #[inline]
-    pub(crate) fn is_masked(&self) -> bool {
-        self.masked.load(Ordering::Relaxed)
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     /// Sets whether polls must do nothing.
-    pub(crate) fn set_masked(&self, masked: bool) {
-        self.masked.store(masked, Ordering::Relaxed);
+    pub(crate) fn set_stopping(&self, stopping: bool) {
+        self.stopping.store(stopping, Ordering::Relaxed);
     }
 }
 
@@ -390,7 +390,7 @@ impl RxHw {
         irq_trace: IrqTrace,
     ) -> Self {
         Self {
-            wire: RingWriter::new(nic, config),
+            writer: RingWriter::new(nic, config),
             meta,
             max_frames,
             moderation: Moderation::default(),
@@ -401,7 +401,7 @@ impl RxHw {
 
     /// Gives back the NIC's side of the ring and the timer of a queue that has stopped.
     pub(crate) fn into_parts(self) -> (NicSide<Arc<DescRing>>, Pin<KBox<Timer<IrqTimer>>>) {
-        (self.wire.into_nic(), self.timer)
+        (self.writer.into_nic(), self.timer)
     }
 }
 
@@ -476,10 +476,10 @@ impl RxHwQueue {
         };
         if let Some(hw) = &mut *hw {
             let IrqTimer { line, napi } = hw.timer.target();
-            status.level = Some(hw.wire.level());
+            status.level = Some(hw.writer.level());
             status.pending = line.is_pending();
             line.interrupt(napi, bh);
-            status.is_full = hw.wire.is_full();
+            status.is_full = hw.writer.is_full();
         }
         status
     }

@@ -33,7 +33,7 @@ pub(crate) struct TxCounts {
     /// Their bytes.
     pub(crate) bytes: u64,
     /// Frames not sent: the peer was down, or they were malformed.
-    pub(crate) lost: u64,
+    pub(crate) not_sent: u64,
 }
 
 impl TxCounts {
@@ -48,7 +48,7 @@ impl TxCounts {
     pub(crate) fn add_all(&mut self, other: &Self) {
         self.frames += other.frames;
         self.bytes += other.bytes;
-        self.lost += other.lost;
+        self.not_sent += other.not_sent;
     }
 }
 

@@ -238,7 +238,7 @@ impl Vsi {
         let config = Self::config_for(mtu, features);
         let meta = self.rx_metadata(self.xdp_prog.get().as_deref(), features);
         self.port.for_each_running(|hw| {
-            hw.wire.configure(config);
+            hw.writer.configure(config);
             hw.meta = meta;
         });
     }
@@ -311,8 +311,8 @@ impl device::Ops for Vsi {
             stats.rx_dropped += ring.stats.down.get()
                 + ring.stats.skb_alloc_fail.get()
                 + ring.stats.xdp_no_frags.get();
-            stats.rx_missed_errors += ring.hw.stats.no_buffer.get();
-            stats.rx_length_errors += ring.hw.stats.oversize.get();
+            stats.rx_missed_errors += ring.hw_queue.stats.no_buffer.get();
+            stats.rx_length_errors += ring.hw_queue.stats.oversize.get();
             stats.tx_packets += ring.stats.xdp_tx.get();
             stats.tx_bytes += ring.stats.xdp_tx_bytes.get();
         }

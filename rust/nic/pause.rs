@@ -2,9 +2,10 @@
 
 //! Flow control: senders that wait for the receiver to post buffers.
 //!
-//! A full ring makes its senders stop their queues, and the refill wakes them. A lost wake-up must
-//! not happen: a sender could stop just after the refill has checked for waiting queues. So each
-//! side writes one variable and then reads the other's:
+//! To its senders a ring is full when fewer buffers are posted than the longest frame takes. They
+//! then stop their queues, and the refill wakes them. A lost wake-up must not happen: a sender could
+//! stop just after the refill has checked for waiting queues. So each side writes one variable and
+//! then reads the other's:
 //!
 //! ```text
 //!     sender                         refill
@@ -43,7 +44,7 @@ pub struct Waiters {
     /// The queue that is next in turn; if it does not wait, the first after it that does.
     turn: AtomicU32,
     /// Number of buffers that must be posted before a queue is woken.
-    room: AtomicU32,
+    threshold: AtomicU32,
 }
 
 impl Waiters {
@@ -52,12 +53,12 @@ impl Waiters {
         Self {
             waiting: CacheAligned(AtomicU64::new(0)),
             turn: AtomicU32::new(0),
-            room: AtomicU32::new(0),
+            threshold: AtomicU32::new(0),
         }
     }
 
     /// A sender has found the ring full and stopped its queue; it must have stopped the queue
-    /// before this call, or the wake-up might come first. The queue is to be woken when `room`
+    /// before this call, or the wake-up might come first. The queue is to be woken when `threshold`
     /// buffers are posted, the same number for all queues that wait for the ring. Its number should
     /// be below [`MAX_QUEUES`].
     ///
@@ -66,7 +67,7 @@ impl Waiters {
     /// start the queue again itself. The queue may then also be woken needlessly.
     #[inline]
     #[must_use = "the queue must be started again if this is `false`"]
-    pub fn wait(&self, queue: u32, room: u32, still_full: impl FnOnce() -> bool) -> bool {
+    pub fn wait(&self, queue: u32, threshold: u32, still_full: impl FnOnce() -> bool) -> bool {
         // A queue without a bit would never be woken.
         let Some(bit) = 1u64.checked_shl(queue) else {
             return false;
@@ -74,7 +75,7 @@ impl Waiters {
 
         // Relaxed: with an older value the wake-up comes a little later, or earlier, in which case
         // the queue may stop again.
-        self.room.store(room, Ordering::Relaxed);
+        self.threshold.store(threshold, Ordering::Relaxed);
         // Release: publishes that the queue is stopped. Pairs with `take_one` and `take_all`.
         self.waiting.0.fetch_or(bit, Ordering::Release);
         fence(Ordering::SeqCst);
@@ -108,7 +109,7 @@ impl Waiters {
 
     #[cold]
     fn take_one(&self, waiting: u64, has_room: impl FnOnce(u32) -> bool) -> Option<Turn> {
-        if !has_room(self.room.load(Ordering::Relaxed)) {
+        if !has_room(self.threshold.load(Ordering::Relaxed)) {
             return None;
         }
         let queue = self.in_turn(waiting).next()?;

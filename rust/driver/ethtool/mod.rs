@@ -73,7 +73,7 @@ impl Ops for Vsi {
                     }
                 };
                 ring.stats.each(&mut visit);
-                ring.hw.stats.each(&mut visit);
+                ring.hw_queue.stats.each(&mut visit);
             }
             let pauses = &self.port.tx_pauses;
             for (n, (ring, pause)) in self.tx_rings.iter().zip(pauses).enumerate() {

@@ -116,10 +116,10 @@ impl<'a> ReadyRing<'a> {
         }
         let descriptors = Arc::new(Ring::new(slots).map_err(|_| EINVAL)?, GFP_KERNEL)?;
         let (nic, driver) = Ring::split(descriptors.clone()).ok_or(EINVAL)?;
-        let line = IrqLine::new(&ring.hw, &descriptors, driver.next_to_clean())?;
+        let line = IrqLine::new(&ring.hw_queue, &descriptors, driver.next_to_clean())?;
 
         let mut napi = Disabled::new(dev, ring.index(), line.clone())?;
-        napi.set_irq(ring.hw.vector.clone())?;
+        napi.set_irq(ring.hw_queue.vector.clone())?;
         let timer = IrqTimer::new(&line, napi.napi_ref())?;
         let pool = PagePool::new(&napi, size)?;
         let queue = RxQueue::new(pool)?;
@@ -173,11 +173,11 @@ impl<'a> ReadyRing<'a> {
             timer,
         } = parts;
         // A stopped ring runs again if the new one fails to start (`netdev_rx_queue_restart`).
-        line.set_masked(false);
+        line.set_stopping(false);
         let max_frames = poll.settings.coalesce.frames(poll.size);
         let irq_trace = poll.trace().irq_trace(ring.index());
         let hw = RxHw::new(nic, config, meta, max_frames, timer, irq_trace);
-        let old_hw = ring.hw.start(hw);
+        let old_hw = ring.hw_queue.start(hw);
         if let Some(old) = old {
             old.hw = old_hw;
         }
@@ -223,7 +223,7 @@ impl ConnectedRing<'_> {
         // The interrupt is not armed before the first poll.
         line.interrupt(napi.napi_ref(), &bh);
         // Transmit queues of the peer that waited for buffers go on.
-        peer.read(&bh).wake(ring.hw.waiters.take_all(), &bh);
+        peer.read(&bh).wake(ring.hw_queue.waiters.take_all(), &bh);
         drop(bh);
         RunningRing {
             ring,
@@ -276,7 +276,7 @@ pub(crate) fn drain(rings: &[RunningRing]) {
 /// ring at a time, which busy polls of all the others would delay.
 pub(crate) fn quiesce(rings: &[RunningRing]) {
     for ring in rings {
-        ring.line.set_masked(true);
+        ring.line.set_stopping(true);
     }
 }
 
@@ -302,13 +302,13 @@ pub(crate) fn end_ready(rings: KVec<ReadyRing<'_>>) {
 impl RunningRing {
     /// Takes the ring off the wire. The transmit queues of `peer` that wait for its buffers go on.
     pub(crate) fn disconnect(&mut self, peer: &Port) {
-        self.hw = self.ring.hw.stop();
-        peer.wake(self.ring.hw.waiters.take_all(), &bh::disable());
+        self.hw = self.ring.hw_queue.stop();
+        peer.wake(self.ring.hw_queue.waiters.take_all(), &bh::disable());
     }
 
     /// Takes the ring off the wire for a restart. Meanwhile senders see a ring without buffers.
     pub(crate) fn stop_for_restart(&mut self) {
-        self.hw = self.ring.hw.stop_for_restart();
+        self.hw = self.ring.hw_queue.stop_for_restart();
     }
 
     /// Stops polling a ring that is off the wire.

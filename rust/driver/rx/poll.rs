@@ -12,7 +12,7 @@ use crate::{
         rx::{
             DescRing,
             IrqLine,
-            TURN_SIZE, //
+            WAKE_THRESHOLD, //
         },
     },
     driver::{
@@ -63,15 +63,15 @@ const REFILL_BATCH: u32 = 16;
 // than a waiting transmit queue of the peer wants, even the smallest ring then holds completed
 // descriptors, so it is polled again.
 const _: () = assert!(
-    *RING_SIZES.start() > REFILL_BATCH + TURN_SIZE
+    *RING_SIZES.start() > REFILL_BATCH + WAKE_THRESHOLD
         && *RING_SIZES.start() > REFILL_BATCH + MAX_BUFFERS as u32
 );
 
 /// After this many more descriptors a waiting queue is woken even if there are fewer buffers than
 /// it wants: there would be enough much earlier if other senders did not take them.
-const PATIENCE: u32 = 64;
+const MAX_WAIT: u32 = 64;
 
-const _: () = assert!(PATIENCE > REFILL_BATCH + MAX_BUFFERS as u32);
+const _: () = assert!(MAX_WAIT > REFILL_BATCH + MAX_BUFFERS as u32);
 
 /// The driver's side of a ring, and all that its poll needs.
 pub(crate) struct RxPoll {
@@ -100,7 +100,7 @@ impl napi::Poll for RxPoll {
     fn poll(&mut self, cx: &napi::Context<'_>, budget: u32) -> Polled {
         // No budget is netpoll, which only wants transmit work. Masked: the NAPI is being stopped,
         // and napi_disable() ends the polling.
-        if budget == 0 || self.line.is_masked() {
+        if budget == 0 || self.line.is_stopping() {
             return Polled::Again;
         }
         let traced = self.trace().intr();
@@ -263,10 +263,10 @@ impl RxPoll {
         let has_room = |wanted| {
             let now = descriptors.next_to_clean();
             let since = *waiting_since.get_or_insert(now);
-            let can_wait = refilled && now.wrapping_sub(since) < PATIENCE;
+            let can_wait = refilled && now.wrapping_sub(since) < MAX_WAIT;
             descriptors.posted() >= if can_wait { wanted } else { 1 }
         };
-        let Some(turn) = self.ring.hw.waiters.take_next(has_room) else {
+        let Some(turn) = self.ring.hw_queue.waiters.take_next(has_room) else {
             return false;
         };
         self.waiting_since = None;

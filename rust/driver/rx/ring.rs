@@ -73,7 +73,7 @@ counters! {
 /// A receive ring: the part that stays while the interface is down.
 pub(crate) struct RxRing {
     /// The queue of the card that fills it.
-    pub(crate) hw: Arc<RxHwQueue>,
+    pub(crate) hw_queue: Arc<RxHwQueue>,
     /// The program that the ring's poll runs.
     pub(crate) xdp_prog: ProgSlot,
     /// The counters, some of them written per frame: on cache lines of their own.
@@ -82,9 +82,9 @@ pub(crate) struct RxRing {
 
 impl RxRing {
     /// The ring of this queue, down and without a program.
-    pub(crate) fn new(hw: &Arc<RxHwQueue>) -> Result<Arc<Self>> {
+    pub(crate) fn new(hw_queue: &Arc<RxHwQueue>) -> Result<Arc<Self>> {
         let ring = Self {
-            hw: hw.clone(),
+            hw_queue: hw_queue.clone(),
             xdp_prog: ProgSlot::new(),
             stats: CacheAligned::default(),
         };
@@ -94,7 +94,7 @@ impl RxRing {
     /// Number of the receive queue.
     #[inline]
     pub(crate) fn index(&self) -> u16 {
-        self.hw.index
+        self.hw_queue.index
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
             RxHw,
             RxHwQueue,
             WireGuard,
-            TURN_SIZE, //
+            WAKE_THRESHOLD, //
         },
         segmentation::LargeFrame,
         wire::{
@@ -87,9 +87,9 @@ impl Vsi {
             rx_queue,
             tx,
         };
-        let mut wire = rx_queue.hw.lock(bh);
-        let Some(hw) = &mut *wire else {
-            return self.xmit_ring_down(&queue(), skb, wire);
+        let mut locked = rx_queue.hw.lock(bh);
+        let Some(hw) = &mut *locked else {
+            return self.xmit_ring_down(&queue(), skb, locked);
         };
         let compute_hash = || peer.hash(&skb, bh);
         // Fast path: linear, untagged, no offloads.
@@ -98,7 +98,7 @@ impl Vsi {
             None => match self.xmit_slow(&queue(), hw, &skb, hash, bh) {
                 Ok(sent) => (sent.frames, sent.bytes),
                 Err(NotSent::Malformed) => {
-                    drop(wire);
+                    drop(locked);
                     tx.stats.dropped.add(1);
                     return Xmit::Done;
                 }
@@ -108,11 +108,11 @@ impl Vsi {
         // Timestamp before the frame is visible: the peer may reply at once from another CPU.
         skb.tx_timestamp();
         hw.publish(bh);
-        if hw.wire.is_full() {
+        if hw.writer.is_full() {
             self.stop_if_full(&queue(), hw, bh);
         }
         // Unlock first: other senders may wait for the wire.
-        drop(wire);
+        drop(locked);
         tx.stats.packets.add(frames);
         tx.stats.bytes.add(bytes);
         skb.consume();
@@ -156,9 +156,9 @@ impl Vsi {
                     return Err(NotSent::Malformed);
                 }
                 Err(Refused::NoBuffer) if !queue.pauses() => {
-                    let lost = wire_size(skb, large.as_ref());
-                    rx_queue.stats.no_buffer.add(lost.frames);
-                    sent.add_all(&lost);
+                    let missed = wire_size(skb, large.as_ref());
+                    rx_queue.stats.no_buffer.add(missed.frames);
+                    sent.add_all(&missed);
                     return Ok(sent);
                 }
                 // Other senders took the last buffers, or there are more segments than buffers.
@@ -170,7 +170,7 @@ impl Vsi {
                         None => wire_len(skb.len(), TxFrame::tag(skb)),
                         Some(large) => large.segment_len(),
                     };
-                    if queue.stop(hw, |wire| !wire.has_room(len), bh) {
+                    if queue.stop(hw, |writer| !writer.has_room(len), bh) {
                         if let Some(large) = &large {
                             large.keep(&queue.tx.progress);
                         }
@@ -184,21 +184,21 @@ impl Vsi {
 
     /// The receive queue of the peer has no ring: it is restarted, or the peer is down.
     #[cold]
-    fn xmit_ring_down(&self, queue: &TxQueue<'_>, skb: SkBuff, wire: WireGuard<'_>) -> Xmit {
+    fn xmit_ring_down(&self, queue: &TxQueue<'_>, skb: SkBuff, locked: WireGuard<'_>) -> Xmit {
         let TxQueue { rx_queue, tx, .. } = *queue;
         if !rx_queue.is_restarting() {
-            drop(wire);
+            drop(locked);
             tx.progress.forget();
             tx.stats.carrier.add(1);
             return Xmit::Done;
         }
         // Full: no ring is connected while the lock is held.
-        if queue.pauses() && queue.wait(TURN_SIZE, || true) {
+        if queue.pauses() && queue.wait(WAKE_THRESHOLD, || true) {
             return Xmit::Busy(skb);
         }
         discard_skb(tx, skb, |frames| {
             rx_queue.stats.no_buffer.add(frames);
-            drop(wire);
+            drop(locked);
             true
         });
         Xmit::Done
@@ -276,7 +276,7 @@ impl TxQueue<'_> {
         bh: &bh::Disabled,
     ) -> bool {
         hw.publish(bh);
-        self.wait(hw.turn_size(), || is_full(&mut hw.wire))
+        self.wait(hw.wake_threshold(), || is_full(&mut hw.writer))
     }
 
     /// As [`stop`](Self::stop), for a ring with nothing to publish. The queue is woken when there

@@ -48,7 +48,7 @@ impl Vsi {
 
         stats.xdp_xmit.add(sent.frames);
         stats.xdp_xmit_bytes.add(sent.bytes);
-        let refused = frames.left() as u64 + sent.lost;
+        let refused = frames.left() as u64 + sent.not_sent;
         if refused != 0 {
             stats.xdp_xmit_errors.add(refused);
         }
@@ -67,7 +67,7 @@ impl Vsi {
         while let Some(frame) = frames.peek() {
             match sender.send(frame, &mut sent) {
                 Ok(()) => {}
-                Err(NotSent::Malformed) => sent.lost += 1,
+                Err(NotSent::Malformed) => sent.not_sent += 1,
                 Err(NotSent::NoCarrier) => return (sent, Err(ENETDOWN)),
             }
             drop(frames.take());

@@ -220,12 +220,12 @@ impl RxContext<'_> {
         let stats = &self.ring.stats;
         stats.xdp_tx.add(sent.frames);
         stats.xdp_tx_bytes.add(sent.bytes);
-        if sent.lost != 0 {
-            stats.xdp_tx_errors.add(sent.lost);
+        if sent.not_sent != 0 {
+            stats.xdp_tx_errors.add(sent.not_sent);
             if self.trace.rx_status() {
-                self.trace.tx_failed(self.ring.index(), sent.lost);
+                self.trace.tx_failed(self.ring.index(), sent.not_sent);
             }
-            for _ in 0..sent.lost {
+            for _ in 0..sent.not_sent {
                 xdp::trace_exception(self.dev, prog, XdpAction::TX);
             }
         }

@@ -61,7 +61,7 @@ impl<'a> XdpTxBulk<'a> {
             .send(frame, &mut sent)
             .is_err()
         {
-            sent.lost += 1;
+            sent.not_sent += 1;
         }
         sent
     }
@@ -93,7 +93,7 @@ impl<'a> XdpTxBulk<'a> {
         let mut sender = WireSender::new(self.peer, cx);
         for frame in frames.iter_mut().filter_map(Option::take) {
             if sender.send(&frame, &mut sent).is_err() {
-                sent.lost += 1;
+                sent.not_sent += 1;
             }
             // There is an empty descriptor for each frame that was taken.
             let _ = descriptors.post(frame.into_buffer());
