@@ -226,7 +226,7 @@ fn create_peer(bed: &Bed) -> Result<()> {
             ns.ip("link delete ox3").map(drop)
         },
     )?;
-    add_port("ox3", Some(a.ifindex))?;
+    ns.enter(|| add_port("ox3", Some(a.ifindex)))?;
     works()
 }
 
