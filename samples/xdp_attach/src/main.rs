@@ -121,7 +121,6 @@ fn sample(args: &Args) -> Result<()> {
         Attached::query(&socket, &interface, 3)?
     )?;
 
-    say!("\n4. What the program counts")?;
     watch(&object, &stop, args.seconds)?;
 
     say!("\n5. The message that detaches it")?;
@@ -288,19 +287,21 @@ impl Drop for Attachment<'_> {
 fn watch(object: &Ebpf, stop: &Stop, seconds: Option<u64>) -> Result<()> {
     let counters = match object.map("protocols") {
         Some(map) => Some(PerCpuArray::try_from(map).context("the map \"protocols\"")?),
-        None => {
-            say!("   Nothing: it has no map called \"protocols\". It runs until Ctrl-C")?;
-            None
-        }
+        None => None,
     };
-    let start = Instant::now();
-    let mut before = protocols::Counts::default();
-
-    if let Some(counters) = &counters {
-        before = protocols::read(counters)?;
-        row("second", &protocols::NAMES)?;
-    }
+    let mut before = match &counters {
+        Some(counters) => protocols::read(counters)?,
+        None => protocols::Counts::default(),
+    };
     let first = before;
+    let start = Instant::now();
+
+    // After the first reading: all frames that arrive from now on are in the table.
+    say!("\n4. What the program counts")?;
+    match &counters {
+        Some(_) => row("second", &protocols::NAMES)?,
+        None => say!("   Nothing: it has no map called \"protocols\". It runs until Ctrl-C")?,
+    }
     for second in 1.. {
         let stopped = stop.wait_until(start + Duration::from_secs(second))?;
 
