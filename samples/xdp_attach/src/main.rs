@@ -285,15 +285,16 @@ impl Drop for Attachment<'_> {
 
 /// Prints once in a second what the program has counted in it.
 fn watch(object: &Ebpf, stop: &Stop, seconds: Option<u64>) -> Result<()> {
-    let counters = match object.map("protocols") {
-        Some(map) => Some(PerCpuArray::try_from(map).context("the map \"protocols\"")?),
-        None => None,
-    };
-    let mut before = match &counters {
+    let counters = object
+        .map("protocols")
+        .map(PerCpuArray::try_from)
+        .transpose()
+        .context("the map \"protocols\"")?;
+    let first = match &counters {
         Some(counters) => protocols::read(counters)?,
         None => protocols::Counts::default(),
     };
-    let first = before;
+    let mut before = first;
     let start = Instant::now();
 
     // After the first reading: all frames that arrive from now on are in the table.

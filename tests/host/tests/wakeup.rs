@@ -19,23 +19,10 @@ use oxnic::nic::{
     },
 };
 use proptest::prelude::*;
+use publish::publish;
 
 mod cases;
-
-/// Tells the line that the NIC has published `new` descriptors, and raises the interrupt if it must.
-fn publish(
-    irq: &Irq,
-    moderation: &mut Moderation,
-    new: u32,
-    max_waiting: u32,
-    now: impl FnOnce() -> u64,
-) -> Raised {
-    if irq.published(moderation, new, max_waiting) {
-        irq.raise(moderation, max_waiting, now)
-    } else {
-        Raised::Nothing
-    }
-}
+mod publish;
 
 /// Publishes one frame at the given time.
 fn raise(irq: &Irq, moderation: &mut Moderation, now: u64) -> Raised {

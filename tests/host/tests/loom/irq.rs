@@ -56,7 +56,7 @@ fn no_irq_is_lost(not_before: u64) {
                 for _ in 0..2 {
                     assert!(fill(&mut nic));
                     nic.publish();
-                    match publish(&irq, &mut moderation, 1, 8) {
+                    match publish(&irq, &mut moderation, 1, 8, || 1) {
                         Raised::Fire => schedule(&scheduled),
                         Raised::Timer(_) => drop(timer.swap(true, Ordering::AcqRel)),
                         Raised::Nothing => {}
@@ -132,7 +132,7 @@ fn timer_is_one_of_three() {
                 for _ in 0..2 {
                     assert!(fill(&mut nic));
                     nic.publish();
-                    match publish(&irq, &mut moderation, 1, 2) {
+                    match publish(&irq, &mut moderation, 1, 2, || 1) {
                         Raised::Fire => schedule(&scheduled),
                         Raised::Timer(_) => timers += 1,
                         Raised::Nothing => {}
@@ -179,7 +179,7 @@ impl PolledLine {
     /// Raises the interrupt for one frame, at time 1. The line is armed with 2 as the earliest
     /// time.
     fn raise(&self, moderation: &mut Moderation) {
-        match publish(&self.irq, moderation, 1, 8) {
+        match publish(&self.irq, moderation, 1, 8, || 1) {
             Raised::Fire => self.schedule(),
             Raised::Timer(_) => drop(self.timer.swap(true, Ordering::AcqRel)),
             Raised::Nothing => {}

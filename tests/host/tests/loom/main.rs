@@ -13,11 +13,6 @@ use loom::sync::atomic::{
 };
 use oxnic::nic::{
     completion::Completion,
-    irq::{
-        Irq,
-        Moderation,
-        Raised, //
-    },
     ring::{
         DriverSide,
         NicSide,
@@ -30,7 +25,11 @@ use std::sync::Arc;
 mod ipi;
 mod irq;
 mod pause;
+#[path = "../publish/mod.rs"]
+mod publish;
 mod ring;
+
+pub(crate) use publish::publish;
 
 pub(crate) type Shared = Arc<Ring<Box<u32>, Vec<Slot<Box<u32>>>>>;
 
@@ -51,20 +50,6 @@ pub(crate) fn fill(nic: &mut NicSide<Shared>) -> bool {
     let len = **fill.buffer();
     fill.complete(Completion::new(len));
     true
-}
-
-/// Tells the line that the NIC has published `new` descriptors, and raises the interrupt if it must.
-pub(crate) fn publish(
-    irq: &Irq,
-    moderation: &mut Moderation,
-    new: u32,
-    max_waiting: u32,
-) -> Raised {
-    if irq.published(moderation, new, max_waiting) {
-        irq.raise(moderation, max_waiting, || 1)
-    } else {
-        Raised::Nothing
-    }
 }
 
 /// Takes a completed buffer, if there is one, and checks that it is the next in order.

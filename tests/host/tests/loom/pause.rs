@@ -243,7 +243,7 @@ fn queue_stops_after_a_batch(publishes: bool) {
                     if new == 0 {
                         return;
                     }
-                    match publish(&irq, &mut moderation, new, 8) {
+                    match publish(&irq, &mut moderation, new, 8, || 1) {
                         Raised::Fire => schedule(&scheduled),
                         Raised::Timer(_) => unreachable!("there is no moderation"),
                         Raised::Nothing => {}

@@ -388,7 +388,7 @@ case!(ports "trace::moderated_interrupts", "queues=1", moderated);
 /// A frame that comes soon after a poll starts the timer of the interrupt.
 fn moderated(bed: &Bed) -> Result<()> {
     const USECS: u64 = 10_000;
-    let probe = Probe::new(1, 0);
+    let frame = Probe::new(1, 0).frame();
     let mut log = Kmsg::from_now()?;
     let mut all = Vec::new();
 
@@ -399,7 +399,6 @@ fn moderated(bed: &Bed) -> Result<()> {
     log.forget()?;
     // The second of two frames, unless the machine is slow.
     let sender = Sender::open(&bed.a)?;
-    let frame = probe.frame();
     let mut received = bed.b.link()?.stat("rx_packets")?;
     repeat_until(
         "a frame comes soon after a poll",
