@@ -47,7 +47,8 @@ pub(crate) struct VlanTag {
     pub(crate) tci: u16,
 }
 
-/// A checksum that the stack has left to the device. It covers the bytes up to the end of the frame.
+/// A checksum that the stack has left to the device. It covers the bytes up to the end of the
+/// frame.
 struct PartialChecksum {
     /// Offset in the frame of the first byte that it covers.
     start: usize,

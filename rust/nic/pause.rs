@@ -3,9 +3,9 @@
 //! Flow control: senders that wait for the receiver to post buffers.
 //!
 //! To its senders a ring is full when fewer buffers are posted than the longest frame takes. They
-//! then stop their queues, and the refill wakes them. A lost wake-up must not happen: a sender could
-//! stop just after the refill has checked for waiting queues. So each side writes one variable and
-//! then reads the other's:
+//! then stop their queues, and the refill wakes them. A lost wake-up must not happen: a sender
+//! could stop just after the refill has checked for waiting queues. So each side writes one
+//! variable and then reads the other's:
 //!
 //! ```text
 //!     sender                         refill
