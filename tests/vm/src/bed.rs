@@ -5,9 +5,13 @@
 use crate::{
     bpf::Program,
     host::{ensure_eq, netns::Netns, wait_until},
-    nl::{fdb, link, link::Link, Refused},
+    nl::{
+        address,
+        link::{self, Link, LinkAttribute, LinkFlags, New},
+        neighbour, Refused,
+    },
     stats::{Counters, Snapshot},
-    wire::{Mac, NOBODY, SOURCE},
+    wire::{frames::CTAG, Mac, NOBODY, SOURCE},
 };
 use anyhow::{anyhow, Context, Result};
 use nix::{
@@ -55,15 +59,22 @@ impl Port {
         Self::find(&Netns::initial(), name)?.move_to(ns)
     }
 
-    /// Moves the device to another namespace.
+    /// Moves the device to another namespace, where it receives the tests' frames.
     pub fn move_to(&self, ns: &Netns) -> Result<Self> {
-        let to = ns.file()?;
-        self.ns
-            .enter(|| link::set_netns(self.ifindex, to.as_fd(), TX_QUEUE_LEN))?;
-        let port = Self::find(ns, &self.name)?;
+        let port = self.to_ns(ns)?;
 
         port.receive_probes()?;
         Ok(port)
+    }
+
+    /// Moves the device to another namespace.
+    pub fn to_ns(&self, ns: &Netns) -> Result<Self> {
+        let to = ns.file()?;
+
+        self.ns
+            .enter(|| link::set_netns(self.ifindex, to.as_fd(), TX_QUEUE_LEN))
+            .with_context(|| format!("moving {}", self.name))?;
+        Self::find(ns, &self.name)
     }
 
     /// Makes the port receive the tests' frames, whose address belongs to no port. A move to
@@ -76,29 +87,126 @@ impl Port {
 
     /// Makes the port receive frames to an address that is not its own.
     pub fn receive(&self, mac: &Mac) -> Result<()> {
-        self.ns.enter(|| fdb::add(self.ifindex, mac))
+        self.ns.enter(|| neighbour::receive(self.ifindex, mac))
     }
 
     /// Ends [`Port::receive`].
     pub fn receive_no_more(&self, mac: &Mac) -> Result<()> {
-        self.ns.enter(|| fdb::delete(self.ifindex, mac))
+        self.ns
+            .enter(|| neighbour::receive_no_more(self.ifindex, mac))
     }
 
-    /// `ip link set dev PORT ...`
-    pub fn set(&self, what: &str) -> Result<()> {
-        // By netlink, since all tests do this and starting the command is slow.
-        if let "up" | "down" = what {
-            return self.ns.enter(|| link::set_up(self.ifindex, what == "up"));
-        }
+    /// Makes a link in a namespace.
+    pub fn add(ns: &Netns, name: &str, new: New) -> Result<Self> {
+        ns.enter(|| new.add(name))
+            .with_context(|| format!("making {name}"))?;
+        Self::find(ns, name)
+    }
+
+    /// Deletes the device.
+    pub fn delete(&self) -> Result<()> {
+        self.ns
+            .enter(|| link::delete(self.ifindex))
+            .with_context(|| format!("deleting {}", self.name))
+    }
+
+    /// Tells the device to be up. It has a link only if its peer is up too.
+    pub fn up(&self) -> Result<()> {
+        self.set_up(true)
+    }
+
+    pub fn down(&self) -> Result<()> {
+        self.set_up(false)
+    }
+
+    pub fn set_up(&self, up: bool) -> Result<()> {
+        self.set_flags(LinkFlags::Up, up)
+    }
+
+    pub fn set_promisc(&self, on: bool) -> Result<()> {
+        self.set_flags(LinkFlags::Promisc, on)
+    }
+
+    pub fn set_allmulticast(&self, on: bool) -> Result<()> {
+        self.set_flags(LinkFlags::Allmulti, on)
+    }
+
+    fn set_flags(&self, flags: LinkFlags, on: bool) -> Result<()> {
+        self.ns
+            .enter(|| link::set_flags(self.ifindex, flags, on))
+            .with_context(|| format!("{}: {flags:?}: {on}", self.name))
+    }
+
+    pub fn set_mtu(&self, mtu: usize) -> Result<()> {
+        self.change(LinkAttribute::Mtu(u32::try_from(mtu)?))
+    }
+
+    pub fn set_mac(&self, mac: &Mac) -> Result<()> {
+        self.change(LinkAttribute::Address(mac.to_vec()))
+    }
+
+    /// How many frames may wait to be sent.
+    pub fn set_tx_queue_len(&self, len: u32) -> Result<()> {
+        self.change(LinkAttribute::TxQueueLen(len))
+    }
+
+    /// Into how many segments the stack cuts a large frame at most.
+    pub fn set_gso_max_segs(&self, most: u32) -> Result<()> {
+        self.change(LinkAttribute::GsoMaxSegs(most))
+    }
+
+    /// Makes the device a port of a bridge or of a bond.
+    pub fn join(&self, master: &Port) -> Result<()> {
+        self.change(LinkAttribute::Controller(master.ifindex))
+    }
+
+    /// Ends [`Port::join`].
+    pub fn leave(&self) -> Result<()> {
+        self.change(LinkAttribute::Controller(0))
+    }
+
+    /// Changes a setting by netlink. The error can be downcast to [`Refused`] if it is the
+    /// kernel's.
+    pub fn change(&self, attribute: LinkAttribute) -> Result<()> {
+        let what = format!("{}: {attribute:?}", self.name);
+
+        self.ns
+            .enter(|| link::change(self.ifindex, attribute))
+            .context(what)
+    }
+
+    /// `ip link set dev PORT ...`, as a user types it.
+    pub fn ip_link_set(&self, what: &str) -> Result<()> {
         self.ns
             .ip(&format!("link set dev {} {what}", self.name))
             .map(drop)
     }
 
     /// What `ip link set dev PORT ...` says when it has to fail.
-    pub fn set_refusal(&self, what: &str) -> Result<String> {
+    pub fn ip_link_set_refusal(&self, what: &str) -> Result<String> {
         self.ns
             .ip_refusal(&format!("link set dev {} {what}", self.name))
+    }
+
+    /// Gives the device an address, such as 10.77.0.1/24.
+    pub fn add_address(&self, address: &str) -> Result<()> {
+        let (ip, prefix_len) = address
+            .split_once('/')
+            .with_context(|| format!("an address without the length of its prefix: {address}"))?;
+        let (ip, prefix_len) = (ip.parse()?, prefix_len.parse()?);
+
+        self.ns
+            .enter(|| address::add(self.ifindex, ip, prefix_len))
+            .with_context(|| format!("{}: address {address}", self.name))
+    }
+
+    /// Tells the stack the Ethernet address of a neighbour.
+    pub fn add_neighbour(&self, address: &str, mac: &Mac) -> Result<()> {
+        let ip = address.parse()?;
+
+        self.ns
+            .enter(|| neighbour::add(self.ifindex, ip, mac))
+            .with_context(|| format!("{}: neighbour {address}", self.name))
     }
 
     /// `ethtool OPTION PORT ...`
@@ -128,6 +236,17 @@ impl Port {
             ensure_eq!(of("rx-"), count, "{}: receive queues in sysfs", self.name);
         }
         Ok(())
+    }
+
+    /// Writes to a file of the port in sysfs.
+    pub fn write_sysfs(&self, file: &str, value: &str) -> Result<()> {
+        // The line is split at blanks, so the shell's argument must not contain one.
+        self.ns
+            .exec_with_sysfs(&format!(
+                "bash -c echo${{IFS}}{value}>/sys/class/net/{}/{file}",
+                self.name
+            ))
+            .map(drop)
     }
 
     /// Switches a kind of message on or off.
@@ -303,8 +422,8 @@ impl Bed {
 
     /// Brings both ports up and waits for the link.
     pub fn up(&self) -> Result<()> {
-        self.a.set("up")?;
-        self.b.set("up")?;
+        self.a.up()?;
+        self.b.up()?;
         self.a.wait_running(true)?;
         self.b.wait_running(true)
     }
@@ -339,12 +458,10 @@ impl Bed {
     /// Puts a device for VLAN 5, with an address of [`V4_VLAN`], on top of each port.
     pub fn add_vlans(&self) -> Result<()> {
         for (port, address) in [(&self.a, V4_VLAN[0]), (&self.b, V4_VLAN[1])] {
-            port.ns.ip(&format!(
-                "link add link {} name vl5 type vlan id 5",
-                port.name
-            ))?;
-            port.ns.ip(&format!("addr add {address}/24 dev vl5"))?;
-            port.ns.ip("link set vl5 up")?;
+            let vlan = Port::add(&port.ns, "vl5", New::vlan(port.ifindex, CTAG, 5))?;
+
+            vlan.add_address(&format!("{address}/24"))?;
+            vlan.up()?;
         }
         Ok(())
     }
@@ -362,20 +479,16 @@ impl Bed {
             ] {
                 port.ns.sysctl(&format!("ipv6/conf/{name}/{key}"), value)?;
             }
-            port.ns.ip("link set dev lo up")?;
-            port.ns.ip(&format!("addr add {v4}/24 dev {name}"))?;
-            port.ns.ip(&format!("addr add {v6}/64 dev {name} nodad"))?;
+            Port::find(&port.ns, "lo")?.up()?;
+            port.add_address(&format!("{v4}/24"))?;
+            port.add_address(&format!("{v6}/64"))?;
         }
         self.up()?;
         for (port, peer, at) in [(&self.a, &self.b, 1), (&self.b, &self.a, 0)] {
-            let mac = mac_text(&peer.mac()?);
+            let mac = peer.mac()?;
 
-            for address in [V4[at], V6[at]] {
-                port.ns.ip(&format!(
-                    "neigh replace {address} lladdr {mac} nud permanent dev {}",
-                    port.name
-                ))?;
-            }
+            port.add_neighbour(V4[at], &mac)?;
+            port.add_neighbour(V6[at], &mac)?;
         }
         Ok(())
     }

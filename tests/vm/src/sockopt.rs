@@ -5,22 +5,6 @@
 use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
 
 sockopt_impl!(
-    /// The kernel gives the reason for a refusal with the error number.
-    ExtAck,
-    SetOnly,
-    libc::SOL_NETLINK,
-    libc::NETLINK_EXT_ACK,
-    bool
-);
-sockopt_impl!(
-    /// An acknowledgement does not repeat the request.
-    CapAck,
-    SetOnly,
-    libc::SOL_NETLINK,
-    libc::NETLINK_CAP_ACK,
-    bool
-);
-sockopt_impl!(
     /// A packet socket does not see what its own side sends.
     IgnoreOutgoing,
     SetOnly,

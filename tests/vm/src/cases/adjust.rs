@@ -104,7 +104,7 @@ fn head_grows(bed: &Bed) -> Result<()> {
     let mut program = attach(bed, "adjust_head")?;
 
     // The frame that comes back is not addressed to a port.
-    bed.a.set("promisc on")?;
+    bed.a.set_promisc(true)?;
     for n in [14, 15, 64, 200, 256] {
         adjusted(bed, &mut program, -n, &[60, 301, 1200], |frame| {
             [&pattern()[..n as usize], &frame].concat()
@@ -118,7 +118,7 @@ fn head_shrinks(bed: &Bed) -> Result<()> {
     let mut program = attach(bed, "adjust_head")?;
 
     // The frame that comes back is not addressed to a port.
-    bed.a.set("promisc on")?;
+    bed.a.set_promisc(true)?;
     for n in [1, 4, 14, 50] {
         adjusted(bed, &mut program, n, &[128, 301, 1514], |frame| {
             frame[n as usize..].to_vec()
@@ -170,8 +170,8 @@ fn tail_grows(bed: &Bed) -> Result<()> {
     let mut program = attach(bed, "adjust_tail")?;
 
     // A frame may be longer than the MTU of port A by now.
-    bed.a.set("mtu 3434")?;
-    bed.b.set("mtu 3434")?;
+    bed.a.set_mtu(3434)?;
+    bed.b.set_mtu(3434)?;
     for n in [1, 100, 1000] {
         adjusted(bed, &mut program, n, &[60, 301, 1514], |mut frame| {
             frame.resize(frame.len() + n as usize, 0);

@@ -8,7 +8,7 @@ use crate::{
     harness::case,
     host::{ensure_eq, module, wait_until},
     nl::link::{
-        XDP_FLAGS_DRV_MODE, XDP_FLAGS_HW_MODE, XDP_FLAGS_REPLACE, XDP_FLAGS_SKB_MODE,
+        XdpAttached, XDP_FLAGS_DRV_MODE, XDP_FLAGS_HW_MODE, XDP_FLAGS_REPLACE, XDP_FLAGS_SKB_MODE,
         XDP_FLAGS_UPDATE_IF_NOEXIST,
     },
     support::attach::{link_create, linked},
@@ -17,15 +17,11 @@ use crate::{
 use anyhow::{anyhow, bail, ensure, Result};
 use nix::errno::Errno;
 
-const MODE_NONE: u64 = 0;
-const MODE_DRIVER: u64 = 1;
-const MODE_GENERIC: u64 = 2;
-
-fn expect_attached(port: &Port, mode: u64, id: Option<u32>) -> Result<()> {
+fn expect_attached(port: &Port, mode: XdpAttached, id: Option<u32>) -> Result<()> {
     let link = port.link()?;
     let (driver, generic) = match mode {
-        MODE_DRIVER => (id, None),
-        MODE_GENERIC => (None, id),
+        XdpAttached::Driver => (id, None),
+        XdpAttached::SocketBuffer => (None, id),
         _ => (None, None),
     };
 
@@ -62,11 +58,11 @@ fn modes(bed: &Bed) -> Result<()> {
 
     bed.up()?;
     for (word, mode) in [
-        ("xdp", MODE_DRIVER),
-        ("xdpdrv", MODE_DRIVER),
-        ("xdpgeneric", MODE_GENERIC),
+        ("xdp", XdpAttached::Driver),
+        ("xdpdrv", XdpAttached::Driver),
+        ("xdpgeneric", XdpAttached::SocketBuffer),
     ] {
-        bed.b.set(&format!("{word} obj {object} sec xdp"))?;
+        bed.b.ip_link_set(&format!("{word} obj {object} sec xdp"))?;
         let link = bed.b.link()?;
         let id = link
             .xdp_driver_id
@@ -75,7 +71,7 @@ fn modes(bed: &Bed) -> Result<()> {
         expect_attached(&bed.b, mode, Some(id))?;
 
         received = send(bed, received, 3)?;
-        if mode == MODE_DRIVER {
+        if mode == XdpAttached::Driver {
             dropped += 3;
         }
         // Generic XDP does not involve the driver.
@@ -83,8 +79,8 @@ fn modes(bed: &Bed) -> Result<()> {
             .counters()?
             .expect_rx(word, &[("xdp_drop", dropped), ("packets", received)])?;
 
-        bed.b.set(&format!("{word} off"))?;
-        expect_attached(&bed.b, MODE_NONE, None)?;
+        bed.b.ip_link_set(&format!("{word} off"))?;
+        expect_attached(&bed.b, XdpAttached::None, None)?;
         wait_freed(id)?;
     }
     Ok(())
@@ -96,12 +92,12 @@ fn offload(bed: &Bed) -> Result<()> {
     let object = bpf::path("xdp_pass")?;
 
     bed.b
-        .set_refusal(&format!("xdpoffload obj {} sec xdp", object.display()))?;
+        .ip_link_set_refusal(&format!("xdpoffload obj {} sec xdp", object.display()))?;
     match bed.b.try_attach(Some(&program), XDP_FLAGS_HW_MODE, None)? {
         Err(refused) if matches!(refused.errno, Errno::EOPNOTSUPP | Errno::EINVAL) => {}
         result => bail!("offload: expected EOPNOTSUPP or EINVAL, found {result:?}"),
     }
-    expect_attached(&bed.b, MODE_NONE, None)
+    expect_attached(&bed.b, XdpAttached::None, None)
 }
 
 case!(ports "attach::only_if_none", "", only_if_none);
@@ -112,7 +108,7 @@ fn only_if_none(bed: &Bed) -> Result<()> {
     bed.b.try_attach(Some(&first), flags, None)??;
     bed.b
         .attach_refused(Some(&second), flags, None, Errno::EBUSY, "already attached")?;
-    expect_attached(&bed.b, MODE_DRIVER, Some(first.id))
+    expect_attached(&bed.b, XdpAttached::Driver, Some(first.id))
 }
 
 case!(ports "attach::expected_program", "", expected_program);
@@ -128,10 +124,10 @@ fn expected_program(bed: &Bed) -> Result<()> {
         Errno::EEXIST,
         mismatch,
     )?;
-    expect_attached(&bed.b, MODE_NONE, None)?;
+    expect_attached(&bed.b, XdpAttached::None, None)?;
 
     bed.b.try_attach(Some(&first), flags, Some(None))??;
-    expect_attached(&bed.b, MODE_DRIVER, Some(first.id))?;
+    expect_attached(&bed.b, XdpAttached::Driver, Some(first.id))?;
 
     bed.b.attach_refused(
         Some(&second),
@@ -144,14 +140,14 @@ fn expected_program(bed: &Bed) -> Result<()> {
         .attach_refused(Some(&second), flags, Some(None), Errno::EEXIST, mismatch)?;
     bed.b
         .attach_refused(None, flags, Some(Some(&second)), Errno::EEXIST, mismatch)?;
-    expect_attached(&bed.b, MODE_DRIVER, Some(first.id))?;
+    expect_attached(&bed.b, XdpAttached::Driver, Some(first.id))?;
 
     bed.b
         .try_attach(Some(&second), flags, Some(Some(&first)))??;
-    expect_attached(&bed.b, MODE_DRIVER, Some(second.id))?;
+    expect_attached(&bed.b, XdpAttached::Driver, Some(second.id))?;
 
     bed.b.try_attach(None, flags, Some(Some(&second)))??;
-    expect_attached(&bed.b, MODE_NONE, None)
+    expect_attached(&bed.b, XdpAttached::None, None)
 }
 
 case!(ports "attach::native_and_generic_exclude_each_other", "", native_and_generic);
@@ -167,7 +163,7 @@ fn native_and_generic(bed: &Bed) -> Result<()> {
         Errno::EEXIST,
         reason,
     )?;
-    expect_attached(&bed.b, MODE_DRIVER, Some(first.id))?;
+    expect_attached(&bed.b, XdpAttached::Driver, Some(first.id))?;
     bed.b.detach()?;
 
     bed.b
@@ -179,7 +175,7 @@ fn native_and_generic(bed: &Bed) -> Result<()> {
         Errno::EEXIST,
         reason,
     )?;
-    expect_attached(&bed.b, MODE_GENERIC, Some(second.id))
+    expect_attached(&bed.b, XdpAttached::SocketBuffer, Some(second.id))
 }
 
 case!(ports "attach::bpf_link", "", bpf_link);
@@ -189,13 +185,13 @@ fn bpf_link(bed: &Bed) -> Result<()> {
 
     bed.up()?;
     let link = linked(&bed.b, &mut first)?;
-    expect_attached(&bed.b, MODE_DRIVER, Some(first.id))?;
+    expect_attached(&bed.b, XdpAttached::Driver, Some(first.id))?;
     let received = send(bed, 0, 5)?;
     ensure_eq!(first.seen()?, 5, "frames the first program saw");
 
     // BPF_LINK_UPDATE; the link now belongs to the second program's object.
     let id = second.xdp()?.attach_to_link(link)?;
-    expect_attached(&bed.b, MODE_DRIVER, Some(second.id))?;
+    expect_attached(&bed.b, XdpAttached::Driver, Some(second.id))?;
     let gone = first.id;
     let seen = first.seen()?;
     drop(first);
@@ -207,7 +203,7 @@ fn bpf_link(bed: &Bed) -> Result<()> {
     // Closing the last descriptor of a link detaches it, possibly a moment later.
     drop(second.xdp()?.take_link(id)?);
     wait_until("the closed link is detached", || {
-        Ok(bed.b.link()?.xdp_mode == MODE_NONE)
+        Ok(bed.b.link()?.xdp_mode == XdpAttached::None)
     })?;
     send(bed, received, 3)?;
     ensure_eq!(
@@ -236,10 +232,10 @@ fn link_and_netlink(bed: &Bed) -> Result<()> {
     )?;
     bed.b
         .attach_refused(None, XDP_FLAGS_DRV_MODE, None, Errno::EBUSY, reason)?;
-    expect_attached(&bed.b, MODE_DRIVER, Some(first.id))?;
+    expect_attached(&bed.b, XdpAttached::Driver, Some(first.id))?;
     drop(link);
     wait_until("the closed link is detached", || {
-        Ok(bed.b.link()?.xdp_mode == MODE_NONE)
+        Ok(bed.b.link()?.xdp_mode == XdpAttached::None)
     })?;
 
     bed.b.attach(&first)?;
@@ -247,7 +243,7 @@ fn link_and_netlink(bed: &Bed) -> Result<()> {
         link_create(&bed.b, &mut second).is_err(),
         "a link replaced a program of netlink's"
     );
-    expect_attached(&bed.b, MODE_DRIVER, Some(first.id))
+    expect_attached(&bed.b, XdpAttached::Driver, Some(first.id))
 }
 
 case!(ports "attach::bpf_link_and_mtu", "", link_and_mtu);
@@ -257,36 +253,36 @@ fn link_and_mtu(bed: &Bed) -> Result<()> {
     let mut plain = Program::load("count", "count_pass")?;
     let mut frags = Program::load("count", "count_pass_frags")?;
 
-    bed.b.set("mtu 9000")?;
+    bed.b.set_mtu(9000)?;
     ensure!(
         link_create(&bed.b, &mut plain).is_err(),
         "a link was made for a program without frags"
     );
-    expect_attached(&bed.b, MODE_NONE, None)?;
+    expect_attached(&bed.b, XdpAttached::None, None)?;
     let link = linked(&bed.b, &mut frags)?;
-    expect_attached(&bed.b, MODE_DRIVER, Some(frags.id))?;
+    expect_attached(&bed.b, XdpAttached::Driver, Some(frags.id))?;
     // That fails and closes the link.
     ensure!(
         plain.xdp()?.attach_to_link(link).is_err(),
         "a link was given to a program without frags"
     );
     wait_until("the closed link is detached", || {
-        Ok(bed.b.link()?.xdp_mode == MODE_NONE)
+        Ok(bed.b.link()?.xdp_mode == XdpAttached::None)
     })?;
 
-    bed.b.set("mtu 1500")?;
+    bed.b.set_mtu(1500)?;
     let link = linked(&bed.b, &mut plain)?;
-    expect_attached(&bed.b, MODE_DRIVER, Some(plain.id))?;
-    let text = bed.b.set_refusal("mtu 9000")?;
+    expect_attached(&bed.b, XdpAttached::Driver, Some(plain.id))?;
+    let text = bed.b.ip_link_set_refusal("mtu 9000")?;
     ensure!(
         text.contains("mtu greater than device maximum"),
         "mtu 9000: refused with \"{text}\""
     );
     drop(link);
     wait_until("the closed link is detached", || {
-        Ok(bed.b.link()?.xdp_mode == MODE_NONE)
+        Ok(bed.b.link()?.xdp_mode == XdpAttached::None)
     })?;
-    bed.b.set("mtu 9000")
+    bed.b.set_mtu(9000)
 }
 
 case!(ports "attach::bpf_link_survives_rmmod", "", link_and_rmmod);
@@ -322,9 +318,9 @@ fn while_down(bed: &Bed) -> Result<()> {
         "frames the program attached while down saw"
     );
 
-    bed.b.set("down")?;
+    bed.b.down()?;
     bed.b.attach(&second)?;
-    expect_attached(&bed.b, MODE_DRIVER, Some(second.id))?;
+    expect_attached(&bed.b, XdpAttached::Driver, Some(second.id))?;
     bed.up()?;
     let received = send(bed, received, 5)?;
     ensure_eq!(first.seen()?, 5, "frames the first program saw in the end");
@@ -334,7 +330,7 @@ fn while_down(bed: &Bed) -> Result<()> {
         "frames the program replaced while down saw"
     );
 
-    bed.b.set("down")?;
+    bed.b.down()?;
     bed.up()?;
     let received = send(bed, received, 5)?;
     ensure_eq!(
@@ -343,7 +339,7 @@ fn while_down(bed: &Bed) -> Result<()> {
         "frames the program saw after down and up"
     );
 
-    bed.b.set("down")?;
+    bed.b.down()?;
     bed.b.detach()?;
     bed.up()?;
     send(bed, received, 5)?;
@@ -366,7 +362,7 @@ fn rmmod_frees(bed: &Bed) -> Result<()> {
     let down = attach_and_forget(&bed.a)?;
     let up = attach_and_forget(&bed.b)?;
 
-    bed.b.set("up")?;
+    bed.b.up()?;
     for id in [down, up] {
         ensure!(
             bpf::program_ids()?.contains(&id),

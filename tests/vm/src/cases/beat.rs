@@ -39,13 +39,13 @@ fn receive() -> Result<()> {
 
     // Twice, since a device that went down has to come up again.
     for _ in 0..2 {
-        port.set("up")?;
+        port.up()?;
         to_the_stack(&port)?;
         to_a_program(&port)?;
-        port.set("down")?;
+        port.down()?;
     }
     // The module goes while the interface is up.
-    port.set("up")
+    port.up()
 }
 
 fn to_the_stack(port: &Port) -> Result<()> {

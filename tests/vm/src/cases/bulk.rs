@@ -28,7 +28,7 @@ case!(ports "bulk::long_frames_over_ipv6", "queues=2", |bed| bulk(bed, &V6, Some
 case!(ports "bulk::several_buffers_and_short_rings_over_ipv4", "queues=2 ring_size=64",
     |bed| bulk(bed, &V4, Some(9000)));
 case!(ports "bulk::many_buffers_over_ipv6", "queues=2", |bed| bulk(bed, &V6, Some(62_186)));
-fn bulk(bed: &Bed, addresses: &[&str; 2], mtu: Option<u32>) -> Result<()> {
+fn bulk(bed: &Bed, addresses: &[&str; 2], mtu: Option<usize>) -> Result<()> {
     let name = match mtu {
         Some(mtu) if mtu > 3434 => "count_pass_frags",
         _ => "count_pass",
@@ -40,7 +40,7 @@ fn bulk(bed: &Bed, addresses: &[&str; 2], mtu: Option<u32>) -> Result<()> {
         // Every swap logs two lines and one for each ring, which would fill the log.
         port.msglvl("drv off")?;
         if let Some(mtu) = mtu {
-            port.set(&format!("mtu {mtu}"))?;
+            port.set_mtu(mtu)?;
         }
         port.attach(&programs[0])?;
     }

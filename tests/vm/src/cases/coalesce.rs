@@ -79,7 +79,7 @@ fn settings(bed: &Bed) -> Result<()> {
         ensure_eq!(shown(&bed.b)?, expected, "down: after {what}");
         bed.up()?;
         ensure_eq!(shown(&bed.b)?, expected, "up: after {what}");
-        bed.b.set("down")?;
+        bed.b.down()?;
         ensure_eq!(shown(&bed.b)?, expected, "down again: after {what}");
     }
     bed.up()?;
@@ -282,7 +282,7 @@ fn the_time(bed: &Bed) -> Result<()> {
         bed.b.ethtool("-C", what)?;
         mostly(what, || Round::run(&sender, &tap, &probe, 1), is_good)?;
     }
-    bed.b.set("down")?;
+    bed.b.down()?;
     bed.up()?;
     mostly(
         "down and up",

@@ -63,22 +63,22 @@ fn carrier(bed: &Bed) -> Result<()> {
     check_carrier(bed, "both down", false, false)?;
     check_ethtool(bed, "no")?;
     for (first, second) in [(&bed.a, &bed.b), (&bed.b, &bed.a)] {
-        first.set("up")?;
+        first.up()?;
         check_carrier(bed, "one up", false, false)?;
         check_ethtool(bed, "no")?;
-        second.set("up")?;
+        second.up()?;
         check_carrier(bed, "both up", true, true)?;
         check_ethtool(bed, "yes")?;
-        first.set("down")?;
+        first.down()?;
         check_carrier(bed, "the first down", false, false)?;
-        first.set("up")?;
+        first.up()?;
         check_carrier(bed, "the first up again", true, true)?;
-        second.set("down")?;
+        second.down()?;
         check_carrier(bed, "the second down", false, false)?;
-        second.set("up")?;
+        second.up()?;
         check_carrier(bed, "the second up again", true, true)?;
-        second.set("down")?;
-        first.set("down")?;
+        second.down()?;
+        first.down()?;
         check_carrier(bed, "both down again", false, false)?;
     }
 
@@ -93,12 +93,12 @@ case!(ports "device::carrier_of_a_moving_peer", "", carrier_moving);
 /// A port that moves to another namespace goes down.
 fn carrier_moving(bed: &Bed) -> Result<()> {
     bed.up()?;
-    bed.b.set("netns 1")?;
+    let moved = bed.b.move_to(&Netns::initial())?;
     bed.a.wait_running(false)?;
     ensure!(!bed.a.link()?.carrier, "carrier although the peer is down");
     let bed = Bed {
         a: bed.a.clone(),
-        b: Port::moved("ox1", &bed.b.ns)?,
+        b: moved.move_to(&bed.b.ns)?,
     };
     bed.up()?;
     check_carrier(&bed, "moved there and back", true, true)
@@ -180,13 +180,12 @@ fn set_address(bed: &Bed) -> Result<()> {
 
     bed.up()?;
     for (port, address) in [(&bed.a, V4[0]), (&bed.b, V4[1])] {
-        port.ns
-            .ip(&format!("addr add {address}/24 dev {}", port.name))?;
+        port.add_address(&format!("{address}/24"))?;
     }
     let ping = format!("-c 2 -i 0.01 {}", V4[1]);
     bed.a.ns.ping(&ping)?;
 
-    bed.b.set(&format!("address {}", mac_text(&NEW)))?;
+    bed.b.set_mac(&NEW)?;
     ensure_eq!(bed.b.mac()?, NEW, "address of B");
     ensure_eq!(addr_assign_type(&bed.b)?, ADDR_SET, "addr_assign_type");
     ensure!(
@@ -212,7 +211,7 @@ fn set_address(bed: &Bed) -> Result<()> {
         ("01:00:5e:00:00:01", "a group address"),
         ("00:00:00:00:00:00", "no address"),
     ] {
-        bed.b.set_refusal(&format!("address {address}"))?;
+        bed.b.ip_link_set_refusal(&format!("address {address}"))?;
         ensure_eq!(bed.b.mac()?, NEW, "address after {why} was refused");
     }
     Ok(())
@@ -320,7 +319,7 @@ fn counters(bed: &Bed) -> Result<()> {
 
         let before = [shown(&bed.a)?, shown(&bed.b)?];
         for port in [&bed.b, &bed.a] {
-            port.set("down")?;
+            port.down()?;
         }
         for (n, port) in [&bed.a, &bed.b].into_iter().enumerate() {
             ensure_eq!(
@@ -400,7 +399,7 @@ fn queues(bed: &Bed) -> Result<()> {
             "a port that is down has {list:?} and NAPIs {napis:?}"
         );
 
-        bed.b.set("up")?;
+        bed.b.up()?;
         let (list, napis) = ask()?;
         let rx: Vec<_> = list.iter().filter(|queue| queue.receives).collect();
         let of_queues: Vec<_> = rx.iter().filter_map(|queue| queue.napi).collect();
@@ -425,7 +424,7 @@ fn queues(bed: &Bed) -> Result<()> {
         if let Some(old) = ids.replace(of_queues.clone()) {
             ensure_eq!(of_queues, old, "ids after down and up");
         }
-        bed.b.set("down")?;
+        bed.b.down()?;
     }
     Ok(())
 }
@@ -491,13 +490,8 @@ fn offloads(bed: &Bed) -> Result<()> {
     bed.up()?;
     // Without IPv6 and neighbour discovery all frames are those of the test.
     for (port, peer, at) in [(&bed.a, &bed.b, 0), (&bed.b, &bed.a, 1)] {
-        let (name, mac) = (&port.name, mac_text(&peer.mac()?));
-        let (own, other) = (V4[at], V4[1 - at]);
-
-        port.ns.ip(&format!("addr add {own}/24 dev {name}"))?;
-        port.ns.ip(&format!(
-            "neigh replace {other} lladdr {mac} nud permanent dev {name}"
-        ))?;
+        port.add_address(&format!("{}/24", V4[at]))?;
+        port.add_neighbour(V4[1 - at], &peer.mac()?)?;
     }
     // GRO would look at the checksum itself.
     bed.b.ethtool("-K", "gro off")?;

@@ -155,8 +155,8 @@ fn many_rings(bed: &Bed) -> Result<()> {
             bed.b.ethtool("-G", "rx 128")?;
             Ok(())
         }),
-        ("ip link set down", |bed| bed.b.set("down")),
-        ("ip link set up", |bed| bed.b.set("up")),
+        ("ip link set down", |bed| bed.b.down()),
+        ("ip link set up", |bed| bed.b.up()),
     ];
     let calls = Calls::of(&GRACE_PERIODS)?;
     let measure = |change: Change| -> Result<usize> {
@@ -185,7 +185,7 @@ fn many_rings(bed: &Bed) -> Result<()> {
     for ((what, change), expected) in CHANGES.iter().zip(with_one) {
         ensure_eq!(measure(*change)?, expected, "{what}: 64 rings, and one");
     }
-    bed.a.set("up")?;
+    bed.a.up()?;
     check_alive(bed)
 }
 

@@ -13,20 +13,25 @@ use crate::{
         kmsg::Kmsg,
         module, wait_until,
     },
-    nl::{ethtool, link, Attrs, Refused},
+    nl::{
+        ethtool,
+        link::{self, LinkAttribute, New},
+        Refused,
+    },
     support::{
         large::{self, Large},
         ports::exchange,
         traffic::{check_alive, settle_wire, wait_flowing, while_sending, Source},
     },
     wire::{
+        frames::CTAG,
         packet::{Sender, Tap},
         probe::Probe,
         Mac,
     },
 };
 use anyhow::{anyhow, ensure, Context, Result};
-use nix::{errno::Errno, libc, net::if_::if_nameindex};
+use nix::{errno::Errno, net::if_::if_nameindex};
 use std::{
     cell::Cell,
     sync::atomic::{AtomicBool, Ordering},
@@ -47,7 +52,6 @@ const ASKED: [(&str, u8); 5] = [
     ("moderation", ethtool::ETHTOOL_MSG_COALESCE_GET),
     ("flow control", ethtool::ETHTOOL_MSG_PAUSE_GET),
 ];
-const IFLA_VLAN_ID: u16 = 1;
 
 /// What the user sees of a port's settings except the rules, and of the other links, by subject. It
 /// is compared often and commands are slow on the debug kernel, so netlink is asked.
@@ -177,15 +181,16 @@ fn no_memory(errno: Errno) -> Errno {
     }
 }
 
-fn add_port(name: &str, peer: Option<u32>) -> Result<()> {
-    link::add_port(name, peer).map_err(|error| match error.downcast::<Refused>() {
-        Ok(refused) => Refused {
-            errno: no_memory(refused.errno),
-            ..refused
-        }
-        .into(),
-        Err(error) => error,
-    })
+fn add_port(name: &str, new: New) -> Result<()> {
+    new.add(name)
+        .map_err(|error| match error.downcast::<Refused>() {
+            Ok(refused) => Refused {
+                errno: no_memory(refused.errno),
+                ..refused
+            }
+            .into(),
+            Err(error) => error,
+        })
 }
 
 case!(ports "fault::create", SMALL, create; with_faults());
@@ -194,8 +199,8 @@ fn create(bed: &Bed) -> Result<()> {
     bed.up()?;
     some_fail(
         bed,
-        |_| add_port("ox2", None),
-        || bed.b.ns.ip("link delete ox2").map(drop),
+        |_| add_port("ox2", New::port()),
+        || Port::find(&bed.b.ns, "ox2")?.delete(),
     )
 }
 
@@ -204,8 +209,7 @@ case!(ports "fault::create_peer", SMALL, create_peer; with_faults());
 fn create_peer(bed: &Bed) -> Result<()> {
     let ns = &bed.b.ns;
     bed.up()?;
-    ns.ip("link add ox2 type oxnic")?;
-    let a = Port::find(ns, "ox2")?;
+    let a = Port::add(ns, "ox2", New::port())?;
     a.receive_probes()?;
     let works = || {
         let b = Port::find(ns, "ox3")?;
@@ -217,27 +221,23 @@ fn create_peer(bed: &Bed) -> Result<()> {
     let made = Cell::new(0);
     some_fail(
         bed,
-        |_| add_port("ox3", Some(a.ifindex)),
+        |_| add_port("ox3", New::peer_of(a.ifindex)),
         || {
             // Frames take the debug kernel ten seconds, and most of these ports lack the same.
             if made.replace(made.get() + 1) % CHECKED == 0 {
                 works()?;
             }
-            ns.ip("link delete ox3").map(drop)
+            Port::find(ns, "ox3")?.delete()
         },
     )?;
-    ns.enter(|| add_port("ox3", Some(a.ifindex)))?;
+    ns.enter(|| add_port("ox3", New::peer_of(a.ifindex)))?;
     works()
 }
 
 case!(ports "fault::open", SMALL, open; with_faults());
 fn open(bed: &Bed) -> Result<()> {
-    bed.a.set("up")?;
-    some_fail(
-        bed,
-        |ifindex| link::set_up(ifindex, true),
-        || bed.b.set("down"),
-    )?;
+    bed.a.up()?;
+    some_fail(bed, |ifindex| link::set_up(ifindex, true), || bed.b.down())?;
     bed.up()?;
     check_alive(bed)
 }
@@ -293,8 +293,8 @@ fn mtu(bed: &Bed) -> Result<()> {
     bed.up()?;
     each_fails(
         bed,
-        |ifindex| link::set_mtu(ifindex, 9000),
-        || bed.b.set("mtu 1500"),
+        |ifindex| link::change(ifindex, LinkAttribute::Mtu(9000)),
+        || bed.b.set_mtu(1500),
     )?;
     check_alive(bed)
 }
@@ -368,14 +368,8 @@ fn vlan(bed: &Bed) -> Result<()> {
     bed.up()?;
     some_fail(
         bed,
-        |ifindex| {
-            let attrs = Attrs::default()
-                .put(libc::IFLA_IFNAME, b"vlan5\0")
-                .put_u32(libc::IFLA_LINK, ifindex);
-            let id = Attrs::default().put(IFLA_VLAN_ID, &5_u16.to_ne_bytes());
-            link::add(attrs, "vlan", Some(id))
-        },
-        || bed.b.ns.ip("link delete vlan5").map(drop),
+        |ifindex| New::vlan(ifindex, CTAG, 5).add("vlan5"),
+        || Port::find(&bed.b.ns, "vlan5")?.delete(),
     )
 }
 

@@ -7,6 +7,7 @@ use crate::{
     bpf::Program,
     harness::case,
     host::{ensure_eq, kmsg::Kmsg, live, process::Running, wait_until},
+    nl::link::New,
     stats::{check_both, Snapshot},
     support::{
         ports::is_promiscuous,
@@ -117,7 +118,7 @@ impl<'a> Gate<'a> {
 /// The kernel hands a changed list to the port in a work item, at the latest before the next change
 /// of the link returns.
 fn settle_filter(port: &Port) -> Result<()> {
-    port.set("up")
+    port.up()
 }
 
 case!(ports "filter::addresses_and_modes", "", modes);
@@ -145,13 +146,13 @@ fn modes(bed: &Bed) -> Result<()> {
     };
 
     check("by default", false, false)?;
-    bed.b.set("promisc on")?;
+    bed.b.set_promisc(true)?;
     check("promiscuous", true, true)?;
-    bed.b.set("promisc off")?;
+    bed.b.set_promisc(false)?;
     check("no longer promiscuous", false, false)?;
-    bed.b.set("allmulticast on")?;
+    bed.b.set_allmulticast(true)?;
     check("all multicast", false, true)?;
-    bed.b.set("allmulticast off")?;
+    bed.b.set_allmulticast(false)?;
     check("no longer all multicast", false, false)?;
 
     let ip = |what: &str| {
@@ -162,7 +163,7 @@ fn modes(bed: &Bed) -> Result<()> {
     ip("add")?;
     check("ip maddr add", false, true)?;
     // What is set stays while the port is down.
-    bed.b.set("down")?;
+    bed.b.down()?;
     bed.up()?;
     check("down and up again", false, true)?;
     ip("del")?;
@@ -195,9 +196,7 @@ fn groups(bed: &Bed) -> Result<()> {
     bed.b
         .ns
         .sysctl(&format!("ipv6/conf/{}/disable_ipv6", bed.b.name), "0")?;
-    bed.b
-        .ns
-        .ip(&format!("addr add {}/24 dev {}", V4[1], bed.b.name))?;
+    bed.b.add_address(&format!("{}/24", V4[1]))?;
     check("nobody is in a group", false, false)?;
     let v4 = bed.b.ns.enter(|| Ok(UdpSocket::bind("0.0.0.0:0")?))?;
     v4.join_multicast_v4(&V4_GROUP, &V4[1].parse()?)?;
@@ -219,15 +218,15 @@ fn address_changes(bed: &Bed) -> Result<()> {
     let check = |what: &str, is_old: bool| gate.check(what, &[(old, is_old), (FOREIGN, !is_old)]);
 
     check("at first", true)?;
-    bed.b.set(&format!("address {}", mac_text(&FOREIGN)))?;
+    bed.b.set_mac(&FOREIGN)?;
     check("changed while up", false)?;
     for address in [BROADCAST, GROUP, [0; 6]] {
         bed.b
-            .set_refusal(&format!("address {}", mac_text(&address)))?;
+            .ip_link_set_refusal(&format!("address {}", mac_text(&address)))?;
     }
     check("others were refused", false)?;
-    bed.b.set("down")?;
-    bed.b.set(&format!("address {}", mac_text(&old)))?;
+    bed.b.down()?;
+    bed.b.set_mac(&old)?;
     bed.up()?;
     check("changed while down", true)
 }
@@ -257,8 +256,7 @@ fn under_traffic(bed: &Bed) -> Result<()> {
             wait_until("frames are received, and others dropped", || {
                 Ok(counts()?.iter().zip(before).all(|(now, old)| *now > old))
             })?;
-            bed.b
-                .set(&format!("address {}", mac_text(&macs[(round + 1) % 2])))?;
+            bed.b.set_mac(&macs[(round + 1) % 2])?;
         }
         Ok(())
     })?;
@@ -380,10 +378,11 @@ fn vlans(bed: &Bed) -> Result<()> {
         gate.send(what, &frames, taken, "vlan_filter")
     };
     let vlan = |port: &Port, what: &str, id: u16| {
-        port.ns.ip(&match what {
-            "add" => format!("link add link {} name v{id} type vlan id {id}", port.name),
-            _ => format!("link del v{id}"),
-        })
+        let name = format!("v{id}");
+        match what {
+            "add" => Port::add(&port.ns, &name, New::vlan(port.ifindex, CTAG, id)).map(drop),
+            _ => Port::find(&port.ns, &name)?.delete(),
+        }
     };
     let filter = |on: &str| bed.b.ethtool("-K", &format!("rx-vlan-filter {on}"));
 
@@ -397,9 +396,9 @@ fn vlans(bed: &Bed) -> Result<()> {
         check("a further VLAN", true, true, false)?;
         vlan(&bed.b, "del", 5)?;
         check("a VLAN less", false, true, false)?;
-        bed.b.set("promisc on")?;
+        bed.b.set_promisc(true)?;
         check("promiscuous", true, true, true)?;
-        bed.b.set("promisc off")?;
+        bed.b.set_promisc(false)?;
         check("no longer promiscuous", false, true, false)?;
         filter("off")?;
         check("filter off again", true, true, true)?;
@@ -412,7 +411,7 @@ fn vlans(bed: &Bed) -> Result<()> {
     for (id, taken) in [(5, true), (6, false)] {
         vlan(&bed.a, "add", id)?;
         let near = Port::find(&bed.a.ns, &format!("v{id}"))?;
-        near.set("up")?;
+        near.up()?;
         near.wait_running(true)?;
         let before = bed.b.counters()?;
         Sender::open(&near)?.send(&frame)?;

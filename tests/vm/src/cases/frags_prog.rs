@@ -7,7 +7,7 @@ use crate::{
     bpf::{wait_freed, Program},
     harness::case,
     host::{ensure_eq, wait_until},
-    nl::link::XDP_FLAGS_DRV_MODE,
+    nl::link::{XdpAttached, XDP_FLAGS_DRV_MODE},
     stats::{check_both, Snapshot},
     support::{
         attach::linked,
@@ -235,7 +235,7 @@ fn adjust_head(bed: &Bed) -> Result<()> {
 
     set_mtu(bed, JUMBO + 1000)?;
     // The frame that comes back is not addressed to a port.
-    bed.a.set("promisc on")?;
+    bed.a.set_promisc(true)?;
     for n in [1, 14, 1000, (BUFFER - ETH) as i32] {
         setup.adjusted(n, &lens[2..], |frame| frame[n as usize..].to_vec(), 0)?;
     }
@@ -291,7 +291,7 @@ fn tail_grows(bed: &Bed) -> Result<()> {
     let mut setup = Setup::make(bed, "adjust_tail")?;
 
     // A frame that grew has to fit into the port that it goes back to.
-    bed.a.set(&format!("mtu {}", 2 * JUMBO))?;
+    bed.a.set_mtu(2 * JUMBO)?;
     for len in [BUFFER + 1, BUFFER + 1000, 2 * BUFFER, 2 * BUFFER + 1, LEN] {
         let last = (len - 1) % BUFFER + 1;
         let room = LAST_BUFFER - last;
@@ -317,7 +317,7 @@ fn tail_grows(bed: &Bed) -> Result<()> {
 fn expect_max_mtu(port: &Port, expected: usize, what: &str) -> Result<()> {
     let link = port.link()?;
 
-    ensure_eq!(link.max_mtu, expected as u64, "{what}: greatest MTU");
+    ensure_eq!(link.max_mtu as usize, expected, "{what}: greatest MTU");
     let text = port.ns.ip(&format!("-d link show dev {}", port.name))?;
     ensure!(
         text.contains(&format!(" maxmtu {expected} ")),
@@ -343,13 +343,17 @@ fn mtu_first(bed: &Bed) -> Result<()> {
             .with_context(|| what.to_owned())
     };
 
-    bed.b.set(&format!("mtu {}", SINGLE_MTU + 1))?;
+    bed.b.set_mtu(SINGLE_MTU + 1)?;
     refuse("while down")?;
     bed.up()?;
     for mtu in [SINGLE_MTU + 1, JUMBO, MTU_MAX] {
-        bed.b.set(&format!("mtu {mtu}"))?;
+        bed.b.set_mtu(mtu)?;
         refuse(&format!("mtu {mtu}"))?;
-        ensure_eq!(bed.b.link()?.xdp_mode, 0, "mtu {mtu}: IFLA_XDP_ATTACHED");
+        ensure_eq!(
+            bed.b.link()?.xdp_mode,
+            XdpAttached::None,
+            "mtu {mtu}: IFLA_XDP_ATTACHED"
+        );
         expect_max_mtu(&bed.b, MTU_MAX, "after a refusal")?;
     }
 
@@ -361,7 +365,7 @@ fn mtu_first(bed: &Bed) -> Result<()> {
         Some(frags.id),
         "program that is attached"
     );
-    bed.a.set(&format!("mtu {JUMBO}"))?;
+    bed.a.set_mtu(JUMBO)?;
     let tap = Tap::open(&bed.b)?;
     let probe = Probe::new(1, 0).len(LEN);
     Sender::open(&bed.a)?.send(&probe.frame())?;
@@ -369,7 +373,7 @@ fn mtu_first(bed: &Bed) -> Result<()> {
     let seen: [u64; 6] = frags.read("outcome", 0)?;
     ensure_eq!(seen[0], 1, "frames the program saw");
 
-    bed.b.set(&format!("mtu {SINGLE_MTU}"))?;
+    bed.b.set_mtu(SINGLE_MTU)?;
     bed.b.attach(&plain)?;
     let id = frags.id;
     drop(frags);
@@ -383,7 +387,7 @@ fn program_first(bed: &Bed) -> Result<()> {
     let plain = Program::load("count", "count_pass")?;
     let frags = Program::load("frags", "frags_pass")?;
     let refuse = |mtu: usize| -> Result<()> {
-        let text = bed.b.set_refusal(&format!("mtu {mtu}"))?;
+        let text = bed.b.ip_link_set_refusal(&format!("mtu {mtu}"))?;
 
         ensure!(
             text.contains("mtu greater than device maximum"),
@@ -403,7 +407,7 @@ fn program_first(bed: &Bed) -> Result<()> {
         for mtu in [SINGLE_MTU + 1, JUMBO, MTU_MAX] {
             refuse(mtu)?;
         }
-        bed.b.set(&format!("mtu {SINGLE_MTU}"))?;
+        bed.b.set_mtu(SINGLE_MTU)?;
 
         bed.b.attach(&frags)?;
         expect_max_mtu(&bed.b, MTU_MAX, "with a program with frags")?;
@@ -412,8 +416,8 @@ fn program_first(bed: &Bed) -> Result<()> {
         refuse(SINGLE_MTU + 1)?;
         bed.b.detach()?;
         expect_max_mtu(&bed.b, MTU_MAX, "after the program is gone")?;
-        bed.b.set(&format!("mtu {MTU_MAX}"))?;
-        bed.b.set("mtu 1500")?;
+        bed.b.set_mtu(MTU_MAX)?;
+        bed.b.set_mtu(1500)?;
     }
     Ok(())
 }
@@ -469,12 +473,12 @@ fn hold_and_release(bed: &Bed, change: impl FnOnce() -> Result<()>) -> Result<Sn
     let before = bed.b.counters()?.rx("packets")?;
 
     bed.b.detach()?;
-    bed.b.set(&format!("mtu {JUMBO}"))?;
+    bed.b.set_mtu(JUMBO)?;
     let held = Held::new(&bed.b, 0, || sender.send(&Probe::new(1, 0).frame()))?;
     for (len, seq) in HELD.into_iter().zip(1..) {
         sender.send(&Probe::new(1, seq).len(len).frame())?;
     }
-    bed.b.set("mtu 1500")?;
+    bed.b.set_mtu(1500)?;
     change()?;
     ensure_eq!(
         bed.b.counters()?.rx("packets")?,
@@ -495,7 +499,7 @@ fn in_the_ring(bed: &Bed) -> Result<()> {
     let several = (HELD.len() - single) as u64;
     let mut lost = 0;
 
-    bed.a.set(&format!("mtu {JUMBO}"))?;
+    bed.a.set_mtu(JUMBO)?;
     bed.up()?;
     let tap = Tap::open(&bed.b)?;
     let expect = |lens: &[usize], what: &str| -> Result<()> {

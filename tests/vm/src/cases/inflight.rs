@@ -157,8 +157,8 @@ fn toggled(
                 // Frames have to flow, so that some are lost.
                 let before = chain.second.b.link()?.stat("rx_packets")?;
                 chain.second.b.wait_received(before + 20)?;
-                port.set("down")?;
-                port.set("up")?;
+                port.down()?;
+                port.up()?;
                 chain.first.a.wait_running(true)?;
                 chain.second.a.wait_running(true)?;
             }

@@ -143,7 +143,7 @@ fn listed(bed: &Bed) -> Result<()> {
         irqs.dedup();
         ensure_eq!(irqs.len(), 6, "numbers of interrupts");
 
-        bed.b.set("down")?;
+        bed.b.down()?;
         let text = fs::read_to_string("/proc/interrupts")?;
         ensure!(
             text.contains("ox0-rx-0") && !text.contains("ox1-rx-"),
@@ -204,7 +204,7 @@ fn stays(bed: &Bed) -> Result<()> {
     expect(bed, &program, irqs[0], 0, last).context("with one queue")?;
     bed.b.ethtool("-L", "combined 2")?;
     check("after -L")?;
-    bed.b.set("down")?;
+    bed.b.down()?;
     bed.up()?;
     check("after down and up")?;
     bed.b.ethtool("-L", "combined 1")?;

@@ -62,14 +62,14 @@ fn speed(bed: &Bed) -> Result<()> {
     check_unknown(bed)?;
     bed.up()?;
     check(bed, 10_000)?;
-    bed.b.set("down")?;
+    bed.b.down()?;
     check_unknown(bed)?;
     check_sysfs(&bed.a, "-1", "unknown")?;
     bed.a.ethtool("-s", "speed 50000")?;
     bed.a.ethtool("-s", "duplex full")?;
     bed.up()?;
     check(bed, 50_000)?;
-    bed.a.set("down")?;
+    bed.a.down()?;
     bed.a.ethtool("-s", "speed 25000 duplex full autoneg off")?;
     check_unknown(bed)?;
     bed.up()?;
@@ -81,7 +81,7 @@ fn speed(bed: &Bed) -> Result<()> {
     for port in [&bed.a, &bed.b] {
         check_sysfs(port, "10000000", "full")?;
     }
-    bed.a.set("down")?;
+    bed.a.down()?;
     check_unknown(bed)?;
     bed.up()?;
     check(bed, 10_000_000)?;

@@ -7,12 +7,13 @@ use crate::{
     bed::{Bed, Port},
     harness::case,
     host::{ensure_eq, wait_until},
+    nl::link::New,
     support::{
         held::Held,
         large::{open, Large},
         traffic::settle,
     },
-    wire::{packet::Sender, probe::Probe, ETH, ETH_ZLEN},
+    wire::{frames::CTAG, packet::Sender, probe::Probe, ETH, ETH_ZLEN},
 };
 use anyhow::{ensure, Result};
 
@@ -76,14 +77,10 @@ impl Kind {
 
 /// Brings the ports up, with a VLAN device on A.
 fn up(bed: &Bed) -> Result<()> {
-    let name = &bed.a.name;
-
     bed.up()?;
-    bed.a
-        .ns
-        .ip(&format!("link add link {name} name {VLAN} type vlan id 5"))?;
-    bed.a.ns.ip(&format!("link set {VLAN} up"))?;
-    Port::find(&bed.a.ns, VLAN)?.wait_running(true)
+    let vlan = Port::add(&bed.a.ns, VLAN, New::vlan(bed.a.ifindex, CTAG, 5))?;
+    vlan.up()?;
+    vlan.wait_running(true)
 }
 
 /// Frames and bytes that A has put on the wire.
@@ -136,7 +133,7 @@ fn no_buffer(bed: &Bed) -> Result<()> {
         sender.send(&Probe::new(1, seq).frame())?;
     }
     all(bed, &KINDS, lost, 0)?;
-    bed.b.set("down")?;
+    bed.b.down()?;
     settle(bed).map(drop)
 }
 
@@ -159,7 +156,7 @@ fn too_long(bed: &Bed) -> Result<()> {
         Kind::Large(30_001, 2000),
     ];
 
-    bed.a.set("mtu 3000")?;
+    bed.a.set_mtu(3000)?;
     up(bed)?;
     all(bed, &kinds, || bed.b.counters()?.rx("oversize"), LONGEST)?;
     let (_, b) = settle(bed)?;

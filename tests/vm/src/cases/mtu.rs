@@ -7,12 +7,14 @@ use crate::{
     bpf::Program,
     harness::case,
     host::{ensure_eq, wait_until},
+    nl::link::New,
     support::{
         probes::{send_all, total_len},
         traffic::{settle, wait_flowing, while_sending, Source},
     },
     wire::{
         ensure_same,
+        frames::{CTAG, STAG},
         packet::{Sender, Tap},
         probe::{verdict, Probe},
         ETH,
@@ -28,7 +30,7 @@ const SINGLE: usize = 3434;
 const OVERHEAD: usize = 22;
 
 fn set_mtu(port: &Port, mtu: usize) -> Result<()> {
-    port.set(&format!("mtu {mtu}"))
+    port.set_mtu(mtu)
 }
 
 case!(ports "mtu::limits", "", limits);
@@ -37,11 +39,11 @@ fn limits(bed: &Bed) -> Result<()> {
     let check = |up: &str, max: usize| -> Result<()> {
         let link = bed.b.link()?;
 
-        ensure_eq!(link.min_mtu, MIN as u64, "{up}: least MTU");
-        ensure_eq!(link.max_mtu, max as u64, "{up}: greatest MTU");
+        ensure_eq!(link.min_mtu as usize, MIN, "{up}: least MTU");
+        ensure_eq!(link.max_mtu as usize, max, "{up}: greatest MTU");
         for mtu in [MIN, 1500, max] {
             set_mtu(&bed.b, mtu)?;
-            ensure_eq!(bed.b.link()?.mtu, mtu as u64, "{up}: MTU");
+            ensure_eq!(bed.b.link()?.mtu as usize, mtu, "{up}: MTU");
         }
         for (mtu, reason) in [
             (max + 1, "mtu greater than device maximum"),
@@ -49,15 +51,15 @@ fn limits(bed: &Bed) -> Result<()> {
             (MIN - 1, "mtu less than device minimum"),
             (0, "mtu less than device minimum"),
         ] {
-            let text = bed.b.set_refusal(&format!("mtu {mtu}"))?;
+            let text = bed.b.ip_link_set_refusal(&format!("mtu {mtu}"))?;
 
             ensure!(
                 text.contains(reason),
                 "{up}: mtu {mtu}: refused with \"{text}\", not \"{reason}\""
             );
             ensure_eq!(
-                bed.b.link()?.mtu,
-                max as u64,
+                bed.b.link()?.mtu as usize,
+                max,
                 "{up}: MTU after {mtu} was refused"
             );
         }
@@ -161,19 +163,16 @@ fn tagged(bed: &Bed) -> Result<()> {
     let mut ends = Vec::new();
 
     for port in [&bed.a, &bed.b] {
-        let (ns, name) = (&port.ns, &port.name);
+        let mut below = port.clone();
 
-        set_mtu(port, MAX)?;
-        port.set("up")?;
-        for line in [
-            format!("link add link {name} name outer mtu {MAX} type vlan proto 802.1ad id 5"),
-            format!("link add link outer name inner mtu {MAX} type vlan id 6"),
-            "link set dev outer up".to_owned(),
-            "link set dev inner up".to_owned(),
-        ] {
-            ns.ip(&line)?;
+        port.set_mtu(MAX)?;
+        port.up()?;
+        for (name, protocol, id) in [("outer", STAG, 5), ("inner", CTAG, 6)] {
+            let new = New::vlan(below.ifindex, protocol, id).mtu(MAX as u32);
+            below = Port::add(&port.ns, name, new)?;
+            below.up()?;
         }
-        ends.push(Port::find(ns, "inner")?);
+        ends.push(below);
     }
     for port in &ends {
         port.wait_running(true)?;

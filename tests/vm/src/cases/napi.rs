@@ -81,7 +81,7 @@ fn settings_stay(bed: &Bed) -> Result<()> {
     check(1, "with one queue")?;
     bed.b.ethtool("-L", "combined 3")?;
     check(3, "after -L")?;
-    bed.b.set("down")?;
+    bed.b.down()?;
     bed.up()?;
     check(3, "after down and up")?;
     for napi in napis(&bed.a)? {
@@ -168,7 +168,7 @@ fn threads_of_all(bed: &Bed) -> Result<()> {
         }
     }
     let pid = napi(&bed.b, 0)?.pid.context("no thread")?;
-    bed.b.set("down")?;
+    bed.b.down()?;
     wait_until("the thread goes when the port is down", || {
         Ok(!Path::new(&format!("/proc/{pid}")).exists())
     })

@@ -10,6 +10,7 @@ use crate::{
         ensure_eq,
         netdevsim::{self, Netdevsim},
     },
+    nl::link::New,
     support::{
         probes::{assorted, send_all},
         steer::Steer,
@@ -53,11 +54,11 @@ fn bridge(bed: &Bed) -> Result<()> {
     bed.up()?;
     let sim = Netdevsim::make(NS_B, NS_A)?;
 
-    bed.b.ns.ip("link add br0 type bridge mcast_snooping 0")?;
+    let bridge = Port::add(&bed.b.ns, "br0", New::bridge())?;
     for port in [&bed.b, &sim.near] {
-        port.set("master br0")?;
+        port.join(&bridge)?;
     }
-    bed.b.ns.ip("link set br0 up")?;
+    bridge.up()?;
     let there = through(&bed.a, &sim.far, "from the port")?;
     let back = through(&sim.far, &bed.a, "to the port")?;
     ensure_eq!(frames(&sim.near)?, (back, there), "netdevsim, near");

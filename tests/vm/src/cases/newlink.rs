@@ -7,9 +7,12 @@ use crate::{
     bpf::{wait_freed, Program},
     harness::case,
     host::{ensure_eq, live, module, netns::Netns, wait_until},
-    nl::{link, Attrs, Refused},
+    nl::{
+        link::{self, LinkAttribute, New},
+        Refused,
+    },
     support::{
-        ports::{check_sizes, exchange, found, ip_batch, make_joined},
+        ports::{check_sizes, exchange, found, make_joined},
         steer::Steer,
         traffic::{wait_flowing, while_sending, Source},
     },
@@ -19,7 +22,7 @@ use crate::{
     },
 };
 use anyhow::{anyhow, ensure, Context, Result};
-use nix::{errno::Errno, libc, net::if_::if_nametoindex};
+use nix::{errno::Errno, net::if_::if_nametoindex};
 
 /// No link has this number.
 const NOBODY: u32 = 0x7fff_0000;
@@ -61,6 +64,14 @@ impl Shown {
     }
 }
 
+/// Makes a port without a peer, which receives the tests' frames.
+fn make(ns: &Netns, name: &str) -> Result<Port> {
+    let port = Port::add(ns, name, New::port())?;
+
+    port.receive_probes()?;
+    Ok(port)
+}
+
 fn exists(ns: &Netns, name: &str) -> bool {
     Port::find(ns, name).is_ok()
 }
@@ -90,7 +101,7 @@ fn alone() -> Result<()> {
         let port = found(&ns, name)?;
 
         check_sizes(&port, queues, 128)?;
-        port.set("up")?;
+        port.up()?;
         Shown::of(&port)?
             .has("\"info_kind\":\"oxnic\"")?
             .has("\"UP\"")?
@@ -116,11 +127,10 @@ case!(bare "newlink::sends_to_nobody", sends_to_nobody);
 fn sends_to_nobody() -> Result<()> {
     const COUNT: u32 = 100;
     let (ns, _) = empty("queues=2")?;
-    ns.ip("link add ox0 type oxnic")?;
-    let port = found(&ns, "ox0")?;
+    let port = make(&ns, "ox0")?;
     let mut steer = Steer::load()?;
 
-    port.set("up")?;
+    port.up()?;
     steer.by_ifindex(port.ifindex)?;
     ns.enter(|| live::run(steer.program.fd()?, &Probe::new(1, 7).frame(), COUNT))?;
     Sender::open(&port)?.send_flow(&Probe::new(1, 0), COUNT)?;
@@ -145,9 +155,8 @@ fn joined() -> Result<()> {
     const FRAMES: u32 = 300;
     let (ns_a, ns_b) = empty("queues=2 ring_size=512")?;
 
-    ns_a.ip("link add ox0 type oxnic")?;
-    let a = found(&ns_a, "ox0")?;
-    a.set("up")?;
+    let a = make(&ns_a, "ox0")?;
+    a.up()?;
     ns_a.ip(&format!(
         "link add ox1 netns {NS_B} link ox0 numrxqueues 4 numtxqueues 4 mtu 3000 type oxnic"
     ))?;
@@ -166,7 +175,7 @@ fn joined() -> Result<()> {
         Program::load("count", "count_pass")?,
     ];
     for (port, program) in [&bed.a, &bed.b].into_iter().zip(&programs) {
-        port.set("txqueuelen 1000")?;
+        port.set_tx_queue_len(1000)?;
         port.attach(program)?;
     }
     bed.up()?;
@@ -176,8 +185,8 @@ fn joined() -> Result<()> {
     }
 
     // In one namespace the other end is shown by its name.
-    bed.a.set("down")?;
-    bed.a.set(&format!("netns {NS_B}"))?;
+    bed.a.down()?;
+    bed.a.to_ns(&ns_b)?;
     for (name, peer) in [("ox0", "ox1"), ("ox1", "ox0")] {
         Shown::of(&found(&ns_b, name)?)?
             .has(&format!("\"link\":\"{peer}\""))?
@@ -191,20 +200,11 @@ case!(bare "newlink::joined_by_netnsid", joined_by_netnsid);
 fn joined_by_netnsid() -> Result<()> {
     let (ns_a, ns_b) = empty("queues=2")?;
 
-    ns_a.ip("link add ox0 type oxnic")?;
-    let a = found(&ns_a, "ox0")?;
+    let a = make(&ns_a, "ox0")?;
     // So that the number names no port, or another one, in the namespace of the request.
     ns_b.ip(&format!("netns set {NS_A} 7"))?;
-    ns_b.enter(|| {
-        link::add(
-            Attrs::default()
-                .put(libc::IFLA_IFNAME, b"ox1\0")
-                .put_u32(libc::IFLA_LINK, a.ifindex)
-                .put_u32(libc::IFLA_LINK_NETNSID, 7),
-            "oxnic",
-            None,
-        )
-    })?;
+    let new = New::peer_of(a.ifindex).with(LinkAttribute::LinkNetNsId(7));
+    ns_b.enter(|| new.add("ox1"))?;
     let bed = Bed {
         a,
         b: found(&ns_b, "ox1")?,
@@ -218,100 +218,67 @@ case!(ports "newlink::refusals", "pairs=2", refusals);
 /// Wrong requests are refused with a reason, and leave nothing behind.
 fn refusals(bed: &Bed) -> Result<()> {
     let ns = &bed.a.ns;
-    let none = Attrs::default;
     let lo = Port::find(ns, "lo")?.ifindex;
     let queues = |tx, rx| {
-        none()
-            .put_u32(libc::IFLA_NUM_TX_QUEUES, tx)
-            .put_u32(libc::IFLA_NUM_RX_QUEUES, rx)
+        New::port()
+            .with(LinkAttribute::NumTxQueues(tx))
+            .with(LinkAttribute::NumRxQueues(rx))
     };
+    let with_mac = |mac: &[u8]| New::port().with(LinkAttribute::Address(mac.to_vec()));
     let range = "numtxqueues, numrxqueues: must be 1 to 64";
     let address = "address: must be a unicast Ethernet address";
     let data = "this type of link has no settings of its own";
     let kind = "link: must be a device of type oxnic";
+    let no_device = "link: no such device";
+    // An attribute, of the only type that there could be.
+    let one = [8, 0, 1, 0, 1, 0, 0, 0].to_vec();
     let links = ns.ip("-br link")?;
 
-    for (attrs, info, errno, reason) in [
+    for (new, errno, reason) in [
         (
             queues(2, 3),
-            None,
             Errno::EINVAL,
             "numtxqueues, numrxqueues: must be equal",
         ),
-        (queues(0, 0), None, Errno::EINVAL, range),
-        (queues(65, 65), None, Errno::EINVAL, range),
+        (queues(0, 0), Errno::EINVAL, range),
+        (queues(65, 65), Errno::EINVAL, range),
         (
-            none().put_u32(libc::IFLA_NUM_RX_QUEUES, 65),
-            None,
+            New::port().with(LinkAttribute::NumRxQueues(65)),
             Errno::EINVAL,
             range,
         ),
+        (with_mac(&[1, 0, 0, 0, 0, 1]), Errno::EADDRNOTAVAIL, address),
+        (with_mac(&[0; 6]), Errno::EADDRNOTAVAIL, address),
+        (with_mac(&[2; 8]), Errno::EADDRNOTAVAIL, address),
         (
-            none().put(libc::IFLA_ADDRESS, &[1, 0, 0, 0, 0, 1]),
-            None,
-            Errno::EADDRNOTAVAIL,
-            address,
-        ),
-        (
-            none().put(libc::IFLA_ADDRESS, &[0; 6]),
-            None,
-            Errno::EADDRNOTAVAIL,
-            address,
-        ),
-        (
-            none().put(libc::IFLA_ADDRESS, &[2; 8]),
-            None,
-            Errno::EADDRNOTAVAIL,
-            address,
-        ),
-        (
-            none().put_u32(libc::IFLA_MTU, 67),
-            None,
+            New::port().mtu(67),
             Errno::EINVAL,
             "mtu less than device minimum",
         ),
         (
-            none().put_u32(libc::IFLA_MTU, 1 << 20),
-            None,
+            New::port().mtu(1 << 20),
             Errno::EINVAL,
             "mtu greater than device maximum",
         ),
-        (none(), Some(none()), Errno::EINVAL, data),
-        (none(), Some(none().put_u32(1, 1)), Errno::EINVAL, data),
+        (New::port().with_data(vec![]), Errno::EINVAL, data),
+        (New::port().with_data(one), Errno::EINVAL, data),
+        (New::peer_of(lo), Errno::EINVAL, kind),
+        (New::peer_of(NOBODY), Errno::ENODEV, no_device),
+        (New::peer_of(0), Errno::ENODEV, no_device),
         (
-            none().put_u32(libc::IFLA_LINK, lo),
-            None,
-            Errno::EINVAL,
-            kind,
-        ),
-        (
-            none().put_u32(libc::IFLA_LINK, NOBODY),
-            None,
-            Errno::ENODEV,
-            "link: no such device",
-        ),
-        (
-            none().put_u32(libc::IFLA_LINK, 0),
-            None,
-            Errno::ENODEV,
-            "link: no such device",
-        ),
-        (
-            none().put_u32(libc::IFLA_LINK, bed.a.ifindex),
-            None,
+            New::peer_of(bed.a.ifindex),
             Errno::EBUSY,
             "link: the port already has a peer",
         ),
         // Last, after everything else has been made.
         (
-            none().put(libc::IFLA_IFNAME, b"ox0\0"),
-            None,
+            New::port().with(LinkAttribute::IfName("ox0".to_owned())),
             Errno::EEXIST,
             "",
         ),
     ] {
         let refused = ns
-            .enter(|| link::add(attrs, "oxnic", info))
+            .enter(|| new.add_any())
             .err()
             .ok_or_else(|| anyhow!("a port was made instead of: {reason}"))?
             .downcast::<Refused>()?;
@@ -322,7 +289,7 @@ fn refusals(bed: &Bed) -> Result<()> {
     }
 
     // Nothing is left behind at the port that was asked for either.
-    bed.b.ns.ip("link del ox1")?;
+    bed.b.delete()?;
     let refused = ns
         .ip_refusal("link add ox0 link ox0 type oxnic")
         .context("a name that is there")?;
@@ -357,7 +324,7 @@ fn either_end_goes(bed: &Bed) -> Result<()> {
         bed.up()?;
         while_sending(&sources, |traffic| {
             wait_flowing(&bed, 100)?;
-            goes.ns.ip(&format!("link del {}", goes.name))?;
+            goes.delete()?;
             ensure!(!exists(&goes.ns, &goes.name), "{} is there", goes.name);
             ensure!(!stays.link()?.carrier, "{}: carrier", stays.name);
             Shown::of(stays)?
@@ -399,11 +366,11 @@ fn settings_are_new(bed: &Bed) -> Result<()> {
         port.ethtool("-s", "speed 25000 duplex full autoneg off")?;
         port.msglvl("drv off")?;
     }
-    bed.b.ns.ip("link del ox1")?;
+    bed.b.delete()?;
     let made = make_joined("ox1", NS_B, &bed.a)?;
     // Without a link there is no speed.
     for port in [&made, &bed.a] {
-        port.set("up")?;
+        port.up()?;
     }
     for port in [&made, &bed.a] {
         port.wait_running(true)?;
@@ -435,21 +402,14 @@ fn rmmod(bed: &Bed) -> Result<()> {
     let (ns_a, ns_b) = (&bed.a.ns, &bed.b.ns);
     let program = Program::load("count", "count_pass")?;
 
-    ns_a.ip("link add ox2 type oxnic")?;
-    let ox2 = found(ns_a, "ox2")?;
+    let ox2 = make(ns_a, "ox2")?;
     let ox3 = make_joined("ox3", NS_B, &ox2)?;
-    ns_b.ip("link add ox4 type oxnic")?;
-    initial.ip("link add ox5 type oxnic")?;
-    ns_b.ip("link del ox1")?;
-    for (ns, name) in [
-        (ns_a, "ox2"),
-        (ns_b, "ox3"),
-        (ns_b, "ox4"),
-        (&initial, "ox5"),
-    ] {
-        let port = found(ns, name)?;
+    let ox4 = make(ns_b, "ox4")?;
+    let ox5 = make(&initial, "ox5")?;
+    bed.b.delete()?;
+    for port in [&ox2, &ox3, &ox4, &ox5] {
         port.attach(&program)?;
-        port.set("up")?;
+        port.up()?;
     }
     let id = program.id;
     drop(program);
@@ -467,15 +427,15 @@ case!(bare "newlink::many", many);
 /// As many pairs as the module's parameter can make at most.
 fn many() -> Result<()> {
     empty("queues=2 ring_size=64")?;
-    ip_batch((0..64).flat_map(|pair| {
-        let (first, second) = (2 * pair, 2 * pair + 1);
-        [
-            format!("link add ox{first} type oxnic"),
-            format!("link add ox{second} link ox{first} type oxnic"),
-        ]
-    }))?;
+    for n in (0..128).step_by(2) {
+        New::port().add(&format!("ox{n}"))?;
+        let peer = if_nametoindex(format!("ox{n}").as_str())?;
+        New::peer_of(peer).add(&format!("ox{}", n + 1))?;
+    }
     ensure_eq!(port_names()?.len(), 128, "ports of 64 pairs");
-    ip_batch((0..128).map(|n| format!("link del ox{n}")))?;
+    for name in port_names()? {
+        link::delete(if_nametoindex(name.as_str())?)?;
+    }
     ensure_eq!(
         port_names()?,
         Vec::<String>::new(),
@@ -490,8 +450,8 @@ fn again_and_again() -> Result<()> {
     let (ns, _) = empty("queues=2 ring_size=64")?;
 
     ns.enter(|| {
-        link::add_port("ox0", None)?;
-        link::add_port("ox1", Some(if_nametoindex("ox0")?))?;
+        New::port().add("ox0")?;
+        New::peer_of(if_nametoindex("ox0")?).add("ox1")?;
         for _ in 0..100 {
             for (stays, goes) in [("ox0", "ox1"), ("ox1", "ox0")] {
                 let ifindex = if_nametoindex(stays)?;
@@ -499,7 +459,7 @@ fn again_and_again() -> Result<()> {
                 link::set_up(ifindex, true)?;
                 link::set_up(if_nametoindex(goes)?, true)?;
                 link::delete(if_nametoindex(goes)?)?;
-                link::add_port(goes, Some(ifindex))?;
+                New::peer_of(ifindex).add(goes)?;
             }
         }
         Ok(())

@@ -93,7 +93,7 @@ fn rules(bed: &Bed) -> Result<()> {
         }
     }
     for up in [false, true, false] {
-        bed.b.set(if up { "up" } else { "down" })?;
+        bed.b.set_up(up)?;
         ensure_eq!(places(&bed.b)?, EXPECTED, "places");
         for ((rule, lines), place) in RULES.iter().zip(EXPECTED) {
             let text = shown(&bed.b, place)?;
@@ -346,8 +346,8 @@ fn dropped(bed: &Bed) -> Result<()> {
     }
 
     // While the port is down no frame reaches its rules.
-    bed.a.set("down")?;
-    bed.a.set("up")?;
+    bed.a.down()?;
+    bed.a.up()?;
     bed.a.wait_running(true)?;
     bed.a.ethtool("-K", "ntuple off")?;
     check_alive(bed)

@@ -6,10 +6,7 @@ use crate::{
     bed::{port_names, Bed, Port, V4, V6},
     harness::case,
     host::{cmd, ensure_eq, kmsg::Kmsg, module, netns::Netns, wait_until},
-    support::{
-        ports::{check_sizes, ip_batch},
-        traffic::settle,
-    },
+    support::{ports::check_sizes, traffic::settle},
     wire::{
         packet::{Sender, Tap},
         probe::Probe,
@@ -36,10 +33,10 @@ fn own_lines(log: &mut Kmsg) -> Result<Vec<String>> {
 /// The kernel has neither the module nor a device of it.
 fn nothing_left() -> Result<()> {
     ensure!(!module::is_loaded(), "the module is there");
-    let links = cmd::run("ip -br link")?;
-    ensure!(
-        !links.lines().any(|line| line.starts_with("ox")),
-        "devices of a module that was refused: {links}"
+    ensure_eq!(
+        port_names()?,
+        Vec::<String>::new(),
+        "devices of a module that was refused"
     );
     Ok(())
 }
@@ -200,10 +197,10 @@ fn cpus() -> Result<u64> {
 case!(ports "params::defaults", "", defaults);
 fn defaults(bed: &Bed) -> Result<()> {
     check_port(bed, cpus()?.min(4), 512)?;
-    let links = cmd::run("ip -br link")?;
-    ensure!(
-        !links.lines().any(|line| line.starts_with("ox")),
-        "more than one pair by default: {links}"
+    ensure_eq!(
+        port_names()?,
+        Vec::<String>::new(),
+        "ports besides the first pair"
     );
     Ok(())
 }
@@ -283,7 +280,7 @@ fn all_pairs_here(initial: &Netns) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
 
     ports.iter().try_for_each(Port::receive_probes)?;
-    ip_batch((0..128).map(|n| format!("link set dev ox{n} up")))?;
+    ports.iter().try_for_each(Port::up)?;
     for port in &ports {
         port.wait_running(true)?;
     }

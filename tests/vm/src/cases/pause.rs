@@ -393,7 +393,7 @@ fn down(bed: &Bed) -> Result<()> {
             wait_until("queues wait", || {
                 Ok(bed.a.counters()?.tx("stopped")? > before + 3)
             })?;
-            victim.set("down")
+            victim.down()
         })?;
         bed.up()?;
         check_alive(bed)?;
@@ -477,6 +477,6 @@ fn watchdog(bed: &Bed) -> Result<()> {
         ],
         "what the log says"
     );
-    bed.b.set("down")?;
+    bed.b.down()?;
     settle_after_down(bed).map(drop)
 }

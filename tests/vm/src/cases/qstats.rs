@@ -67,7 +67,7 @@ fn down_and_up(bed: &Bed) -> Result<()> {
 
         for (port, before) in [&bed.a, &bed.b].into_iter().zip(&before) {
             check(port)?;
-            port.set("down")?;
+            port.down()?;
             ensure_eq!(
                 &device_stats(port)?,
                 before,

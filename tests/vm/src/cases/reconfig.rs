@@ -65,7 +65,7 @@ fn ring_size(bed: &Bed) -> Result<()> {
         ensure_eq!(size(&bed.b)?, new, "up: after -G rx {new}");
         check_capacity(bed, new)?;
         if n % 2 == 1 {
-            bed.b.set("down")?;
+            bed.b.down()?;
             ensure_eq!(size(&bed.b)?, new, "down: after -G rx {new}");
         }
     }
@@ -119,7 +119,7 @@ fn channels(bed: &Bed) -> Result<()> {
     bed.up()?;
     let napis = || bed.b.ns.enter(|| netdev::napis(bed.b.ifindex));
     let ids: BTreeSet<_> = napis()?.into_iter().map(|napi| napi.id).collect();
-    bed.b.set("down")?;
+    bed.b.down()?;
     for up in [false, true] {
         for new in [1, 3, 2, 4, 1, 4] {
             bed.b.ethtool("-L", &format!("combined {new}"))?;
@@ -143,7 +143,7 @@ fn channels(bed: &Bed) -> Result<()> {
         ensure_eq!(count(&bed.b)?, 4, "after the refusal of {what}");
     }
     bed.b.ethtool("-L", "combined 2")?;
-    bed.b.set("down")?;
+    bed.b.down()?;
     bed.up()?;
     ensure_eq!(count(&bed.b)?, 2, "after down and up");
     ensure_eq!(count(&bed.a)?, 4, "the other port");
@@ -222,31 +222,27 @@ fn with_one(bed: &Bed) -> Result<()> {
 case!(ports "reconfig::segments", "", segments);
 /// How many segments a port cuts a frame into depends on the rings of its peer.
 fn segments(bed: &Bed) -> Result<()> {
-    let limits = |port: &Port| -> Result<[String; 2]> {
-        let text = port.ns.ip(&format!("-d link show dev {}", port.name))?;
-        let value = |name: &str| {
-            let mut words = text.split_whitespace().skip_while(|word| *word != name);
-            words.nth(1).unwrap_or_default().to_owned()
-        };
-        Ok([value("tso_max_segs"), value("gso_max_segs")])
+    let limits = |port: &Port| -> Result<[u32; 2]> {
+        let link = port.link()?;
+        Ok([link.tso_max_segs, link.gso_max_segs])
     };
 
-    for (size, most) in [(64, "28"), (4096, "2044"), (512, "252")] {
+    for (size, most) in [(64, 28), (4096, 2044), (512, 252)] {
         bed.b.ethtool("-G", &format!("rx {size}"))?;
         ensure_eq!(
             limits(&bed.a)?,
             [most, most],
             "ox0, with rings of {size} at ox1"
         );
-        ensure_eq!(limits(&bed.b)?, ["252", "252"], "ox1");
+        ensure_eq!(limits(&bed.b)?, [252, 252], "ox1");
         bed.up()?;
     }
     // A lower limit of the user's stays, unless the new one is lower still.
-    bed.a.set("gso_max_segs 100")?;
+    bed.a.set_gso_max_segs(100)?;
     bed.b.ethtool("-G", "rx 1024")?;
-    ensure_eq!(limits(&bed.a)?, ["508", "100"], "the user's limit");
+    ensure_eq!(limits(&bed.a)?, [508, 100], "the user's limit");
     bed.b.ethtool("-G", "rx 64")?;
-    ensure_eq!(limits(&bed.a)?, ["28", "28"], "less than the user's limit");
+    ensure_eq!(limits(&bed.a)?, [28, 28], "less than the user's limit");
     check_alive(bed)
 }
 

@@ -345,9 +345,9 @@ fn too_long(bed: &Bed) -> Result<()> {
     steer.device(0, &chain.second.a, None)?;
     steer.by_device(0)?;
     bed.b.attach(&steer.program)?;
-    chain.first.a.set("mtu 2000")?;
-    chain.first.b.set("mtu 2000")?;
-    chain.second.b.set("mtu 1000")?;
+    chain.first.a.set_mtu(2000)?;
+    chain.first.b.set_mtu(2000)?;
+    chain.second.b.set_mtu(1000)?;
     chain.up()?;
     let tap = Tap::open(&chain.second.b)?;
     let probes: Vec<_> = [1022, 1023, 1518, 1519, 2014]

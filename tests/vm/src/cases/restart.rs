@@ -291,12 +291,12 @@ fn while_down(bed: &Bed) -> Result<()> {
     bed.up()?;
     restart(&bed.b, 1)?;
     check_alive(bed)?;
-    bed.b.set("down")?;
+    bed.b.down()?;
     down()?;
     bed.up()?;
     check_alive(bed)?;
     // The peer's state does not matter.
-    bed.a.set("down")?;
+    bed.a.down()?;
     restart(&bed.b, 1)?;
     bed.up()?;
     check_alive(bed)
@@ -357,10 +357,10 @@ fn and_other_changes(bed: &Bed) -> Result<()> {
     let (_, b) = settle_wire(bed)?;
     b.counters
         .expect_rx("ox1", &[("no_buffer", 0), ("down", 0)])?;
-    bed.b.set("mtu 9000")?;
+    bed.b.set_mtu(9000)?;
     restart(&bed.b, 3)?;
-    bed.b.set("mtu 1500")?;
-    bed.b.set("down")?;
+    bed.b.set_mtu(1500)?;
+    bed.b.down()?;
     bed.up()?;
     check_alive(bed)
 }

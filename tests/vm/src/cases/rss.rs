@@ -44,15 +44,15 @@ fn settings(bed: &Bed) -> Result<()> {
     weighted.extend([2; 96]);
     let from = |what: &str, table: Vec<u32>, key: &str, transform: &[&str]| -> Result<()> {
         bed.b.ethtool("-X", what)?;
-        for up in ["down", "up", "down"] {
-            bed.b.set(up)?;
+        for up in [false, true, false] {
+            bed.b.set_up(up)?;
             let shown = Shown::of(&bed.b)?;
-            ensure_eq!(shown.table, table, "{up}: table after -X {what}");
-            ensure_eq!(shown.key, key, "{up}: key after -X {what}");
+            ensure_eq!(shown.table, table, "up: {up}: table after -X {what}");
+            ensure_eq!(shown.key, key, "up: {up}: key after -X {what}");
             ensure_eq!(
                 shown.transform,
                 transform,
-                "{up}: transformation after -X {what}"
+                "up: {up}: transformation after -X {what}"
             );
         }
         Ok(())

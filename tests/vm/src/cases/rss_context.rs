@@ -98,9 +98,9 @@ fn settings(bed: &Bed) -> Result<()> {
         Ok(())
     };
     check("at first")?;
-    for up in ["up", "down", "up"] {
-        port.set(up)?;
-        check(up)?;
+    for (up, when) in [(true, "up"), (false, "down"), (true, "up again")] {
+        port.set_up(up)?;
+        check(when)?;
     }
     port.ethtool("-G", "rx 128")?;
     check("with other rings")?;
@@ -314,8 +314,8 @@ fn rings(bed: &Bed) -> Result<()> {
     })?;
     change(port, context, "xfrm none start 2 equal 2")?;
     for _ in 0..2 {
-        port.set("down")?;
-        port.set("up")?;
+        port.down()?;
+        port.up()?;
         port.wait_running(true)?;
         port.ethtool("-G", "rx 256")?;
     }

@@ -3,7 +3,7 @@
 //! The programs of samples/bpf do what they say, attached as a reader would attach them.
 
 use crate::{
-    bed::{mac_text, Bed, V4, V6},
+    bed::{Bed, V4, V6},
     bpf,
     harness::case,
     host::ensure_eq,
@@ -55,7 +55,7 @@ fn drop_and_pass(bed: &Bed) -> Result<()> {
     attach(bed, "xdp_pass")?;
     ping(bed, V4[1])?;
     ping(bed, V6[1])?;
-    bed.b.set("xdp off")?;
+    bed.b.ip_link_set("xdp off")?;
     ping(bed, V4[1])?;
     let (a, b) = bed.settled()?;
     check_both(&a, &b)
@@ -67,16 +67,14 @@ case!(ports "sample::tx_answers_pings", "", tx_answers);
 fn tx_answers(bed: &Bed) -> Result<()> {
     bed.up_with_addresses()?;
     attach(bed, "xdp_tx")?;
-    let mac = mac_text(&bed.b.mac()?);
+    let mac = bed.b.mac()?;
     let before = bed.b.counters()?.rx("xdp_tx")?;
 
     for (to, sizes) in [
         ("10.77.0.99", [0, 1, 56, 1472]),
         ("fd77::99", [0, 1, 56, 1452]),
     ] {
-        bed.a.ns.ip(&format!(
-            "neigh replace {to} lladdr {mac} nud permanent dev ox0"
-        ))?;
+        bed.a.add_neighbour(to, &mac)?;
         for size in sizes {
             let said = ping(bed, &format!("-s {size} -p a55a01 {to}"))?;
             ensure!(said.contains("3 received"), "{said}");

@@ -4,10 +4,11 @@
 //! program in the port below. VLAN devices are in [`super::vlan`].
 
 use crate::{
-    bed::{mac_text, Bed, Port, NS_A, NS_B},
+    bed::{mac_text, Bed, Port},
     bpf::Program,
     harness::case,
     host::{cmd, ensure_eq, netns::Netns, wait_until},
+    nl::link::New,
     support::{
         ports::is_promiscuous,
         steer::{Chain, SecondPair},
@@ -25,9 +26,8 @@ fn ping(from: &Netns, to: &str) -> Result<()> {
 }
 
 fn up_with_address(port: &Port, address: &str) -> Result<()> {
-    port.set("up")?;
-    port.ns
-        .ip(&format!("addr add {address}/24 dev {}", port.name))?;
+    port.up()?;
+    port.add_address(&format!("{address}/24"))?;
     port.wait_running(true)
 }
 
@@ -88,17 +88,9 @@ fn macvlan(bed: &Bed) -> Result<()> {
 
     bed.up()?;
     up_with_address(&bed.a, HOSTS[0])?;
-    for name in ["mv1", "mv2"] {
-        bed.b.ns.ip(&format!(
-            "link add link {} name {name} type macvlan mode bridge",
-            bed.b.name
-        ))?;
-    }
-    bed.b
-        .ns
-        .ip(&format!("link set dev mv2 netns {}", Guest::NAME))?;
-    let near = Port::find(&bed.b.ns, "mv1")?;
-    let far = Port::find(&guest.0, "mv2")?;
+    let [near, far] =
+        ["mv1", "mv2"].map(|name| Port::add(&bed.b.ns, name, New::macvlan(bed.b.ifindex)));
+    let (near, far) = (near?, far?.to_ns(&guest.0)?);
     up_with_address(&near, HOSTS[1])?;
     up_with_address(&far, HOSTS[2])?;
 
@@ -126,9 +118,9 @@ fn macvlan(bed: &Bed) -> Result<()> {
     one_frame(bed, "to mv1", &near_mac, true)?;
     one_frame(bed, "to mv2", &far_mac, true)?;
     one_frame(bed, "to nobody", &[0x02, 0, 0, 0, 0, 0x77], false)?;
-    guest.0.ip("link del dev mv2")?;
+    far.delete()?;
     // Until here the port may not have been told.
-    bed.b.set("up")?;
+    bed.b.up()?;
     one_frame(bed, "to mv1, which is still there", &near_mac, true)?;
     one_frame(bed, "to mv2, which is gone", &far_mac, false)
 }
@@ -146,13 +138,11 @@ fn bridge(bed: &Bed) -> Result<()> {
 
     bed.up()?;
     second.up()?;
-    // It says nothing itself; otherwise it would, to groups that the far ends have not joined.
-    ns.ip("link add br0 type bridge mcast_snooping 0")?;
+    let bridge = Port::add(ns, "br0", New::bridge())?;
     for port in ports {
-        port.set("master br0")?;
+        port.join(&bridge)?;
         ensure!(is_promiscuous(port)?, "{} is not promiscuous", port.name);
     }
-    let bridge = Port::find(ns, "br0")?;
     up_with_address(&bridge, HOSTS[1])?;
     up_with_address(&bed.a, HOSTS[0])?;
     up_with_address(&second.far, HOSTS[2])?;
@@ -193,7 +183,7 @@ fn bridge(bed: &Bed) -> Result<()> {
     }
 
     for port in ports {
-        port.set("nomaster")?;
+        port.leave()?;
         ensure!(!is_promiscuous(port)?, "{} is promiscuous", port.name);
     }
     silence(&bed.a)?;
@@ -207,8 +197,8 @@ fn bond(bed: &Bed) -> Result<()> {
     let chain = Chain::make(bed)?;
     // ox0 with ox1, ox3 with ox2.
     let ends = [
-        (&bed.a.ns, NS_A, [&chain.first.a, &chain.second.b]),
-        (&bed.b.ns, NS_B, [&chain.first.b, &chain.second.a]),
+        (&bed.a.ns, [&chain.first.a, &chain.second.b]),
+        (&bed.b.ns, [&chain.first.b, &chain.second.a]),
     ];
     let program = Program::load("count", "count_pass")?;
     let mut bonds = Vec::new();
@@ -216,18 +206,17 @@ fn bond(bed: &Bed) -> Result<()> {
 
     // Else there is one from the start.
     cmd::run("modprobe bonding max_bonds=0")?;
-    for ((ns, _, ports), address) in ends.iter().zip(HOSTS) {
-        ns.ip("link add bond0 type bond mode active-backup miimon 20")?;
+    for ((ns, ports), address) in ends.iter().zip(HOSTS) {
+        let bond = Port::add(ns, "bond0", New::bond(20))?;
         for port in ports {
             own.push((*port, port.mac()?));
-            port.set("master bond0")?;
+            port.join(&bond)?;
         }
-        let bond = Port::find(ns, "bond0")?;
-        bond.set("up")?;
-        ns.ip(&format!("addr add {address}/24 dev bond0"))?;
+        bond.up()?;
+        bond.add_address(&format!("{address}/24"))?;
         bonds.push(bond);
     }
-    for (bond, (_, _, ports)) in bonds.iter().zip(&ends) {
+    for (bond, (_, ports)) in bonds.iter().zip(&ends) {
         bond.wait_running(true)?;
         for port in ports {
             ensure_eq!(
@@ -243,26 +232,22 @@ fn bond(bed: &Bed) -> Result<()> {
     bonds[1].attach(&program)?;
     for attempt in ["first wire", "second wire", "first wire again"] {
         let used = if attempt == "second wire" { 1 } else { 0 };
-        let [one, other] = [used, 1 - used].map(|n| ends[1].2[n]);
+        let [one, other] = [used, 1 - used].map(|n| ends[1].1[n]);
 
-        one.set("up")?;
+        one.up()?;
         // The other ends notice that the link is gone.
-        other.set("down")?;
-        for (bond, (ns, _, ports)) in bonds.iter().zip(&ends) {
+        other.down()?;
+        for (bond, (_, ports)) in bonds.iter().zip(&ends) {
             wait_until(
                 &format!("the bond over {} uses the {attempt}", ports[used].name),
-                || {
-                    Ok(ns
-                        .ip(&format!("-d link show dev {}", bond.name))?
-                        .contains(&format!("active_slave {} ", ports[used].name)))
-                },
+                || Ok(bond.link()?.active_port == Some(ports[used].ifindex)),
             )?;
         }
         let seen = program.seen()?;
         ping(&bed.a.ns, HOSTS[1]).context(attempt)?;
         ensure!(program.seen()? > seen, "{attempt}: the program saw nothing");
     }
-    for (_, _, ports) in &ends {
+    for (_, ports) in &ends {
         for port in ports {
             ensure!(!is_promiscuous(port)?, "{} is promiscuous", port.name);
         }
@@ -271,14 +256,14 @@ fn bond(bed: &Bed) -> Result<()> {
     bonds[1].detach()?;
     // The kernel warns if the first, whose address the bond has, leaves before the other.
     for (port, mac) in own.iter().rev() {
-        port.set("nomaster")?;
+        port.leave()?;
         ensure_eq!(
             mac_text(&port.mac()?),
             mac_text(mac),
             "{}: address after the bond",
             port.name
         );
-        port.set("up")?;
+        port.up()?;
     }
     bed.a.wait_running(true)?;
     one_frame(bed, "to ox1's own address", &bed.b.mac()?, true)?;

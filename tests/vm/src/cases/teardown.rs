@@ -92,8 +92,8 @@ fn toggle(bed: &Bed, enough: impl Fn() -> bool) -> Result<()> {
     };
     let toggle = |n| {
         for port in [&bed.a, &bed.b] {
-            port.set("down")?;
-            port.set("up")?;
+            port.down()?;
+            port.up()?;
         }
         if n % 4 == 0 {
             wait_flowing(bed, 100)?;
@@ -119,9 +119,9 @@ fn change(
     while !stop.load(Ordering::Relaxed) {
         for port in [&bed.a, &bed.b] {
             port.attach(programs[0])?;
-            port.set("mtu 1400")?;
+            port.set_mtu(1400)?;
             port.attach(programs[1])?;
-            port.set("mtu 3000")?;
+            port.set_mtu(3000)?;
             port.detach()?;
             changes.fetch_add(1, Ordering::Relaxed);
         }
@@ -144,7 +144,7 @@ fn down_full(bed: &Bed) -> Result<()> {
             wait_until("the ring is full", || {
                 Ok(bed.a.counters()?.tx("stopped")? > stopped)
             })?;
-            bed.b.set("down")
+            bed.b.down()
         })?;
 
         let (_, b) = settle_after_down(bed)?;
@@ -251,7 +251,7 @@ fn both_namespaces(bed: &Bed) -> Result<()> {
         wait_flowing(bed, 200)?;
         // The senders' sockets keep the namespaces; their ports are removed by hand.
         for port in [&bed.a, &bed.b] {
-            port.set("netns 1")?;
+            port.to_ns(&Netns::initial())?;
         }
         traffic.wait_all_refused()
     })?;
@@ -320,7 +320,7 @@ fn skbs(bed: &Bed) -> Result<()> {
     ensure_eq!(running.len(), rings, "page pools of a port that is up");
     ensure_eq!(inflight(&running).1, 0, "pools given up while up");
 
-    bed.b.set("down")?;
+    bed.b.down()?;
     let mut left = Vec::new();
     // Pools whose pages are all back go at once, or with the kernel's next look at them.
     wait_until("only the socket's pages are left", || {

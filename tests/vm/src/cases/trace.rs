@@ -337,7 +337,7 @@ fn interrupts(bed: &Bed) -> Result<()> {
     expect(&mut log, &bed.b, "with the verdict", &with_verdict)?;
 
     // The first poll of a ring finds nothing and arms the interrupt.
-    bed.b.set("down")?;
+    bed.b.down()?;
     bed.up()?;
     expect(&mut log, &bed.b, "a new ring", &poll(0, "complete"))?;
     send_one(bed, &probe)?;
@@ -528,7 +528,7 @@ fn redirects(bed: &Bed) -> Result<()> {
         Some(format!("xskmap id {sockets}, key 0")),
     )?;
 
-    target.set("down")?;
+    target.down()?;
     let down = Errno::ENETDOWN as i32;
     steer.by_device(3)?;
     expect_target(
@@ -561,7 +561,7 @@ fn batches(bed: &Bed) -> Result<()> {
 
     chain.second.a.msglvl("tx_queued on")?;
     send_each(bed, &[Probe::new(1, 0), Probe::new(1, 1)])?;
-    chain.second.b.set("down")?;
+    chain.second.b.down()?;
     send_each(bed, &[Probe::new(1, 2)])?;
     let line = |taken| format!("tx_queue[0]: ndo_xdp_xmit: 1 frames, {taken} taken");
     expect(
@@ -580,7 +580,7 @@ fn several_buffers(bed: &Bed) -> Result<()> {
     let lens = [3456, 3457, 6912, 6913, 9014];
 
     for port in [&bed.a, &bed.b] {
-        port.set("mtu 9000")?;
+        port.set_mtu(9000)?;
     }
     bed.b.msglvl("rx_status on drv off")?;
     bed.b.attach(&program)?;
@@ -688,9 +688,9 @@ fn loading(bed: &Bed) -> Result<()> {
     let mut log = Kmsg::from_now()?;
 
     bed.up()?;
-    bed.b.set("mtu 2000")?;
-    bed.b.set("down")?;
-    bed.b.set("up")?;
+    bed.b.set_mtu(2000)?;
+    bed.b.down()?;
+    bed.b.up()?;
     crate::host::module::unload()?;
     crate::host::module::load("")?;
     let found = log.starting_with("oxnic")?;

@@ -17,6 +17,7 @@ use crate::{
     support::{
         polls::poll_in_threads,
         probes::{assorted, flood, send_all, total_len},
+        steer::veth,
         verdict::{attach_verdict, set_cpumap, ILLEGAL},
     },
     wire::{
@@ -278,14 +279,7 @@ fn redirect_device(bed: &Bed) -> Result<()> {
     let probes = assorted(verdict::DEVMAP);
     let mut program = attach_verdict(bed)?;
     let ns = &bed.b.ns;
-
-    ns.ip("link add ve0 type veth peer name ve1")?;
-    ns.exec("ethtool -K ve1 gro on")?;
-    ns.ip("link set ve0 up")?;
-    ns.ip("link set ve1 up")?;
-    let (near, far) = (Port::find(ns, "ve0")?, Port::find(ns, "ve1")?);
-    near.wait_running(true)?;
-    far.wait_running(true)?;
+    let (near, far) = veth(ns, 1500)?;
 
     let map = program
         .object()

@@ -6,6 +6,7 @@ use crate::{
     bed::{Bed, Port, V4_VLAN},
     harness::case,
     host::{ensure_eq, wait_until},
+    nl::link::New,
     support::{
         observe::{Observer, Seen},
         probes::{set_mtu, BUFFER},
@@ -51,24 +52,23 @@ fn tag(observer: &Observer, frames: u64) -> Result<Option<(u16, u16)>> {
 }
 
 /// A VLAN device above a port.
-fn device(port: &Port, kind: &str) -> Result<Port> {
-    port.ns.ip(&format!(
-        "link add link {} name v5 type vlan {kind} id 5 egress-qos-map 0:3",
-        port.name
-    ))?;
-    port.ns.ip("link set dev v5 up")?;
-    Port::find(&port.ns, "v5")
+fn device(port: &Port, protocol: u16) -> Result<Port> {
+    let new = New::vlan(port.ifindex, protocol, 5).priority(3);
+    let vlan = Port::add(&port.ns, "v5", new)?;
+
+    vlan.up()?;
+    Ok(vlan)
 }
 
 /// Sends probes on one VLAN device that arrive at the other, with every combination of insertion by
 /// the sender and stripping by the receiver. The bytes on the wire are always the same.
-fn through_devices(bed: &Bed, kind: &str, protocol: u16, [insert, strip]: [&str; 2]) -> Result<()> {
+fn through_devices(bed: &Bed, protocol: u16, [insert, strip]: [&str; 2]) -> Result<()> {
     let mut capture = Capture::start(&bed.b)?;
     let observer = Observer::attach(&bed.b)?;
     let mac = bed.b.mac()?;
 
     bed.up()?;
-    let (near, far) = (device(&bed.a, kind)?, device(&bed.b, kind)?);
+    let (near, far) = (device(&bed.a, protocol)?, device(&bed.b, protocol)?);
     near.wait_running(true)?;
     far.wait_running(true)?;
     let tap = Tap::open(&far)?;
@@ -120,14 +120,13 @@ fn through_devices(bed: &Bed, kind: &str, protocol: u16, [insert, strip]: [&str;
 
 case!(ports "vlan::devices_with_all_settings", "queues=1", devices);
 fn devices(bed: &Bed) -> Result<()> {
-    through_devices(bed, "proto 802.1q", CTAG, ["txvlan", "rxvlan"])
+    through_devices(bed, CTAG, ["txvlan", "rxvlan"])
 }
 
 case!(ports "vlan::tags_of_both_kinds", "queues=1", kinds);
 fn kinds(bed: &Bed) -> Result<()> {
     through_devices(
         bed,
-        "proto 802.1ad",
         STAG,
         ["tx-vlan-stag-hw-insert", "rx-vlan-stag-hw-parse"],
     )
@@ -201,10 +200,7 @@ fn long(bed: &Bed) -> Result<()> {
     set_mtu(bed, MTU)?;
     bed.up()?;
     // They take over the MTU.
-    let (near, far) = (
-        device(&bed.a, "proto 802.1q")?,
-        device(&bed.b, "proto 802.1q")?,
-    );
+    let (near, far) = (device(&bed.a, CTAG)?, device(&bed.b, CTAG)?);
     near.wait_running(true)?;
     far.wait_running(true)?;
     let tap = Tap::open(&far)?;
@@ -255,10 +251,10 @@ case!(ports "vlan::ping", "queues=1", ping);
 fn ping(bed: &Bed) -> Result<()> {
     bed.up()?;
     for (port, address) in [(&bed.a, V4_VLAN[0]), (&bed.b, V4_VLAN[1])] {
-        let vlan = device(port, "proto 802.1q")?;
+        let vlan = device(port, CTAG)?;
 
         vlan.wait_running(true)?;
-        port.ns.ip(&format!("addr add {address}/24 dev v5"))?;
+        vlan.add_address(&format!("{address}/24"))?;
     }
     for tx in [true, false] {
         for rx in [true, false] {

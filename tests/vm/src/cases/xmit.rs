@@ -322,7 +322,7 @@ fn peer_down(bed: &Bed) -> Result<()> {
     let count = probes.len() as u64;
     let tap = Tap::open(&chain.second.b)?;
 
-    chain.second.b.set("down")?;
+    chain.second.b.down()?;
     send_all(bed, &probes)?;
     bed.b.wait_received(count)?;
     wait_until("all frames are refused", || {
@@ -377,7 +377,7 @@ fn target_down(bed: &Bed) -> Result<()> {
     let probes: Vec<_> = (0..8).map(|seq| Probe::new(seq, seq)).collect();
     let count = probes.len() as u64;
 
-    chain.second.a.set("down")?;
+    chain.second.a.down()?;
     send_all(bed, &probes)?;
     bed.b.wait_received(count)?;
     let ox1 = bed.b.snapshot()?;
@@ -483,6 +483,6 @@ fn one_ring_full(bed: &Bed) -> Result<()> {
     ensure_eq!(a.link.stat("rx_missed_errors")?, lost, "A: missed");
     b.counters
         .expect_tx("B", &[("xdp_xmit", sent), ("xdp_xmit_errors", 0)])?;
-    bed.a.set("down")?;
+    bed.a.down()?;
     settle_after_down(bed).map(drop)
 }

@@ -7,7 +7,7 @@ use crate::{
     bed::{Bed, Port},
     harness::case,
     host::{cpus, ensure_eq},
-    nl::link,
+    nl::link::New,
     wire::{packet::Sender, probe::Probe},
 };
 use anyhow::{Context, Result};
@@ -75,10 +75,10 @@ case!(ports "xps::map_of_a_new_port", FOUR, new_port);
 fn new_port(bed: &Bed) -> Result<()> {
     let ns = &bed.a.ns;
 
-    ns.enter(|| link::add_port("ox9", None))?;
+    ns.enter(|| New::port().add("ox9"))?;
     let port = Port::find(ns, "ox9")?;
     expect(&port, &all_defaults(QUEUES)?, "made by the user")?;
-    ns.enter(|| link::delete(port.ifindex))
+    port.delete()
 }
 
 case!(ports "xps::map_of_the_user", FOUR, map_of_the_user);
@@ -93,9 +93,9 @@ fn map_of_the_user(bed: &Bed) -> Result<()> {
         maps[queue] = map;
         bed.up()?;
         expect(port, &maps, "up")?;
-        port.set("down")?;
+        port.down()?;
         expect(port, &maps, "down")?;
-        port.set("up")?;
+        port.up()?;
         expect(port, &maps, "up again")?;
         port.ethtool("-G", "rx 128")?;
         port.ethtool("-G", "rx 64")?;

@@ -36,7 +36,7 @@ impl Netdevsim {
         let (near, far) = (near.0, far.0);
         for port in [&near, &far] {
             // They have a carrier from the start, and no operational state but "unknown".
-            port.set("up")?;
+            port.up()?;
         }
         Ok(Self {
             near,

@@ -5,7 +5,7 @@
 use super::{attr, generic, number, Attrs};
 use crate::bed::Port;
 use anyhow::{anyhow, Result};
-use nix::libc::NLM_F_DUMP;
+use netlink_packet_core::NLM_F_DUMP;
 
 pub const ETHTOOL_MSG_LINKINFO_SET: u8 = 3;
 pub const ETHTOOL_MSG_LINKMODES_SET: u8 = 5;
@@ -191,6 +191,6 @@ fn header(ifindex: u32) -> Attrs {
     )
 }
 
-fn ask(command: u8, flags: i32, attrs: Attrs) -> Result<Vec<Vec<u8>>> {
+fn ask(command: u8, flags: u16, attrs: Attrs) -> Result<Vec<Vec<u8>>> {
     generic::ask("ethtool", command, flags, attrs)
 }

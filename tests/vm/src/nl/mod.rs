@@ -2,30 +2,26 @@
 
 //! As much of netlink as the tests need: requests, dumps and the kernel's reason for a refusal.
 
+pub mod address;
 pub mod ethtool;
-pub mod fdb;
 mod generic;
 pub mod link;
+pub mod neighbour;
 pub mod netdev;
 
-use crate::sockopt::{CapAck, ExtAck};
 use anyhow::{bail, Context, Result};
-use nix::{
-    errno::Errno,
-    libc,
-    sys::socket::{
-        bind, recv, send, setsockopt, socket, AddressFamily, MsgFlags, NetlinkAddr, SockFlag,
-        SockProtocol, SockType,
-    },
+use netlink_packet_core::{
+    DoneMessage, ErrorMessage, NetlinkDeserializable, NetlinkMessage, NetlinkPayload,
+    NetlinkSerializable, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_REQUEST,
 };
-use std::{
-    fmt,
-    os::fd::{AsRawFd, OwnedFd},
-};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::{protocols::NETLINK_ROUTE, Socket, SocketAddr};
+use nix::{errno::Errno, libc};
+use std::{fmt, num::NonZero};
 
+/// Size of `struct nlmsghdr`.
 const HEADER: usize = 16;
 const NLMSGERR_ATTR_MSG: u16 = 1;
-const NLM_F_ACK_TLVS: u16 = 0x200;
 const NLA_TYPE_MASK: u16 = 0x3fff;
 
 /// A request that the kernel refused.
@@ -106,99 +102,80 @@ fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_ne_bytes([bytes[at], bytes[at + 1]])
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+/// Asks rtnetlink in the calling thread's namespace, and returns the answers. A refusal can be
+/// downcast to [`Refused`].
+fn route(message: RouteNetlinkMessage, flags: u16) -> Result<Vec<RouteNetlinkMessage>> {
+    ask(&open(NETLINK_ROUTE)?, message, flags)
 }
 
-/// A netlink socket in the namespace of the thread that opened it.
-pub struct Socket {
-    fd: OwnedFd,
-    seq: u32,
+/// A netlink socket in the namespace of the calling thread.
+fn open(protocol: isize) -> Result<Socket> {
+    let mut socket = Socket::new(protocol).context("opening a netlink socket")?;
+
+    socket.bind_auto()?;
+    // The kernel says why it refuses a request, and does not repeat the request.
+    socket.set_ext_ack(true)?;
+    socket.set_cap_ack(true)?;
+    Ok(socket)
 }
 
-impl Socket {
-    pub fn route() -> Result<Self> {
-        Self::open(SockProtocol::NetlinkRoute)
-    }
+/// Sends a request and returns the answers, or the kernel's refusal as an error that can be
+/// downcast to [`Refused`].
+fn ask<M>(socket: &Socket, message: M, flags: u16) -> Result<Vec<M>>
+where
+    M: NetlinkSerializable + NetlinkDeserializable,
+{
+    let mut request =
+        NetlinkMessage::new(Default::default(), NetlinkPayload::InnerMessage(message));
+    let mut answers = Vec::new();
 
-    pub fn generic() -> Result<Self> {
-        Self::open(SockProtocol::NetlinkGeneric)
-    }
+    request.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+    request.finalize();
+    let mut bytes = vec![0; request.buffer_len()];
+    request.serialize(&mut bytes);
+    socket
+        .send_to(&bytes, &SocketAddr::new(0, 0), 0)
+        .context("netlink send")?;
+    loop {
+        let (bytes, _) = socket.recv_from_full().context("netlink receive")?;
+        let mut rest = &bytes[..];
 
-    fn open(protocol: SockProtocol) -> Result<Self> {
-        let fd = socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            Some(protocol),
-        )?;
+        while rest.len() >= HEADER {
+            let answer = NetlinkMessage::deserialize(rest).context("netlink answer")?;
+            let len = answer.header.length as usize;
 
-        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-        setsockopt(&fd, ExtAck, &true)?;
-        setsockopt(&fd, CapAck, &true)?;
-        Ok(Self { fd, seq: 0 })
-    }
-
-    /// Sends a request and returns the bodies of the answers, or the kernel's refusal as an error
-    /// that can be downcast to [`Refused`].
-    pub fn request(&mut self, kind: u16, flags: i32, body: &[u8]) -> Result<Vec<Vec<u8>>> {
-        let flags = (flags | libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
-        let mut message = Vec::with_capacity(HEADER + body.len());
-
-        self.seq += 1;
-        message.extend(((HEADER + body.len()) as u32).to_ne_bytes());
-        message.extend(kind.to_ne_bytes());
-        message.extend(flags.to_ne_bytes());
-        message.extend(self.seq.to_ne_bytes());
-        message.extend(0u32.to_ne_bytes());
-        message.extend(body);
-        send(self.fd.as_raw_fd(), &message, MsgFlags::empty()).context("netlink send")?;
-        self.answers()
-    }
-
-    fn answers(&mut self) -> Result<Vec<Vec<u8>>> {
-        let mut buffer = vec![0; 65536];
-        let mut answers = Vec::new();
-
-        loop {
-            let n = recv(self.fd.as_raw_fd(), &mut buffer, MsgFlags::empty())
-                .context("netlink receive")?;
-            let mut rest = &buffer[..n];
-
-            while rest.len() >= HEADER {
-                let len = (u32_at(rest, 0) as usize).clamp(HEADER, rest.len());
-                let (kind, flags) = (i32::from(u16_at(rest, 4)), u16_at(rest, 6));
-                let body = &rest[HEADER..len];
-
-                match kind {
-                    libc::NLMSG_ERROR => return outcome(body, flags).map(|()| answers),
-                    libc::NLMSG_DONE => return Ok(answers),
-                    _ => answers.push(body.to_vec()),
+            match answer.payload {
+                NetlinkPayload::InnerMessage(message) => answers.push(message),
+                NetlinkPayload::Error(ErrorMessage { code, header, .. }) => {
+                    let more = match answer.header.flags & NLM_F_ACK_TLVS {
+                        0 => &[],
+                        // The request's header comes first.
+                        _ => header.get(HEADER..).unwrap_or_default(),
+                    };
+                    return outcome(code.map_or(0, NonZero::get), more).map(|()| answers);
                 }
-                rest = &rest[len.next_multiple_of(4).min(rest.len())..];
+                NetlinkPayload::Done(DoneMessage { code, .. }) => {
+                    return outcome(code, &[]).map(|()| answers)
+                }
+                _ => bail!("netlink: a message of type {}", answer.header.message_type),
             }
+            rest = &rest[len.next_multiple_of(4).min(rest.len())..];
         }
     }
 }
 
-/// Reads an acknowledgement: an error number (0 is none), the request's header, the reason.
-fn outcome(body: &[u8], flags: u16) -> Result<()> {
-    let errno = -(u32_at(body, 0) as i32);
-    let mut reason = String::new();
-
-    if errno == 0 {
+/// What the kernel says at the end: an error number (0 is none), and attributes that say more.
+fn outcome(code: i32, more: &[u8]) -> Result<()> {
+    if code == 0 {
         return Ok(());
     }
-    if flags & NLM_F_ACK_TLVS != 0 {
-        if let Some(text) = attr(&body[4 + HEADER..], NLMSGERR_ATTR_MSG) {
-            reason = String::from_utf8_lossy(text)
-                .trim_end_matches('\0')
-                .to_owned();
-        }
-    }
+    let reason = attr(more, NLMSGERR_ATTR_MSG).unwrap_or_default();
+
     Err(Refused {
-        errno: Errno::from_raw(errno),
-        reason,
+        errno: Errno::from_raw(-code),
+        reason: String::from_utf8_lossy(reason)
+            .trim_end_matches('\0')
+            .to_owned(),
     }
     .into())
 }

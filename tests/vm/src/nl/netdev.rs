@@ -4,7 +4,7 @@
 
 use super::{attr, generic, number, Attrs};
 use anyhow::{anyhow, Result};
-use nix::libc;
+use netlink_packet_core::NLM_F_DUMP;
 use std::fmt;
 
 const NETDEV_CMD_DEV_GET: u8 = 1;
@@ -90,7 +90,7 @@ impl fmt::Display for PagePool {
 
 /// All page pools of the calling thread's namespace.
 pub fn page_pools() -> Result<Vec<PagePool>> {
-    ask(NETDEV_CMD_PAGE_POOL_GET, libc::NLM_F_DUMP, Attrs::default())?
+    ask(NETDEV_CMD_PAGE_POOL_GET, NLM_F_DUMP, Attrs::default())?
         .iter()
         .map(|body| {
             let value = |kind| attr(body, kind).map(number).transpose();
@@ -147,7 +147,7 @@ pub struct Queue {
 pub fn queues(ifindex: u32) -> Result<Vec<Queue>> {
     let attrs = Attrs::default().put_u32(NETDEV_A_QUEUE_IFINDEX, ifindex);
 
-    ask(NETDEV_CMD_QUEUE_GET, libc::NLM_F_DUMP, attrs)?
+    ask(NETDEV_CMD_QUEUE_GET, NLM_F_DUMP, attrs)?
         .iter()
         .map(|body| {
             let value = |kind| attr(body, kind).map(number).transpose();
@@ -185,7 +185,7 @@ pub struct Napi {
 /// The NAPIs of a device that is up, by the number of their queue.
 pub fn napis(ifindex: u32) -> Result<Vec<Napi>> {
     let attrs = Attrs::default().put_u32(NETDEV_A_NAPI_IFINDEX, ifindex);
-    let mut napis = ask(NETDEV_CMD_NAPI_GET, libc::NLM_F_DUMP, attrs)?
+    let mut napis = ask(NETDEV_CMD_NAPI_GET, NLM_F_DUMP, attrs)?
         .iter()
         .map(|body| {
             let value = |kind| attr(body, kind).map(number).transpose();
@@ -269,7 +269,7 @@ pub fn queue_stats(ifindex: u32) -> Result<Vec<QueueStats>> {
         .put_u32(NETDEV_A_QSTATS_IFINDEX, ifindex)
         .put_u32(NETDEV_A_QSTATS_SCOPE, SCOPE_QUEUE);
 
-    ask(NETDEV_CMD_QSTATS_GET, libc::NLM_F_DUMP, attrs)?
+    ask(NETDEV_CMD_QSTATS_GET, NLM_F_DUMP, attrs)?
         .iter()
         .map(|body| QueueStats::parse(body))
         .collect()
@@ -278,7 +278,7 @@ pub fn queue_stats(ifindex: u32) -> Result<Vec<QueueStats>> {
 /// The sum that the kernel makes of a device's queue statistics.
 pub fn device_stats(ifindex: u32) -> Result<QueueStats> {
     let attrs = Attrs::default().put_u32(NETDEV_A_QSTATS_IFINDEX, ifindex);
-    let answers = ask(NETDEV_CMD_QSTATS_GET, libc::NLM_F_DUMP, attrs)?;
+    let answers = ask(NETDEV_CMD_QSTATS_GET, NLM_F_DUMP, attrs)?;
 
     QueueStats::parse(
         answers
@@ -287,6 +287,6 @@ pub fn device_stats(ifindex: u32) -> Result<QueueStats> {
     )
 }
 
-fn ask(command: u8, flags: i32, attrs: Attrs) -> Result<Vec<Vec<u8>>> {
+fn ask(command: u8, flags: u16, attrs: Attrs) -> Result<Vec<Vec<u8>>> {
     generic::ask("netdev", command, flags, attrs)
 }

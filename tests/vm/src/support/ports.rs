@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Ports that a test makes, and what a working pair does.
+//! Ports that a test creates, and checks of a pair that works.
 
 use crate::{
     bed::{Bed, Port},
-    host::{cmd, ensure_eq, netns::Netns},
+    host::{ensure_eq, netns::Netns},
+    nl::link::New,
     wire::{
         packet::{Sender, Tap},
         probe::Probe,
     },
 };
 use anyhow::{anyhow, Context, Result};
-use std::fs;
+use std::os::fd::AsFd;
 
-/// A port that is there, and receives the tests' frames.
+/// Finds a port, and makes it receive the tests' frames.
 pub fn found(ns: &Netns, name: &str) -> Result<Port> {
     let port = Port::find(ns, name)?;
 
@@ -21,16 +22,17 @@ pub fn found(ns: &Netns, name: &str) -> Result<Port> {
     Ok(port)
 }
 
-/// Makes a port in a namespace, joined with `peer`.
+/// Creates a port in a namespace, joined with `peer`.
 pub fn make_joined(name: &str, ns_name: &str, peer: &Port) -> Result<Port> {
-    peer.ns.ip(&format!(
-        "link add {name} netns {ns_name} link {} type oxnic",
-        peer.name
-    ))?;
-    found(&Netns::existing(ns_name), name)
+    let ns = Netns::existing(ns_name);
+    let file = ns.file()?;
+    let new = New::peer_of(peer.ifindex).in_ns(file.as_fd());
+
+    peer.ns.enter(|| new.add(name))?;
+    found(&ns, name)
 }
 
-/// Probes pass in both directions: each arrives with all its bytes, once, and is counted once.
+/// Sends probes in both directions: each arrives once, unchanged, and is counted once.
 pub fn exchange(bed: &Bed, frames: u32) -> Result<()> {
     for (from, to) in [(&bed.a, &bed.b), (&bed.b, &bed.a)] {
         let tap = Tap::open(to)?;
@@ -110,18 +112,7 @@ pub fn check_sizes(port: &Port, queues: u64, ring_size: u64) -> Result<()> {
     Ok(())
 }
 
-/// Commands for `ip -batch`, which starts one process instead of hundreds.
-pub fn ip_batch(lines: impl Iterator<Item = String>) -> Result<()> {
-    let file = "/tmp/oxnic-tests.batch";
-
-    fs::write(file, lines.collect::<Vec<_>>().join("\n") + "\n")?;
-    cmd::run(&format!("ip -batch {file}"))?;
-    Ok(fs::remove_file(file)?)
-}
-
 /// Whether a device is promiscuous.
 pub fn is_promiscuous(port: &Port) -> Result<bool> {
-    let text = port.ns.ip(&format!("-d link show dev {}", port.name))?;
-
-    Ok(!text.contains("promiscuity 0"))
+    Ok(port.link()?.promiscuity != 0)
 }

@@ -50,19 +50,20 @@ pub fn total_len(probes: &[Probe]) -> u64 {
     probes.iter().map(|probe| probe.len as u64).sum()
 }
 
-/// Bytes of a frame that a buffer holds.
+/// How many bytes of a frame a buffer holds.
 pub const BUFFER: usize = 3456;
-/// The MTU that needs as many buffers as a frame can have.
+/// The largest MTU: its frames need as many buffers as a frame can have.
 pub const MTU_MAX: usize = 62186;
 
 pub fn set_mtu(bed: &Bed, mtu: usize) -> Result<()> {
     for port in [&bed.a, &bed.b] {
-        port.set(&format!("mtu {mtu}"))?;
+        port.set_mtu(mtu)?;
     }
     Ok(())
 }
 
-/// Probes of one flow with lengths around every boundary between buffers that the MTU allows.
+/// Probes of one flow with lengths around several boundaries between buffers, as far as the MTU
+/// allows.
 pub fn lengths(mtu: usize, verdict: u8) -> Vec<Probe> {
     let longest = mtu + ETH;
     let around = |n: usize| [n * BUFFER - 1, n * BUFFER, n * BUFFER + 1];

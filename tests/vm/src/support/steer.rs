@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the tests of redirects share: the program that sends frames elsewhere, and several pairs of
-//! ports in a row.
+//! Shared by the tests of redirects: the program that redirects frames, and several pairs of ports
+//! in a row.
 
 use super::traffic::settle;
 use crate::{
     bed::{Bed, Port},
     bpf::Program,
     host::{cpus, ensure_eq, netns::Netns},
+    nl::link::New,
     stats::Snapshot,
     wire::probe::Probe,
 };
@@ -26,7 +27,7 @@ pub const BY_CPU_BEYOND: u8 = 0x44;
 pub const BROADCAST: u64 = 1 << 3;
 pub const EXCLUDE_INGRESS: u64 = 1 << 4;
 
-/// Frames that wait for a CPU at most.
+/// How many frames may wait for a CPU.
 const CPU_QUEUE: u32 = 4096;
 
 /// Entries of the cpumap.
@@ -51,7 +52,7 @@ pub struct Steer {
 }
 
 impl Steer {
-    /// One for frames in one buffer.
+    /// Loads the one for single-buffer frames.
     pub fn load() -> Result<Self> {
         Ok(Self {
             program: Program::load("redirect", "steer")?,
@@ -59,7 +60,7 @@ impl Steer {
         })
     }
 
-    /// One for frames of any length.
+    /// Loads the one for frames of any length.
     pub fn load_frags() -> Result<Self> {
         Ok(Self {
             program: Program::load("redirect", "steer_frags")?,
@@ -109,12 +110,12 @@ impl Steer {
         self.program.load_more(&format!("{name}{suffix}"))
     }
 
-    /// Makes a port an entry of the devmap.
+    /// Sets an entry of the devmap to a port.
     pub fn device(&mut self, key: u32, port: &Port, program: Option<&ProgramFd>) -> Result<()> {
         self.set_device("devices", key, port, program)
     }
 
-    /// Makes a port the one that the cpumap's programs redirect to.
+    /// Sets the port that the cpumap's programs redirect to.
     pub fn beyond(&mut self, port: &Port) -> Result<()> {
         self.set_device("beyond", 0, port, None)
     }
@@ -133,27 +134,27 @@ impl Steer {
             .enter(|| Ok(DevMap::try_from(map)?.set(key, port.ifindex, program, 0)?))
     }
 
-    /// Opens an entry of the cpumap for the CPU of that number.
+    /// Adds a CPU to the cpumap.
     pub fn cpu(&mut self, cpu: u32, program: Option<&ProgramFd>) -> Result<()> {
         let map = self.program.map_mut("cpus")?;
 
         Ok(CpuMap::try_from(map)?.set(cpu, CPU_QUEUE, program, 0)?)
     }
 
-    /// Makes a socket the one for frames of a queue.
+    /// Sets the AF_XDP socket of a queue.
     pub fn socket(&mut self, queue: u32, socket: &impl AsRawFd) -> Result<()> {
         let map = self.program.map_mut("sockets")?;
 
         Ok(XskMap::try_from(map)?.set(queue, socket.as_raw_fd(), 0)?)
     }
 
-    /// Probes that the programs on entries of maps have seen.
+    /// The number of probes that the programs on map entries have seen.
     pub fn seen(&self) -> Result<u64> {
         self.program.read("seen", 0)
     }
 }
 
-/// The last CPU for which the cpumap has a place: another than the first if there are several.
+/// The last CPU for which the cpumap has an entry: not the first one if there are several.
 pub fn last_cpu() -> Result<u32> {
     Ok(cpus::all()?
         .into_iter()
@@ -173,7 +174,7 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Of a module loaded with at least two pairs.
+    /// Makes one of a module that was loaded with at least two pairs.
     pub fn make(bed: &Bed) -> Result<Self> {
         Ok(Self {
             first: bed.clone(),
@@ -194,7 +195,7 @@ impl Chain {
     pub fn mtu(&self, mtu: usize) -> Result<()> {
         self.ports()
             .into_iter()
-            .try_for_each(|port| port.set(&format!("mtu {mtu}")))
+            .try_for_each(|port| port.set_mtu(mtu))
     }
 
     /// The counters of all ports once every frame is accounted for on both wires, and the verdicts
@@ -208,8 +209,8 @@ impl Chain {
     }
 }
 
-/// The pair with that number (the first is 0) as continuation of a bed: the near port joins port B,
-/// the far one port A.
+/// The pair with that number (the first is 0), to continue a bed: its near port is in the namespace
+/// of port B, its far one in that of port A.
 pub fn pair(bed: &Bed, number: usize) -> Result<Bed> {
     Ok(Bed {
         a: Port::moved(&format!("ox{}", 2 * number), &bed.b.ns)?,
@@ -217,16 +218,14 @@ pub fn pair(bed: &Bed, number: usize) -> Result<Bed> {
     })
 }
 
-/// A veth pair, `ve0` with `ve1`, in a namespace. Both ends have a NAPI, so that frames can be
+/// Makes a veth pair, `ve0` and `ve1`, in a namespace. Both ends have a NAPI, so that frames can be
 /// redirected into either.
 pub fn veth(ns: &Netns, mtu: usize) -> Result<(Port, Port)> {
-    ns.ip(&format!(
-        "link add ve0 mtu {mtu} type veth peer name ve1 mtu {mtu}"
-    ))?;
-    let ports = (Port::find(ns, "ve0")?, Port::find(ns, "ve1")?);
+    let near = Port::add(ns, "ve0", New::veth("ve1", u32::try_from(mtu)?))?;
+    let ports = (near, Port::find(ns, "ve1")?);
     for port in [&ports.0, &ports.1] {
         port.ethtool("-K", "gro on")?;
-        port.set("up")?;
+        port.up()?;
     }
     for port in [&ports.0, &ports.1] {
         port.wait_running(true)?;
@@ -234,7 +233,7 @@ pub fn veth(ns: &Netns, mtu: usize) -> Result<(Port, Port)> {
     Ok(ports)
 }
 
-/// Redirects of `from` and what `to` put on its wire for them agree.
+/// Checks the redirects of `from` against what `to` has put on its wire for them.
 pub fn check_redirected(from: &Snapshot, to: &Snapshot, count: u64) -> Result<()> {
     from.counters.expect_rx(
         &from.name,
@@ -258,7 +257,7 @@ pub fn marked(probes: &[Probe], bits: u8) -> Vec<Probe> {
     probes.iter().map(|probe| probe.marked(bits)).collect()
 }
 
-/// Sets up a way from port B into a veth pair, whose far end turns frames round, and out of B
+/// Sets up a path from port B into a veth pair, whose far end sends frames back, and out of B
 /// again.
 pub fn detour(bed: &Bed, frags: bool, mtu: usize) -> Result<([Steer; 3], Port)> {
     let load = if frags {
@@ -302,7 +301,7 @@ impl SecondPair {
 
     pub fn up(&self) -> Result<()> {
         for port in [&self.near, &self.far] {
-            port.set("up")?;
+            port.up()?;
         }
         for port in [&self.near, &self.far] {
             port.wait_running(true)?;
@@ -313,7 +312,8 @@ impl SecondPair {
 
 impl Drop for SecondPair {
     fn drop(&mut self) {
-        // The harness knows of the other two only. A name that stays would fail the next test.
+        // The harness deletes the other two only. A name that is left would make the next test
+        // fail.
         let _ = self.far.ns.delete();
     }
 }

@@ -123,7 +123,7 @@ fn to_one_queue(bed: &Bed) -> Result<()> {
 
     // Their tags would be beside them.
     bed.b.ethtool("-K", "rxvlan off")?;
-    bed.b.set("promisc on")?;
+    bed.b.set_promisc(true)?;
     let mut capture = Capture::start(&bed.b)?;
     bed.up()?;
     rounds("hell::any_frames", |random| {

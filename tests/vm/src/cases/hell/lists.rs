@@ -7,6 +7,7 @@ use crate::{
     bed::{Bed, Port},
     harness::case,
     host::{ensure_eq, wait_until},
+    nl::link::New,
     support::{in_parallel, steer::SecondPair, traffic::settle_wire},
     wire::{
         capture::Capture,
@@ -40,17 +41,16 @@ fn forwarded(bed: &Bed) -> Result<()> {
 
     bed.up()?;
     second.up()?;
-    bed.b.ns.ip("link add br0 type bridge mcast_snooping 0")?;
+    let bridge = Port::add(&bed.b.ns, "br0", New::bridge())?;
     for port in [&bed.b, &second.near] {
         port.ethtool("-K", "rx-gro-list on")?;
         // So that a poll finds many frames.
         port.ethtool("-C", "adaptive-rx off rx-usecs 10000 rx-frames 0")?;
-        port.set("master br0")?;
+        port.join(&bridge)?;
     }
-    bed.b.ns.ip("link set br0 up")?;
+    bridge.up()?;
     for (port, address) in [&bed.a, &second.far].into_iter().zip(ADDRESSES) {
-        port.ns
-            .ip(&format!("addr add {address}/24 dev {}", port.name))?;
+        port.add_address(&format!("{address}/24"))?;
     }
 
     streams(&bed.a, &second.far)?;

@@ -153,8 +153,8 @@ fn anything(bed: &Bed) -> Result<()> {
         .enter(|| Ok(DevMap::try_from(map)?.set(0, target.ifindex, None, 0)?))?;
     bed.b.attach(&program)?;
     // A frame that a program has changed may have any address.
-    bed.a.set("promisc on")?;
-    chain.second.b.set("promisc on")?;
+    bed.a.set_promisc(true)?;
+    chain.second.b.set_promisc(true)?;
     chain.up()?;
     let back = Tap::open(&bed.a)?;
     let passed = Tap::open(&bed.b)?;

@@ -3,7 +3,7 @@
 //! skbs that the stack makes of tunnels, of UDP in segments and of the packet generator's clones.
 
 use crate::{
-    bed::{Bed, V4, V6},
+    bed::{Bed, Port, V4, V6},
     harness::case,
     host::{cmd, ensure_eq, pktgen::Pktgen},
     sockopt::ZeroCopy,
@@ -109,9 +109,9 @@ fn in_tunnels(bed: &Bed) -> Result<()> {
             };
 
             port.ns.ip(&format!("link add tunnel type {tunnel}"))?;
-            port.ns
-                .ip(&format!("addr add {}/24 dev tunnel", ADDRESSES[n]))?;
-            port.ns.ip("link set tunnel up")?;
+            let tunnel = Port::find(&port.ns, "tunnel")?;
+            tunnel.add_address(&format!("{}/24", ADDRESSES[n]))?;
+            tunnel.up()?;
         }
         let payload = data(LEN as u32, LEN);
         let (mut near, far) = tcp_pair(&bed.a, &bed.b, ADDRESSES[1]).context(kind)?;
@@ -124,7 +124,7 @@ fn in_tunnels(bed: &Bed) -> Result<()> {
         in_parallel(jobs).context(kind)?;
         drop((near, far));
         for port in [&bed.a, &bed.b] {
-            port.ns.ip("link del tunnel")?;
+            Port::find(&port.ns, "tunnel")?.delete()?;
         }
     }
     let (a, b) = bed.settled()?;

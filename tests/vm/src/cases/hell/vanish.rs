@@ -54,7 +54,7 @@ fn vanish(bed: &Bed, by_map: bool) -> Result<()> {
                     steer.by_ifindex(near.ifindex)?;
                 }
                 grows("xdp_redirect")?;
-                near.ns.ip(&format!("link del {}", near.name))?;
+                near.delete()?;
                 grows(lost_as)?;
             }
             Ok(())

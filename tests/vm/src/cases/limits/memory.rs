@@ -55,7 +55,7 @@ fn buffers(bed: &Bed) -> Result<()> {
     let port = &bed.a;
 
     ensure_eq!(pools(port)?.len(), 0, "pools at first");
-    port.set("up")?;
+    port.up()?;
     check_buffers(port, 64, 64)?;
     for (queues, sizes) in [
         (64, &[4096, 512, 64][..]),
@@ -69,16 +69,16 @@ fn buffers(bed: &Bed) -> Result<()> {
             check_buffers(port, queues, size)?;
         }
     }
-    for change in ["down", "up", "down"] {
-        port.set(change)?;
-        if change == "up" {
+    for up in [false, true, false] {
+        port.set_up(up)?;
+        if up {
             check_buffers(port, 2, 4096)?;
         } else {
             ensure_eq!(pools(port)?.len(), 0, "pools of a port that is down");
         }
     }
-    port.set("up")?;
-    port.ns.ip(&format!("link del {}", port.name))?;
+    port.up()?;
+    port.delete()?;
     ensure_eq!(pools(port)?.len(), 0, "pools of a port that is gone");
     Ok(())
 }
@@ -97,7 +97,7 @@ fn descriptors(bed: &Bed) -> Result<()> {
     let port = &bed.a;
 
     // The kernel's allocators keep something at hand of whatever they have once been asked for.
-    port.set("up")?;
+    port.up()?;
     for size in [LARGE, SMALL] {
         port.ethtool("-G", &format!("rx {size}"))?;
     }

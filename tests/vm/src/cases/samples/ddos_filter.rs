@@ -8,6 +8,7 @@ use crate::{
     bpf::{wait_freed, Program},
     harness::case,
     host::{ensure_eq, pktgen::Pktgen, process::Running, wait_until, PATIENCE},
+    nl::link::XdpAttached,
     wire::{
         frames::{ethernet, ipv4, ipv6, tagged, transport, ARP, CTAG, IPV4, IPV6, STAG, UDP},
         packet::{Sender, Tap},
@@ -52,7 +53,12 @@ fn row(said: &str, from: &str, what: &str) -> Result<(u64, u64)> {
 }
 
 fn expect_detached(port: &Port) -> Result<()> {
-    ensure_eq!(port.link()?.xdp_mode, 0, "XDP mode of {}", port.name);
+    ensure_eq!(
+        port.link()?.xdp_mode,
+        XdpAttached::None,
+        "XDP mode of {}",
+        port.name
+    );
     ensure!(!Path::new(PINS).exists(), "{PINS} is still there");
     Ok(())
 }
@@ -380,10 +386,9 @@ fn killed(bed: &Bed) -> Result<()> {
         .xdp_driver_id
         .ok_or_else(|| anyhow!("no program at ox1"))?;
     drop(filter);
-    wait_until(
-        "the program is detached",
-        || Ok(bed.b.link()?.xdp_mode == 0),
-    )?;
+    wait_until("the program is detached", || {
+        Ok(bed.b.link()?.xdp_mode == XdpAttached::None)
+    })?;
 
     refused(&bed.b, "ddos_filter list ox1", "no ddos_filter runs at ox1")?;
     let filter = run(bed, "")?;

@@ -8,6 +8,7 @@ use crate::{
     bpf::{wait_freed, Program},
     harness::case,
     host::{ensure_eq, kmsg::Kmsg, module, process::Running},
+    nl::link::XdpAttached,
 };
 use anyhow::{anyhow, ensure, Context, Result};
 use std::{
@@ -27,7 +28,7 @@ struct State {
     tracefs: Vec<String>,
     instance: bool,
     messages: Option<String>,
-    mode: u64,
+    mode: XdpAttached,
 }
 
 impl State {

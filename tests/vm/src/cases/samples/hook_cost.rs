@@ -10,6 +10,7 @@ use crate::{
     bpf::Program,
     harness::case,
     host::{cmd, ensure_eq, module, netns::Netns, tracefs::Trace},
+    nl::link::XdpAttached,
 };
 use anyhow::{anyhow, ensure, Context, Result};
 use nix::sys::signal::Signal;
@@ -54,7 +55,7 @@ fn expect_clean(ports: &[Port; 2]) -> Result<()> {
         let link = port.link()?;
         let name = &port.name;
 
-        ensure_eq!(link.xdp_mode, 0, "{name}: XDP mode");
+        ensure_eq!(link.xdp_mode, XdpAttached::None, "{name}: XDP mode");
         ensure!(!link.running, "{name} is up");
         let addresses = port.ns.ip(&format!("-o address show dev {name}"))?;
         ensure!(addresses.is_empty(), "addresses: {addresses}");
@@ -406,13 +407,13 @@ fn refusals() -> Result<()> {
     // Frames that come in elsewhere, or nowhere.
     let line = format!("hook_cost ox0 lo {SHORT}");
     refused(b, &line, "ox0 has no carrier")?;
-    b.set("up")?;
+    b.up()?;
     refused(
         b,
         &line,
         "0 of 16 frames that left by ox0 have come in by lo",
     )?;
-    b.set("down")?;
+    b.down()?;
     expect_clean(&ports)?;
     let program = Program::sample("xdp_pass")?;
     b.attach(&program)?;

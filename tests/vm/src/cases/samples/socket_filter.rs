@@ -20,9 +20,7 @@ const PORT: u16 = 4009;
 
 /// Brings the ports up, B with an address but without IPv6: its stack says nothing by itself.
 fn up(bed: &Bed) -> Result<()> {
-    bed.b
-        .ns
-        .ip(&format!("addr add {}/24 dev {}", V4[1], bed.b.name))?;
+    bed.b.add_address(&format!("{}/24", V4[1]))?;
     bed.up()
 }
 

@@ -8,7 +8,11 @@ use crate::{
     bpf::{self, wait_freed, Program},
     harness::case,
     host::{cmd, ensure_eq, module, process::Running},
-    nl::{attr, link::Link, number},
+    nl::{
+        attr,
+        link::{Link, XdpAttached},
+        number,
+    },
 };
 use anyhow::{anyhow, bail, ensure, Context, Result};
 use nix::{libc, sys::signal::Signal};
@@ -24,21 +28,17 @@ const IFLA_XDP_FLAGS: u16 = 3;
 const HEADER: usize = 16;
 const IFINFOMSG: usize = 16;
 
-const MODE_NONE: u64 = 0;
-const MODE_DRIVER: u64 = 1;
-const MODE_GENERIC: u64 = 2;
-
 /// Waits until the program is attached, and returns its id as the sample says it.
 fn attached(sample: &mut Running) -> Result<u32> {
     sample.wait_for("4. What the program counts")?;
     ours(sample, ", id ")
 }
 
-fn mode(link: &Link) -> (u64, Option<u32>) {
+fn mode(link: &Link) -> (XdpAttached, Option<u32>) {
     (link.xdp_mode, link.xdp_driver_id.or(link.xdp_generic_id))
 }
 
-fn expect_mode(port: &Port, expected: (u64, Option<u32>)) -> Result<()> {
+fn expect_mode(port: &Port, expected: (XdpAttached, Option<u32>)) -> Result<()> {
     ensure_eq!(
         mode(&port.link()?),
         expected,
@@ -53,7 +53,7 @@ fn counts(bed: &Bed) -> Result<()> {
     bed.up()?;
     let mut sample = start(&bed.b, "xdp_attach ox1")?;
     let id = attached(&mut sample)?;
-    expect_mode(&bed.b, (MODE_DRIVER, Some(id)))?;
+    expect_mode(&bed.b, (XdpAttached::Driver, Some(id)))?;
 
     let arrived = send(bed)?;
     bed.b.wait_received(arrived)?;
@@ -80,7 +80,7 @@ fn counts(bed: &Bed) -> Result<()> {
         said.contains("IFLA_XDP_EXPECTED_FD") && said.trim_end().ends_with("ox1 has no program"),
         "detached: {said}"
     );
-    expect_mode(&bed.b, (MODE_NONE, None))?;
+    expect_mode(&bed.b, (XdpAttached::None, None))?;
     wait_freed(id)?;
     bed.b
         .counters()?
@@ -168,7 +168,7 @@ fn message(bed: &Bed) -> Result<()> {
         said.contains(&format!("descriptor {fd}, id ")),
         "IFLA_XDP_FD {fd} in: {said}"
     );
-    expect_mode(&bed.b, (MODE_NONE, None))
+    expect_mode(&bed.b, (XdpAttached::None, None))
 }
 
 /// The bytes of the first call of `call` that strace shows with `word`.
@@ -202,16 +202,16 @@ fn modes(bed: &Bed) -> Result<()> {
     bed.b.wait_received(sent)?;
 
     for (option, mode) in [
-        ("", MODE_DRIVER),
-        ("--driver", MODE_DRIVER),
-        ("--skb", MODE_GENERIC),
+        ("", XdpAttached::Driver),
+        ("--driver", XdpAttached::Driver),
+        ("--skb", XdpAttached::SocketBuffer),
     ] {
         let mut sample = start(&bed.b, &format!("xdp_attach ox1 {option}"))?;
         let id = attached(&mut sample)?;
 
         expect_mode(&bed.b, (mode, Some(id)))?;
         sample.interrupt()?;
-        expect_mode(&bed.b, (MODE_NONE, None))?;
+        expect_mode(&bed.b, (XdpAttached::None, None))?;
     }
 
     // Another file, without counters.
@@ -254,19 +254,19 @@ fn another_program(bed: &Bed) -> Result<()> {
         "xdp_attach ox1 --replace 4000000000",
         "there is no program with id 4000000000",
     )?;
-    expect_mode(&bed.b, (MODE_DRIVER, Some(first.id)))?;
+    expect_mode(&bed.b, (XdpAttached::Driver, Some(first.id)))?;
 
     for options in ["", &format!("--replace {}", first.id)] {
         let mut sample = start(&bed.b, &format!("xdp_attach ox1 {options}"))?;
         let id = attached(&mut sample)?;
 
-        expect_mode(&bed.b, (MODE_DRIVER, Some(id)))?;
+        expect_mode(&bed.b, (XdpAttached::Driver, Some(id)))?;
         let said = sample.interrupt()?;
         ensure!(
             said.contains(&format!("ox1 has program id {}, in driver mode", first.id)),
             "the program before in: {said}"
         );
-        expect_mode(&bed.b, (MODE_NONE, None))?;
+        expect_mode(&bed.b, (XdpAttached::None, None))?;
         bed.b.attach(&first)?;
     }
 
@@ -279,7 +279,7 @@ fn another_program(bed: &Bed) -> Result<()> {
             .ends_with(&format!("ox1 has program id {}, in driver mode", second.id)),
         "{said}"
     );
-    expect_mode(&bed.b, (MODE_DRIVER, Some(second.id)))
+    expect_mode(&bed.b, (XdpAttached::Driver, Some(second.id)))
 }
 
 case!(ports "samples::xdp_attach_cleans_up", "", cleans_up);
@@ -289,12 +289,12 @@ fn cleans_up(bed: &Bed) -> Result<()> {
     attached(&mut sample)?;
     sample.signal(Signal::SIGTERM)?;
     sample.finish()?;
-    expect_mode(&bed.b, (MODE_NONE, None))?;
+    expect_mode(&bed.b, (XdpAttached::None, None))?;
 
     let said = start(&bed.b, "xdp_attach ox1 --seconds 2")?.finish()?;
     ensure_eq!(row(&said, "2")?.len(), 6, "columns in: {said}");
     ensure!(row(&said, "3").is_err(), "seconds in: {said}");
-    expect_mode(&bed.b, (MODE_NONE, None))?;
+    expect_mode(&bed.b, (XdpAttached::None, None))?;
 
     // No one reads on: `xdp_attach ox1 | head -n 1`.
     let line = super::command("xdp_attach")?;
@@ -318,7 +318,7 @@ fn cleans_up(bed: &Bed) -> Result<()> {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    expect_mode(&bed.b, (MODE_NONE, None))
+    expect_mode(&bed.b, (XdpAttached::None, None))
 }
 
 case!(ports "samples::xdp_attach_rmmod", "", rmmod);
@@ -370,7 +370,7 @@ fn refusals(bed: &Bed) -> Result<()> {
         "xdp_attach lo --driver",
         "Underlying driver does not support XDP in native mode (EOPNOTSUPP)",
     )?;
-    expect_mode(&bed.b, (MODE_NONE, None))?;
+    expect_mode(&bed.b, (XdpAttached::None, None))?;
 
     let line = super::command("xdp_attach ox1 --driver --skb")?;
     let (status, said) = bed.b.ns.enter(|| Running::start(&line))?.end()?;

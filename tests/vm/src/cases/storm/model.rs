@@ -161,12 +161,8 @@ impl Model {
         let (link, name) = (port.link()?, &port.name);
         let expected = |mode| self.attached_as(mode).and_then(|a| id(a.choice));
 
-        ensure_eq!(link.mtu, u64::from(self.mtu), "{name}: MTU");
-        ensure_eq!(
-            link.max_mtu,
-            u64::from(self.max_mtu()),
-            "{name}: largest MTU"
-        );
+        ensure_eq!(link.mtu, self.mtu, "{name}: MTU");
+        ensure_eq!(link.max_mtu, self.max_mtu(), "{name}: largest MTU");
         ensure_eq!(link.mac, self.mac, "{name}: address");
         ensure_eq!(
             link.xdp_driver_id,
@@ -220,19 +216,9 @@ impl Model {
         self.check_rules(port)?;
         self.check_deferral(port)?;
 
-        let text = port.ns.ip(&format!("-d link show dev {name}"))?;
-        ensure_eq!(
-            text.contains("promiscuity 1"),
-            self.promisc,
-            "{name}: promiscuous"
-        );
-        ensure_eq!(
-            text.lines()
-                .next()
-                .is_some_and(|l| l.contains(",UP") || l.contains("<UP")),
-            self.up,
-            "{name}: up"
-        );
+        let link = port.link()?;
+        ensure_eq!(link.promiscuity == 1, self.promisc, "{name}: promiscuous");
+        ensure_eq!(link.up, self.up, "{name}: up");
         Ok(())
     }
 

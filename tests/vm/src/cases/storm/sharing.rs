@@ -86,7 +86,7 @@ pub fn check(world: &mut World<'_>, pair: usize) -> Result<()> {
         "small frames from queue {}, large ones from queue {} of {} to {}",
         queues[0], queues[1], a.name, b.name
     ));
-    a.set(&format!("txqueuelen {QUEUE}"))?;
+    a.set_tx_queue_len(QUEUE)?;
     poll_at(&b, last)?;
     world.with_slow_pages(SLOW, || share(&Bed { a, b }, queues))?;
     set_ring(world, to, &[], ring)?;

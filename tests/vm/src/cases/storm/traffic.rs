@@ -468,7 +468,7 @@ impl Veth {
 impl Drop for Veth {
     fn drop(&mut self) {
         // It goes with its namespace too, but the program is to be gone earlier.
-        let _ = self.near.ns.ip(&format!("link del {}", self.near.name));
+        let _ = self.near.delete();
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     bed::{Bed, Port, NS_A, NS_B},
     host::{kmsg::Kmsg, module, netns::Netns, setting, wait_until, watchdog},
+    nl::link::New,
     random::Random,
     wire::{probe::Probe, xsk::Xsk},
 };
@@ -230,7 +231,7 @@ impl<'a> World<'a> {
         }
         self.refill()?;
         for n in ports {
-            self.cards[n].port.set("up")?;
+            self.cards[n].port.up()?;
             self.cards[n].model.up = true;
         }
         Ok(())
@@ -263,14 +264,12 @@ impl<'a> World<'a> {
             ends.reverse();
         }
         for n in ends {
-            let Port { ns, name, .. } = self.cards[n].port.clone();
-
             self.gate.set_place(n, None);
             if n == ends[0] && self.random.flip() {
                 self.delete_with_namespace(n, ends[1])?;
             } else {
-                self.log(format!("ip link del dev {name}"));
-                ns.ip(&format!("link del dev {name}"))?;
+                self.log(format!("ip link del dev ox{n}"));
+                self.cards[n].port.delete()?;
             }
             self.cards[n].is_gone()?;
             if n == ends[0] {
@@ -278,15 +277,24 @@ impl<'a> World<'a> {
             }
         }
         let [first, second] = ends;
-        for (n, link) in [(first, String::new()), (second, format!("link ox{first} "))] {
-            let line = format!(
-                "ip link add ox{n} numrxqueues {queues} numtxqueues {queues} {link}type oxnic"
-            );
-
-            self.log(&line);
-            self.spaces[2].exec(&line)?;
-        }
+        self.make_port(first, queues, None)?;
+        self.make_port(second, queues, Some(first))?;
         self.install(2 * pair..2 * pair + 2, queues)
+    }
+
+    /// Creates a port, joined with `peer` if there is one.
+    fn make_port(&mut self, n: usize, queues: u32, peer: Option<usize>) -> Result<()> {
+        let link = peer.map_or(String::new(), |peer| format!("link ox{peer} "));
+
+        self.log(format!(
+            "ip link add ox{n} numrxqueues {queues} numtxqueues {queues} {link}type oxnic"
+        ));
+        let ns = &self.spaces[2];
+        let new = match peer {
+            Some(peer) => New::peer_of(Port::find(ns, &format!("ox{peer}"))?.ifindex),
+            None => New::port(),
+        };
+        ns.enter(|| new.queues(queues).add(&format!("ox{n}")))
     }
 
     /// Moves a port to a namespace of its own, where it is up again, and deletes that. The kernel deletes
@@ -299,12 +307,11 @@ impl<'a> World<'a> {
         ));
         let port = self.cards[n].port.move_to(&doomed)?;
         self.cards[n].sockets.clear();
-        port.set("up")?;
+        port.up()?;
         doomed.delete()?;
         let peer = &self.cards[peer].port;
         wait_until("the port goes with its namespace", || {
-            let text = peer.ns.ip(&format!("-o link show dev {}", peer.name))?;
-            Ok(text.contains(&format!("{}@NONE:", peer.name)))
+            Ok(peer.link()?.link == Some(0))
         })
     }
 
@@ -330,11 +337,7 @@ impl<'a> World<'a> {
         card.space = space;
         if self.is_home(n) {
             let card = &self.cards[n];
-            card.port.ns.ip(&format!(
-                "addr replace {}/24 dev {}",
-                address(n),
-                card.port.name
-            ))?;
+            card.port.add_address(&format!("{}/24", address(n)))?;
         }
         self.generation += 1;
         self.publish(n);

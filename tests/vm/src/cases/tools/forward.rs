@@ -4,7 +4,7 @@
 
 use super::{run, Pins, Status};
 use crate::{
-    bed::{mac_text, Bed, Port},
+    bed::{Bed, Port},
     harness::case,
     host::{ensure_eq, netns::Netns},
     support::steer::SecondPair,
@@ -73,7 +73,7 @@ impl<'a> Path<'a> {
             for (key, value) in [("disable_ipv6", "0"), ("router_solicitations", "0")] {
                 port.ns.sysctl(&format!("{v6}/{key}"), value)?;
             }
-            port.set("up")?;
+            port.up()?;
         }
         router.sysctl("ipv4/ip_forward", "1")?;
         router.sysctl("ipv6/conf/all/forwarding", "1")?;
@@ -167,19 +167,14 @@ struct Forwarded {
 
 /// Gives a port its addresses, and tells it where its peer is.
 fn join(port: &Port, peer: &Port, addresses: [&str; 2], peers: [&str; 2]) -> Result<()> {
-    let name = &port.name;
-    let mac = mac_text(&peer.mac()?);
+    let mac = peer.mac()?;
 
-    for (address, prefix) in addresses.iter().zip(["24", "64 nodad"]) {
-        port.ns
-            .ip(&format!("addr add {address}/{prefix} dev {name}"))?;
+    for (address, prefix) in addresses.iter().zip([24, 64]) {
+        port.add_address(&format!("{address}/{prefix}"))?;
     }
-    for address in peers {
-        port.ns.ip(&format!(
-            "neigh replace {address} lladdr {mac} nud permanent dev {name}"
-        ))?;
-    }
-    Ok(())
+    peers
+        .iter()
+        .try_for_each(|address| port.add_neighbour(address, &mac))
 }
 
 /// Packets that a namespace's stack has forwarded, IPv4 and IPv6 together.

@@ -42,7 +42,7 @@ fn dropped(bed: &Bed) -> Result<()> {
             bed.b.ethtool("-K", "ntuple off")?;
             bed.b.receive_no_more(&NOBODY)?;
             // The kernel tells the port with the next change of the link at the latest.
-            bed.b.set("up")?;
+            bed.b.up()?;
         }
         let before = bed.settled()?;
         sender.send(&large.frame())?;

@@ -5,9 +5,10 @@
 mod frames;
 
 use crate::{
-    bed::{Bed, V4, V4_VLAN, V6},
+    bed::{Bed, Port, V4, V4_VLAN, V6},
     harness::case,
     host::{ensure_eq, repeat_until, tracefs::Trace},
+    nl::link::New,
     sockopt::DestinationOptions,
     support::{
         in_parallel,
@@ -85,16 +86,12 @@ fn limit(bed: &Bed, ring_size: u32) -> Result<()> {
     bed.a.ethtool("-K", "tx on")?;
 
     let expected = ring_size / 2 - 4;
-    let text = bed.a.ns.ip(&format!("-d link show dev {}", bed.a.name))?;
-    for name in ["gso_max_segs", "tso_max_segs"] {
-        let found = text
-            .split_whitespace()
-            .skip_while(|word| *word != name)
-            .nth(1)
-            .and_then(|word| word.parse().ok());
-
-        ensure_eq!(found, Some(expected), "ip -d link, {name}");
-    }
+    let link = bed.a.link()?;
+    ensure_eq!(
+        [link.gso_max_segs, link.tso_max_segs],
+        [expected; 2],
+        "gso_max_segs and tso_max_segs"
+    );
     Ok(())
 }
 
@@ -301,17 +298,14 @@ fn many_streams(bed: &Bed) -> Result<()> {
 /// for each tag that their frames have, the outermost first.
 fn add_vlans(bed: &Bed, tags: &[(u16, u16)]) -> Result<()> {
     for (port, address) in [(&bed.a, V4_VLAN[0]), (&bed.b, V4_VLAN[1])] {
-        let mut below = port.name.clone();
+        let mut below = port.clone();
 
         for (protocol, id) in tags {
-            let name = format!("vl{id}");
-            port.ns.ip(&format!(
-                "link add link {below} name {name} type vlan proto {protocol:#x} id {id}"
-            ))?;
-            port.ns.ip(&format!("link set {name} up"))?;
-            below = name;
+            let new = New::vlan(below.ifindex, *protocol, *id);
+            below = Port::add(&port.ns, &format!("vl{id}"), new)?;
+            below.up()?;
         }
-        port.ns.ip(&format!("addr add {address}/24 dev {below}"))?;
+        below.add_address(&format!("{address}/24"))?;
     }
     Ok(())
 }

@@ -397,7 +397,7 @@ fn no_link(bed: &Bed) -> Result<()> {
     let tap = Tap::open(&bed.b)?;
     let mut socket = XskTx::open(&bed.a, 0, Options::default())?;
 
-    bed.b.set("down")?;
+    bed.b.down()?;
     bed.a.wait_running(false)?;
     for seq in 0..3 {
         let addr = socket.queue(&Probe::new(1, seq).frame(), None)?;
@@ -408,7 +408,7 @@ fn no_link(bed: &Bed) -> Result<()> {
     let dropped = bed.a.link()?.stat("tx_dropped")?;
     ensure!(dropped >= 3, "tx_dropped is {dropped} without a link");
 
-    bed.a.set("down")?;
+    bed.a.down()?;
     let addr = socket.queue(&Probe::new(1, 3).frame(), None)?;
     ensure_eq!(socket.kick(), Err(Errno::ENETDOWN), "down");
     ensure_eq!(socket.completed()?, [], "completions while down");
