@@ -39,6 +39,13 @@ int count_pass_frags(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+SEC("xdp.frags")
+int count_drop_frags(struct xdp_md *ctx)
+{
+	add_one(&seen, 0);
+	return XDP_DROP;
+}
+
 static long idle(__u32 index, void *ctx)
 {
 	return 0;

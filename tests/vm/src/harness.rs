@@ -120,8 +120,8 @@ impl Case {
 inventory::collect!(Case);
 
 /// Registers a test, in the line above its function: one of [`Case`]'s constructors, its arguments,
-/// and after a semicolon calls of [`Case`]'s methods. `case!(ports "mtu::limits", "queues=4",
-/// limits; stock_only());`
+/// and after a semicolon calls of [`Case`]'s methods. `case!(ports "mtu::tagged", "queues=4",
+/// tagged; stock_only());`
 macro_rules! case {
     ($kind:ident $($argument:expr),+ $(; $($method:ident($($with:expr)?)),+)?) => {
         inventory::submit! {

@@ -3,14 +3,14 @@
 //! Interrupt moderation: when frames raise an interrupt.
 
 use crate::{
-    bed::{Bed, Port},
+    bed::Bed,
     bpf::Program,
     harness::case,
     host::{ensure_eq, tracefs::Trace, PATIENCE},
     support::{
         probes::flood,
         steer::{Chain, Steer},
-        traffic::{check_alive, settle, wait_flowing, while_sending, Source},
+        traffic::{check_alive, settle},
     },
     wire::{
         packet::{Sender, Tap},
@@ -41,111 +41,6 @@ const SETTINGS: [&str; 6] = [
 ];
 
 const SMALL: &str = "queues=1 ring_size=64";
-
-/// What `ethtool -c` shows: rx-usecs, rx-frames, adaptive-rx.
-fn shown(port: &Port) -> Result<(u32, u32, bool)> {
-    let text = port.ethtool("-c", "")?;
-    let value = |name: &str| {
-        text.lines()
-            .filter_map(|line| line.split_once(':'))
-            .find(|(n, _)| n.trim() == name)
-            .map(|(_, value)| value.trim())
-            .ok_or_else(|| anyhow!("ethtool -c shows no {name}: {text}"))
-    };
-
-    Ok((
-        value("rx-usecs")?.parse()?,
-        value("rx-frames")?.parse()?,
-        value("Adaptive RX")?.starts_with("on"),
-    ))
-}
-
-case!(ports "coalesce::settings", "", settings);
-/// What is set is kept, each port's for itself, whether it is up or not.
-fn settings(bed: &Bed) -> Result<()> {
-    const DEFAULT: (u32, u32, bool) = (0, 64, true);
-
-    for port in [&bed.a, &bed.b] {
-        ensure_eq!(shown(port)?, DEFAULT, "{}: by default", port.name);
-    }
-    for (what, expected) in [
-        ("rx-usecs 10000", (10_000, 64, true)),
-        ("adaptive-rx off", (10_000, 64, false)),
-        ("rx-frames 512", (10_000, 512, false)),
-        ("rx-usecs 0 rx-frames 0", (0, 0, false)),
-        ("adaptive-rx on rx-usecs 7 rx-frames 9", (7, 9, true)),
-    ] {
-        bed.b.ethtool("-C", what)?;
-        ensure_eq!(shown(&bed.b)?, expected, "down: after {what}");
-        bed.up()?;
-        ensure_eq!(shown(&bed.b)?, expected, "up: after {what}");
-        bed.b.down()?;
-        ensure_eq!(shown(&bed.b)?, expected, "down again: after {what}");
-    }
-    bed.up()?;
-    bed.b.ethtool("-C", "rx-usecs 8")?;
-    ensure_eq!(shown(&bed.b)?, (8, 9, true), "changed while up");
-    ensure_eq!(shown(&bed.a)?, DEFAULT, "the other port");
-    check_alive(bed)
-}
-
-fn refused(bed: &Bed, what: &str, reason: &str) -> Result<()> {
-    let before = shown(&bed.a)?;
-    let text = bed.a.ethtool_refusal("-C", what)?;
-
-    ensure!(
-        text.lines()
-            .any(|line| line.trim_end().trim_start_matches("netlink error: ") == reason),
-        "ethtool -C {what}: expected \"{reason}\", found \"{text}\""
-    );
-    ensure_eq!(shown(&bed.a)?, before, "after the refusal of {what}");
-    Ok(())
-}
-
-case!(ports "coalesce::refusals", "", refusals);
-/// A refusal changes nothing, not even what it could.
-fn refusals(bed: &Bed) -> Result<()> {
-    const USECS: &str = "rx-usecs: at most 10000";
-    const FRAMES: &str = "rx-frames: at most 512, the size of the ring";
-
-    bed.a.ethtool("-C", "adaptive-rx off rx-usecs 5")?;
-    for up in [false, true] {
-        if up {
-            bed.up()?;
-        }
-        for (what, reason) in [
-            ("rx-usecs 10001", USECS),
-            ("rx-usecs 4294967295", USECS),
-            ("adaptive-rx on rx-usecs 10001 rx-frames 3", USECS),
-            ("rx-frames 513", FRAMES),
-            ("rx-usecs 9 rx-frames 4294967295", FRAMES),
-        ] {
-            refused(bed, what, reason)?;
-        }
-        for what in ["tx-usecs 5", "adaptive-tx on", "rx-usecs 7 rx-usecs-irq 7"] {
-            let before = shown(&bed.a)?;
-            let text = bed.a.ethtool_refusal("-C", what)?;
-
-            ensure!(
-                text.contains("unsupported parameter") || text.contains("not supported"),
-                "ethtool -C {what}: refused with \"{text}\""
-            );
-            ensure_eq!(shown(&bed.a)?, before, "after the refusal of {what}");
-        }
-    }
-    Ok(())
-}
-
-case!(ports "coalesce::refusals_of_another_ring", "ring_size=64", refusals_of_another_ring);
-fn refusals_of_another_ring(bed: &Bed) -> Result<()> {
-    refused(
-        bed,
-        "rx-frames 65",
-        "rx-frames: at most 64, the size of the ring",
-    )?;
-    bed.a.ethtool("-C", "rx-frames 0")?;
-    bed.a.ethtool("-C", "rx-frames 64").map(drop)
-}
 
 /// A few frames one after the other, the first of which comes after a pause. What the others do is
 /// timed from before the first was sent, so that a wait cannot end too early by being measured
@@ -437,30 +332,4 @@ fn not_stuck(bed: &Bed) -> Result<()> {
         .expect_tx("ox2", &[("xdp_xmit", seq.into()), ("xdp_xmit_errors", 0)])?;
     ox3.counters
         .expect_rx("ox3", &[("packets", seq.into()), ("no_buffer", 0)])
-}
-
-case!(ports "coalesce::changed_under_traffic", "queues=2", under_traffic);
-/// The settings change while traffic runs both ways; not a frame is lost.
-fn under_traffic(bed: &Bed) -> Result<()> {
-    bed.up()?;
-    let sources = [Source::new(&bed.a), Source::new(&bed.b)];
-    while_sending(&sources, |_| {
-        for _ in 0..2 {
-            for what in SETTINGS {
-                for port in [&bed.a, &bed.b] {
-                    port.ethtool("-C", what)?;
-                }
-                wait_flowing(bed, 200).with_context(|| what.to_owned())?;
-            }
-        }
-        Ok(())
-    })?;
-    let (a, b) = settle(bed)?;
-    for snapshot in [&a, &b] {
-        snapshot.counters.expect_rx(
-            &snapshot.name,
-            &[("no_buffer", 0), ("oversize", 0), ("down", 0)],
-        )?;
-    }
-    check_alive(bed)
 }

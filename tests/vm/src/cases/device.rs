@@ -206,14 +206,6 @@ fn set_address(bed: &Bed) -> Result<()> {
     }
     // Two echo replies and an answer to ARP.
     ensure!(frames >= 3, "only {frames} frames from B");
-
-    for (address, why) in [
-        ("01:00:5e:00:00:01", "a group address"),
-        ("00:00:00:00:00:00", "no address"),
-    ] {
-        bed.b.ip_link_set_refusal(&format!("address {address}"))?;
-        ensure_eq!(bed.b.mac()?, NEW, "address after {why} was refused");
-    }
     Ok(())
 }
 
@@ -425,57 +417,6 @@ fn queues(bed: &Bed) -> Result<()> {
             ensure_eq!(of_queues, old, "ids after down and up");
         }
         bed.b.down()?;
-    }
-    Ok(())
-}
-
-case!(ports "device::features", "", features);
-fn features(bed: &Bed) -> Result<()> {
-    let text = bed.b.ethtool("-k", "")?;
-
-    for (name, value) in [
-        ("rx-checksumming", "on"),
-        ("tx-checksumming", "on"),
-        ("tx-checksum-ip-generic", "on"),
-        ("scatter-gather", "on"),
-        ("tx-scatter-gather", "on"),
-        ("highdma", "on"),
-        ("receive-hashing", "on"),
-        ("ntuple-filters", "on"),
-        ("generic-receive-offload", "on"),
-        ("rx-vlan-offload", "on"),
-        ("tx-vlan-offload", "on"),
-        ("tx-tcp-segmentation", "on"),
-        ("tx-tcp6-segmentation", "on"),
-        ("tx-tcp-ecn-segmentation", "on"),
-        // Off by default.
-        ("rx-vlan-stag-hw-parse", "off"),
-        ("tx-vlan-stag-hw-insert", "off"),
-        // What the port cannot do is not announced.
-        ("tx-udp-segmentation", "off [fixed]"),
-        ("tx-gso-partial", "off [fixed]"),
-        ("tx-checksum-ipv4", "off [fixed]"),
-        ("large-receive-offload", "off [fixed]"),
-        ("rx-gro-hw", "off [fixed]"),
-        ("loopback", "off [fixed]"),
-    ] {
-        ensure_eq!(field(&text, name)?, value, "ethtool -k, {name}");
-    }
-    // What is on can be switched off and on again.
-    for (option, name) in [
-        ("rx", "rx-checksumming"),
-        ("tx", "tx-checksumming"),
-        ("sg", "scatter-gather"),
-        ("rxhash", "receive-hashing"),
-        ("ntuple", "ntuple-filters"),
-        ("gro", "generic-receive-offload"),
-    ] {
-        for value in ["off", "on"] {
-            bed.b.ethtool("-K", &format!("{option} {value}"))?;
-            let text = bed.b.ethtool("-k", "")?;
-
-            ensure_eq!(field(&text, name)?, value, "ethtool -K {option} {value}");
-        }
     }
     Ok(())
 }

@@ -40,6 +40,7 @@ mod rss;
 mod rss_context;
 mod sample;
 mod samples;
+mod settings;
 mod short_head;
 mod skbs;
 mod stacked;

@@ -22,7 +22,6 @@ use crate::{
 };
 use anyhow::{ensure, Result};
 
-const MIN: usize = 68;
 const MAX: usize = 62186;
 /// The largest MTU at which every frame is in one buffer.
 const SINGLE: usize = 3434;
@@ -31,48 +30,6 @@ const OVERHEAD: usize = 22;
 
 fn set_mtu(port: &Port, mtu: usize) -> Result<()> {
     port.set_mtu(mtu)
-}
-
-case!(ports "mtu::limits", "", limits);
-fn limits(bed: &Bed) -> Result<()> {
-    let program = Program::sample("xdp_pass")?;
-    let check = |up: &str, max: usize| -> Result<()> {
-        let link = bed.b.link()?;
-
-        ensure_eq!(link.min_mtu as usize, MIN, "{up}: least MTU");
-        ensure_eq!(link.max_mtu as usize, max, "{up}: greatest MTU");
-        for mtu in [MIN, 1500, max] {
-            set_mtu(&bed.b, mtu)?;
-            ensure_eq!(bed.b.link()?.mtu as usize, mtu, "{up}: MTU");
-        }
-        for (mtu, reason) in [
-            (max + 1, "mtu greater than device maximum"),
-            (65536, "mtu greater than device maximum"),
-            (MIN - 1, "mtu less than device minimum"),
-            (0, "mtu less than device minimum"),
-        ] {
-            let text = bed.b.ip_link_set_refusal(&format!("mtu {mtu}"))?;
-
-            ensure!(
-                text.contains(reason),
-                "{up}: mtu {mtu}: refused with \"{text}\", not \"{reason}\""
-            );
-            ensure_eq!(
-                bed.b.link()?.mtu as usize,
-                max,
-                "{up}: MTU after {mtu} was refused"
-            );
-        }
-        set_mtu(&bed.b, 1500)
-    };
-
-    ensure_eq!(bed.b.link()?.mtu, 1500, "MTU by default");
-    check("down", MAX)?;
-    bed.up()?;
-    check("up", MAX)?;
-    // It does not support frames in several buffers.
-    bed.b.attach(&program)?;
-    check("with a program", SINGLE)
 }
 
 case!(ports "mtu::every_length", "", every_length);

@@ -173,51 +173,6 @@ fn set_hashed(port: &Port, letters: &str) -> Result<()> {
         .map(drop)
 }
 
-case!(ports "ntuple::refusals", "queues=2", refusals);
-fn refusals(bed: &Bed) -> Result<()> {
-    let mut log = Kmsg::from_now()?;
-
-    add(&bed.b, "flow-type udp4 dst-port 9 action 1")?;
-    for (rule, why) in [
-        ("flow-type udp4 action 2", "queue 2 out of range (2 queues)"),
-        (
-            "flow-type udp4 action -2",
-            "unsupported flow type or action",
-        ),
-        (
-            "flow-type udp4 action 1 loc 64",
-            "location 64 out of range (0-63)",
-        ),
-        (
-            "flow-type sctp4 action 1",
-            "unsupported flow type or action",
-        ),
-        (
-            "flow-type esp4 spi 1 action 1",
-            "unsupported flow type or action",
-        ),
-        (
-            "flow-type ip4 l4data 1 action 1",
-            "unsupported flow type or action",
-        ),
-        (
-            "flow-type udp4 user-def 1 action 1",
-            "unsupported flow type or action",
-        ),
-        (
-            "flow-type udp4 vf 1 queue 1",
-            "unsupported flow type or action",
-        ),
-    ] {
-        refused(bed, &mut log, rule, why)?;
-        ensure_eq!(places(&bed.b)?, [0], "after the refusal of {rule}");
-    }
-    bed.b.ethtool_refusal("-N", "delete 1")?;
-    bed.b.ethtool_refusal("-N", "delete 64")?;
-    bed.up()?;
-    check_alive(bed)
-}
-
 const A4: [u8; 4] = [10, 77, 0, 1];
 const B4: [u8; 4] = [10, 77, 0, 2];
 const A6: [u8; 16] = [0xfd, 0x77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];

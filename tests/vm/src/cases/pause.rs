@@ -327,56 +327,6 @@ fn off(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-case!(ports "pause::autonegotiation_is_refused", "", autoneg);
-fn autoneg(bed: &Bed) -> Result<()> {
-    let mut log = Kmsg::from_now()?;
-    let before = bed.b.ethtool("-a", "")?;
-
-    for (what, value) in [("Autonegotiate", "off"), ("RX", "on"), ("TX", "on")] {
-        ensure_eq!(
-            setting(&before, what),
-            Some(value),
-            "ethtool -a, {what}, by default"
-        );
-    }
-    let text = bed
-        .b
-        .ns
-        .exec_refusal(&format!("ethtool -A {} autoneg on", bed.b.name))?;
-    ensure!(
-        text.contains("not supported"),
-        "ethtool -A autoneg on: refused with \"{text}\""
-    );
-    // ethtool shows no reason, so the log has it.
-    ensure_eq!(
-        log.starting_with("oxnic")?,
-        ["oxnic ox1: pause: autonegotiation not supported"],
-        "what the log says"
-    );
-    bed.b
-        .ns
-        .exec_refusal(&format!("ethtool -A {} autoneg on rx off", bed.b.name))?;
-    ensure_eq!(
-        bed.b.ethtool("-a", "")?,
-        before,
-        "ethtool -a after the refusals"
-    );
-
-    bed.b.ethtool("-A", "rx off")?;
-    let after = bed.b.ethtool("-a", "")?;
-    ensure_eq!(setting(&after, "RX"), Some("off"), "ethtool -a, RX");
-    ensure_eq!(setting(&after, "TX"), Some("on"), "ethtool -a, TX");
-    Ok(())
-}
-
-/// The value of a line `NAME: VALUE` of ethtool's.
-fn setting<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.lines()
-        .filter_map(|line| line.split_once(':'))
-        .find(|(n, _)| n.trim() == name)
-        .map(|(_, value)| value.trim())
-}
-
 case!(ports "pause::a_port_that_goes_down_frees_waiters", FOUR, down);
 /// Queues that wait for a port that goes down, or whose own port goes down, run again afterwards.
 fn down(bed: &Bed) -> Result<()> {

@@ -18,92 +18,18 @@ use crate::{
         rss::{
             check_rings, hashed, key, ring_of, set_hashed, spread, tuple, Shown, ENTRIES, FLOWS,
         },
-        traffic::{check_alive, settle_wire, wait_flowing, while_sending, Source},
+        traffic::{check_alive, settle_wire},
     },
     wire::{packet::Sender, probe::Probe, toeplitz::Key},
 };
-use anyhow::{anyhow, bail, ensure, Context, Result};
+use anyhow::{anyhow, bail, ensure, Result};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-case!(ports "rss::settings", "queues=4", settings);
-/// What is set is kept, each port's for itself, whether it is up or not.
-fn settings(bed: &Bed) -> Result<()> {
-    let system = Key::of_the_system()?.text();
-    let own = key(1);
-
-    for port in [&bed.a, &bed.b] {
-        let expected = Shown {
-            table: spread(4),
-            key: system.clone(),
-            function: vec!["toeplitz:".to_owned()],
-            transform: vec![],
-        };
-        ensure_eq!(Shown::of(port)?, expected, "{}: by default", port.name);
-    }
-    let mut weighted = vec![0; 32];
-    weighted.extend([2; 96]);
-    let from = |what: &str, table: Vec<u32>, key: &str, transform: &[&str]| -> Result<()> {
-        bed.b.ethtool("-X", what)?;
-        for up in [false, true, false] {
-            bed.b.set_up(up)?;
-            let shown = Shown::of(&bed.b)?;
-            ensure_eq!(shown.table, table, "up: {up}: table after -X {what}");
-            ensure_eq!(shown.key, key, "up: {up}: key after -X {what}");
-            ensure_eq!(
-                shown.transform,
-                transform,
-                "up: {up}: transformation after -X {what}"
-            );
-        }
-        Ok(())
-    };
-    from("equal 3", spread(3), &system, &[])?;
-    from(&format!("hkey {}", own.text()), spread(3), &own.text(), &[])?;
-    from("weight 1 0 3 0", weighted.clone(), &own.text(), &[])?;
-    from(
-        "xfrm symmetric-xor",
-        weighted,
-        &own.text(),
-        &["symmetric-xor:"],
-    )?;
-    from("default", spread(4), &own.text(), &["symmetric-xor:"])?;
-    from(
-        &format!("xfrm none hkey {system} equal 1"),
-        vec![0; ENTRIES],
-        &system,
-        &[],
-    )?;
-    ensure_eq!(
-        Shown::of(&bed.a)?.table,
-        spread(4),
-        "the other port's table"
-    );
-    from("default", spread(4), &system, &[])?;
-    bed.up()?;
-    check_alive(bed)
-}
-
 case!(ports "rss::refusals", "queues=2", refusals);
-/// A refusal says why where ethtool has a way to be told, and changes nothing.
+/// By netlink a refusal says why. It changes nothing.
 fn refusals(bed: &Bed) -> Result<()> {
     bed.up()?;
-    set_hashed(&bed.a, "udp6", "s")?;
     let before = Shown::of(&bed.a)?;
-    for (what, reason) in [
-        ("hfunc xor", "not supported"),
-        ("equal 3", "invalid argument"),
-        ("weight 1 1 1", ""),
-        ("hkey 00:11", "key"),
-        ("xfrm symmetric-xor", "invalid argument"),
-        ("context 1 equal 1", "no such file"),
-    ] {
-        let text = bed.a.ethtool_refusal("-X", what)?;
-        ensure!(
-            text.to_lowercase().contains(reason),
-            "ethtool -X {what}: expected \"{reason}\", found \"{text}\""
-        );
-        ensure_eq!(Shown::of(&bed.a)?, before, "after the refusal of {what}");
-    }
     for (rss, reason) in [
         (
             Rss {
@@ -133,28 +59,6 @@ fn refusals(bed: &Bed) -> Result<()> {
         ensure_eq!(refused.downcast::<Refused>()?.reason, reason, "reason");
         ensure_eq!(Shown::of(&bed.a)?, before, "after the refusal: {reason}");
     }
-    for (kind, letters) in [
-        ("tcp4", "v"),
-        ("udp4", "sdfnm"),
-        ("sctp4", "s"),
-        ("esp6", "sd"),
-        ("tcp6", "t"),
-    ] {
-        let before = hashed(&bed.a, kind)?;
-        bed.a
-            .ethtool_refusal("-N", &format!("rx-flow-hash {kind} {letters}"))?;
-        ensure_eq!(
-            hashed(&bed.a, kind)?,
-            before,
-            "after the refusal of {letters} for {kind}"
-        );
-    }
-    set_hashed(&bed.a, "udp6", "sdfn")?;
-    bed.a.ethtool("-X", "xfrm symmetric-xor")?;
-    bed.a
-        .ethtool_refusal("-N", "rx-flow-hash tcp4 sdf")
-        .context("fields that are not symmetric")?;
-    set_hashed(&bed.a, "tcp4", "sd")?;
     check_alive(bed)
 }
 
@@ -330,40 +234,4 @@ fn whole(bed: &Bed) -> Result<()> {
         "rx_queue_*_packets after {changes} changes"
     );
     settle_wire(bed).map(drop)
-}
-
-case!(ports "rss::changed_under_traffic", "queues=4", under_traffic);
-/// No frame is lost by a change, with a program attached.
-fn under_traffic(bed: &Bed) -> Result<()> {
-    bed.up()?;
-    bed.b.attach(&Program::load("count", "count_drop")?)?;
-    let sources = [Source::new(&bed.a), Source::new(&bed.b)];
-    while_sending(&sources, |_| {
-        for seed in 1..4 {
-            bed.b.ethtool("-X", &format!("hkey {}", key(seed).text()))?;
-            for what in [
-                "equal 1 start 3",
-                "xfrm symmetric-xor",
-                "xfrm none",
-                "default",
-            ] {
-                bed.b.ethtool("-X", what)?;
-                wait_flowing(bed, 100).with_context(|| what.to_owned())?;
-            }
-            for letters in ["s", "sdfn"] {
-                set_hashed(&bed.b, "udp4", letters)?;
-                wait_flowing(bed, 100).with_context(|| letters.to_owned())?;
-            }
-        }
-        Ok(())
-    })?;
-    let (a, b) = settle_wire(bed)?;
-    for snapshot in [&a, &b] {
-        snapshot.counters.expect_rx(
-            &snapshot.name,
-            &[("no_buffer", 0), ("oversize", 0), ("down", 0)],
-        )?;
-    }
-    b.check_verdicts()?;
-    check_alive(bed)
 }

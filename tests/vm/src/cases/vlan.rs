@@ -21,7 +21,7 @@ use crate::{
         probe::Probe,
     },
 };
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result};
 
 /// Control information that a VLAN device sends: priority 3, VLAN id 5.
 const TCI: u16 = (3 << 13) | 5;
@@ -303,34 +303,4 @@ fn sent_back(bed: &Bed) -> Result<()> {
     b.counters.expect_tx("B", &[("xdp_xmit_bytes", sent / 2)])?;
     a.counters.expect_rx("A", &[("bytes", sent)])?;
     b.check_verdicts()
-}
-
-case!(ports "vlan::features", "", features);
-/// What is on by default, and that all of it can be switched.
-fn features(bed: &Bed) -> Result<()> {
-    for (name, value) in [
-        ("rx-vlan-offload", "on"),
-        ("tx-vlan-offload", "on"),
-        ("rx-vlan-stag-hw-parse", "off"),
-        ("tx-vlan-stag-hw-insert", "off"),
-        ("rx-vlan-filter", "off"),
-    ] {
-        let shows = |value: &str| -> Result<()> {
-            let text = bed.b.ethtool("-k", "")?;
-            let line = format!("{name}: {value}");
-
-            ensure!(
-                text.lines().any(|found| found.trim() == line),
-                "ethtool -k does not show \"{line}\": {text}"
-            );
-            Ok(())
-        };
-
-        shows(value)?;
-        for on in [value != "on", value == "on"] {
-            switch(&bed.b, name, on)?;
-            shows(word(on))?;
-        }
-    }
-    Ok(())
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Polls: how slow they are, and which CPU or thread they run on.
+//! The speed of polls, and the CPU or thread on which they run.
 
 use crate::{
     bed::Port,
@@ -11,15 +11,15 @@ use crate::{
 use anyhow::{Context, Result};
 use std::fs;
 
-/// Rounds of the idle loop for each frame, so that a port receives much slower than its peer can
-/// send.
+/// Rounds of an empty loop for each frame, so that a port receives much more slowly than its peer
+/// can send.
 pub const SLOW: u32 = 50_000;
 
 /// Makes a port's polls slow.
 pub fn slow_down(port: &Port) -> Result<Program> {
     let mut program = Program::load("count", "count_slow")?;
 
-    // What makes the debug kernel's senders slow does not make programs slow.
+    // The debug kernel makes senders slow, but not programs.
     let rounds = if instruments::present() {
         4 * SLOW
     } else {
@@ -30,22 +30,15 @@ pub fn slow_down(port: &Port) -> Result<Program> {
     Ok(program)
 }
 
-/// Gives each ring's poll of a port that is up a thread of its own. In softirqs, slow polls of more
-/// rings than there are CPUs would starve the senders, and rings would hardly fill up.
+/// Gives each NAPI of a port that is up a thread. In softirqs, slow polls of more rings than there
+/// are CPUs would starve the senders, and the rings would hardly fill up.
 pub fn poll_in_threads(port: &Port) -> Result<()> {
     set_threaded(port, true)
 }
 
 /// Switches NAPI threads on or off.
 pub fn set_threaded(port: &Port, threaded: bool) -> Result<()> {
-    // The line is split at blanks, so the shell's argument must not contain one.
-    port.ns
-        .exec_with_sysfs(&format!(
-            "sh -c echo${{IFS}}{}>/sys/class/net/{}/threaded",
-            u8::from(threaded),
-            port.name
-        ))
-        .map(drop)
+    port.write_sysfs("threaded", if threaded { "1" } else { "0" })
 }
 
 /// The file with the CPUs that an interrupt may go to.
@@ -60,7 +53,7 @@ pub fn set_affinity(irq: u64, cpus: &str) -> Result<()> {
     fs::write(&path, cpus).with_context(|| format!("writing {cpus} to {path}"))
 }
 
-/// Makes one CPU poll a port, so that the others can fill its rings.
+/// Makes one CPU poll all rings of a port, so that the others can fill them.
 pub fn poll_at(port: &Port, cpu: usize) -> Result<()> {
     for napi in port.ns.enter(|| netdev::napis(port.ifindex))? {
         set_affinity(napi.irq.context("no interrupt")?, &cpu.to_string())?;

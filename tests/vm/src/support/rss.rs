@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Receive side scaling as ethtool sets and shows it, and which ring a frame goes to.
+//! Receive side scaling, as ethtool sets and shows it, and the ring that a frame goes to.
 
 use crate::{
     bed::{Bed, Port},
@@ -35,7 +35,7 @@ impl Shown {
         Self::of_context(port, "")
     }
 
-    /// Of the context that is named like this.
+    /// Of an RSS context, such as "context 1".
     pub fn of_context(port: &Port, context: &str) -> Result<Self> {
         let text = port.ethtool("-x", context)?;
         let (mut table, mut key, mut part) = (Vec::new(), String::new(), "");
@@ -83,7 +83,7 @@ pub fn spread(queues: u32) -> Vec<u32> {
     (0..ENTRIES as u32).map(|entry| entry % queues).collect()
 }
 
-/// What is hashed of a kind of flow, in ethtool's letters.
+/// The hashed fields of a flow type, in ethtool's letters.
 pub fn hashed(port: &Port, kind: &str) -> Result<String> {
     let text = port.ethtool("-n", &format!("rx-flow-hash {kind}"))?;
     let letter = |line: &str| {
@@ -107,12 +107,13 @@ pub fn set_hashed(port: &Port, kind: &str, letters: &str) -> Result<()> {
         .map(drop)
 }
 
-/// The addresses and ports of a probe as they are in its frame.
+/// The addresses and ports in the frame of a probe.
 pub fn tuple(frame: &[u8]) -> &[u8] {
     &frame[26..38]
 }
 
-/// Sends a frame of each of many flows, and checks that each ring got as many as `queue` says.
+/// Sends one frame on each of many flows, and checks that each goes to the ring that `queue`
+/// returns.
 pub fn check_rings(bed: &Bed, what: &str, queue: impl Fn(&[u8]) -> Option<u32>) -> Result<()> {
     let sender = Sender::open(&bed.a)?;
     let before = bed.b.counters()?.rx_each("packets")?;
@@ -132,6 +133,22 @@ pub fn check_rings(bed: &Bed, what: &str, queue: impl Fn(&[u8]) -> Option<u32>) 
         expected,
         "{what}: rx_queue_*_packets, before {before:?}"
     );
+    Ok(())
+}
+
+/// Frames of many flows go to the first `n` rings, to all of these and to no others.
+pub fn check_spread(bed: &Bed, n: usize) -> Result<()> {
+    let before = bed.b.counters()?.rx_each("packets")?;
+    let sender = Sender::open(&bed.a)?;
+
+    (0..FLOWS).try_for_each(|flow| sender.send(&Probe::new(flow, 0).frame()))?;
+    bed.b
+        .wait_received(before.iter().sum::<u64>() + u64::from(FLOWS))?;
+    let after = bed.b.counters()?.rx_each("packets")?;
+    let used: Vec<_> = (0..after.len())
+        .filter(|ring| after[*ring] > before[*ring])
+        .collect();
+    ensure_eq!(used, (0..n).collect::<Vec<_>>(), "rings with {n} channels");
     Ok(())
 }
 
