@@ -19,7 +19,7 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, __u32);
-} calm SEC(".maps");
+} pass_all SEC(".maps");
 
 /* How often the program has run. */
 struct {
@@ -100,7 +100,7 @@ static __always_inline int act(struct xdp_md *ctx)
 	__u32 zero = 0, *still;
 
 	add_one(&seen, 0);
-	still = bpf_map_lookup_elem(&calm, &zero);
+	still = bpf_map_lookup_elem(&pass_all, &zero);
 	if (!probe || !still || *still)
 		return XDP_PASS;
 

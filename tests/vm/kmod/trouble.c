@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Makes happen often what happens seldom, on kernels without fault injection too:
+ * Makes rare events frequent, also on kernels without fault injection:
  *
- * - page pools of the ports get no pages, while the parameter no_pages says so, or get each only
- *   after page_usecs microseconds;
- * - a CPU loses time between any two instructions of some functions, as it does in a virtual
- *   machine whose host has other work. functions are their names, and len their lengths; of each,
- *   picks instructions are taken at random, and all that store a word of 32 bits. Every one_in-th
- *   time that a CPU comes to one of them it waits for usecs microseconds, and now and then for
- *   much longer.
+ * - while the parameter no_pages is set, the ports' page pools get no pages; page_usecs makes each
+ *   page take that many microseconds;
+ * - a CPU is delayed between any two instructions of some functions, as happens in a virtual
+ *   machine whose host is busy. The parameter functions has their names, and len their lengths. In
+ *   each, picks instructions are chosen at random, and all that store a 32-bit word. One time in
+ *   one_in, a CPU that gets to one of them waits for usecs microseconds, and sometimes for much
+ *   longer.
  *
- * What this does to wrong code may show late or never, so it says at once
+ * Wrong code may fail late or never, so the module reports at once
  *
- * - when a CPU overwrites what another one has written while it lost time;
- * - when a port sends a cross-CPU call that is under way.
+ * - when a CPU overwrites what another one has written during such a delay;
+ * - when a port sends a cross-CPU call that is already under way.
  */
 
 #include <linux/delay.h>
@@ -30,7 +30,7 @@
 #define FUNCTIONS 8
 #define PROBES 512
 
-/* One in so many times of losing time is so many times as long. */
+/* One delay in SELDOM is LONG times as long. */
 #define SELDOM 16
 #define LONG 100
 
@@ -56,7 +56,7 @@ module_param(one_in, uint, 0644);
 static unsigned int usecs = 20;
 module_param(usecs, uint, 0644);
 
-/* In how many places CPUs lose time. */
+/* The number of instructions at which CPUs are delayed. */
 static unsigned int places;
 module_param(places, uint, 0444);
 

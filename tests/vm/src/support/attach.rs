@@ -9,7 +9,7 @@ use aya::programs::{
     ProgramError, XdpFlags,
 };
 
-/// `BPF_LINK_CREATE`; the program keeps the link until it is taken out.
+/// `BPF_LINK_CREATE`. The program owns the link until the caller takes it.
 pub fn link_create(port: &Port, program: &mut Program) -> Result<XdpLinkId, ProgramError> {
     let mut outcome = None;
     let attached = port.ns.enter(|| {
@@ -27,7 +27,7 @@ pub fn link_create(port: &Port, program: &mut Program) -> Result<XdpLinkId, Prog
     }
 }
 
-/// Attaches a program by a BPF link, for as long as that is there.
+/// Attaches a program by a BPF link, until the link is dropped.
 pub fn linked(port: &Port, program: &mut Program) -> Result<XdpLink> {
     let id = link_create(port, program)?;
 

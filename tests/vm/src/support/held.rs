@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A ring that is not polled until the test wants it: frames wait in it, however slow or fast the
-//! machine is.
+//! A ring that is not polled until the test releases it: frames wait in it, whatever the speed of
+//! the machine.
 
 use super::polls::napi;
 use crate::{
@@ -18,8 +18,8 @@ pub struct Held<'a> {
 }
 
 impl<'a> Held<'a> {
-    /// Holds the ring of a queue. `first` sends a frame to it: the poll which that leads to leaves
-    /// the interrupt off, and is the last.
+    /// Holds the ring of a queue. `first` sends a frame to it: the poll for that frame is the last,
+    /// and leaves the interrupt off.
     pub fn new(port: &'a Port, queue: u64, first: impl FnOnce() -> Result<()>) -> Result<Self> {
         let held = Self {
             port,
@@ -34,13 +34,12 @@ impl<'a> Held<'a> {
         })?;
         first()?;
         port.wait_received(before + 1)?;
-        // A poll counts before it ends, and would take what comes until then.
+        // The poll counts the frame before it ends, and until then it would take further frames.
         rcu::grace_period()?;
         Ok(held)
     }
 
-    /// Lets the ring be polled. The change to another size, `size`, completes once the ring is
-    /// empty.
+    /// Polls the ring again. The change of its size to `size` completes once the ring is empty.
     pub fn release(self, size: u32) -> Result<()> {
         self.set(&NapiSettings::default())?;
         self.port.ethtool("-G", &format!("rx {size}")).map(drop)

@@ -31,7 +31,7 @@ pub const ACK: u8 = 0x10;
 pub const ECE: u8 = 0x40;
 pub const CWR: u8 = 0x80;
 
-/// One large frame, as a packet socket hands it to the stack with a `struct virtio_net_hdr`.
+/// A large frame, which a packet socket hands to the stack with a `struct virtio_net_hdr`.
 #[derive(Clone)]
 pub struct Large {
     pub v6: bool,
@@ -76,7 +76,7 @@ impl Large {
             ack: has(ACK),
             ece: has(ECE),
             cwr: has(CWR),
-            // It wraps around.
+            // The number may wrap around.
             ..TcpHeader::new(0x1000, 0x2000, 0xffff_f000, 0xffff)
         };
         let (ethertype, ip, addresses) = if self.v6 {
@@ -121,7 +121,7 @@ impl Large {
     }
 }
 
-/// A socket that large frames can be sent with.
+/// A packet socket for large frames.
 pub fn open(port: &Port) -> Result<Sender> {
     let sender = Sender::open(port)?;
 

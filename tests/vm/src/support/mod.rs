@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the tests of several topics share: senders, programs, and questions to a port.
+//! What the tests of several topics share: senders, programs, and queries of a port.
 
 pub mod attach;
 pub mod changes;

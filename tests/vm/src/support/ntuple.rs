@@ -14,7 +14,7 @@ use crate::{
 };
 use anyhow::{anyhow, Result};
 
-/// Adds a rule and returns its place.
+/// Adds a rule and returns its location.
 pub fn add(port: &Port, rule: &str) -> Result<u32> {
     let text = port.ethtool("-N", rule)?;
 
@@ -24,7 +24,7 @@ pub fn add(port: &Port, rule: &str) -> Result<u32> {
         .ok_or_else(|| anyhow!("ethtool -N {rule} names no place: {text}"))
 }
 
-/// What `ethtool -n` shows of a rule, a line each, without blanks at either end.
+/// The lines of a rule in `ethtool -n`, trimmed.
 pub fn shown(port: &Port, place: u32) -> Result<Vec<String>> {
     let text = port.ethtool("-n", &format!("rule {place}"))?;
 
@@ -41,7 +41,7 @@ pub fn places(port: &Port) -> Result<Vec<u32>> {
         .collect())
 }
 
-/// A socket of queue 2 gets the probes, once `add_rule` has sent them there.
+/// An AF_XDP socket on queue 2 gets the probes after `add_rule` has steered them there.
 pub fn socket_gets(bed: &Bed, add_rule: impl FnOnce() -> Result<u32>) -> Result<()> {
     const COUNT: u32 = 50;
     let mut steer = Steer::load()?;
@@ -64,7 +64,7 @@ pub fn socket_gets(bed: &Bed, add_rule: impl FnOnce() -> Result<u32>) -> Result<
     settle(bed).map(drop)
 }
 
-/// Port B has had a program all the time, and got every frame.
+/// Port B has had a program all the time, and received every frame.
 pub fn all_received(bed: &Bed) -> Result<()> {
     let (_, b) = settle_wire(bed)?;
     b.counters

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the stack is told about frames: a classifier at the entrance of a port's stack.
+//! The metadata with which frames reach the stack, as a classifier at a port's ingress sees it.
 
 use crate::{bed::Port, bpf};
 use anyhow::{anyhow, Result};
@@ -13,15 +13,15 @@ use aya::{
 /// The classifier of `observe.bpf.c`.
 pub struct Observer(Ebpf);
 
-/// How many frames there were, and what the last one came with.
+/// The number of frames so far, and the metadata of the last one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Seen {
     pub frames: u64,
     /// The flow hash, 0 for none.
     pub hash: u32,
-    /// How many checksums in a row are known to be good, less one; negative for none.
+    /// How many checksums in a row are known to be good, minus one; negative for none.
     pub csum_level: i32,
-    /// Protocol and control information of the tag beside the frame, 0 for none.
+    /// Protocol and control information of the tag in the metadata, 0 for none.
     pub vlan: u32,
 }
 

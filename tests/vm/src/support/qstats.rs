@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel's queue statistics against the counters of the driver and of the link.
+//! Compares the kernel's queue statistics with the counters of the driver and of the link.
 
 use crate::{
     bed::Port,
@@ -14,7 +14,8 @@ pub fn device_stats(port: &Port) -> Result<QueueStats> {
     port.ns.enter(|| netdev::device_stats(port.ifindex))
 }
 
-/// As [`check`], for a port that uses only its first `n` queues: the others are in the sums.
+/// As [`check`], for a port that uses only its first `n` queues. The counters of the others are in
+/// the sums.
 pub fn check_first(port: &Port, n: usize) -> Result<()> {
     let queues = port.ns.enter(|| netdev::queue_stats(port.ifindex))?;
     let snapshot = port.snapshot()?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A queue's restart by the file in debugfs.
+//! Restarts of a queue, by the file in debugfs.
 
 use crate::{bed::Port, host::netns::Netns};
 use anyhow::{Context, Result};
@@ -27,7 +27,7 @@ pub fn write(from: &Netns, text: &str) -> Result<Result<(), Errno>> {
     })
 }
 
-/// Makes a queue of a port that is up again.
+/// Restarts a queue of a port.
 pub fn restart(port: &Port, queue: u64) -> Result<()> {
     write(&port.ns, &format!("{} {queue}\n", port.name))?
         .with_context(|| format!("{}: restart of queue {queue}", port.name))

@@ -16,16 +16,16 @@ use std::{
     time::Duration,
 };
 
-/// Flows of a sender: enough to reach every ring of a port with few.
+/// Flows of a sender: enough to reach every ring of a port with a few rings.
 const FLOWS: u32 = 16;
 
 /// One sending thread on a port.
 #[derive(Clone)]
 pub struct Source<'a> {
     pub port: &'a Port,
-    /// What it sends, but for the flow and the sequence number.
+    /// What it sends, except for the flow and the sequence number.
     pub probe: Probe,
-    /// Whether the kernel may refuse a frame since the port is down or gone.
+    /// Whether the kernel may refuse a frame because the port is down or was deleted.
     pub may_fail: bool,
 }
 
@@ -49,27 +49,27 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// This many threads of the kind.
+    /// This many such threads.
     pub fn times(self, count: usize) -> Vec<Self> {
         vec![self; count]
     }
 }
 
-/// What a sender has done so far.
+/// How many frames of a sender the kernel has accepted and refused so far.
 #[derive(Default)]
 struct Tally {
     taken: AtomicU64,
     refused: AtomicU64,
 }
 
-/// The senders at work.
+/// The running senders.
 pub struct Traffic {
     stop: AtomicBool,
     tallies: Vec<Tally>,
 }
 
 impl Traffic {
-    /// Frames that the kernel took from the senders so far.
+    /// How many frames the kernel has accepted so far.
     pub fn taken(&self) -> u64 {
         self.tallies
             .iter()
@@ -118,7 +118,7 @@ impl Traffic {
     }
 }
 
-/// Stops the senders even if the test panics, which would otherwise wait for them for ever.
+/// Stops the senders even if the test panics; it would wait for them for ever.
 struct StopOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for StopOnDrop<'_> {
@@ -158,7 +158,7 @@ pub fn while_sending<T>(
     })
 }
 
-/// Waits until both ports have handed out `frames` more frames than now.
+/// Waits until both ports have received `frames` more frames.
 pub fn wait_flowing(bed: &Bed, frames: u64) -> Result<()> {
     let goal = |port: &Port| Ok::<_, anyhow::Error>(port.link()?.stat("rx_packets")? + frames);
     let (a, b) = (goal(&bed.a)?, goal(&bed.b)?);
@@ -172,12 +172,12 @@ pub fn settle(bed: &Bed) -> Result<(Snapshot, Snapshot)> {
     settle_as(bed, check_both)
 }
 
-/// As [`settle`], after a port was told to send while it had no link.
+/// As [`settle`], after frames were sent at a port without a link.
 pub fn settle_after_down(bed: &Bed) -> Result<(Snapshot, Snapshot)> {
     settle_as(bed, check_both_after_down)
 }
 
-/// As [`settle`], after frames that the stack drops as unknown, which it counts with the port's own
+/// As [`settle`], after frames that the stack drops as unknown: it counts them with the port's
 /// losses.
 pub fn settle_wire(bed: &Bed) -> Result<(Snapshot, Snapshot)> {
     settle_as(bed, |a, b| check_wire(a, b).and(check_wire(b, a)))
@@ -194,8 +194,8 @@ fn settle_as(
         let at_rest = last
             .as_ref()
             .is_some_and(|old| old.0.counters == a.counters && old.1.counters == b.counters);
-        // The stack may send a frame of its own between two readings that make up a snapshot, and they
-        // contradict each other then: counters that are wrong stay wrong.
+        // The stack may send a frame of its own between the two readings of a snapshot, which then
+        // differ. Counters that are really wrong stay wrong.
         let done = at_rest && check(&a, &b).is_ok();
 
         last = Some((a, b));
@@ -209,7 +209,7 @@ fn settle_as(
     Ok((a, b))
 }
 
-/// One more frame on each of many flows in both directions arrives: no queue stands still.
+/// Checks that no queue is stuck: a frame on each of many flows arrives, in both directions.
 pub fn check_alive(bed: &Bed) -> Result<()> {
     const FRAMES: u64 = 4 * FLOWS as u64;
     let (a, b) = settle_after_down(bed)?;

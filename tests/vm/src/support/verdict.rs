@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The program of `verdict.bpf.c`, which does what each probe asks for.
+//! The program of `verdict.bpf.c`, which returns the verdict that each probe asks for.
 
 use super::in_parallel;
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 use anyhow::{anyhow, Result};
 use aya::maps::CpuMap;
 
-/// What the kernel logs about a verdict that it does not know.
+/// What the kernel logs about an unknown verdict.
 pub const ILLEGAL: &str = "Illegal XDP return value 42 on prog verdict";
 
 /// Attaches `verdict.bpf.c` to port B and brings the link up.
@@ -27,7 +27,7 @@ pub fn attach_verdict(bed: &Bed) -> Result<Program> {
     Ok(program)
 }
 
-/// Lets the verdict redirect send frames to the stack by way of the first CPU.
+/// Makes the verdict "redirect" send frames to the stack through the first CPU.
 pub fn set_cpumap(program: &mut Program) -> Result<()> {
     let map = program
         .object()
@@ -37,10 +37,10 @@ pub fn set_cpumap(program: &mut Program) -> Result<()> {
     Ok(CpuMap::try_from(map)?.set(0, 8192, None, 0)?)
 }
 
-/// Enough that hardly all of them hash to one ring, whatever the key.
+/// So many that hardly all of them hash to one ring, whatever the key.
 pub const FLOWS: u32 = 8;
 pub const PER_FLOW: u32 = 784;
-/// The verdicts in turn, and the counters that tell how often each took effect.
+/// The verdicts, used in turn, and the counter of each.
 pub const MIX: [(u8, &[&str]); 7] = [
     (verdict::PASS, &["xdp_pass"]),
     (verdict::TX, &["xdp_tx", "xdp_tx_errors"]),
@@ -51,7 +51,7 @@ pub const MIX: [(u8, &[&str]); 7] = [
     (verdict::BAD_REDIRECT, &["xdp_redirect_errors"]),
 ];
 
-/// The probe with sequence number `seq` of a flow: verdict and length go round.
+/// The probe with sequence number `seq` of a flow: verdict and length repeat.
 pub fn probe(flow: u32, seq: u32) -> Probe {
     let (verdict, _) = MIX[(seq + flow) as usize % MIX.len()];
 
@@ -66,7 +66,7 @@ pub fn send(port: &Port, flow: u32) -> Result<()> {
     (0..PER_FLOW).try_for_each(|seq| sender.send(&probe(flow, seq).frame()))
 }
 
-/// Sends the mix from both ports at once through a program at either.
+/// Sends the mix from both ports at once, with a program on each.
 pub fn exchange_mix(bed: &Bed) -> Result<[(Program, Snapshot); 2]> {
     let mut programs = Vec::new();
 
@@ -83,7 +83,7 @@ pub fn exchange_mix(bed: &Bed) -> Result<[(Program, Snapshot); 2]> {
         .flat_map(|port| (0..FLOWS).map(move |n| (port, n)));
     in_parallel(jobs.map(|(port, flow)| move || send(port, flow)))?;
 
-    // Frames bounce between A and B, so both sums have to settle together.
+    // Frames bounce between A and B, so both sums must be final at the same time.
     let total = |port: &Port| -> Result<u64> { port.link()?.stat("tx_packets") };
     let mut sums = (0, 0);
     loop {

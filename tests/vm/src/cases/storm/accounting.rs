@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The storm holds its breath: every frame is accounted for, and every port is as it was told to be.
+//! The check of everything while the traffic is stopped: every frame is accounted for, every port
+//! shows the settings that it has been given, and no queue is stuck.
 
 use super::{
     gate::{Gate, PORTS},
-    rest::come_to_rest,
     sharing,
-    standstill::{self, backlog, wait_while_moving},
-    world::World,
+    state::Storm,
+    stop::stop_traffic,
+    stuck::{self, backlog, wait_for_progress},
 };
 use crate::{
     bed::Bed,
@@ -17,67 +18,70 @@ use crate::{
 };
 use anyhow::{Context, Result};
 
-/// Flows that go to all queues.
+/// Flows, enough to reach all queues.
 const FRAMES: u32 = 64;
-/// So small an MTU takes no probe of the usual length.
+/// Below this MTU a probe of the usual length does not fit.
 const SMALL_MTU: u32 = 576;
 
 /// Stops the traffic and checks everything.
-pub fn settle(world: &mut World<'_>, gate: &Gate) -> Result<()> {
-    world.log("all is counted");
-    come_to_rest(world, gate)
-        .with_context(|| format!("traffic cannot be stopped\n{}", standstill::describe(world)))?;
+pub fn stop_and_check(storm: &mut Storm<'_>, gate: &Gate) -> Result<()> {
+    storm.log("all frames are counted");
+    stop_traffic(storm, gate)
+        .with_context(|| format!("traffic cannot be stopped\n{}", stuck::describe(storm)))?;
     gate.check()?;
     for n in 0..PORTS {
-        let port = &world.cards[n].port;
-        wait_while_moving("a port takes what waits for it", || backlog(port))
-            .with_context(|| standstill::describe(world))?;
+        let port = &storm.ports[n].port;
+        wait_for_progress("a port takes the frames that wait to be sent", || {
+            backlog(port)
+        })
+        .with_context(|| stuck::describe(storm))?;
     }
-    world.calm(true)?;
+    storm.pass_all(true)?;
     for pair in 0..PORTS / 2 {
-        let bed = world.bed(pair);
+        let bed = storm.bed(pair);
 
-        flush(world, pair, &bed)?;
-        count(world, pair, &bed)
-            .with_context(|| format!("pair {pair}\n{}", standstill::describe(world)))?;
+        flush(storm, pair, &bed)?;
+        count(storm, pair, &bed)
+            .with_context(|| format!("pair {pair}\n{}", stuck::describe(storm)))?;
     }
     for n in 0..PORTS {
-        let card = &world.cards[n];
+        let state = &storm.ports[n];
 
-        card.model.check_all(&card.port)?;
-        world.drain_sockets(n)?;
+        state.model.check_all(&state.port)?;
+        storm.drain_sockets(n)?;
     }
-    let shared = world.random.below(PORTS as u32 / 2) as usize;
+    let shared = storm.random.below(PORTS as u32 / 2) as usize;
     for pair in 0..PORTS / 2 {
-        let bed = world.bed(pair);
-        let ends = &world.cards[2 * pair..2 * pair + 2];
+        let bed = storm.bed(pair);
+        let ends = &storm.ports[2 * pair..2 * pair + 2];
 
         if ends
             .iter()
-            .all(|card| card.model.up && card.model.mtu >= SMALL_MTU)
+            .all(|state| state.model.up && state.model.mtu >= SMALL_MTU)
         {
             check_alive(&bed)?;
-            if pair == shared && world.takes("sharing") {
-                sharing::check(world, pair)?;
+            if pair == shared && storm.makes("sharing") {
+                sharing::check(storm, pair)?;
             }
         }
     }
-    world.check_log()
+    storm.check_log()
 }
 
-/// Lets the traffic go on.
-pub fn go_on(world: &mut World<'_>, gate: &Gate) -> Result<()> {
-    world.calm(false)?;
+/// Starts the traffic again.
+pub fn resume(storm: &mut Storm<'_>, gate: &Gate) -> Result<()> {
+    storm.pass_all(false)?;
     gate.open();
     Ok(())
 }
 
-/// Has the polls see frames of which they have not been told: a program may have dropped the frame that would
-/// have said so, and then they wait for the next one.
-fn flush(world: &World<'_>, pair: usize, bed: &Bed) -> Result<()> {
-    if world.cards[2 * pair..2 * pair + 2]
+/// Makes the polls see frames that are in their rings, but not announced yet: the program of a
+/// devmap may have dropped the frame with which the kernel would have flushed them, and then they
+/// wait for the next frame.
+fn flush(storm: &Storm<'_>, pair: usize, bed: &Bed) -> Result<()> {
+    if storm.ports[2 * pair..2 * pair + 2]
         .iter()
-        .all(|card| card.model.up)
+        .all(|state| state.model.up)
     {
         for port in [&bed.a, &bed.b] {
             port.wait_running(true)?;
@@ -89,24 +93,25 @@ fn flush(world: &World<'_>, pair: usize, bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// Every frame that was sent came or is lost under a name, and each run of a program had one outcome.
-fn count(world: &World<'_>, pair: usize, bed: &Bed) -> Result<()> {
+/// Every frame that was sent was received, or is counted as lost, and each run of a program had one
+/// verdict.
+fn count(storm: &Storm<'_>, pair: usize, bed: &Bed) -> Result<()> {
     let (a, b) = bed.settled()?;
 
     check_both_after_down(&a, &b)?;
-    for (snapshot, card) in [&a, &b].into_iter().zip(&world.cards[2 * pair..]) {
+    for (snapshot, state) in [&a, &b].into_iter().zip(&storm.ports[2 * pair..]) {
         ensure_eq!(
             snapshot.verdicts()?,
-            card.programs.runs()?,
-            "{}: verdicts, and runs of programs",
+            state.programs.runs()?,
+            "{}: verdicts, against runs of programs",
             snapshot.name
         );
     }
     Ok(())
 }
 
-/// No queue stands still: a frame on each of many flows arrives. Frames of the stack's own may be
-/// among them.
+/// No queue is stuck: a frame on each of many flows arrives. The stack may send frames of its own
+/// meanwhile.
 fn check_alive(bed: &Bed) -> Result<()> {
     for (from, to) in [(&bed.a, &bed.b), (&bed.b, &bed.a)] {
         from.wait_running(true)?;
@@ -116,8 +121,8 @@ fn check_alive(bed: &Bed) -> Result<()> {
         let sender = Sender::open(from)?;
 
         (0..FRAMES).try_for_each(|flow| sender.send(&Probe::new(flow, 0).frame()))?;
-        wait_while_moving(
-            "a frame on each of many flows arrives, as all is at rest",
+        wait_for_progress(
+            "a frame on each of many flows arrives, without other traffic",
             || {
                 let new = received()? - before;
                 let rings: Vec<_> = each()?
@@ -128,7 +133,7 @@ fn check_alive(bed: &Bed) -> Result<()> {
 
                 Ok((new < FRAMES.into()).then(|| {
                     format!(
-                        "{new} of {FRAMES} came to {}, into its rings {rings:?}",
+                        "{new} of {FRAMES} arrived at {}, in its rings {rings:?}",
                         to.name
                     )
                 }))

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Traffic whose receivers poll the queues themselves, and large TCP frames as fast as they go.
+//! Traffic to sockets that poll the queues themselves (busy polling), and large TCP frames at full
+//! speed.
 
 use super::{
     gate::{Gate, Kind},
-    traffic::{address, at_home, connect, BREATH, IDLE, SHORT},
+    traffic::{address, at_home, connect, RETRY, SOCKET_TIMEOUT, STREAM_PAUSE},
 };
 use crate::{
     bed::Port,
@@ -20,13 +21,13 @@ use std::{
     thread,
 };
 
-/// For how many microseconds a receiver polls.
+/// How long a receiver polls, in microseconds.
 const POLLING_USECS: u32 = 2000;
-/// Datagrams in a piece of work, and of a burst.
+/// Datagrams of a round, and of a burst.
 const DATAGRAMS: u32 = 64;
 const BURST: u32 = 8;
 
-/// Datagrams from one processor to a socket that is polled on another one, while interrupts may go to a
+/// Datagrams from one CPU to a socket that is polled on another, while interrupts may go to a
 /// third.
 pub struct Busy {
     near: usize,
@@ -45,12 +46,12 @@ impl Busy {
             return Ok(());
         };
         self.round += 1;
-        // Both ports are polled in turn.
+        // Each port is polled in every other round.
         let (from, to) = if self.round % 2 == 0 { (0, 1) } else { (1, 0) };
         let ports = [&near.port, &far.port];
         let (Ok(sender), Ok(receiver)) = (bind(ends[from], ports[from]), bind(ends[to], ports[to]))
         else {
-            thread::sleep(IDLE);
+            thread::sleep(RETRY);
             return Ok(());
         };
         setsockopt(&receiver, PreferBusyPoll, &true)?;
@@ -81,8 +82,8 @@ fn bind(n: usize, port: &Port) -> Result<UdpSocket> {
     let address = SocketAddr::new(address(n).parse::<IpAddr>()?, 0);
     let socket = port.ns.enter(|| Ok(UdpSocket::bind(address)?))?;
 
-    socket.set_read_timeout(Some(SHORT))?;
-    socket.set_write_timeout(Some(SHORT))?;
+    socket.set_read_timeout(Some(SOCKET_TIMEOUT))?;
+    socket.set_write_timeout(Some(SOCKET_TIMEOUT))?;
     Ok(socket)
 }
 
@@ -94,19 +95,19 @@ fn payload(round: u32, seq: u32) -> Vec<u8> {
     bytes
 }
 
-/// The port may be down, or going.
+/// Sends the datagrams of a round. Ends early if the port is down, or is being deleted.
 fn send(gate: &Gate, sender: &UdpSocket, to: SocketAddr, round: u32) {
     for seq in 0..DATAGRAMS {
         if !gate.is_open(Kind::Stack) || sender.send_to(&payload(round, seq), to).is_err() {
             return;
         }
         if seq % BURST == 0 {
-            thread::sleep(BREATH);
+            thread::sleep(STREAM_PAUSE);
         }
     }
 }
 
-/// Takes what comes until nothing comes any more, in whatever order it does.
+/// Receives datagrams, in any order, until none comes any more.
 fn receive(gate: &Gate, receiver: &UdpSocket, round: u32) -> Result<()> {
     let mut found = vec![0; 4096];
 
@@ -116,7 +117,7 @@ fn receive(gate: &Gate, receiver: &UdpSocket, round: u32) -> Result<()> {
         };
         ensure!(len >= 8, "a datagram of {len} bytes");
         let seq = u32::from_ne_bytes([found[0], found[1], found[2], found[3]]);
-        // A datagram of another round came to the same number of a port.
+        // Else it is a datagram of another round, whose socket had the same port number.
         if seq < DATAGRAMS && len == payload(round, seq).len() {
             ensure_data("datagram", &found[..len], &payload(round, seq))?;
             gate.count(len as u64);
@@ -128,10 +129,10 @@ fn receive(gate: &Gate, receiver: &UdpSocket, round: u32) -> Result<()> {
     Ok(())
 }
 
-/// What is written at once: the stack makes frames of it that are as large as the port takes.
+/// Bytes of a write: the stack makes frames of them that are as large as the port accepts.
 const CHUNK: usize = 256 << 10;
 
-/// A TCP connection between the second pair, the only traffic that goes on while all else stops.
+/// A TCP connection over the second pair, the traffic that is stopped last.
 #[derive(Default)]
 pub struct Bulk {
     seed: u32,
@@ -143,7 +144,7 @@ impl Bulk {
             return Ok(());
         };
         let Ok((mut near, mut far)) = connect(&near.port, &far.port, 3) else {
-            thread::sleep(IDLE);
+            thread::sleep(RETRY);
             return Ok(());
         };
         self.seed += 1;
@@ -167,13 +168,13 @@ impl Bulk {
             read += got;
             gate.count(got as u64);
             idle = if more + got == 0 { idle + 1 } else { 0 };
-            thread::sleep(BREATH);
+            thread::sleep(STREAM_PAUSE);
         }
         Ok(())
     }
 }
 
-/// How many bytes were moved; `None` if the connection has ended.
+/// How many bytes were transferred; `None` if the connection has ended.
 fn step(moved: std::io::Result<usize>) -> Option<usize> {
     match moved {
         Ok(0) => None,

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What all threads of the traffic share: the gate that lets them work, and where the ports are.
+//! What all threads of the traffic share: the gate that starts and stops them, and in which
+//! namespaces the ports are.
 
-use super::standstill::PAUSE;
+use super::stuck::PAUSE;
 use crate::bed::Port;
 use anyhow::{bail, ensure, Result};
 use std::{
@@ -18,37 +19,37 @@ pub const PORTS: usize = 4;
 
 /// Where a port is now.
 #[derive(Clone)]
-pub struct Place {
+pub struct Location {
     pub port: Port,
     pub mtu: u32,
-    /// It is in the namespace in which it has its address.
+    /// It is in the namespace in which it has an IP address.
     pub home: bool,
-    /// Another number each time that it is a new device or in another namespace.
+    /// Changes whenever the port is a new device, or in another namespace.
     pub generation: u64,
 }
 
-/// Kinds of traffic, in the order in which they are left over when the gate is closed bit by bit: what others
-/// have done is then not put right by those who come later.
+/// Kinds of traffic. When the gate is closed step by step, the last kind stops first. So a queue
+/// that one kind has left stuck is not freed by another kind that goes on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Large TCP frames.
     Bulk,
-    /// What the stack sends.
+    /// Small frames of the stack.
     Stack,
-    /// What programs redirect.
+    /// Frames that programs redirect.
     Redirect,
 }
 
 const KINDS: usize = 3;
-/// How often it is looked, with a pause each time, whether all have come to rest. Nobody does more than a moment's
-/// work, or waits longer, without asking whether the gate is open.
+/// How often the gate checks, with a pause after each check, whether all threads have stopped. Each
+/// thread asks at short intervals whether the gate is still open.
 const PATIENCE: u32 = 4000;
 
 struct Inner {
-    /// The kinds from this one on have to wait.
+    /// This kind and those after it are stopped.
     closed_from: usize,
     ended: bool,
-    /// Who works on each kind.
+    /// The threads at work, by kind.
     working: [Vec<String>; KINDS],
     failures: Vec<String>,
 }
@@ -57,10 +58,10 @@ struct Inner {
 pub struct Gate {
     inner: Mutex<Inner>,
     changed: Condvar,
-    places: RwLock<[Option<Place>; PORTS]>,
+    locations: RwLock<[Option<Location>; PORTS]>,
     /// Which frames the programs of devmaps drop: see `storm.bpf.c`.
     pub drops: AtomicU32,
-    /// Bytes that TCP and UDP have carried, and probes that were received: all were compared.
+    /// Bytes received over TCP and UDP, and of probes, all of which were compared.
     pub compared: AtomicU64,
 }
 
@@ -75,7 +76,7 @@ impl Gate {
                 failures: Vec::new(),
             }),
             changed: Condvar::new(),
-            places: RwLock::default(),
+            locations: RwLock::default(),
             drops: AtomicU32::new(0),
             compared: AtomicU64::new(0),
         }
@@ -85,9 +86,9 @@ impl Gate {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does one piece of work after the other while the gate is open, until the end or a failure.
+    /// Calls `piece` again and again while the gate is open, until the end or a failure.
     pub fn work(&self, kind: Kind, who: &str, mut piece: impl FnMut() -> Result<()>) {
-        // So that it can be told who hangs.
+        // A thread that hangs can be told by its name.
         let _ = fs::write("/proc/thread-self/comm", who);
         while self.begin(kind, who) {
             let done = piece();
@@ -121,14 +122,14 @@ impl Gate {
         true
     }
 
-    /// Whether a long piece of work may go on.
+    /// Whether traffic of this kind may go on.
     pub fn is_open(&self, kind: Kind) -> bool {
         let inner = self.lock();
 
         !inner.ended && inner.closed_from > kind as usize
     }
 
-    /// Fails with what threads failed with.
+    /// Fails with the errors of the threads that have failed.
     pub fn check(&self) -> Result<()> {
         let failures = self.lock().failures.join("\n");
 
@@ -141,13 +142,13 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// Closes the gate for traffic of this kind and of those after it, and waits until no thread is at work
-    /// on it. Fails if somebody does not come to an end, though nobody waits for long by itself.
+    /// Stops traffic of this kind and of those after it, and waits until their threads have
+    /// stopped. Fails if one does not, since no thread waits for long by itself.
     pub fn close_from(&self, kind: Kind) -> Result<()> {
         self.stop(kind as usize, false)
     }
 
-    /// Ends the work of all threads.
+    /// Ends all threads.
     pub fn end(&self) -> Result<()> {
         self.stop(0, true)
     }
@@ -174,12 +175,17 @@ impl Gate {
         )
     }
 
-    pub fn place(&self, n: usize) -> Option<Place> {
-        self.places.read().unwrap_or_else(PoisonError::into_inner)[n].clone()
+    pub fn location(&self, n: usize) -> Option<Location> {
+        self.locations
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)[n]
+            .clone()
     }
 
-    pub fn set_place(&self, n: usize, place: Option<Place>) {
-        self.places.write().unwrap_or_else(PoisonError::into_inner)[n] = place;
+    pub fn set_location(&self, n: usize, location: Option<Location>) {
+        self.locations
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)[n] = location;
     }
 
     pub fn count(&self, amount: u64) {

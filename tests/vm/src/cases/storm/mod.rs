@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A storm: random steps in the control path of four ports while traffic of every kind goes on.
+//! The storm: random changes (steps) in the control path of four ports under traffic of every kind.
 //!
-//! The steps follow from a seed. A [`model`] of the ports says of each whether the kernel has to do it
-//! or to refuse it. Now and then, and at the end, the traffic stops and everything is [checked]
-//! (accounting::settle).
+//! The steps follow from a seed. A [`model`] of each port's configuration tells whether the kernel
+//! must accept a step or refuse it. After every few steps, and at the end, the traffic stops and
+//! everything is checked: see [`accounting`].
 //!
-//! `OXNIC_STORM_STEPS` and `OXNIC_SEED` in the environment say how many steps there are and which;
-//! `OXNIC_STORM_KINDS`, of which kinds, if not of all, and `OXNIC_STORM_EVERY`, after how many of them
-//! everything is looked at. `OXNIC_SOAK_FRAMES` says how many frames the soak takes.
+//! Environment variables: `OXNIC_STORM_STEPS`, the number of steps; `OXNIC_SEED`, the seed;
+//! `OXNIC_STORM_KINDS`, the kinds of steps, if not all; `OXNIC_STORM_EVERY`, after how many steps
+//! everything is checked; `OXNIC_SOAK_FRAMES`, the number of frames of the soak.
 
 mod accounting;
 mod busy;
 mod gate;
 mod model;
 mod program;
-mod rest;
 mod sharing;
 mod soak;
-mod standstill;
+mod state;
 mod steps;
+mod stop;
+mod stuck;
 mod traffic;
 mod trouble;
-mod world;
 
 use crate::{
     bed::{NS_A, NS_B},
@@ -32,17 +32,17 @@ use crate::{
 };
 use anyhow::{ensure, Context, Result};
 use gate::Gate;
+use state::Storm;
 use std::{env, fs, sync::atomic::Ordering, thread};
-use world::World;
 
-/// Steps without a word in the environment; fewer on the debug kernel, where they take longer.
+/// Steps by default; fewer on the debug kernel, where they take longer.
 const STEPS: u32 = 300;
 const DEBUG_STEPS: u32 = 150;
-/// Steps between two looks at everything, without a word in the environment.
+/// Steps between two checks of everything, by default.
 const EVERY: u32 = 50;
-/// What pktgen has to say when a port goes, or is down.
+/// What pktgen logs when a port is deleted, or down.
 const PKTGEN: &str = "pktgen: ";
-/// Steps between two lines that say how far the storm is.
+/// Steps between two lines about the progress.
 const PROGRESS: u32 = 500;
 
 case!(ports "storm::soak", soak::PARAMS, soak::soak);
@@ -59,11 +59,11 @@ fn storm() -> Result<()> {
 
     eprintln!("storm: {steps} steps with seed {seed}");
     initial.sysctl("core/default_qdisc", "pfifo_fast")?;
-    // It stays when its devices go.
+    // The module stays loaded when its devices are deleted.
     cmd::run("modprobe veth")?;
     let spaces = [&Netns::create(NS_A)?, &Netns::create(NS_B)?];
     let before = Usage::now(&spaces)?;
-    // What the stack says by itself is not in the way, but it never ends.
+    // What IPv6 sends by itself would do no harm, but would never stop.
     initial.sysctl("ipv6/conf/default/disable_ipv6", "1")?;
     let outcome = run(seed, steps, spaces);
     initial.sysctl("core/busy_read", "0")?;
@@ -71,14 +71,14 @@ fn storm() -> Result<()> {
     outcome.with_context(|| {
         format!(
             "again with: make storm STEPS={steps} SEED={seed}{}",
-            chosen()
+            options()
         )
     })?;
     before.wait_back(&spaces, None)
 }
 
-/// What else was chosen, as `make storm` takes it.
-fn chosen() -> String {
+/// The other options that were given, as `make storm` takes them.
+fn options() -> String {
     ["KINDS", "EVERY"]
         .iter()
         .filter_map(|name| {
@@ -92,29 +92,30 @@ fn chosen() -> String {
 
 fn run(seed: u64, steps: u32, spaces: [&Netns; 2]) -> Result<()> {
     let gate = Gate::new();
-    let mut world = World::make(seed, &gate, spaces)?;
+    let mut storm = Storm::make(seed, &gate, spaces)?;
 
     thread::scope(|scope| {
         let outcome = traffic::start(scope, &gate, seed, spaces)
             .and_then(|()| renice(-15))
-            .and_then(|()| take(&mut world, &gate, steps))
+            .and_then(|()| make_steps(&mut storm, &gate, steps))
             .and(renice(0));
 
         if let Err(error) = &outcome {
-            // Said here, too, as what comes now may hang. Who waits for a port gives up when that goes.
+            // Printed here as well, since ending the traffic may hang. Threads that wait for a port
+            // give up when it is deleted.
             eprintln!("storm: {error:#}");
-            let _ = world.unload();
+            let _ = storm.unload();
         }
         outcome.and(gate.end()).and(gate.check())
     })
     .with_context(|| {
         format!(
             "step {}, after\n    {}\n ",
-            world.steps(),
-            world.last_steps()
+            storm.steps(),
+            storm.last_steps()
         )
     })?;
-    world.unload()?;
+    storm.unload()?;
     ensure!(
         gate.compared.load(Ordering::Relaxed) > 0,
         "nothing of what arrived was compared"
@@ -122,8 +123,8 @@ fn run(seed: u64, steps: u32, spaces: [&Netns; 2]) -> Result<()> {
     Ok(())
 }
 
-/// Has this thread, and the commands it runs, get the CPU before or beside the traffic, which would take most
-/// of it.
+/// Sets the priority of this thread and of the commands that it runs: the traffic would take most
+/// of the CPU time.
 fn renice(nice: i32) -> Result<()> {
     let thread = fs::read_link("/proc/thread-self")?;
     let number = thread.file_name().unwrap_or_default().to_string_lossy();
@@ -131,18 +132,18 @@ fn renice(nice: i32) -> Result<()> {
     cmd::run(&format!("renice -n {nice} -p {number}")).map(drop)
 }
 
-/// Takes the steps. In the end the traffic is at rest.
-fn take(world: &mut World<'_>, gate: &Gate, steps: u32) -> Result<()> {
+/// Makes the steps. In the end the traffic is stopped.
+fn make_steps(storm: &mut Storm<'_>, gate: &Gate, steps: u32) -> Result<()> {
     let every = setting("OXNIC_STORM_EVERY", EVERY)?;
 
     gate.open();
     for n in 1..=steps {
-        steps::take(world)?;
+        steps::make(storm)?;
         gate.check()?;
         if n % every == 0 || n == steps {
-            accounting::settle(world, gate)?;
+            accounting::stop_and_check(storm, gate)?;
             if n < steps {
-                accounting::go_on(world, gate)?;
+                accounting::resume(storm, gate)?;
             }
         }
         if n % PROGRESS == 0 {

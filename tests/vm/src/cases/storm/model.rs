@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a port has been told so far, and so what it must show and what it must refuse.
+//! The configuration that a port must have, and so what it must show and what it must refuse.
 
 use super::program::{Attached, Choice, Mode};
 use crate::{
@@ -15,14 +15,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub const MIN_MTU: u32 = 68;
 pub const MAX_MTU: u32 = 62186;
-/// The largest with a program that has no frags support.
+/// The largest MTU with a program without frags support.
 const SINGLE_MTU: u32 = 3434;
-/// The longest that an interrupt can be put off.
+/// The longest moderation time.
 pub const MAX_USECS: u32 = 10_000;
 /// Entries of the indirection table.
 const TABLE: u32 = 128;
 
-/// The features that are switched, as `ethtool -K` and `ethtool -k` name them.
+/// The features that are switched, by their names for `ethtool -K` and in `ethtool -k`.
 pub const FEATURES: [(&str, &str); 8] = [
     ("rx", "rx-checksumming"),
     ("tx", "tx-checksum-ip-generic"),
@@ -64,21 +64,22 @@ pub struct Model {
     pub pause: [bool; 2],
     pub moderation: Moderation,
     off: BTreeSet<&'static str>,
-    /// The user's indirection table: queues from 0 in turn up to this number.
+    /// The user's indirection table: this many queues in turn, from 0 on.
     pub equal: Option<u32>,
     pub key: Option<String>,
     pub symmetric: bool,
-    /// RSS contexts by their numbers: each has the queues from 0 in turn up to this number.
+    /// RSS contexts by their numbers: each has this many queues in turn, from 0 on.
     pub contexts: BTreeMap<u32, u32>,
-    /// Rules by their places.
+    /// Rules by their locations.
     pub rules: BTreeMap<u32, Target>,
     pub attached: Option<Attached>,
-    /// By queue, for how many polls interrupts are put off, and for how many nanoseconds each time.
+    /// By queue: for how many polls interrupts are deferred, and for how many nanoseconds each
+    /// time.
     pub deferral: BTreeMap<u32, (u32, u64)>,
 }
 
 impl Model {
-    /// A port that has just come with the module.
+    /// A new port.
     pub fn new(queues: u32, ring: u32, mac: Mac) -> Self {
         Self {
             up: false,
@@ -109,7 +110,7 @@ impl Model {
         !self.off.contains(feature) && (feature != TSO || !self.off.contains("tx"))
     }
 
-    /// Whether it can be switched now: without checksums there is no segmentation.
+    /// Whether the feature can be switched now: without checksums there is no segmentation.
     pub fn can_switch(&self, feature: &str) -> bool {
         feature != TSO || !self.off.contains("tx")
     }
@@ -136,14 +137,14 @@ impl Model {
             .max()
     }
 
-    /// What is attached in a mode.
+    /// The program attached in a mode.
     pub fn attached_as(&self, mode: Mode) -> Option<&Attached> {
         self.attached
             .as_ref()
             .filter(|attached| attached.choice.mode() == mode)
     }
 
-    /// The largest MTU now.
+    /// The largest MTU with the attached program.
     pub fn max_mtu(&self) -> u32 {
         match self.attached_as(Mode::Driver) {
             Some(attached) if !attached.choice.has_frags() => SINGLE_MTU,
@@ -151,12 +152,12 @@ impl Model {
         }
     }
 
-    /// Whether a program can be the driver's with this MTU.
-    pub fn takes(&self, choice: Choice) -> bool {
+    /// Whether the driver accepts a program with this MTU.
+    pub fn accepts(&self, choice: Choice) -> bool {
         choice.has_frags() || self.mtu <= SINGLE_MTU
     }
 
-    /// Compares what can be seen by one question.
+    /// Compares what a single query shows.
     pub fn check_link(&self, port: &Port, id: impl Fn(Choice) -> Option<u32>) -> Result<()> {
         let (link, name) = (port.link()?, &port.name);
         let expected = |mode| self.attached_as(mode).and_then(|a| id(a.choice));
@@ -266,18 +267,19 @@ impl Model {
 
     fn check_rules(&self, port: &Port) -> Result<()> {
         let text = port.ethtool("-n", "")?;
-        let places: BTreeSet<u32> = text
+        let locations: BTreeSet<u32> = text
             .lines()
             .filter_map(|line| line.trim().strip_prefix("Filter: ")?.parse().ok())
             .collect();
         let expected: BTreeSet<_> = self.rules.keys().copied().collect();
 
-        ensure_eq!(places, expected, "{}: places of rules", port.name);
+        ensure_eq!(locations, expected, "{}: locations of rules", port.name);
         Ok(())
     }
 }
 
-/// Fails unless an indirection table that `ethtool -x` shows has the queues from 0 to below `among` in turn.
+/// Fails unless an indirection table in the output of `ethtool -x` has `among` queues in turn, from
+/// 0 on.
 fn check_table(port: &Port, text: &str, among: u32) -> Result<()> {
     let table: Vec<u32> = text
         .lines()
@@ -292,7 +294,7 @@ fn check_table(port: &Port, text: &str, among: u32) -> Result<()> {
     Ok(())
 }
 
-/// The value of the last line with that name: where there are a most and a present value, the latter.
+/// The value of the last line with that name: the current one, after the maximum.
 fn last(text: &str, name: &str) -> Result<String> {
     text.lines()
         .filter_map(|line| line.split_once(':'))
@@ -303,7 +305,7 @@ fn last(text: &str, name: &str) -> Result<String> {
         .ok_or_else(|| anyhow!("no {name} in {text}"))
 }
 
-/// An address of a card that was given by hand.
+/// An Ethernet address that a user sets.
 pub fn mac(number: u64) -> (Mac, String) {
     let bytes = number.to_be_bytes();
     let mac = [0x02, 0x6f, bytes[4], bytes[5], bytes[6], bytes[7]];

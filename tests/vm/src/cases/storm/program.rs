@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The programs of the storm, and what of them is attached to a port.
+//! The programs of the storm, and which one is attached to a port.
 
 use crate::{
     bed::Port,
@@ -13,13 +13,13 @@ use aya::{
 };
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Frames that wait for a processor at most.
+/// How many frames may wait for a CPU.
 const CPU_QUEUE: u32 = 512;
 
-/// A program of `storm.bpf.c`, and the one that runs on frames that it has redirected to a device.
-pub struct Swirl(Program, ProgramFd);
+/// A program of `storm.bpf.c`, and its companion that runs on frames redirected to a device.
+pub struct StormProgram(Program, ProgramFd);
 
-impl Swirl {
+impl StormProgram {
     pub fn load(name: &str) -> Result<Self> {
         let mut program = Program::load("storm", name)?;
 
@@ -40,9 +40,9 @@ impl Swirl {
         self.0.fd()
     }
 
-    /// Makes every frame pass, or not any more.
-    pub fn calm(&mut self, calm: bool) -> Result<()> {
-        self.0.write("calm", 0, u32::from(calm))
+    /// Makes the program pass every frame, or act on them as before.
+    pub fn pass_all(&mut self, pass_all: bool) -> Result<()> {
+        self.0.write("pass_all", 0, u32::from(pass_all))
     }
 
     /// Sets the port that frames are redirected to.
@@ -50,18 +50,18 @@ impl Swirl {
         let map = self.0.map_mut("devs")?;
         let program = &self.1;
 
-        // A devmap takes devices of the namespace that its writer is in.
+        // A devmap takes devices of its writer's namespace.
         port.ns
             .enter(|| Ok(DevMap::try_from(map)?.set(0, port.ifindex, Some(program), 0)?))
     }
 
-    /// Says which of the redirected frames are dropped, counted from now on.
+    /// Sets which of the redirected frames are dropped, and starts their count again.
     pub fn drop_redirected(&mut self, which: u32) -> Result<()> {
         self.0.write("redirected", 0, 0_u64)?;
         self.0.write("drops", 0, which)
     }
 
-    /// Sets the socket of a queue.
+    /// Sets the AF_XDP socket of a queue.
     pub fn socket(&mut self, queue: u32, socket: &impl AsRawFd) -> Result<()> {
         let map = self.0.map_mut("sockets")?;
 
@@ -76,57 +76,57 @@ pub enum Mode {
     Generic,
 }
 
-/// A program that a port can have. The driver's and those of generic mode are different ones, so that
-/// it is known how often the driver ran any.
+/// A program that a port can have. Driver and generic mode use different ones, so that the runs of
+/// each are counted separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// By its number: see [`Programs::make`].
-    Swirl(usize),
-    /// One that is bound to the port.
+    /// One of [`Programs::storm`], by its number.
+    Storm(usize),
+    /// One that is bound to the port (`BPF_F_XDP_DEV_BOUND_ONLY`).
     Bound,
 }
 
-/// Number of [`Choice::Swirl`]; those from [`GENERIC`] on are for generic mode.
-pub const SWIRLS: usize = 6;
+/// How many [`Programs::storm`] there are; those from [`GENERIC`] on are for generic mode.
+pub const STORM_PROGRAMS: usize = 6;
 pub const GENERIC: usize = 4;
 
 impl Choice {
     pub fn mode(self) -> Mode {
         match self {
-            Self::Swirl(GENERIC..) => Mode::Generic,
+            Self::Storm(GENERIC..) => Mode::Generic,
             _ => Mode::Driver,
         }
     }
 
-    /// Whether it takes frames in several buffers.
+    /// Whether it supports multi-buffer frames.
     pub fn has_frags(self) -> bool {
-        !matches!(self, Self::Swirl(n) if n % 2 == 0)
+        !matches!(self, Self::Storm(n) if n % 2 == 0)
     }
 }
 
 /// The programs of a port.
 pub struct Programs {
-    pub swirls: Vec<Swirl>,
+    pub storm: Vec<StormProgram>,
     bound: Option<Bound>,
-    /// How often programs of the driver had run when the port was made.
+    /// How often programs in driver mode had run when the port was created.
     before: u64,
 }
 
 impl Programs {
-    /// Every other one takes frames in several buffers.
+    /// Every other program supports multi-buffer frames.
     pub fn make() -> Result<Self> {
-        let swirls = (0..SWIRLS)
-            .map(|n| Swirl::load(if n % 2 == 0 { "storm" } else { "storm_frags" }))
+        let storm = (0..STORM_PROGRAMS)
+            .map(|n| StormProgram::load(if n % 2 == 0 { "storm" } else { "storm_frags" }))
             .collect::<Result<_>>()?;
 
         Ok(Self {
-            swirls,
+            storm,
             bound: None,
             before: 0,
         })
     }
 
-    /// Loads the program that is bound to the port, unless it is there.
+    /// Loads the program that is bound to the port, unless it is loaded.
     pub fn bind(&mut self, port: &Port) -> Result<()> {
         if self.bound.is_none() {
             self.bound = Some(Bound::load(port, "hints")?);
@@ -136,19 +136,19 @@ impl Programs {
 
     pub fn fd(&self, choice: Choice) -> Result<Option<BorrowedFd<'_>>> {
         match choice {
-            Choice::Swirl(n) => self.swirls[n].fd().map(Some),
+            Choice::Storm(n) => self.storm[n].fd().map(Some),
             Choice::Bound => Ok(self.bound.as_ref().map(Bound::fd)),
         }
     }
 
     pub fn id(&self, choice: Choice) -> Option<u32> {
         match choice {
-            Choice::Swirl(n) => Some(self.swirls[n].program().id),
+            Choice::Storm(n) => Some(self.storm[n].program().id),
             Choice::Bound => self.bound.as_ref().map(|bound| bound.id),
         }
     }
 
-    /// How often the driver has run any since the port was made.
+    /// How often the driver has run programs since the port was created.
     pub fn runs(&self) -> Result<u64> {
         Ok(self.all_runs()? - self.before)
     }
@@ -156,8 +156,8 @@ impl Programs {
     fn all_runs(&self) -> Result<u64> {
         let mut sum = 0;
 
-        for swirl in &self.swirls[..GENERIC] {
-            sum += swirl.program().seen()?;
+        for program in &self.storm[..GENERIC] {
+            sum += program.program().seen()?;
         }
         if let Some(bound) = &self.bound {
             let counts = bound.array::<u64>("hint_counts")?;
@@ -166,7 +166,7 @@ impl Programs {
         Ok(sum)
     }
 
-    /// The port is gone, and with it the program that was bound to it.
+    /// The port was deleted, and with it the program that was bound to it.
     pub fn forget_port(&mut self) -> Result<()> {
         self.bound = None;
         self.before = self.all_runs()?;
@@ -174,9 +174,9 @@ impl Programs {
     }
 }
 
-/// What is attached to a port.
+/// A program that is attached to a port.
 pub struct Attached {
     pub choice: Choice,
-    /// It is by way of a BPF link.
+    /// The BPF link that attaches it, if not netlink.
     pub link: Option<XdpLink>,
 }

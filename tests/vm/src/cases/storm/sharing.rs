@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Small frames and large ones, from two queues into one ring: the large ones, which need many buffers at
-//! once, get theirs too.
+//! Small frames and large ones, from two queues into one ring: the large ones, which need many
+//! buffers at once, are not starved.
 
 use super::{
-    standstill::wait_while_moving,
+    state::Storm,
     steps::ethtool::{set_pause, set_ring},
-    world::World,
+    stuck::wait_for_progress,
 };
 use crate::{
     bed::Bed,
@@ -27,81 +27,82 @@ use std::{
     time::Duration,
 };
 
-/// In a longer ring there is mostly room for both.
+/// Size of the ring: in a longer one there is mostly room for both.
 const RING: u32 = 64;
-/// For each buffer, in microseconds: longer than the stack takes for a frame.
+/// How long each buffer takes to allocate, in microseconds: longer than the stack takes for a
+/// frame.
 const SLOW: u32 = 100;
-/// Segments of a large frame, of so many bytes each: a ring of 64 may take four more.
+/// Segments of a large frame, and the bytes of each: a ring of 64 accepts four segments more.
 const SEGMENTS: u64 = 24;
 const SEGMENT: usize = 500;
-/// How many large frames are sent, all at once.
+/// How many large frames are sent at once.
 const LARGE: u64 = 8;
-/// Flows of small frames, of which one is to go into the same ring as the large ones.
+/// Flows of small frames to choose from: one must go into the same ring as the large frames.
 const FLOWS: u32 = 64;
-/// Small frames that may come into the ring for all large ones together. A large one that waits for buffers is
-/// to get the next ones: it waits for those who were there before, a ring of them, and then for those that it
-/// needs. Some more rings do no harm.
+/// How many small frames may get into the ring before all large ones have. A large frame that waits
+/// for buffers gets the next ones: it waits for the frames before it, at most a ring of them, and
+/// for the buffers that it needs. The rest is tolerance.
 const MOST: u64 = LARGE * 8 * RING as u64;
-/// Room for all large frames, and for more small ones than that, which wait in front of the port.
+/// Send buffer and queue length: room for all large frames, and for more small ones.
 const SEND_BUFFER: usize = 4 << 20;
 const QUEUE: u32 = 20_000;
-/// So much of it is used by small frames when large ones come.
+/// How much of it small frames use when the large ones are sent.
 const ENOUGH: u32 = 1 << 20;
-/// Small frames that are enough to find out that it never will be: the ring is emptied as fast as they come.
+/// After this many small frames that much never waits: the ring is emptied as fast as they come.
 const MANY: u64 = 50_000;
 /// `SK_MEMINFO_WMEM_ALLOC`
 const WAITING: usize = 2;
 
-/// Does that from one end of a pair to the other, if both are fit for it.
-pub fn check(world: &mut World<'_>, pair: usize) -> Result<()> {
+/// Checks it from one end of a pair to the other, if the settings of both allow it.
+pub fn check(storm: &mut Storm<'_>, pair: usize) -> Result<()> {
     let mut ends = [2 * pair, 2 * pair + 1];
 
-    if world.random.flip() {
+    if storm.random.flip() {
         ends.reverse();
     }
     let [from, to] = ends;
-    let is_fit = |n: usize| world.cards[n].model.up && world.cards[n].model.mtu >= 1500;
+    let is_fit = |n: usize| storm.ports[n].model.up && storm.ports[n].model.mtu >= 1500;
     let [.., last] = cpus::all()?[..] else {
         return Ok(());
     };
-    let sender = &world.cards[from].model;
+    let sender = &storm.ports[from].model;
 
     if !is_fit(from) || !is_fit(to) || !sender.has("tso") || sender.queues < 2 || last == 0 {
         return Ok(());
     }
-    // The ring is short, and who finds it full waits.
-    let before = ends.map(|n| world.cards[n].model.pause);
-    let ring = world.cards[to].model.ring;
-    set_ring(world, to, &[], RING)?;
+    // The ring is short, and senders that find it full wait.
+    let before = ends.map(|n| storm.ports[n].model.pause);
+    let ring = storm.ports[to].model.ring;
+    set_ring(storm, to, &[], RING)?;
     for n in ends {
-        set_pause(world, n, [true; 2])?;
+        set_pause(storm, n, [true; 2])?;
     }
-    let [a, b] = ends.map(|n| world.cards[n].port.clone());
+    let [a, b] = ends.map(|n| storm.ports[n].port.clone());
     let mut queues = [0, 1];
-    if world.random.flip() {
+    if storm.random.flip() {
         queues.reverse();
     }
 
-    world.log(format!(
+    storm.log(format!(
         "small frames from queue {}, large ones from queue {} of {} to {}",
         queues[0], queues[1], a.name, b.name
     ));
     a.set_tx_queue_len(QUEUE)?;
     poll_at(&b, last)?;
-    world.with_slow_pages(SLOW, || share(&Bed { a, b }, queues))?;
-    set_ring(world, to, &[], ring)?;
+    storm.with_slow_pages(SLOW, || share(&Bed { a, b }, queues))?;
+    set_ring(storm, to, &[], ring)?;
     for (n, pause) in ends.into_iter().zip(before) {
-        set_pause(world, n, pause)?;
+        set_pause(storm, n, pause)?;
     }
     Ok(())
 }
 
-/// What is said of large frames that have not gone yet.
+/// Describes large frames that are not sent yet.
 fn left(waiting: u32) -> Option<String> {
     (waiting != 0).then(|| format!("{waiting} bytes of large frames wait"))
 }
 
-/// From each queue sends the processor of its number.
+/// The CPU of a queue's number sends from that queue.
 fn share(bed: &Bed, [small_cpu, large_cpu]: [usize; 2]) -> Result<()> {
     let frame = Large::new(SEGMENTS as usize * SEGMENT, SEGMENT as u16).frame();
     let large = large::open(&bed.a)?;
@@ -120,8 +121,8 @@ fn share(bed: &Bed, [small_cpu, large_cpu]: [usize; 2]) -> Result<()> {
     }
     let before = received()?;
     send(1)?;
-    // Rules, and filters, may have it lost.
-    wait_while_moving("a large frame goes", || Ok(left(waiting()?)))?;
+    // A rule or a filter may drop it.
+    wait_for_progress("a large frame is sent", || Ok(left(waiting()?)))?;
     thread::sleep(Duration::from_millis(20));
     let after = received()?;
     let Some(ring) = (0..after.len()).find(|n| after[*n] - before[*n] >= SEGMENTS) else {
@@ -137,27 +138,25 @@ fn share(bed: &Bed, [small_cpu, large_cpu]: [usize; 2]) -> Result<()> {
         let outcome = (|| {
             let sent = bed.a.counters()?.tx("packets")?;
             wait_until("small frames wait in front of the port", || {
-                Ok(
-                    waiting_in(&small)? >= ENOUGH
-                        || bed.a.counters()?.tx("packets")? >= sent + MANY,
-                )
+                let many_sent = bed.a.counters()?.tx("packets")? >= sent + MANY;
+                Ok(many_sent || waiting_in(&small)? >= ENOUGH)
             })?;
             send(LARGE)?;
             let start = received()?[ring];
             let mut seen = 0;
-            wait_while_moving("the large frames get on", || {
+            wait_for_progress("the large frames are sent", || {
                 seen = (received()?[ring] - start).saturating_sub(LARGE * SEGMENTS);
                 let waiting = waiting()?;
                 ensure!(
                     waiting == 0 || seen < MOST,
-                    "{} starves a queue: {seen} small frames came into ring {ring} of {} while {LARGE} large \
-                     ones had to wait; {waiting} bytes wait still",
+                    "{}: the queue of the large frames is starved: {seen} small frames got into \
+                     ring {ring} of {}, and {waiting} bytes of large ones still wait",
                     bed.a.name,
                     bed.b.name
                 );
-                Ok(left(waiting).map(|left| format!("{left}, {seen} small frames came")))
+                Ok(left(waiting).map(|left| format!("{left}, after {seen} small frames")))
             })?;
-            eprintln!("storm: {seen} small frames beside {LARGE} large ones");
+            eprintln!("storm: {seen} small frames before {LARGE} large ones");
             Ok(())
         })();
 
@@ -169,7 +168,7 @@ fn share(bed: &Bed, [small_cpu, large_cpu]: [usize; 2]) -> Result<()> {
     })
 }
 
-/// A flow of small frames that come into a ring.
+/// A flow of small frames that reach a ring.
 fn flow_into(bed: &Bed, ring: usize) -> Result<Option<u32>> {
     let sender = Sender::open(&bed.a)?;
     let received = || bed.b.counters()?.rx_each("packets");
@@ -178,7 +177,7 @@ fn flow_into(bed: &Bed, ring: usize) -> Result<Option<u32>> {
         let before = received()?;
         sender.send(&Probe::new(flow, 0).len(60).frame())?;
         let mut after = Vec::new();
-        wait_while_moving("a small frame arrives", || {
+        wait_for_progress("a small frame arrives", || {
             after = received()?;
             Ok((after == before).then(|| format!("flow {flow}")))
         })?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A soak: very many frames while programs and rings change, after which memory is where it was.
+//! The soak: very many frames while programs and rings change. Memory use must not grow.
 
 use crate::{
     bed::{Bed, Port},
@@ -19,19 +19,18 @@ use std::{
     thread,
 };
 
-/// Frames without a word in the environment.
+/// Frames by default.
 const FRAMES: u64 = 100_000;
-/// Frames that are sent between two looks at how many there were.
+/// Frames of a round, after which those sent so far are counted.
 const ROUND: u64 = 10_000;
-/// So large a part of the frames comes before memory is looked at for the first time.
+/// Memory use is measured first after a fifth of the frames.
 const WARM_UP: u64 = 5;
-/// What the kernel keeps at hand moves about; the buffers of one ring of the usual size, which have
-/// 2048 KiB, that were forgotten once are too much.
+/// The kernel's caches vary. The buffers of one ring of the default size, 2048 KiB, are a leak.
 const TOLERANCES: Tolerances = Tolerances {
     available: 2048,
     slab: 512,
 };
-/// What is set over and over again while frames come.
+/// The settings that are made over and over under traffic.
 const RINGS: [(&str, &str); 8] = [
     ("-G", "rx 64"),
     ("-L", "combined 1"),
@@ -79,7 +78,8 @@ pub fn soak(bed: &Bed) -> Result<()> {
     before.wait_back(&spaces, Some(&TOLERANCES))
 }
 
-/// Sends until B has had `frames` altogether, and counts them. Rings and programs are then as at first.
+/// Sends until B has received `frames` in all, and counts them. In the end rings and programs are
+/// as at first.
 fn pass(bed: &Bed, pktgen: &Pktgen, programs: &[Program], frames: u64) -> Result<()> {
     let (mut done, mut shown) = (0, 0);
 
@@ -97,7 +97,7 @@ fn pass(bed: &Bed, pktgen: &Pktgen, programs: &[Program], frames: u64) -> Result
         .expect_tx("ox0", &[("dropped", 0), ("carrier", 0)])
 }
 
-/// Sends one round, and takes every setting at least once meanwhile.
+/// Sends one round, and makes every setting at least once meanwhile.
 fn change_while_sending(bed: &Bed, pktgen: &Pktgen, programs: &[Program]) -> Result<()> {
     let sent = AtomicBool::new(false);
 

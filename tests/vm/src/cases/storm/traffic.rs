@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Traffic of every kind, each from a thread of its own that copes with whatever happens to the ports.
+//! Traffic of every kind, each from a thread of its own that copes with all changes to the ports.
 //!
-//! What arrives is compared byte by byte. That something does not arrive is no fault here: what became
-//! of it is found out when the frames are counted.
+//! What arrives is compared byte by byte. A frame that does not arrive is no error here: the
+//! accounting shows what became of it.
 
 use super::{
     busy::{Bulk, Busy},
-    gate::{Gate, Kind, Place, PORTS},
-    program::Swirl,
+    gate::{Gate, Kind, Location, PORTS},
+    program::StormProgram,
 };
 use crate::{
     bed::Port,
@@ -39,10 +39,10 @@ use std::{
     time::Duration,
 };
 
-/// Verdict of a probe for the AF_XDP socket of its queue.
+/// Verdict of a probe: redirect to the AF_XDP socket of the queue.
 const SOCKET: u8 = 0x88;
-/// What probes ask for, the more often the more times it is here.
-const MIX: [u8; 10] = [
+/// The verdicts of probes, as often as they occur in this list.
+const VERDICTS: [u8; 10] = [
     verdict::PASS,
     verdict::PASS,
     verdict::DROP,
@@ -54,28 +54,28 @@ const MIX: [u8; 10] = [
     SOCKET,
     SOCKET,
 ];
-/// A probe that goes to and fro or round and round does so less often than that.
-const FAR: u8 = 50;
-/// Flows begin here: those before belong to the check that all queues are alive.
+/// A probe that bounces between ports, or circulates, makes fewer hops than this.
+const MAX_HOPS: u8 = 50;
+/// The first flow: those before it belong to the check that all queues are alive.
 pub const FIRST_FLOW: u32 = 64;
 pub const FLOWS: u32 = 64;
 
 /// Frames of a burst, and the pause after it.
 const BURST: u32 = 12;
 const PAUSE: Duration = Duration::from_millis(15);
-/// The pause after what TCP or UDP has carried.
-pub const BREATH: Duration = Duration::from_millis(5);
-/// When there is nothing to be done: how long to wait before looking again.
-pub const IDLE: Duration = Duration::from_millis(30);
-/// How long the stack's sockets wait: short, so that the gate can be closed at any time.
-pub const SHORT: Duration = Duration::from_millis(250);
+/// The pause after each chunk of TCP and each datagram.
+pub const STREAM_PAUSE: Duration = Duration::from_millis(5);
+/// How long a thread waits before it tries again, if it cannot send now.
+pub const RETRY: Duration = Duration::from_millis(30);
+/// Timeout of the sockets: short, so that the gate can be closed at any time.
+pub const SOCKET_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// The address of a port.
+/// The IP address of a port.
 pub fn address(n: usize) -> String {
     format!("10.{}.0.{}", 77 + n / 2, 1 + n % 2)
 }
 
-/// Starts all of it; it begins when the gate is opened.
+/// Starts the threads; they begin to send when the gate is opened.
 pub fn start<'scope>(
     scope: &'scope Scope<'scope, '_>,
     gate: &'scope Gate,
@@ -85,9 +85,9 @@ pub fn start<'scope>(
     let random = |n: u64| Random::new(seed ^ (n << 32));
 
     for n in 0..PORTS {
-        let mut raw = Raw::new(n, random(n as u64));
+        let mut raw = RawSender::new(n, random(n as u64));
         scope.spawn(move || gate.work(Kind::Stack, &format!("sender of ox{n}"), || raw.send(gate)));
-        let mut taps = Taps { n, open: None };
+        let mut taps = Receiver { n, open: None };
         scope.spawn(move || {
             gate.work(Kind::Bulk, &format!("receiver of ox{n}"), || {
                 taps.receive(gate)
@@ -108,13 +108,13 @@ pub fn start<'scope>(
             udp(gate, round)
         })
     });
-    let mut floods = Floods {
+    let mut floods = PktgenSender {
         pktgen: Pktgen::load()?,
         ns: ns[0].clone(),
     };
     scope.spawn(move || gate.work(Kind::Stack, "pktgen", || floods.send(gate)));
-    let mut live = Live {
-        program: Swirl::load("storm_frags")?,
+    let mut live = LiveFrames {
+        program: StormProgram::load("storm_frags")?,
         random: random(10),
     };
     scope.spawn(move || gate.work(Kind::Redirect, "live frames", || live.send(gate)));
@@ -130,10 +130,10 @@ pub fn start<'scope>(
     Ok(())
 }
 
-/// A probe as they come in the storm.
+/// A random probe.
 fn probe(random: &mut Random, longest: usize) -> Probe {
-    let asked = random.pick(&MIX);
-    let hops = random.below(FAR.into()) as u8;
+    let asked = random.pick(&VERDICTS);
+    let hops = random.below(MAX_HOPS.into()) as u8;
     let len = match random.below(4) {
         0 => longest,
         1 => 60,
@@ -150,23 +150,23 @@ fn probe(random: &mut Random, longest: usize) -> Probe {
     }
 }
 
-/// Whether the kernel may refuse a frame for this reason: the port is down, gone or elsewhere, or its
-/// MTU has just become smaller.
-fn may_be(error: Errno) -> bool {
+/// Whether the kernel may refuse a frame with this error: the port is down, deleted or in another
+/// namespace, or its MTU has just become smaller.
+fn is_expected(error: Errno) -> bool {
     matches!(
         error,
         Errno::ENETDOWN | Errno::ENXIO | Errno::ENODEV | Errno::EMSGSIZE | Errno::ENOBUFS
     )
 }
 
-/// Raw frames out of a packet socket.
-struct Raw {
+/// Sends raw frames from a packet socket.
+struct RawSender {
     n: usize,
     random: Random,
     open: Option<(u64, Sender)>,
 }
 
-impl Raw {
+impl RawSender {
     fn new(n: usize, random: Random) -> Self {
         Self {
             n,
@@ -176,17 +176,17 @@ impl Raw {
     }
 
     fn send(&mut self, gate: &Gate) -> Result<()> {
-        let place = gate.place(self.n);
-        let Some(sender) = opened(&mut self.open, place.as_ref(), Sender::open) else {
+        let location = gate.location(self.n);
+        let Some(sender) = opened(&mut self.open, location.as_ref(), Sender::open) else {
             return Ok(());
         };
-        let longest = place.map_or(60, |place| place.mtu as usize + ETH);
+        let longest = location.map_or(60, |location| location.mtu as usize + ETH);
 
         for _ in 0..self.random.below(BURST) {
             match sender.try_send(&probe(&mut self.random, longest).frame()) {
                 Ok(()) => {}
-                Err(error) if may_be(error) => {
-                    thread::sleep(IDLE);
+                Err(error) if is_expected(error) => {
+                    thread::sleep(RETRY);
                     break;
                 }
                 Err(error) => return Err(error).context("sending a frame"),
@@ -197,45 +197,45 @@ impl Raw {
     }
 }
 
-/// A socket on a port, opened anew if the port is not where it was. There is none while the port is
-/// gone or on its way.
+/// A socket on a port, opened again if the port is a new device or in another namespace. There is
+/// none while the port does not exist or is being moved.
 fn opened<'a, T>(
     open: &'a mut Option<(u64, T)>,
-    place: Option<&Place>,
+    location: Option<&Location>,
     how: impl FnOnce(&Port) -> Result<T>,
 ) -> Option<&'a T> {
-    let place = place?;
+    let location = location?;
 
     if open
         .as_ref()
-        .is_none_or(|(generation, _)| *generation != place.generation)
+        .is_none_or(|(generation, _)| *generation != location.generation)
     {
-        *open = how(&place.port)
+        *open = how(&location.port)
             .ok()
-            .map(|socket| (place.generation, socket));
+            .map(|socket| (location.generation, socket));
     }
     if open.is_none() {
-        thread::sleep(IDLE);
+        thread::sleep(RETRY);
     }
     open.as_ref().map(|(_, socket)| socket)
 }
 
-/// What a port hands to its stack.
-struct Taps {
+/// Receives what a port hands to its stack.
+struct Receiver {
     n: usize,
     open: Option<(u64, Tap)>,
 }
 
-impl Taps {
+impl Receiver {
     fn receive(&mut self, gate: &Gate) -> Result<()> {
-        let place = gate.place(self.n);
-        let Some(tap) = opened(&mut self.open, place.as_ref(), Tap::open) else {
-            thread::sleep(IDLE);
+        let location = gate.location(self.n);
+        let Some(tap) = opened(&mut self.open, location.as_ref(), Tap::open) else {
+            thread::sleep(RETRY);
             return Ok(());
         };
 
         for _ in 0..200 {
-            let Some(frame) = tap.next(IDLE)? else { break };
+            let Some(frame) = tap.next(RETRY)? else { break };
 
             if Probe::parse(&frame)?.is_some() {
                 gate.count(frame.len() as u64);
@@ -245,19 +245,19 @@ impl Taps {
     }
 }
 
-/// The places of a pair, if both are at home.
-pub fn at_home(gate: &Gate, near: usize, far: usize) -> Option<(Place, Place)> {
-    let places = gate.place(near).zip(gate.place(far));
+/// The locations of a pair, if both ports are in the namespaces in which they have addresses.
+pub fn at_home(gate: &Gate, near: usize, far: usize) -> Option<(Location, Location)> {
+    let locations = gate.location(near).zip(gate.location(far));
 
-    if !matches!(&places, Some((near, far)) if near.home && far.home) {
-        thread::sleep(IDLE);
+    if !matches!(&locations, Some((near, far)) if near.home && far.home) {
+        thread::sleep(RETRY);
         return None;
     }
-    places
+    locations
 }
 
-/// Data over a connection between the first pair, which is given up when something does not arrive for
-/// a while.
+/// Data over a TCP connection over the first pair, which is closed when nothing arrives for a
+/// while.
 fn tcp(gate: &Gate, seed: u32) -> Result<()> {
     const CHUNK: usize = 16 << 10;
     const CHUNKS: usize = 64;
@@ -265,7 +265,7 @@ fn tcp(gate: &Gate, seed: u32) -> Result<()> {
         return Ok(());
     };
     let Ok((mut near, mut far)) = connect(&near.port, &far.port, 1) else {
-        thread::sleep(IDLE);
+        thread::sleep(RETRY);
         return Ok(());
     };
     let sent = data(seed, CHUNK);
@@ -280,32 +280,32 @@ fn tcp(gate: &Gate, seed: u32) -> Result<()> {
         }
         ensure_data("bytes of a stream", &found, &sent)?;
         gate.count(CHUNK as u64);
-        thread::sleep(BREATH);
+        thread::sleep(STREAM_PAUSE);
     }
     Ok(())
 }
 
-/// Joined sockets that send nothing any more once they are closed. The server is port `n`.
+/// Connected sockets that send nothing after they are closed. The server is port `n`.
 pub fn connect(client: &Port, server: &Port, n: usize) -> Result<(TcpStream, TcpStream)> {
     let address = SocketAddr::new(address(n).parse::<IpAddr>()?, 0);
     let listener = server.ns.enter(|| Ok(TcpListener::bind(address)?))?;
-    // The last segment of the handshake may have gone with a port: the client takes itself for connected, and
-    // this end never hears of it.
+    // The last segment of the handshake may be lost with a port: then the client is connected, and
+    // this end waits for ever.
     setsockopt(
         &listener,
         sockopt::ReceiveTimeout,
-        &TimeVal::milliseconds(SHORT.as_millis() as i64),
+        &TimeVal::milliseconds(SOCKET_TIMEOUT.as_millis() as i64),
     )?;
     let address = listener.local_addr()?;
     let near = client
         .ns
-        .enter(|| Ok(TcpStream::connect_timeout(&address, SHORT)?))?;
+        .enter(|| Ok(TcpStream::connect_timeout(&address, SOCKET_TIMEOUT)?))?;
     let (far, _) = listener.accept()?;
 
     for stream in [&near, &far] {
         end_at_once(stream)?;
-        stream.set_read_timeout(Some(SHORT))?;
-        stream.set_write_timeout(Some(SHORT))?;
+        stream.set_read_timeout(Some(SOCKET_TIMEOUT))?;
+        stream.set_write_timeout(Some(SOCKET_TIMEOUT))?;
     }
     Ok((near, far))
 }
@@ -319,12 +319,12 @@ fn udp(gate: &Gate, round: u32) -> Result<()> {
         let address = SocketAddr::new(address(n).parse::<IpAddr>()?, 0);
         let socket = port.ns.enter(|| Ok(UdpSocket::bind(address)?))?;
 
-        socket.set_read_timeout(Some(SHORT))?;
-        socket.set_write_timeout(Some(SHORT))?;
+        socket.set_read_timeout(Some(SOCKET_TIMEOUT))?;
+        socket.set_write_timeout(Some(SOCKET_TIMEOUT))?;
         Ok(socket)
     };
     let (Ok(near), Ok(far)) = (bind(2, &near.port), bind(3, &far.port)) else {
-        thread::sleep(IDLE);
+        thread::sleep(RETRY);
         return Ok(());
     };
     let to = far.local_addr()?;
@@ -336,7 +336,7 @@ fn udp(gate: &Gate, round: u32) -> Result<()> {
         if !gate.is_open(Kind::Stack) || near.send_to(&sent, to).is_err() {
             break;
         }
-        // One that comes late is not the one that was sent last.
+        // A late datagram is not the one that was sent last.
         if let Ok(len) = far.recv(&mut found) {
             ensure!(len >= 4, "a datagram of {len} bytes");
             if len == sent.len() {
@@ -344,31 +344,31 @@ fn udp(gate: &Gate, round: u32) -> Result<()> {
                 gate.count(len as u64);
             }
         }
-        thread::sleep(BREATH);
+        thread::sleep(STREAM_PAUSE);
     }
     Ok(())
 }
 
-/// pktgen, out of the ports of the first namespace.
-struct Floods {
+/// pktgen, at the ports of the first namespace.
+struct PktgenSender {
     pktgen: Pktgen,
     ns: Netns,
 }
 
-impl Floods {
+impl PktgenSender {
     fn send(&mut self, gate: &Gate) -> Result<()> {
         let cpus = cpus::all()?;
 
         for (n, cpu) in [(0, cpus[0]), (3, cpus[cpus.len() - 1])] {
-            let Some(place) = gate.place(n).filter(|place| place.home) else {
+            let Some(location) = gate.location(n).filter(|location| location.home) else {
                 continue;
             };
-            if self.pktgen.has(&place.port)? {
+            if self.pktgen.has(&location.port)? {
                 continue;
             }
-            // The port may be going.
+            // The port may be deleted at any time.
             let _ = self.pktgen.add(
-                &place.port,
+                &location.port,
                 cpu,
                 &[
                     "count 100",
@@ -384,38 +384,38 @@ impl Floods {
             );
         }
         let _ = self.pktgen.send(&self.ns);
-        thread::sleep(2 * IDLE);
+        thread::sleep(2 * RETRY);
         Ok(())
     }
 }
 
-/// Frames that the kernel makes itself, to one port or another.
-struct Live {
-    program: Swirl,
+/// Live frames (`BPF_F_TEST_XDP_LIVE_FRAMES`) to any port.
+struct LiveFrames {
+    program: StormProgram,
     random: Random,
 }
 
-impl Live {
-    /// Up to 64 are handed over at once, 16 at a time.
+impl LiveFrames {
+    /// The kernel runs the program on up to 64 at a time, and redirects them in batches of 16.
     fn send(&mut self, gate: &Gate) -> Result<()> {
         self.program
             .drop_redirected(gate.drops.load(Ordering::Relaxed))?;
-        if let Some(place) = gate.place(self.random.below(PORTS as u32) as usize) {
+        if let Some(location) = gate.location(self.random.below(PORTS as u32) as usize) {
             let probe = Probe {
-                mark: u8::MAX - FAR,
+                mark: u8::MAX - MAX_HOPS,
                 ..probe(&mut self.random, 1000).verdict(verdict::DEVMAP)
             };
 
-            // The port may be going.
-            let _ = self.program.redirect_to(&place.port);
+            // The port may be deleted at any time.
+            let _ = self.program.redirect_to(&location.port);
             let fd = self.program.fd()?;
             let count = self.random.pick(&[16, 32, 64, 128]);
-            place
+            location
                 .port
                 .ns
                 .enter(|| live::run(fd, &probe.frame(), count))?;
         }
-        thread::sleep(IDLE);
+        thread::sleep(RETRY);
         Ok(())
     }
 }
@@ -423,7 +423,7 @@ impl Live {
 /// Frames from a veth pair to the near port of the second pair.
 struct Veth {
     near: Port,
-    program: Swirl,
+    program: StormProgram,
     sender: Sender,
     random: Random,
 }
@@ -431,7 +431,7 @@ struct Veth {
 impl Veth {
     fn make(ns: &Netns, random: Random) -> Result<Self> {
         let (near, far) = steer::veth(ns, 1500)?;
-        let program = Swirl::load("storm")?;
+        let program = StormProgram::load("storm")?;
 
         near.attach(program.program())?;
         Ok(Self {
@@ -445,18 +445,18 @@ impl Veth {
     fn send(&mut self, gate: &Gate) -> Result<()> {
         self.program
             .drop_redirected(gate.drops.load(Ordering::Relaxed))?;
-        if let Some(place) = gate.place(2) {
-            let _ = self.program.redirect_to(&place.port);
+        if let Some(location) = gate.location(2) {
+            let _ = self.program.redirect_to(&location.port);
         }
         for _ in 0..self.random.below(2 * BURST) {
             let probe = Probe {
-                mark: u8::MAX - FAR,
+                mark: u8::MAX - MAX_HOPS,
                 ..probe(&mut self.random, 1514).verdict(verdict::DEVMAP)
             };
             match self.sender.try_send(&probe.frame()) {
                 Ok(()) => {}
                 // The other end's ring is full.
-                Err(error) if may_be(error) => break,
+                Err(error) if is_expected(error) => break,
                 Err(error) => return Err(error).context("sending a frame into veth"),
             }
         }
@@ -467,23 +467,25 @@ impl Veth {
 
 impl Drop for Veth {
     fn drop(&mut self) {
-        // It goes with its namespace too, but the program is to be gone earlier.
+        // It would be deleted with its namespace, but its program must be freed earlier.
         let _ = self.near.delete();
     }
 }
 
-/// Somebody who looks at counters and queues all the time.
+/// Reads counters and queues all the time.
 fn read(gate: &Gate) -> Result<()> {
     for n in 0..PORTS {
-        let Some(place) = gate.place(n) else { continue };
-        let (ns, ifindex) = (&place.port.ns, place.port.ifindex);
+        let Some(location) = gate.location(n) else {
+            continue;
+        };
+        let (ns, ifindex) = (&location.port.ns, location.port.ifindex);
 
-        // The port may be going.
-        let _ = place.port.link();
+        // The port may be deleted at any time.
+        let _ = location.port.link();
         let _ = ns.enter(|| netdev::queue_stats(ifindex));
         let _ = ns.enter(|| netdev::queues(ifindex));
         let _ = ns.enter(netdev::page_pools);
-        thread::sleep(2 * IDLE);
+        thread::sleep(2 * RETRY);
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What happens seldom, often: pages that there are not, and a processor that loses time just between the
-//! two instructions between which it must not matter. `tests/vm/kmod/trouble.c` makes it, on any kernel.
+//! Makes rare events frequent: page allocations that fail, and a CPU that is delayed between two
+//! instructions where it could race with another. The module `tests/vm/kmod/trouble.c` does it, on
+//! any kernel.
 
 use crate::host::{cmd, module, wait_until};
 use anyhow::{ensure, Context, Result};
@@ -17,57 +18,58 @@ use std::{
 };
 
 const PARAMETERS: &str = "/sys/module/trouble/parameters";
-/// The function of the kernel that interrupts another processor, which wants its callers to take turns.
+/// The kernel's function that interrupts another CPU. Its callers must not use one
+/// `call_single_data` at the same time.
 const CALL: &str = "smp_call_function_single_async";
-/// What arms an interrupt at the end of a poll, a method of that name.
+/// The end of the mangled name of the method that arms an interrupt at the end of a poll.
 const REARM: &str = "5rearm";
-/// At least the length of the former, which no list has.
+/// A lower bound of the length of [`CALL`]: kallsyms has no lengths.
 const CALL_LEN: u64 = 96;
 
 /// A function: its name and length.
 type Function = (String, u64);
 
-/// Where processors are to lose time: the functions in which two of them must not meet.
-fn narrow_places() -> Result<&'static [Function]> {
-    static PLACES: OnceLock<Vec<Function>> = OnceLock::new();
+/// The functions in which two CPUs could race, and are delayed.
+fn racing_functions() -> Result<&'static [Function]> {
+    static FUNCTIONS: OnceLock<Vec<Function>> = OnceLock::new();
 
-    if let Some(places) = PLACES.get() {
-        return Ok(places);
+    if let Some(functions) = FUNCTIONS.get() {
+        return Ok(functions);
     }
-    let mut places = vec![(CALL.to_owned(), CALL_LEN)];
+    let mut functions = vec![(CALL.to_owned(), CALL_LEN)];
     for line in cmd::run(&format!("nm --print-size {}", module::path()?))?.lines() {
         let words: Vec<_> = line.split_whitespace().collect();
 
         if let [_, len, "t" | "T", name] = words[..] {
             if name.ends_with(REARM) {
-                places.push((format!("oxnic:{name}"), u64::from_str_radix(len, 16)?));
+                functions.push((format!("oxnic:{name}"), u64::from_str_radix(len, 16)?));
             }
         }
     }
-    ensure!(places.len() > 1, "no function {REARM} in the module");
-    Ok(PLACES.get_or_init(|| places))
+    ensure!(functions.len() > 1, "no function {REARM} in the module");
+    Ok(FUNCTIONS.get_or_init(|| functions))
 }
 
 /// The module, until this is dropped.
 pub struct Trouble(());
 
 impl Trouble {
-    /// Loads it, for pages that there are not.
+    /// Loads it, for allocations that fail.
     pub fn load() -> Result<Self> {
         Self::with("")
     }
 
-    /// Loads it; processors are slow in some places from now on.
-    pub fn slow_processors() -> Result<Self> {
-        let places = narrow_places()?;
+    /// Loads it, and delays CPUs in the functions where they could race.
+    pub fn slow_cpus() -> Result<Self> {
+        let functions = racing_functions()?;
         let list = |which: fn(&Function) -> String| {
-            let all: Vec<_> = places.iter().map(which).collect();
+            let all: Vec<_> = functions.iter().map(which).collect();
             all.join(",")
         };
         let trouble = Self::with(&format!(
             "functions={} len={}",
-            list(|place| place.0.clone()),
-            list(|place| place.1.to_string())
+            list(|function| function.0.clone()),
+            list(|function| function.1.to_string())
         ))?;
         let slow = fs::read_to_string(format!("{PARAMETERS}/places"))?;
 
@@ -84,12 +86,12 @@ impl Trouble {
         Ok(Self(()))
     }
 
-    /// Whether the ports' page pools get pages.
+    /// Sets whether the ports' page pools get pages.
     pub fn pages(&self, there: bool) -> Result<()> {
         set("no_pages", u32::from(!there))
     }
 
-    /// How many microseconds each page takes.
+    /// Sets how long the allocation of a page takes.
     pub fn page_usecs(&self, usecs: u32) -> Result<()> {
         set("page_usecs", usecs)
     }
@@ -102,7 +104,7 @@ fn set(parameter: &str, value: u32) -> Result<()> {
 
 impl Drop for Trouble {
     fn drop(&mut self) {
-        // What goes wrong here is found out when it is loaded next.
+        // If this fails, loading it again fails too, and is reported.
         let _ = wait_until("the module of the tests can be unloaded", || {
             Ok(!matches!(
                 delete_module(c"trouble", DeleteModuleFlags::O_NONBLOCK),

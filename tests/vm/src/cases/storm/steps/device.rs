@@ -5,8 +5,8 @@
 use crate::{
     cases::storm::{
         model::{mac, Moderation, MAX_MTU, MAX_USECS, MIN_MTU},
+        state::Storm,
         steps::ethtool::set_moderation,
-        world::World,
     },
     host::ensure_eq,
     support::{polls::set_threaded, restart},
@@ -15,8 +15,8 @@ use anyhow::Result;
 use nix::errno::Errno;
 
 /// `ip link set mtu`.
-pub fn mtu(world: &mut World<'_>, n: usize) -> Result<()> {
-    let new = world.random.pick(&[
+pub fn mtu(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    let new = storm.random.pick(&[
         1500,
         1500,
         1400,
@@ -29,7 +29,7 @@ pub fn mtu(world: &mut World<'_>, n: usize) -> Result<()> {
         MIN_MTU - 1,
         MAX_MTU + 1,
     ]);
-    let model = &world.cards[n].model;
+    let model = &storm.ports[n].model;
     let mut refusal = Vec::new();
 
     if new < MIN_MTU {
@@ -40,78 +40,78 @@ pub fn mtu(world: &mut World<'_>, n: usize) -> Result<()> {
     if new == model.mtu {
         refusal.clear();
     }
-    if world.command(n, &refusal, &format!("ip link set dev DEV mtu {new}"))? {
-        world.cards[n].model.mtu = new;
+    if storm.command(n, &refusal, &format!("ip link set dev DEV mtu {new}"))? {
+        storm.ports[n].model.mtu = new;
     }
     Ok(())
 }
 
-/// `ip link set up` and `down`: mostly up, or there would not be much traffic. Of what goes down every
-/// other port is first made to let frames wait, so that they are lost with its rings.
-pub fn up_or_down(world: &mut World<'_>, n: usize) -> Result<()> {
-    let up = !world.cards[n].model.up || world.random.below(4) == 0;
+/// `ip link set up` and `down`: mostly up, or there would not be much traffic. Before every other
+/// `down`, moderation is set so that frames wait in the rings, and are lost with them.
+pub fn up_or_down(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    let up = !storm.ports[n].model.up || storm.random.below(4) == 0;
     let name = if up { "up" } else { "down" };
 
-    if !up && world.random.flip() {
+    if !up && storm.random.flip() {
         set_moderation(
-            world,
+            storm,
             n,
             Moderation {
                 adaptive: false,
                 usecs: MAX_USECS,
-                frames: world.cards[n].model.ring,
+                frames: storm.ports[n].model.ring,
             },
         )?;
     }
-    world.command(n, &[], &format!("ip link set dev DEV {name}"))?;
-    world.cards[n].model.up = up;
+    storm.command(n, &[], &format!("ip link set dev DEV {name}"))?;
+    storm.ports[n].model.up = up;
     Ok(())
 }
 
 /// `ip link set address`.
-pub fn address(world: &mut World<'_>, n: usize) -> Result<()> {
-    let (bytes, text) = mac(world.random.next());
+pub fn address(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    let (bytes, text) = mac(storm.random.next());
 
-    world.command(n, &[], &format!("ip link set dev DEV address {text}"))?;
-    world.cards[n].model.mac = bytes;
+    storm.command(n, &[], &format!("ip link set dev DEV address {text}"))?;
+    storm.ports[n].model.mac = bytes;
     Ok(())
 }
 
 /// `ip link set promisc`.
-pub fn promiscuous(world: &mut World<'_>, n: usize) -> Result<()> {
-    let new = !world.cards[n].model.promisc;
+pub fn promiscuous(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    let new = !storm.ports[n].model.promisc;
     let name = if new { "on" } else { "off" };
 
-    world.command(n, &[], &format!("ip link set dev DEV promisc {name}"))?;
-    world.cards[n].model.promisc = new;
+    storm.command(n, &[], &format!("ip link set dev DEV promisc {name}"))?;
+    storm.ports[n].model.promisc = new;
     Ok(())
 }
 
-/// Polls in threads, or in softirqs. A port that is down has none.
-pub fn threads(world: &mut World<'_>, n: usize) -> Result<()> {
-    let threaded = world.random.flip();
+/// Polls in threads or in softirqs. A port that is down has no NAPI to set it for.
+pub fn threads(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    let threaded = storm.random.flip();
 
-    if !world.cards[n].model.up {
+    if !storm.ports[n].model.up {
         return Ok(());
     }
-    world.log(format!("ox{n}: threaded: {threaded}"));
-    set_threaded(&world.cards[n].port, threaded)
+    storm.log(format!("ox{n}: threaded: {threaded}"));
+    set_threaded(&storm.ports[n].port, threaded)
 }
 
-/// A receive queue is made anew, for which there is a file in debugfs.
-pub fn restart_queue(world: &mut World<'_>, n: usize) -> Result<()> {
-    let queue = world.random.below(world.cards[n].model.queues + 1);
-    let card = &world.cards[n];
-    let port = card.port.clone();
-    let expected = if queue >= card.model.queues {
+/// Restarts a receive queue, by the file in debugfs.
+pub fn restart_queue(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    let queue = storm.random.below(storm.ports[n].model.queues + 1);
+    let state = &storm.ports[n];
+    let port = state.port.clone();
+    let expected = if queue >= state.model.queues {
         Err(Errno::ERANGE)
-    } else if !card.model.up {
+    } else if !state.model.up {
         Err(Errno::ENETDOWN)
     } else {
         Ok(())
     };
 
-    world.log(format!(
+    storm.log(format!(
         "restart_queue: {} {queue}: {expected:?}",
         port.name
     ));

@@ -4,15 +4,15 @@
 
 use crate::cases::storm::{
     model::{Moderation, FEATURES, MAX_USECS},
-    world::World,
+    state::Storm,
 };
 use anyhow::Result;
 
-/// `ethtool -L`: what somebody uses is not taken away.
-pub fn channels(world: &mut World<'_>, n: usize) -> Result<()> {
-    let card = &world.cards[n];
-    let (model, max) = (&card.model, card.model.max_queues);
-    let new = 1 + world.random.below(max + 1);
+/// `ethtool -L`: a queue in use cannot be removed.
+pub fn channels(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    let state = &storm.ports[n];
+    let (model, max) = (&state.model, state.model.max_queues);
+    let new = 1 + storm.random.below(max + 1);
     let mut refusal = Vec::new();
 
     if new > max {
@@ -21,19 +21,19 @@ pub fn channels(world: &mut World<'_>, n: usize) -> Result<()> {
         if model.queues_in_use().is_some_and(|used| used > new) {
             refusal.push("requested channel counts are too low for existing");
         }
-        if card.sockets.keys().any(|queue| *queue >= new) {
+        if state.sockets.keys().any(|queue| *queue >= new) {
             refusal.push("in use by AF_XDP");
         }
     }
-    if world.command(n, &refusal, &format!("ethtool -L DEV combined {new}"))? {
-        world.cards[n].model.queues = new;
+    if storm.command(n, &refusal, &format!("ethtool -L DEV combined {new}"))? {
+        storm.ports[n].model.queues = new;
     }
     Ok(())
 }
 
 /// `ethtool -G`.
-pub fn ring_size(world: &mut World<'_>, n: usize) -> Result<()> {
-    let new = world
+pub fn ring_size(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    let new = storm
         .random
         .pick(&[64, 64, 128, 256, 512, 1024, 2048, 4096, 32, 100, 8192]);
     let refusal: &[&str] = match new {
@@ -42,47 +42,47 @@ pub fn ring_size(world: &mut World<'_>, n: usize) -> Result<()> {
         _ => &[],
     };
 
-    set_ring(world, n, refusal, new)
+    set_ring(storm, n, refusal, new)
 }
 
-pub fn set_ring(world: &mut World<'_>, n: usize, refusal: &[&str], new: u32) -> Result<()> {
-    if world.command(n, refusal, &format!("ethtool -G DEV rx {new}"))? {
-        world.cards[n].model.ring = new;
+pub fn set_ring(storm: &mut Storm<'_>, n: usize, refusal: &[&str], new: u32) -> Result<()> {
+    if storm.command(n, refusal, &format!("ethtool -G DEV rx {new}"))? {
+        storm.ports[n].model.ring = new;
     }
     Ok(())
 }
 
 /// `ethtool -K`: switches one feature.
-pub fn features(world: &mut World<'_>, n: usize) -> Result<()> {
-    let (feature, _) = world.random.pick(&FEATURES);
-    let model = &world.cards[n].model;
+pub fn features(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    let (feature, _) = storm.random.pick(&FEATURES);
+    let model = &storm.ports[n].model;
 
     if model.can_switch(feature) {
         let new = if model.has(feature) { "off" } else { "on" };
 
-        world.command(n, &[], &format!("ethtool -K DEV {feature} {new}"))?;
-        world.cards[n].model.switch(feature);
+        storm.command(n, &[], &format!("ethtool -K DEV {feature} {new}"))?;
+        storm.ports[n].model.switch(feature);
     }
     Ok(())
 }
 
 /// `ethtool -C`.
-pub fn moderation(world: &mut World<'_>, n: usize) -> Result<()> {
-    let random = &mut world.random;
+pub fn moderation(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    let random = &mut storm.random;
     let new = Moderation {
         adaptive: random.flip(),
         usecs: random.pick(&[0, 1, 50, 500, MAX_USECS, MAX_USECS + 1]),
         frames: random.pick(&[0, 1, 32, 64, 512]),
     };
 
-    set_moderation(world, n, new)
+    set_moderation(storm, n, new)
 }
 
-pub fn set_moderation(world: &mut World<'_>, n: usize, new: Moderation) -> Result<()> {
-    let model = &world.cards[n].model;
+pub fn set_moderation(storm: &mut Storm<'_>, n: usize, new: Moderation) -> Result<()> {
+    let model = &storm.ports[n].model;
     let mut refusal = Vec::new();
 
-    // Nobody is asked when nothing changes.
+    // If nothing changes, the kernel does not ask the driver.
     if new != model.moderation {
         if new.usecs > MAX_USECS {
             refusal.push("rx-usecs: at most 10000");
@@ -96,27 +96,27 @@ pub fn set_moderation(world: &mut World<'_>, n: usize, new: Moderation) -> Resul
         new.usecs,
         new.frames
     );
-    if world.command(n, &refusal, &line)? {
-        world.cards[n].model.moderation = new;
+    if storm.command(n, &refusal, &line)? {
+        storm.ports[n].model.moderation = new;
     }
     Ok(())
 }
 
 /// `ethtool -A`.
-pub fn pause(world: &mut World<'_>, n: usize) -> Result<()> {
-    let new = [world.random.flip(), world.random.flip()];
+pub fn pause(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    let new = [storm.random.flip(), storm.random.flip()];
 
-    set_pause(world, n, new)
+    set_pause(storm, n, new)
 }
 
-/// For what is received, and what is sent.
-pub fn set_pause(world: &mut World<'_>, n: usize, [rx, tx]: [bool; 2]) -> Result<()> {
-    world.command(
+/// Sets flow control of the receive and the transmit direction.
+pub fn set_pause(storm: &mut Storm<'_>, n: usize, [rx, tx]: [bool; 2]) -> Result<()> {
+    storm.command(
         n,
         &[],
         &format!("ethtool -A DEV rx {} tx {}", on(rx), on(tx)),
     )?;
-    world.cards[n].model.pause = [rx, tx];
+    storm.ports[n].model.pause = [rx, tx];
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The steps: each chooses at random what it does, knows from the model whether that must be refused,
-//! does it, and brings the model up to date.
+//! The steps. Each chooses at random what it does, finds out from the model whether that must be
+//! refused, does it, and updates the model.
 
 mod device;
 pub mod ethtool;
@@ -9,13 +9,13 @@ pub mod napi;
 mod steer;
 mod xdp;
 
-use super::{gate::PORTS, world::World};
+use super::{gate::PORTS, state::Storm};
 use anyhow::{Context, Result};
 
-/// A kind of step, at the port of that number.
-type Step = fn(&mut World<'_>, usize) -> Result<()>;
+/// A step at a port, given by its number.
+type Step = fn(&mut Storm<'_>, usize) -> Result<()>;
 
-/// All kinds, how often each is taken, and its name.
+/// The kinds of steps: relative frequency, name, function.
 const KINDS: [(u32, &str, Step); 29] = [
     (10, "attach", xdp::attach),
     (5, "detach", xdp::detach),
@@ -43,42 +43,43 @@ const KINDS: [(u32, &str, Step); 29] = [
     (4, "affinity", napi::affinity),
     (3, "deferral", napi::deferral),
     (2, "busy_sockets", napi::busy_sockets),
-    (2, "slow_processors", napi::slow_processors),
+    (2, "slow_cpus", napi::slow_cpus),
     (2, "no_pages", napi::no_pages),
     (3, "drop_redirected", xdp::drop_redirected),
 ];
-/// Of a thousand steps, the first so many load the module anew, those from there to the next number
-/// replace a pair, and those to the last move a port to another namespace.
+/// Of 1000 numbers, those below the first reload the module, those below the second replace a pair,
+/// and those below the third move a port to another namespace.
 const RELOADS: u32 = 12;
 const TO_PAIRS: u32 = RELOADS + 20;
-const TO_TRAVELS: u32 = TO_PAIRS + 30;
+const TO_MOVES: u32 = TO_PAIRS + 30;
 
-/// Takes one step.
-pub fn take(world: &mut World<'_>) -> Result<()> {
-    world.count();
-    let n = world.random.below(PORTS as u32) as usize;
+/// Makes one step.
+pub fn make(storm: &mut Storm<'_>) -> Result<()> {
+    storm.count();
+    let n = storm.random.below(PORTS as u32) as usize;
 
-    match world.random.below(1000) {
-        0..RELOADS if world.takes("reload") => world.reload()?,
-        RELOADS..TO_PAIRS if world.takes("replace") => world.replace(n / 2)?,
-        TO_PAIRS..TO_TRAVELS if world.takes("travel") => world.travel(n)?,
+    match storm.random.below(1000) {
+        0..RELOADS if storm.makes("reload") => storm.reload()?,
+        RELOADS..TO_PAIRS if storm.makes("replace") => storm.replace(n / 2)?,
+        TO_PAIRS..TO_MOVES if storm.makes("netns") => storm.move_port(n)?,
         _ => {
-            let step = choose(world);
-            step(world, n)?;
+            let step = choose(storm);
+            step(storm, n)?;
         }
     }
-    world.publish(n);
-    let card = &world.cards[n];
-    card.model
-        .check_link(&card.port, |choice| card.programs.id(choice))
+    storm.publish(n);
+    let state = &storm.ports[n];
+    state
+        .model
+        .check_link(&state.port, |choice| state.programs.id(choice))
         .context("after the step")
 }
 
-fn choose(world: &mut World<'_>) -> Step {
-    let taken = |name| world.takes(name);
+fn choose(storm: &mut Storm<'_>) -> Step {
+    let taken = |name| storm.makes(name);
     let kinds: Vec<_> = KINDS.iter().filter(|(_, name, _)| taken(name)).collect();
     let sum = kinds.iter().map(|(weight, ..)| weight).sum();
-    let mut at = world.random.below(sum);
+    let mut at = storm.random.below(sum);
 
     for (weight, _, step) in kinds {
         if at < *weight {

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What chooses the ring of a frame.
+//! What decides which ring a frame goes to.
 
 use crate::cases::storm::{
     model::{Target, NTUPLE},
+    state::Storm,
     traffic::{FIRST_FLOW, FLOWS},
-    world::World,
 };
 use crate::wire::probe::Probe;
 use anyhow::Result;
 
-/// Rules are at the first of so many places.
-const PLACES: u32 = 8;
-/// So many contexts there are at most.
+/// Rules have locations below this number.
+const LOCATIONS: u32 = 8;
+/// The most RSS contexts.
 const CONTEXTS: u32 = 3;
 
 /// `ethtool -X`: the indirection table.
-pub fn table(world: &mut World<'_>, n: usize) -> Result<()> {
-    let queues = world.cards[n].model.queues;
-    let among = world.random.below(queues + 2);
+pub fn table(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    let queues = storm.ports[n].model.queues;
+    let among = storm.random.below(queues + 2);
 
     if among == 0 {
-        world.command(n, &[], "ethtool -X DEV default")?;
-        world.cards[n].model.equal = None;
+        storm.command(n, &[], "ethtool -X DEV default")?;
+        storm.ports[n].model.equal = None;
         return Ok(());
     }
     let refusal: &[&str] = if among > queues {
@@ -30,51 +30,51 @@ pub fn table(world: &mut World<'_>, n: usize) -> Result<()> {
     } else {
         &[]
     };
-    if world.command(n, refusal, &format!("ethtool -X DEV equal {among}"))? {
-        world.cards[n].model.equal = Some(among);
+    if storm.command(n, refusal, &format!("ethtool -X DEV equal {among}"))? {
+        storm.ports[n].model.equal = Some(among);
     }
     Ok(())
 }
 
 /// `ethtool -X`: the key.
-pub fn key(world: &mut World<'_>, n: usize) -> Result<()> {
+pub fn key(storm: &mut Storm<'_>, n: usize) -> Result<()> {
     let bytes: Vec<_> = (0..40)
-        .map(|_| format!("{:02x}", world.random.below(256)))
+        .map(|_| format!("{:02x}", storm.random.below(256)))
         .collect();
     let key = bytes.join(":");
 
-    world.command(n, &[], &format!("ethtool -X DEV hkey {key}"))?;
-    world.cards[n].model.key = Some(key);
+    storm.command(n, &[], &format!("ethtool -X DEV hkey {key}"))?;
+    storm.ports[n].model.key = Some(key);
     Ok(())
 }
 
 /// `ethtool -X`: whether both directions of a flow have one hash.
-pub fn symmetric(world: &mut World<'_>, n: usize) -> Result<()> {
-    let new = world.random.flip();
+pub fn symmetric(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    let new = storm.random.flip();
     let name = if new { "symmetric-xor" } else { "none" };
 
-    world.command(n, &[], &format!("ethtool -X DEV xfrm {name}"))?;
-    world.cards[n].model.symmetric = new;
+    storm.command(n, &[], &format!("ethtool -X DEV xfrm {name}"))?;
+    storm.ports[n].model.symmetric = new;
     Ok(())
 }
 
-/// `ethtool -N`: a rule for one flow is added or takes another's place, or one is taken away.
-pub fn rule(world: &mut World<'_>, n: usize) -> Result<()> {
-    let place = world.random.below(PLACES);
-    let model = &world.cards[n].model;
-    let is_there = model.rules.contains_key(&place);
+/// `ethtool -N`: a rule for one flow is added or replaced, or one is deleted.
+pub fn rule(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    let location = storm.random.below(LOCATIONS);
+    let model = &storm.ports[n].model;
+    let is_there = model.rules.contains_key(&location);
     let mut refusal = Vec::new();
 
-    if world.random.below(3) == 0 {
+    if storm.random.below(3) == 0 {
         if !is_there {
             refusal.push("Cannot delete");
         }
-        if world.command(n, &refusal, &format!("ethtool -N DEV delete {place}"))? {
-            world.cards[n].model.rules.remove(&place);
+        if storm.command(n, &refusal, &format!("ethtool -N DEV delete {location}"))? {
+            storm.ports[n].model.rules.remove(&location);
         }
         return Ok(());
     }
-    let target = match world.random.below(model.queues + 2 + CONTEXTS) {
+    let target = match storm.random.below(model.queues + 2 + CONTEXTS) {
         0 => Target::Drop,
         n if n <= CONTEXTS => Target::Context(n),
         n => Target::Queue(n - CONTEXTS - 1),
@@ -93,24 +93,24 @@ pub fn rule(world: &mut World<'_>, n: usize) -> Result<()> {
     if !there {
         refusal.push("Invalid argument");
     }
-    let flow = FIRST_FLOW + world.random.below(FLOWS);
+    let flow = FIRST_FLOW + storm.random.below(FLOWS);
     let frame = Probe::new(flow, 0).frame();
     let line = format!(
-        "ethtool -N DEV flow-type udp4 src-port {} {action} loc {place}",
+        "ethtool -N DEV flow-type udp4 src-port {} {action} loc {location}",
         u16::from_be_bytes([frame[34], frame[35]]),
     );
-    if world.command(n, &refusal, &line)? {
-        world.cards[n].model.rules.insert(place, target);
+    if storm.command(n, &refusal, &line)? {
+        storm.ports[n].model.rules.insert(location, target);
     }
     Ok(())
 }
 
-/// `ethtool -X`: an RSS context is made, changed or deleted.
-pub fn context(world: &mut World<'_>, n: usize) -> Result<()> {
-    let number = 1 + world.random.below(CONTEXTS);
-    let among = 1 + world.random.below(world.cards[n].model.queues + 1);
-    let delete = world.random.below(3) == 0;
-    let model = &world.cards[n].model;
+/// `ethtool -X`: an RSS context is created, changed or deleted.
+pub fn context(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    let number = 1 + storm.random.below(CONTEXTS);
+    let among = 1 + storm.random.below(storm.ports[n].model.queues + 1);
+    let delete = storm.random.below(3) == 0;
+    let model = &storm.ports[n].model;
     let is_there = model.contexts.contains_key(&number);
     let mut refusal = Vec::new();
 
@@ -124,27 +124,27 @@ pub fn context(world: &mut World<'_>, n: usize) -> Result<()> {
         {
             refusal.push("busy");
         }
-        if world.command(
+        if storm.command(
             n,
             &refusal,
             &format!("ethtool -X DEV context {number} delete"),
         )? {
-            world.cards[n].model.contexts.remove(&number);
+            storm.ports[n].model.contexts.remove(&number);
         }
         return Ok(());
     }
     if among > model.queues {
         refusal.push("Invalid argument");
     }
-    // A new one gets the first number that is free.
+    // A new one gets the first free number.
     let free = (1..number).find(|number| !model.contexts.contains_key(number));
     let (name, number) = match is_there {
         true => (number.to_string(), number),
         false => ("new".to_owned(), free.unwrap_or(number)),
     };
     let line = format!("ethtool -X DEV context {name} equal {among}");
-    if world.command(n, &refusal, &line)? {
-        world.cards[n].model.contexts.insert(number, among);
+    if storm.command(n, &refusal, &line)? {
+        storm.ports[n].model.contexts.insert(number, among);
     }
     Ok(())
 }

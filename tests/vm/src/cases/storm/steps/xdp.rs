@@ -4,8 +4,8 @@
 
 use crate::{
     cases::storm::{
-        program::{Attached, Choice, Mode, GENERIC, SWIRLS},
-        world::World,
+        program::{Attached, Choice, Mode, GENERIC, STORM_PROGRAMS},
+        state::Storm,
     },
     host::wait_until,
     nl::link::{
@@ -32,70 +32,76 @@ fn flag(mode: Mode) -> u32 {
 
 /// A condition for attaching.
 #[derive(Clone, Copy, Debug)]
-enum Only {
+enum Condition {
     Always,
     IfNone,
-    /// If this one is attached.
+    /// Only if this program is attached.
     Instead(Option<Choice>),
 }
 
-/// Any of a port's programs; the one that is bound to it is loaded when it is first wanted.
-fn any(world: &mut World<'_>, n: usize) -> Result<Choice> {
-    let choice = match world.random.below(SWIRLS as u32 + 1) as usize {
-        SWIRLS => Choice::Bound,
-        swirl => Choice::Swirl(swirl),
+/// A random program for a port; the one that is bound to the port is loaded when it is first used.
+fn any(storm: &mut Storm<'_>, n: usize) -> Result<Choice> {
+    let choice = match storm.random.below(STORM_PROGRAMS as u32 + 1) as usize {
+        STORM_PROGRAMS => Choice::Bound,
+        number => Choice::Storm(number),
     };
 
     if choice == Choice::Bound {
-        let card = &mut world.cards[n];
-        card.programs.bind(&card.port)?;
+        let state = &mut storm.ports[n];
+        state.programs.bind(&state.port)?;
     }
     Ok(choice)
 }
 
 /// By netlink, with all kinds of flags.
-pub fn attach(world: &mut World<'_>, n: usize) -> Result<()> {
-    let choice = any(world, n)?;
+pub fn attach(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    let choice = any(storm, n)?;
     let mode = match choice {
-        Choice::Bound if world.random.below(4) == 0 => Mode::Generic,
+        Choice::Bound if storm.random.below(4) == 0 => Mode::Generic,
         _ => choice.mode(),
     };
-    let current = world.cards[n].model.attached_as(mode).map(|a| a.choice);
-    let only = match world.random.below(6) {
-        0 => Only::IfNone,
-        1 => Only::Instead(current),
-        2 => Only::Instead(Some(Choice::Swirl(
-            world.random.below(SWIRLS as u32) as usize
+    let current = storm.ports[n].model.attached_as(mode).map(|a| a.choice);
+    let condition = match storm.random.below(6) {
+        0 => Condition::IfNone,
+        1 => Condition::Instead(current),
+        2 => Condition::Instead(Some(Choice::Storm(
+            storm.random.below(STORM_PROGRAMS as u32) as usize,
         ))),
-        _ => Only::Always,
+        _ => Condition::Always,
     };
 
-    set(world, n, Some(choice), mode, only)
+    set(storm, n, Some(choice), mode, condition)
 }
 
 /// By netlink.
-pub fn detach(world: &mut World<'_>, n: usize) -> Result<()> {
-    let mode = world
+pub fn detach(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    let mode = storm
         .random
         .pick(&[Mode::Driver, Mode::Driver, Mode::Generic]);
 
-    set(world, n, None, mode, Only::Always)
+    set(storm, n, None, mode, Condition::Always)
 }
 
-/// In the order in which the kernel looks at it.
-fn refusal(world: &World<'_>, n: usize, new: Option<Choice>, mode: Mode, only: Only) -> Refusal {
-    let model = &world.cards[n].model;
+/// Why the kernel must refuse it, in the order of its checks.
+fn refusal(
+    storm: &Storm<'_>,
+    n: usize,
+    new: Option<Choice>,
+    mode: Mode,
+    condition: Condition,
+) -> Refusal {
+    let model = &storm.ports[n].model;
     let current = model.attached_as(mode);
 
     if current.is_some_and(|a| a.link.is_some()) {
         return Some(LINKED);
     }
     let current = current.map(|a| a.choice);
-    if matches!(only, Only::Instead(expected) if expected != current) {
+    if matches!(condition, Condition::Instead(expected) if expected != current) {
         return Some((Errno::EEXIST, "Active program does not match expected"));
     }
     let new = new?;
-    if matches!(only, Only::IfNone) && current.is_some() {
+    if matches!(condition, Condition::IfNone) && current.is_some() {
         return Some((Errno::EBUSY, "XDP program already attached"));
     }
     if model
@@ -114,33 +120,33 @@ fn refusal(world: &World<'_>, n: usize, new: Option<Choice>, mode: Mode, only: O
             "Can't attach device-bound programs in generic mode",
         ));
     }
-    (mode == Mode::Driver && Some(new) != current && !model.takes(new)).then_some(FRAGS)
+    (mode == Mode::Driver && Some(new) != current && !model.accepts(new)).then_some(FRAGS)
 }
 
 fn set(
-    world: &mut World<'_>,
+    storm: &mut Storm<'_>,
     n: usize,
     choice: Option<Choice>,
     mode: Mode,
-    only: Only,
+    condition: Condition,
 ) -> Result<()> {
-    let expected = refusal(world, n, choice, mode, only);
+    let expected = refusal(storm, n, choice, mode, condition);
 
-    world.log(format!(
-        "ox{n}: xdp {mode:?}: {choice:?} {only:?}{}",
-        because(expected)
+    storm.log(format!(
+        "ox{n}: xdp {mode:?}: {choice:?} {condition:?}{}",
+        refusal_text(expected)
     ));
-    let card = &mut world.cards[n];
+    let state = &mut storm.ports[n];
     let fd = |choice: Option<Choice>| match choice {
-        Some(choice) => card.programs.fd(choice),
+        Some(choice) => state.programs.fd(choice),
         None => Ok(None),
     };
-    let (more, old) = match only {
-        Only::Always => (0, None),
-        Only::IfNone => (XDP_FLAGS_UPDATE_IF_NOEXIST, None),
-        Only::Instead(old) => (XDP_FLAGS_REPLACE, Some(fd(old)?)),
+    let (more, old) = match condition {
+        Condition::Always => (0, None),
+        Condition::IfNone => (XDP_FLAGS_UPDATE_IF_NOEXIST, None),
+        Condition::Instead(old) => (XDP_FLAGS_REPLACE, Some(fd(old)?)),
     };
-    let done = card
+    let done = state
         .port
         .try_attach_fd(fd(choice)?, flag(mode) | more, old)?;
 
@@ -154,32 +160,32 @@ fn set(
         (Err(refused), _) => bail!("{refused}"),
         (Ok(()), Some(_)) => bail!("it was not refused"),
     }
-    let model = &mut card.model;
+    let model = &mut state.model;
     if choice.is_some() || model.attached_as(mode).is_some() {
         model.attached = choice.map(|choice| Attached { choice, link: None });
     }
     Ok(())
 }
 
-fn because(refusal: Refusal) -> String {
+fn refusal_text(refusal: Refusal) -> String {
     refusal.map_or(String::new(), |(errno, reason)| {
         format!(" (not allowed: {errno:?}, {reason})")
     })
 }
 
 /// `BPF_LINK_CREATE`.
-pub fn create_link(world: &mut World<'_>, n: usize) -> Result<()> {
-    let swirl = world.random.below(GENERIC as u32) as usize;
-    let choice = Choice::Swirl(swirl);
-    let model = &world.cards[n].model;
-    let allowed = model.attached.is_none() && model.takes(choice);
+pub fn create_link(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    let number = storm.random.below(GENERIC as u32) as usize;
+    let choice = Choice::Storm(number);
+    let model = &storm.ports[n].model;
+    let allowed = model.attached.is_none() && model.accepts(choice);
 
-    world.log(format!(
+    storm.log(format!(
         "ox{n}: BPF_LINK_CREATE {choice:?}{}",
         if allowed { "" } else { " (not allowed)" }
     ));
-    let card = &mut world.cards[n];
-    let (port, program) = (&card.port, card.programs.swirls[swirl].program_mut());
+    let state = &mut storm.ports[n];
+    let (port, program) = (&state.port, state.programs.storm[number].program_mut());
     let mut made = None;
     port.ns.enter(|| {
         let xdp = program.xdp()?;
@@ -191,7 +197,7 @@ pub fn create_link(world: &mut World<'_>, n: usize) -> Result<()> {
     })?;
     ensure!(made.is_some() == allowed, "made: {}", made.is_some());
     if let Some(link) = made {
-        card.model.attached = Some(Attached {
+        state.model.attached = Some(Attached {
             choice,
             link: Some(link),
         });
@@ -199,19 +205,19 @@ pub fn create_link(world: &mut World<'_>, n: usize) -> Result<()> {
     Ok(())
 }
 
-/// Waits until what a link has closed is gone: that can be a moment later.
-fn wait_detached(world: &World<'_>, n: usize) -> Result<()> {
+/// Waits until the program of a closed link is detached, which can be a moment later.
+fn wait_detached(storm: &Storm<'_>, n: usize) -> Result<()> {
     wait_until("the closed link is detached", || {
-        Ok(world.cards[n].port.link()?.xdp_driver_id.is_none())
+        Ok(storm.ports[n].port.link()?.xdp_driver_id.is_none())
     })
 }
 
 /// `BPF_LINK_UPDATE`. When it is refused, aya closes the link.
-pub fn update_link(world: &mut World<'_>, n: usize) -> Result<()> {
-    let swirl = world.random.below(GENERIC as u32) as usize;
-    let choice = Choice::Swirl(swirl);
-    let model = &mut world.cards[n].model;
-    let takes = model.takes(choice);
+pub fn update_link(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    let number = storm.random.below(GENERIC as u32) as usize;
+    let choice = Choice::Storm(number);
+    let model = &mut storm.ports[n].model;
+    let takes = model.accepts(choice);
     let Some((old, link)) = model
         .attached
         .as_mut()
@@ -219,82 +225,82 @@ pub fn update_link(world: &mut World<'_>, n: usize) -> Result<()> {
     else {
         return Ok(());
     };
-    // With the same program nobody is asked.
+    // With the same program, the kernel does not ask the driver.
     let allowed = takes || old == choice;
 
-    world.log(format!(
+    storm.log(format!(
         "ox{n}: BPF_LINK_UPDATE {choice:?}{}",
         if allowed { "" } else { " (not allowed)" }
     ));
-    let card = &mut world.cards[n];
-    let xdp = card.programs.swirls[swirl].program_mut().xdp()?;
+    let state = &mut storm.ports[n];
+    let xdp = state.programs.storm[number].program_mut().xdp()?;
     let updated = xdp.attach_to_link(link);
     ensure!(updated.is_ok() == allowed, "updated: {}", updated.is_ok());
     match updated {
         Ok(id) => {
-            card.model.attached = Some(Attached {
+            state.model.attached = Some(Attached {
                 choice,
                 link: Some(xdp.take_link(id)?),
             });
             Ok(())
         }
         Err(_) => {
-            card.model.attached = None;
-            wait_detached(world, n)
+            state.model.attached = None;
+            wait_detached(storm, n)
         }
     }
 }
 
 /// Closing the last descriptor of a link detaches its program.
-pub fn close_link(world: &mut World<'_>, n: usize) -> Result<()> {
-    let model = &mut world.cards[n].model;
+pub fn close_link(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    let model = &mut storm.ports[n].model;
 
     if model.attached.as_ref().is_some_and(|a| a.link.is_some()) {
-        world.log(format!("ox{n}: the BPF link is closed"));
-        world.cards[n].model.attached = None;
-        wait_detached(world, n)?;
+        storm.log(format!("ox{n}: the BPF link is closed"));
+        storm.ports[n].model.attached = None;
+        wait_detached(storm, n)?;
     }
     Ok(())
 }
 
 /// Binds an AF_XDP socket to a queue.
-pub fn open_socket(world: &mut World<'_>, n: usize) -> Result<()> {
-    let queue = world.random.below(world.cards[n].model.queues);
-    let chunk = world.random.pick(&[2048, 4096]);
+pub fn open_socket(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    let queue = storm.random.below(storm.ports[n].model.queues);
+    let chunk = storm.random.pick(&[2048, 4096]);
 
-    if world.cards[n].sockets.contains_key(&queue) {
+    if storm.ports[n].sockets.contains_key(&queue) {
         return Ok(());
     }
-    world.log(format!(
+    storm.log(format!(
         "ox{n}: AF_XDP socket at queue {queue}, chunks of {chunk}"
     ));
-    let card = &mut world.cards[n];
-    let socket = Xsk::open(&card.port, queue, chunk, false)?;
-    for swirl in &mut card.programs.swirls {
-        swirl.socket(queue, &socket)?;
+    let state = &mut storm.ports[n];
+    let socket = Xsk::open(&state.port, queue, chunk, false)?;
+    for program in &mut state.programs.storm {
+        program.socket(queue, &socket)?;
     }
-    card.sockets.insert(queue, socket);
+    state.sockets.insert(queue, socket);
     Ok(())
 }
 
-/// Closes one.
-pub fn close_socket(world: &mut World<'_>, n: usize) -> Result<()> {
-    world.drain_sockets(n).context("frames in a socket")?;
-    let queue = world.random.below(world.cards[n].model.max_queues);
+/// Closes an AF_XDP socket.
+pub fn close_socket(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    storm.drain_sockets(n).context("frames in a socket")?;
+    let queue = storm.random.below(storm.ports[n].model.max_queues);
 
-    if world.cards[n].sockets.contains_key(&queue) {
-        world.log(format!(
+    if storm.ports[n].sockets.contains_key(&queue) {
+        storm.log(format!(
             "ox{n}: the AF_XDP socket at queue {queue} is closed"
         ));
-        world.cards[n].sockets.remove(&queue);
+        storm.ports[n].sockets.remove(&queue);
     }
     Ok(())
 }
 
-/// Programs on the entries of devmaps drop some of the frames, all of those that are handed over last, or
-/// each of them.
-pub fn drop_redirected(world: &mut World<'_>, _: usize) -> Result<()> {
-    let which = world.random.pick(&[0, 1, 2, 2, 3, 3, 4, 5]);
+/// The programs on devmap entries drop none of the frames, some, those that are handed over last,
+/// or all.
+pub fn drop_redirected(storm: &mut Storm<'_>, _: usize) -> Result<()> {
+    let which = storm.random.pick(&[0, 1, 2, 2, 3, 3, 4, 5]);
 
-    world.drop_redirected(which)
+    storm.drop_redirected(which)
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The ports of the storm and what belongs to them, and the log of what is done to them.
+//! The ports of the storm, what belongs to them, and the log of the steps.
 
 use super::{
-    gate::{Gate, Place, PORTS},
+    gate::{Gate, Location, PORTS},
     model::Model,
     program::Programs,
     traffic::address,
@@ -31,60 +31,60 @@ use std::{
 /// Lines of the log that an error shows.
 const SHOWN: usize = 25;
 
-/// The namespaces in which ports can be, and what `ip link set netns` calls them.
+/// The namespaces in which ports can be, as `ip link set netns` takes them.
 const SPACES: [&str; 3] = [NS_A, NS_B, "1"];
-/// One that does not last.
+/// A namespace that is deleted with a port in it.
 const DOOMED: &str = "doomed";
-/// At first the inner ports are in B, the outer ones in A.
+/// The namespaces in which the ports have addresses: the inner ones in B, the outer ones in A.
 const HOME: [usize; PORTS] = [0, 1, 1, 0];
-/// What comes in at a port can be redirected to this one, which is of the other pair.
+/// The port of the other pair to which each port's programs redirect.
 const PARTNER: [usize; PORTS] = [3, 2, 1, 0];
 
-/// A port with all that belongs to it.
-pub struct Card {
+/// A port, and what belongs to it.
+pub struct PortState {
     pub port: Port,
     pub model: Model,
     pub programs: Programs,
     /// AF_XDP sockets, by queue.
     pub sockets: BTreeMap<u32, Xsk>,
-    /// The number of the namespace that it is in.
+    /// The namespace in which it is, an index of [`SPACES`].
     space: usize,
 }
 
-impl Card {
-    /// The port has been deleted.
-    fn is_gone(&mut self) -> Result<()> {
+impl PortState {
+    /// Forgets what was deleted with the port.
+    fn forget(&mut self) -> Result<()> {
         self.sockets.clear();
         self.model.attached = None;
         self.programs.forget_port()
     }
 }
 
-/// Everything.
-pub struct World<'a> {
-    pub cards: Vec<Card>,
+/// The state of the storm.
+pub struct Storm<'a> {
+    pub ports: Vec<PortState>,
     pub random: Random,
     gate: &'a Gate,
-    /// The kinds of steps that are taken, with commas between them; none for all.
+    /// The kinds of steps to make, separated by commas; empty for all.
     kinds: String,
     spaces: [Netns; 3],
-    /// Size of the rings of a port that is new.
+    /// Ring size of a new port.
     ring: u32,
     generation: u64,
-    /// Processors are slow.
+    /// The module that delays CPUs, while it is loaded.
     slow: Option<Trouble>,
-    /// The kernel log, looked at now and then.
+    /// The kernel log since the last check.
     kernel: Kmsg,
     steps: u32,
     lines: VecDeque<String>,
     console: Option<File>,
 }
 
-impl<'a> World<'a> {
-    /// Loads the module and puts the ports where they belong.
+impl<'a> Storm<'a> {
+    /// Loads the module, and moves the ports to their namespaces.
     pub fn make(seed: u64, gate: &'a Gate, ns: [&Netns; 2]) -> Result<Self> {
-        let mut world = Self {
-            cards: Vec::new(),
+        let mut storm = Self {
+            ports: Vec::new(),
             random: Random::new(seed),
             gate,
             kinds: setting("OXNIC_STORM_KINDS", String::new())?,
@@ -95,20 +95,20 @@ impl<'a> World<'a> {
             kernel: Kmsg::from_now()?,
             steps: 0,
             lines: VecDeque::new(),
-            // What is written there is outside of the machine before the next step begins.
+            // What is written there has left the VM before the next step begins.
             console: OpenOptions::new().write(true).open("/dev/ttyS0").ok(),
         };
 
-        world.load()?;
-        Ok(world)
+        storm.load()?;
+        Ok(storm)
     }
 
-    /// Says what is done next.
+    /// Logs what is done next.
     pub fn log(&mut self, what: impl Display) {
         let line = format!("storm {}: {what}", self.steps);
 
         if let Some(console) = &mut self.console {
-            // Nobody may look.
+            // There may be no reader.
             let _ = writeln!(console, "{line}");
         }
         self.lines.push_back(line);
@@ -118,12 +118,12 @@ impl<'a> World<'a> {
         watchdog::still_alive();
     }
 
-    /// Whether steps of this kind are taken.
-    pub fn takes(&self, kind: &str) -> bool {
+    /// Whether steps of this kind are made.
+    pub fn makes(&self, kind: &str) -> bool {
         self.kinds.is_empty() || self.kinds.split(',').any(|one| one == kind)
     }
 
-    /// A step begins.
+    /// Counts a step that begins.
     pub fn count(&mut self) {
         self.steps += 1;
     }
@@ -132,7 +132,7 @@ impl<'a> World<'a> {
         self.steps
     }
 
-    /// The steps that were taken last.
+    /// The last steps.
     pub fn last_steps(&self) -> String {
         self.lines
             .iter()
@@ -141,18 +141,18 @@ impl<'a> World<'a> {
             .join("\n    ")
     }
 
-    /// A pair of ports.
+    /// The two ports of a pair.
     pub fn bed(&self, pair: usize) -> Bed {
         Bed {
-            a: self.cards[2 * pair].port.clone(),
-            b: self.cards[2 * pair + 1].port.clone(),
+            a: self.ports[2 * pair].port.clone(),
+            b: self.ports[2 * pair + 1].port.clone(),
         }
     }
 
-    /// Does what may have to be refused: `refusal` has pieces of what is then said. Returns whether it
-    /// was done.
+    /// Runs a command at port `n`. If `refusal` is not empty it must fail, with one of these texts.
+    /// Returns whether it was to succeed.
     pub fn command(&mut self, n: usize, refusal: &[&str], line: &str) -> Result<bool> {
-        let Port { ns, name, .. } = self.cards[n].port.clone();
+        let Port { ns, name, .. } = self.ports[n].port.clone();
         let line = line.replace("DEV", &name);
 
         if refusal.is_empty() {
@@ -169,27 +169,27 @@ impl<'a> World<'a> {
         Ok(false)
     }
 
-    /// Whether a port is where it has its address.
+    /// Whether a port is in the namespace in which it has an address.
     fn is_home(&self, n: usize) -> bool {
-        self.cards[n].space == HOME[n]
+        self.ports[n].space == HOME[n]
     }
 
     /// Tells the traffic where a port is.
     pub fn publish(&self, n: usize) {
-        let card = &self.cards[n];
+        let state = &self.ports[n];
 
-        self.gate.set_place(
+        self.gate.set_location(
             n,
-            Some(Place {
-                port: card.port.clone(),
-                mtu: card.model.mtu,
+            Some(Location {
+                port: state.port.clone(),
+                mtu: state.model.mtu,
                 home: self.is_home(n),
                 generation: self.generation,
             }),
         );
     }
 
-    /// Loads the module with other parameters each time.
+    /// Loads the module with random parameters.
     fn load(&mut self) -> Result<()> {
         let queues = self.some_queues();
         self.ring = self.random.pick(&[64, 128, 512, 1024]);
@@ -204,20 +204,20 @@ impl<'a> World<'a> {
         1 + self.random.below(4)
     }
 
-    /// Puts ports that have just been made where they belong, and up.
+    /// Moves new ports to their namespaces, and brings them up.
     fn install(&mut self, ports: Range<usize>, queues: u32) -> Result<()> {
         for n in ports.clone() {
             let port = Port::find(&self.spaces[2], &format!("ox{n}"))?;
             let model = Model::new(queues, self.ring, port.mac()?);
 
-            // The control path has several lines to say about every step.
+            // Else the control path would log several lines for every step.
             port.msglvl("drv off")?;
-            if let Some(card) = self.cards.get_mut(n) {
-                card.port = port;
-                card.model = model;
-                card.space = 2;
+            if let Some(state) = self.ports.get_mut(n) {
+                state.port = port;
+                state.model = model;
+                state.space = 2;
             } else {
-                self.cards.push(Card {
+                self.ports.push(PortState {
                     port,
                     model,
                     programs: Programs::make()?,
@@ -227,12 +227,12 @@ impl<'a> World<'a> {
             }
         }
         for n in ports.clone() {
-            self.settle_in(n, HOME[n])?;
+            self.put_in(n, HOME[n])?;
         }
-        self.refill()?;
+        self.refill_maps()?;
         for n in ports {
-            self.cards[n].port.up()?;
-            self.cards[n].model.up = true;
+            self.ports[n].port.up()?;
+            self.ports[n].model.up = true;
         }
         Ok(())
     }
@@ -247,15 +247,15 @@ impl<'a> World<'a> {
         self.slow = None;
         self.log("rmmod oxnic");
         for n in 0..PORTS {
-            self.gate.set_place(n, None);
+            self.gate.set_location(n, None);
         }
         module::unload()?;
         ensure!(!module::is_loaded(), "the module is still there");
-        self.cards.iter_mut().try_for_each(Card::is_gone)
+        self.ports.iter_mut().try_for_each(PortState::forget)
     }
 
-    /// Deletes a pair, one end after the other, with everything attached and in use, and makes another. The
-    /// first may go with the namespace that it is in.
+    /// Deletes a pair, one end after the other, with everything attached and in use, and creates it
+    /// again. The first end may be deleted with the namespace that it is in.
     pub fn replace(&mut self, pair: usize) -> Result<()> {
         let mut ends = [2 * pair, 2 * pair + 1];
         let queues = self.some_queues();
@@ -264,16 +264,16 @@ impl<'a> World<'a> {
             ends.reverse();
         }
         for n in ends {
-            self.gate.set_place(n, None);
+            self.gate.set_location(n, None);
             if n == ends[0] && self.random.flip() {
                 self.delete_with_namespace(n, ends[1])?;
             } else {
                 self.log(format!("ip link del dev ox{n}"));
-                self.cards[n].port.delete()?;
+                self.ports[n].port.delete()?;
             }
-            self.cards[n].is_gone()?;
+            self.ports[n].forget()?;
             if n == ends[0] {
-                self.cards[ends[1]].port.wait_running(false)?;
+                self.ports[ends[1]].port.wait_running(false)?;
             }
         }
         let [first, second] = ends;
@@ -297,85 +297,85 @@ impl<'a> World<'a> {
         ns.enter(|| new.queues(queues).add(&format!("ox{n}")))
     }
 
-    /// Moves a port to a namespace of its own, where it is up again, and deletes that. The kernel deletes
-    /// the ports in it when it finds time; `peer` is not joined any more then.
+    /// Moves a port to a namespace of its own, brings it up, and deletes the namespace. The kernel
+    /// deletes the port in it some time later; then `peer` has no peer any more.
     fn delete_with_namespace(&mut self, n: usize, peer: usize) -> Result<()> {
         let doomed = Netns::create(DOOMED)?;
 
         self.log(format!(
             "ip link set dev ox{n} netns {DOOMED}; ip netns del {DOOMED}"
         ));
-        let port = self.cards[n].port.move_to(&doomed)?;
-        self.cards[n].sockets.clear();
+        let port = self.ports[n].port.move_to(&doomed)?;
+        self.ports[n].sockets.clear();
         port.up()?;
         doomed.delete()?;
-        let peer = &self.cards[peer].port;
-        wait_until("the port goes with its namespace", || {
+        let peer = &self.ports[peer].port;
+        wait_until("the port is deleted with its namespace", || {
             Ok(peer.link()?.link == Some(0))
         })
     }
 
     /// Moves a port to another namespace.
-    pub fn travel(&mut self, n: usize) -> Result<()> {
-        let to = (self.cards[n].space + 1 + self.random.below(2) as usize) % SPACES.len();
+    pub fn move_port(&mut self, n: usize) -> Result<()> {
+        let to = (self.ports[n].space + 1 + self.random.below(2) as usize) % SPACES.len();
 
         self.log(format!("ip link set dev ox{n} netns {}", SPACES[to]));
-        self.gate.set_place(n, None);
-        self.settle_in(n, to)?;
-        let card = &mut self.cards[n];
-        // The kernel lets go of them, as if the port were gone.
-        card.sockets.clear();
-        card.model.up = false;
-        self.refill()
+        self.gate.set_location(n, None);
+        self.put_in(n, to)?;
+        let state = &mut self.ports[n];
+        // The kernel has unbound them, as if the port had been deleted.
+        state.sockets.clear();
+        state.model.up = false;
+        self.refill_maps()
     }
 
-    /// Puts a port into a namespace, and gives it its address if it is at home there.
-    fn settle_in(&mut self, n: usize, space: usize) -> Result<()> {
-        let card = &mut self.cards[n];
+    /// Moves a port to a namespace, and gives it its address if it has one there.
+    fn put_in(&mut self, n: usize, space: usize) -> Result<()> {
+        let state = &mut self.ports[n];
 
-        card.port = card.port.move_to(&self.spaces[space])?;
-        card.space = space;
+        state.port = state.port.move_to(&self.spaces[space])?;
+        state.space = space;
         if self.is_home(n) {
-            let card = &self.cards[n];
-            card.port.add_address(&format!("{}/24", address(n)))?;
+            let state = &self.ports[n];
+            state.port.add_address(&format!("{}/24", address(n)))?;
         }
         self.generation += 1;
         self.publish(n);
         Ok(())
     }
 
-    /// Fills in the maps what the kernel has taken out with a port.
-    fn refill(&mut self) -> Result<()> {
+    /// Adds the ports to the devmaps again: the kernel removes one that is deleted or moved.
+    fn refill_maps(&mut self) -> Result<()> {
         for (n, partner) in PARTNER.into_iter().enumerate() {
-            let partner = self.cards[partner].port.clone();
+            let partner = self.ports[partner].port.clone();
 
-            for swirl in &mut self.cards[n].programs.swirls {
-                swirl.redirect_to(&partner)?;
+            for program in &mut self.ports[n].programs.storm {
+                program.redirect_to(&partner)?;
             }
         }
         Ok(())
     }
 
-    /// Makes processors slow where they may meet, or no longer.
-    pub fn slow_processors(&mut self) -> Result<()> {
+    /// Starts to delay CPUs where they could race, or ends it.
+    pub fn slow_cpus(&mut self) -> Result<()> {
         if self.slow.is_some() {
-            self.log("processors are as fast as before");
+            self.log("CPUs are no longer delayed");
             self.slow = None;
             return Ok(());
         }
-        self.log("processors are slow");
-        self.slow = Some(Trouble::slow_processors()?);
+        self.log("CPUs are delayed");
+        self.slow = Some(Trouble::slow_cpus()?);
         Ok(())
     }
 
-    /// There are no pages for the ports, several times for a short while, the last time until `meanwhile` has
-    /// ended.
+    /// Makes the ports' page allocations fail, several times for a short while, the last time until
+    /// `meanwhile` has ended.
     pub fn without_pages(
         &mut self,
         times: u32,
         meanwhile: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        self.log(format!("no pages, {times} times"));
+        self.log(format!("page allocations fail, {times} times"));
         let pauses: Vec<_> = (0..2 * times)
             .map(|_| Duration::from_millis(1 + u64::from(self.random.below(20))))
             .collect();
@@ -389,11 +389,12 @@ impl<'a> World<'a> {
         trouble.pages(false)?;
         let outcome = meanwhile();
         trouble.pages(true)?;
-        self.log("pages again");
+        self.log("page allocations succeed again");
         outcome
     }
 
-    /// Pages come slowly as long as `meanwhile` runs: rings are not filled as fast as they are emptied.
+    /// Makes each page allocation slow while `meanwhile` runs: rings are emptied faster than they
+    /// are filled.
     pub fn with_slow_pages(
         &self,
         usecs: u32,
@@ -408,7 +409,7 @@ impl<'a> World<'a> {
         outcome
     }
 
-    /// The module that makes trouble, unless it is loaded.
+    /// Loads the module that makes rare events frequent, unless it is loaded.
     fn own_trouble(&self) -> Result<Option<Trouble>> {
         match &self.slow {
             Some(_) => Ok(None),
@@ -416,19 +417,19 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Says which redirected frames the programs of all devmaps drop.
+    /// Sets which redirected frames the programs of all devmaps drop.
     pub fn drop_redirected(&mut self, which: u32) -> Result<()> {
         self.log(format!("programs of devmaps drop: {which}"));
         self.gate.drops.store(which, Ordering::Relaxed);
-        self.cards
+        self.ports
             .iter_mut()
-            .flat_map(|card| &mut card.programs.swirls)
-            .try_for_each(|swirl| swirl.drop_redirected(which))
+            .flat_map(|state| &mut state.programs.storm)
+            .try_for_each(|program| program.drop_redirected(which))
     }
 
-    /// Compares the frames that have come to a port's sockets.
+    /// Compares the frames in a port's AF_XDP sockets.
     pub fn drain_sockets(&self, n: usize) -> Result<()> {
-        for (queue, socket) in &self.cards[n].sockets {
+        for (queue, socket) in &self.ports[n].sockets {
             for frame in socket.drain()? {
                 let probe =
                     Probe::parse(&frame).with_context(|| format!("socket of queue {queue}"))?;
@@ -443,15 +444,15 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// Makes every frame pass, or not any more.
-    pub fn calm(&mut self, calm: bool) -> Result<()> {
-        self.cards
+    /// Makes all programs pass every frame, or act on them as before.
+    pub fn pass_all(&mut self, pass_all: bool) -> Result<()> {
+        self.ports
             .iter_mut()
-            .flat_map(|card| &mut card.programs.swirls)
-            .try_for_each(|swirl| swirl.calm(calm))
+            .flat_map(|state| &mut state.programs.storm)
+            .try_for_each(|program| program.pass_all(pass_all))
     }
 
-    /// The kernel has nothing to complain about so far.
+    /// Fails if the kernel log has a warning.
     pub fn check_log(&mut self) -> Result<()> {
         let bad: Vec<_> = self
             .kernel

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! When nothing moves any more: how that is found out, and what is then said of it.
+//! How the storm finds out that something is stuck, and what it reports then.
 
-use super::{gate::PORTS, world::World};
+use super::{gate::PORTS, state::Storm};
 use crate::{bed::Port, host::watchdog};
 use anyhow::{bail, Result};
 use std::{thread, time::Duration};
 
-/// How often one looks at what stays the same until it is said to stand still. Looks are work: on a slow machine
-/// they take longer.
-const LOOKS: u32 = 600;
-/// The pause between two looks.
+/// After how many checks in a row with the same result something counts as stuck. A check is work,
+/// so it takes longer on a slow machine.
+const CHECKS: u32 = 600;
+/// The pause between two checks.
 pub const PAUSE: Duration = Duration::from_millis(20);
 
-/// Waits until a look finds nothing left. Fails if what is left is the same for [`LOOKS`].
-pub fn wait_while_moving(
+/// Waits until a check returns `None`. Fails if it has returned the same text [`CHECKS`] times in a
+/// row.
+pub fn wait_for_progress(
     what: &str,
     mut look: impl FnMut() -> Result<Option<String>>,
 ) -> Result<()> {
@@ -22,8 +23,8 @@ pub fn wait_while_moving(
 
     while let Some(left) = look()? {
         same = if left == last { same + 1 } else { 0 };
-        if same == LOOKS {
-            bail!("{what}: nothing has changed for {LOOKS} looks; {left}");
+        if same == CHECKS {
+            bail!("{what}: nothing has changed in {CHECKS} checks; {left}");
         }
         last = left;
         thread::sleep(PAUSE);
@@ -32,7 +33,7 @@ pub fn wait_while_moving(
     Ok(())
 }
 
-/// The queueing disciplines of a port in which frames wait, a line each.
+/// The queueing disciplines of a port in which frames wait, one per line.
 pub fn backlog(port: &Port) -> Result<Option<String>> {
     let text = port
         .ns
@@ -44,22 +45,22 @@ pub fn backlog(port: &Port) -> Result<Option<String>> {
             qdisc = line;
         } else if let Some(frames) = line.trim().strip_prefix("backlog ") {
             if !frames.starts_with("0b 0p") {
-                let place = qdisc.split(" bands ").next().unwrap_or_default();
-                waiting.push(format!("{}: {frames} wait in {place}", port.name));
+                let location = qdisc.split(" bands ").next().unwrap_or_default();
+                waiting.push(format!("{}: {frames} wait in {location}", port.name));
             }
         }
     }
     Ok((!waiting.is_empty()).then(|| waiting.join("\n")))
 }
 
-/// What stands still at all ports: transmit queues that were stopped more often than woken, and where frames
-/// wait.
-pub fn describe(world: &World<'_>) -> String {
+/// What is stuck at all ports: transmit queues that were stopped more often than woken, and
+/// queueing disciplines in which frames wait.
+pub fn describe(storm: &Storm<'_>) -> String {
     let mut found = Vec::new();
 
-    for card in &world.cards[..PORTS] {
-        found.extend(stopped(&card.port).unwrap_or_default());
-        found.extend(backlog(&card.port).ok().flatten());
+    for state in &storm.ports[..PORTS] {
+        found.extend(stopped(&state.port).unwrap_or_default());
+        found.extend(backlog(&state.port).ok().flatten());
     }
     if found.is_empty() {
         return "no transmit queue was stopped more often than woken, and no frame waits"
@@ -79,7 +80,7 @@ fn stopped(port: &Port) -> Result<Vec<String>> {
         .filter(|(_, (stopped, woken))| stopped > woken)
         .map(|(n, (stopped, woken))| {
             format!(
-                "{}: transmit queue {n} stands still: stopped {stopped} times, woken {woken}",
+                "{}: transmit queue {n} is stuck: stopped {stopped} times, woken {woken} times",
                 port.name
             )
         })
