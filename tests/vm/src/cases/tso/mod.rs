@@ -7,26 +7,30 @@ mod frames;
 use crate::{
     bed::{Bed, Port, V4, V4_VLAN, V6},
     harness::case,
-    host::{ensure_eq, repeat_until, tracefs::Trace},
+    host::{cmd, ensure_eq, repeat_until, tracefs::Trace},
     nl::link::New,
     sockopt::DestinationOptions,
     support::{
+        held::Held,
         in_parallel,
         large::{open, Large},
         polls::{poll_in_threads, slow_down},
         probes::set_mtu,
-        traffic::{check_alive, settle},
+        steer::Chain,
+        traffic::{check_alive, settle, settle_wire},
     },
     wire::{
         capture::Capture,
         checksum::{verify, Kind},
-        frames::{tagged, CTAG, STAG},
+        frames::{ethernet, ipv4_header, tagged, CTAG, STAG},
+        packet::Sender,
+        probe::Probe,
         stream::{data, ensure_data, read_all, tcp_pair},
         ETH, ETH_ZLEN,
     },
 };
 use anyhow::{ensure, Context, Result};
-use etherparse::{Ipv6Header, NetSlice, SlicedPacket, TransportSlice};
+use etherparse::{ip_number, Ipv6Header, NetSlice, SlicedPacket, TcpHeader, TransportSlice};
 use nix::sys::socket::setsockopt;
 use std::{
     io::Write,
@@ -466,4 +470,97 @@ fn extension_headers(bed: &Bed) -> Result<()> {
     let (a, _) = bed.settled()?;
     a.counters.expect_tx("A", &[("dropped", 0)])?;
     settle(bed).map(drop)
+}
+
+/// A PPPoE session's EtherType.
+const PPPOE: u16 = 0x8864;
+const PPP_IPV4: u16 = 0x0021;
+const PPP_IPV6: u16 = 0x0057;
+
+/// The TCP segment with number `n` of a stream, in PPPoE.
+fn in_pppoe(v6: bool, n: u16) -> Result<Vec<u8>> {
+    const LEN: usize = 1000;
+    let payload = data(n.into(), LEN);
+    let mut tcp = TcpHeader {
+        acknowledgment_number: 1,
+        ack: true,
+        ..TcpHeader::new(0x1000, 0x2000, u32::from(n) * LEN as u32, 0xffff)
+    };
+    let (protocol, ip) = if v6 {
+        let header = Ipv6Header {
+            payload_length: (TcpHeader::MIN_LEN + LEN) as u16,
+            next_header: ip_number::TCP,
+            hop_limit: 64,
+            source: [1; 16],
+            destination: [2; 16],
+            ..Ipv6Header::default()
+        };
+        tcp.checksum = tcp.calc_checksum_ipv6(&header, &payload)?;
+        (PPP_IPV6, header.to_bytes().to_vec())
+    } else {
+        let header = ipv4_header(n, ip_number::TCP, TcpHeader::MIN_LEN + LEN);
+        tcp.checksum = tcp.calc_checksum_ipv4(&header, &payload)?;
+        (PPP_IPV4, header.to_bytes().to_vec())
+    };
+    let packet = [
+        &protocol.to_be_bytes()[..],
+        &ip[..],
+        &tcp.to_bytes(),
+        &payload,
+    ]
+    .concat();
+    // Version and type, code, session, length.
+    let header = [&[0x11, 0, 0, 1][..], &(packet.len() as u16).to_be_bytes()].concat();
+
+    Ok(ethernet(PPPOE, &[header, packet].concat()))
+}
+
+// The debug kernel has no PPPoE.
+case!(ports "tso::pppoe", "pairs=2 queues=1", pppoe; stock_only());
+/// A bridge forwards TCP frames in PPPoE, which GRO has merged: the stack has to segment them, for
+/// the port's segmentation does not look into PPPoE.
+fn pppoe(bed: &Bed) -> Result<()> {
+    const COUNT: u16 = 20;
+
+    cmd::run("modprobe pppoe")?;
+    let Chain { first, second } = Chain::make(bed)?;
+    let bridge = Port::add(&first.b.ns, "br0", New::bridge())?;
+    for port in [&first.b, &second.a] {
+        port.join(&bridge)?;
+    }
+    bridge.up()?;
+    first.up()?;
+    second.up()?;
+    let mut capture = Capture::start(&second.b)?;
+    let sender = Sender::open(&first.a)?;
+
+    for (v6, ring_size) in [(false, 256), (true, 128)] {
+        let frames = (0..COUNT)
+            .map(|n| in_pppoe(v6, n))
+            .collect::<Result<Vec<_>>>()?;
+        let trace = Trace::start("net/net_dev_queue")?;
+        // GRO merges frames of one poll.
+        let held = Held::new(&first.b, 0, || sender.send(&Probe::new(1, 0).frame()))?;
+        frames.iter().try_for_each(|frame| sender.send(frame))?;
+        held.release(ring_size)?;
+        let found = capture.wait_for(frames.len(), |frame| frame[12..14] == PPPOE.to_be_bytes());
+        let dev = format!("dev={} ", second.a.name);
+        let queued: Vec<_> = trace
+            .lines("net_dev_queue")?
+            .into_iter()
+            .filter(|line| line.contains(&dev))
+            .collect();
+        let merged = queued
+            .iter()
+            .flat_map(|line| line.split_whitespace())
+            .filter_map(|word| word.strip_prefix("len=")?.parse::<usize>().ok())
+            .any(|len| len > frames[0].len());
+        ensure!(merged, "GRO has merged nothing: {queued:#?}");
+        ensure!(found? == frames, "the frames are not those that were sent");
+    }
+    let (a, _) = settle_wire(&second)?;
+    a.counters.expect_tx(
+        &a.name,
+        &[("dropped", 0), ("packets", 2 * (u64::from(COUNT) + 1))],
+    )
 }
