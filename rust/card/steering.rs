@@ -118,16 +118,10 @@ impl RxSteering {
         if self.single_queue.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        self.look_up(frame, bh).map(Some)
-    }
-
-    /// The queue and the hash of a frame by the registers. A function of its own: inlined where a
-    /// frame is written, it took registers from the frames that do not need it.
-    #[inline(never)]
-    fn look_up(&self, frame: &impl TxFrame, bh: &bh::Disabled) -> Result<(u32, Hash), Discard> {
         let steering = self.registers.read(bh);
         steering
             .queue(|| frame.head(), || frame.tag())
+            .map(Some)
             .ok_or(Discard::Rule)
     }
 
