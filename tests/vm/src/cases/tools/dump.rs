@@ -57,7 +57,10 @@ fn captured(bed: &Bed, probes: &[Probe], options: &str) -> Result<String> {
     let mut xdpdump = start(
         port,
         &format!(
-            "xdpdump --interface {} --program-names {PROGRAM} --rx-capture entry,exit {options}",
+            // By lines: both of its outputs go to one pipe, and the counts at the end would come
+            // in the middle of a line.
+            "stdbuf -oL xdpdump --interface {} --program-names {PROGRAM} --rx-capture entry,exit \
+             {options}",
             port.name
         ),
     )?;
