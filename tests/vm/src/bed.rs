@@ -238,6 +238,14 @@ impl Port {
         Ok(())
     }
 
+    /// Reads a file of the port in sysfs.
+    pub fn read_sysfs(&self, file: &str) -> Result<String> {
+        let path = format!("/sys/class/net/{}/{file}", self.name);
+        let text = self.ns.exec_with_sysfs(&format!("cat {path}"))?;
+
+        Ok(text.trim().to_owned())
+    }
+
     /// Writes to a file of the port in sysfs.
     pub fn write_sysfs(&self, file: &str, value: &str) -> Result<()> {
         // The line is split at blanks, so the shell's argument must not contain one.

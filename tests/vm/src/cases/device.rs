@@ -133,13 +133,7 @@ fn driver_info(bed: &Bed) -> Result<()> {
 }
 
 fn addr_assign_type(port: &Port) -> Result<String> {
-    let path = format!("/sys/class/net/{}/addr_assign_type", port.name);
-
-    Ok(port
-        .ns
-        .exec_with_sysfs(&format!("cat {path}"))?
-        .trim()
-        .to_owned())
+    port.read_sysfs("addr_assign_type")
 }
 
 case!(bare "device::addresses", addresses);

@@ -10,9 +10,7 @@ case!(ports "link::speed_in_sysfs", "", speed_in_sysfs);
 fn speed_in_sysfs(bed: &Bed) -> Result<()> {
     let check = |speed: &str, duplex: &str| -> Result<()> {
         for (file, value) in [("speed", speed), ("duplex", duplex)] {
-            let path = format!("/sys/class/net/{}/{file}", bed.a.name);
-            let text = bed.a.ns.exec_with_sysfs(&format!("cat {path}"))?;
-            ensure_eq!(text.trim(), value, "{path}");
+            ensure_eq!(bed.a.read_sysfs(file)?, value, "{file} in sysfs");
         }
         Ok(())
     };

@@ -17,25 +17,22 @@ const QUEUES: usize = 4;
 const FOUR: &str = "queues=4 ring_size=64";
 const TWO: &str = "queues=2 ring_size=64";
 
-fn file(port: &Port, queue: usize) -> String {
-    format!("/sys/class/net/{}/queues/tx-{queue}/xps_cpus", port.name)
+fn file(queue: usize) -> String {
+    format!("queues/tx-{queue}/xps_cpus")
 }
 
 /// The CPUs of a queue, as bits.
 fn map(port: &Port, queue: usize) -> Result<u64> {
-    let file = file(port, queue);
-    let text = port.ns.exec_with_sysfs(&format!("cat {file}"))?;
+    let file = file(queue);
+    let text = port.read_sysfs(&file)?;
 
     // There is a comma between words of 32 bits.
-    u64::from_str_radix(&text.trim().replace(',', ""), 16)
-        .with_context(|| format!("{file}: {text}"))
+    u64::from_str_radix(&text.replace(',', ""), 16)
+        .with_context(|| format!("{}, {file}: {text}", port.name))
 }
 
 fn set_map(port: &Port, queue: usize, map: u64) -> Result<()> {
-    // The line is split at blanks, so the shell's argument must not contain one.
-    port.ns
-        .exec_with_sysfs(&format!("sh -c echo${{IFS}}{map:x}>{}", file(port, queue)))
-        .map(drop)
+    port.write_sysfs(&file(queue), &format!("{map:x}"))
 }
 
 /// What a queue has by default.

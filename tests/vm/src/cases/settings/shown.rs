@@ -38,11 +38,7 @@ pub fn read(places: &[Shown], port: &Port) -> Result<Vec<String>> {
                 }
                 value(&outputs[option], heading, name)
             }
-            Shown::Sysfs(file) => Ok(port
-                .ns
-                .exec_with_sysfs(&format!("cat /sys/class/net/{}/{file}", port.name))?
-                .trim()
-                .to_owned()),
+            Shown::Sysfs(file) => port.read_sysfs(file),
             Shown::By(_, read) => read(port),
         })
         .zip(places)
