@@ -10,10 +10,20 @@ KVER ?=
 INSTALL_MOD_PATH ?=
 MODULE_SIG_KEY ?=
 MODULE_SIG_CERT ?=
-# The kernel of the VM: empty for the stock kernel, or debug.
+# The kernel of the lab and of the VM: a name in scripts/kernels, debug, or empty for the first of
+# those.
 KERNEL ?=
 # Run the tests whose names contain this.
 TESTS ?=
+# The XDP program of make run, its section, and the kinds of frames that it gets, separated by
+# commas.
+PROG ?=
+SECTION ?=
+TRAFFIC ?=
+# Where make install-tools installs to.
+PREFIX ?= /usr/local
+# The file that make bundle writes.
+BUNDLE ?= oxnic-bundle-amd64.tar.gz
 # The number of steps of the storm. SEED decides which steps these are, and which frames make hell
 # sends; empty for a random seed.
 STEPS ?= 10000
@@ -34,17 +44,21 @@ SELFTESTS ?=
 REPEAT ?= 1
 # 1: measure packets per second, with KVM.
 KVM ?=
+# The kernels of make matrix; empty for all. 1: only the demo.
+KERNELS ?=
+SMOKE ?=
 
 seed = $(if $(SEED),--env OXNIC_SEED=$(SEED))
 
-export KDIR KVER INSTALL_MOD_PATH MODULE_SIG_KEY MODULE_SIG_CERT
+export KERNEL KDIR KVER INSTALL_MOD_PATH MODULE_SIG_KEY MODULE_SIG_CERT
 export OXNIC_ACCEL OXNIC_MIRROR XDG_CACHE_HOME
 
 # The recipes write into the clone, so only one runs at a time; the tools in them work in parallel.
 .NOTPARALLEL:
 
-.PHONY: all modules install uninstall dkms dkms-remove demo samples test test-debug test-install fuzz \
-	storm hell soak selftests bench hook-cost vm check lab clean lab-clean help
+.PHONY: all modules install uninstall dkms dkms-remove deb demo run bundle install-tools samples \
+	test test-debug test-install test-ci fuzz \
+	storm hell soak selftests bench hook-cost vm check kernels matrix lab clean lab-clean help
 
 ifeq ($(KDIR)$(KVER),)
 all:
@@ -71,9 +85,21 @@ dkms:
 dkms-remove:
 	@scripts/dkms --remove
 
+deb:
+	@scripts/deb
+
 demo:
 	@scripts/build module bpf-samples
-	@scripts/vm --timeout 300 scripts/demo
+	@scripts/vm --record demo --timeout 300 scripts/demo
+
+run:
+	@scripts/run "$(PROG)" "$(SECTION)" "$(TRAFFIC)"
+
+bundle:
+	@scripts/bundle --tar "$(BUNDLE)" >/dev/null
+
+install-tools:
+	@scripts/bundle --install "$(PREFIX)" >/dev/null
 
 samples:
 	@scripts/build bpf samples
@@ -97,13 +123,16 @@ soak:
 		storm::soak
 
 test-debug:
-	@scripts/test --debug --env OXNIC_SEED=$(or $(SEED),3) $(TESTS)
+	@KERNEL=debug scripts/test --env OXNIC_SEED=$(or $(SEED),3) $(TESTS)
 
 fuzz:
 	@scripts/fuzz $(FUZZ)
 
 test-install:
 	@scripts/test-install
+
+test-ci:
+	@scripts/test-ci
 
 selftests:
 	@scripts/selftests --repeat $(REPEAT) $(SELFTESTS)
@@ -114,15 +143,15 @@ bench:
 hook-cost:
 	@scripts/hook-cost
 
-ifeq ($(KERNEL),debug)
-vm:
-	@scripts/build module-debug bpf
-	@scripts/vm --kernel debug --interactive --env OXNIC_KO=/build/debug/oxnic/oxnic.ko scripts/vm-shell
-else
 vm:
 	@scripts/build module bpf
 	@scripts/vm --interactive scripts/vm-shell
-endif
+
+kernels:
+	@scripts/kernels-list
+
+matrix:
+	@scripts/matrix $(if $(filter 1,$(SMOKE)),--smoke) $(KERNELS)
 
 check:
 	@scripts/check
@@ -145,6 +174,9 @@ emulated VM.
 
   make            build the module oxnic.ko
   make demo       boot the VM, load the module and play a session with XDP programs (a minute)
+  make run PROG=FILE
+                  attach an XDP program, FILE.bpf.c or FILE.o, send it some frames and show what it
+                  did with them (half a minute)
   make vm         a shell in the VM with oxnic loaded; leaving it powers off
   make samples    build the programs of samples/, for the shell of make vm (4 minutes at first)
 
@@ -152,7 +184,8 @@ emulated VM.
   make test-debug run the tests in the VM on a kernel with KASAN, lockdep, kmemleak and more (two
                   hours; the kernel is built first, once, in half an hour)
   make test-install
-                  install the module in the lab, and load what is installed in the VM
+                  install the module in the lab, also by the package of make deb, and load what is
+                  installed in the VM
   make fuzz       property tests of the simulated hardware on the host, with many more cases
   make storm      thousands of random configuration changes under traffic (an hour)
   make hell       fuzz the data path with malformed frames and hostile programs
@@ -168,7 +201,18 @@ emulated VM.
   make dkms       hand the source to DKMS, which builds it again for each new kernel
   make dkms-remove
                   take it back from DKMS, for all kernels
+  make deb        build the Debian package oxnic-dkms_VERSION_all.deb, which hands the source to
+                  DKMS where it is installed (a minute; another minute at first)
 
+  make install-tools
+                  install oxnic-vm, which runs the tests of other projects in a VM with oxnic
+                  (Documentation/ci.md)
+  make bundle     pack what oxnic-vm needs into one file, for a machine without the lab
+  make test-ci    test oxnic-vm, make run and the examples of samples/ci (5 minutes)
+
+  make kernels    list the kernels that KERNEL= can name, and what was run on them last
+  make matrix     run the demo and the tests in the VM on all of them (half an hour for each, and
+                  five minutes for its lab at first)
   make lab        make the lab: a Debian root with the kernel, its tree, compilers and QEMU
   make clean      remove what was built from this clone
   make lab-clean  remove all labs from the cache
@@ -183,7 +227,16 @@ Variables:
                   root to install into [/]
   MODULE_SIG_KEY= MODULE_SIG_CERT=
                   sign what make install installs with this key and certificate [not signed]
-  KERNEL=         debug: make vm on the kernel of make test-debug [the stock kernel]
+  KERNEL=         another kernel: a name that make kernels lists, or debug, the kernel of make
+                  test-debug [the first that make kernels lists]
+  KERNELS=        the kernels of make matrix [all]
+  SMOKE=          1: make matrix only runs the demo [and the tests in the VM]
+  PROG=           the XDP program of make run: a source in C (.c) or an object
+  SECTION=        its section [the first one]
+  TRAFFIC=        the frames it gets, separated by commas: ping, ping6, udp, tcp, forward, jumbo,
+                  vlan [ping,udp,tcp,ping6]
+  PREFIX=         install oxnic-vm below this directory [/usr/local]
+  BUNDLE=         the file that make bundle writes [oxnic-bundle-amd64.tar.gz]
   TESTS=          run only the tests in the VM whose names contain this [all, and the host's]
   FUZZ=           multiplier for the number of cases of make fuzz, against make test [100]
   STEPS=          how many changes the storm makes [10000]

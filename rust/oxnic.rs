@@ -3,6 +3,8 @@
 //! oxnic: a multi-queue network card simulated in memory, and its driver, which shows the driver's
 //! side of the XDP hook.
 //!
+//! - [`dest`]: where bytes are copied to;
+//! - [`compat`]: what older kernels lack;
 //! - [`bindings`]: the kernel's C interface, as bindgen translates it;
 //! - [`net`]: safe abstractions over it, for any driver of a network card;
 //! - [`nic`]: the simulated hardware;
@@ -13,6 +15,8 @@ use kernel::prelude::*;
 
 mod bindings;
 mod card;
+mod compat;
+pub mod dest;
 mod driver;
 // Made for any driver; this one does not use all of it.
 #[allow(dead_code, unused_imports)]
@@ -50,11 +54,11 @@ struct Oxnic {
 
 impl kernel::Module for Oxnic {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        let queues = module_parameters::queues.value();
+        let queues = compat::param(module_parameters::queues.value());
         let params = driver::Params::new(
-            module_parameters::pairs.value(),
+            compat::param(module_parameters::pairs.value()),
             (queues != i64::MIN).then_some(queues),
-            module_parameters::ring_size.value(),
+            compat::param(module_parameters::ring_size.value()),
         )
         .map_err(|refused| {
             pr_err!("{}\n", refused);

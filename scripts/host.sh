@@ -41,10 +41,21 @@ rust_tree_is_current() {
 		(cd "$headers" && sha256sum --check --status "$rust_tree/headers.sha256")
 }
 
-# has_rust_metadata TREE
+# has_rust_metadata TREE. For x86 the kernel makes a target of its own for rustc, which knows that
+# for arm64.
 has_rust_metadata() {
 	[[ -e $1/rust/libcore.rmeta && -e $1/rust/libkernel.rmeta && -e $1/rust/libmacros.so &&
-		-e $1/scripts/target.json && -e $1/include/generated/rustc_cfg ]]
+		-e $1/include/generated/rustc_cfg ]] &&
+		[[ -e $1/scripts/target.json || $(architecture "$1") != x86 ]]
+}
+
+# architecture TREE: the kernel's name for it, as in arch/.
+architecture() {
+	if [[ $(tree_config "$1" ARM64) == y ]]; then
+		echo arm64
+	else
+		echo x86
+	fi
 }
 
 # tree_config TREE NAME: the value of CONFIG_NAME, without quotes; nothing if it is not set.
@@ -52,10 +63,14 @@ tree_config() {
 	sed -n "s/^CONFIG_$2=\"\?\([^\"]*\)\"\?$/\1/p" "$1/include/config/auto.conf"
 }
 
-# need_tree TREE: fails if it is not the tree of a kernel with Rust support.
+# need_tree TREE: fails if it is not the tree of a kernel with Rust support and AF_XDP.
 need_tree() {
 	[[ -r $1/include/config/auto.conf ]] ||
 		fail "there is no build tree of kernel $release in $1; install its headers (on Debian: apt-get install linux-headers-$release)"
 	[[ $(tree_config "$1" RUST) == y ]] ||
 		fail "kernel $release has no Rust support (CONFIG_RUST is not set), so no module in Rust can be built for it"
+	[[ $(tree_config "$1" XDP_SOCKETS) == y ]] ||
+		fail "kernel $release has no AF_XDP (CONFIG_XDP_SOCKETS is not set), which oxnic uses"
+	[[ $(tree_config "$1" TRACEPOINTS) == y && $(tree_config "$1" JUMP_LABEL) == y ]] ||
+		fail "kernel $release has no tracepoints (CONFIG_TRACEPOINTS) or no static keys (CONFIG_JUMP_LABEL), which oxnic uses"
 }

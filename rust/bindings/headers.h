@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The input of bindgen: the kernel's headers for network drivers with XDP, and
- * the helpers.
+ * The input of bindgen: the kernel's headers for network drivers with XDP, the
+ * helpers and the tracepoints.
  */
 #include <linux/bpf.h>
 #include <linux/capability.h>
@@ -11,6 +11,7 @@
 #include <linux/filter.h>
 #include <linux/interrupt.h>
 #include <linux/irq.h>
+#include <linux/net_tstamp.h>
 #include <linux/netdevice.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -21,10 +22,15 @@
 #include <net/page_pool/helpers.h>
 #include <net/rtnetlink.h>
 #include <net/xdp.h>
+#include <net/xdp_sock_drv.h>
 
+#include "events.h"
 #include "helpers.h"
 
 /* Constants that are macros with a cast or an expression in the kernel. */
+static const u32 OXNIC_GFP_KERNEL = GFP_KERNEL;
+static const u32 OXNIC_GFP_MAY_FAIL = GFP_KERNEL | __GFP_RETRY_MAYFAIL |
+				      __GFP_NOWARN;
 static const u64 OXNIC_NETIF_F_SG = NETIF_F_SG;
 static const u64 OXNIC_NETIF_F_HW_CSUM = NETIF_F_HW_CSUM;
 static const u64 OXNIC_NETIF_F_TSO = NETIF_F_TSO | NETIF_F_TSO6 |
@@ -48,6 +54,13 @@ static const u32 OXNIC_ETHTOOL_NEEDS_RTNL =
 	ETHTOOL_OP_NEEDS_RTNL_LINKSETTINGS | ETHTOOL_OP_NEEDS_RTNL_SRINGPARAM |
 	ETHTOOL_OP_NEEDS_RTNL_SCHANNELS | ETHTOOL_OP_NEEDS_RTNL_GPAUSEPARAM |
 	ETHTOOL_OP_NEEDS_RTNL_SPAUSEPARAM | ETHTOOL_OP_NEEDS_RTNL_GLINK;
+static const u32 OXNIC_SOF_TIMESTAMPING_TX_HARDWARE =
+	SOF_TIMESTAMPING_TX_HARDWARE;
+static const u32 OXNIC_SOF_TIMESTAMPING_RX_HARDWARE =
+	SOF_TIMESTAMPING_RX_HARDWARE;
+static const u32 OXNIC_SOF_TIMESTAMPING_RAW_HARDWARE =
+	SOF_TIMESTAMPING_RAW_HARDWARE;
+static const u8 OXNIC_SKBTX_HW_TSTAMP = SKBTX_HW_TSTAMP;
 static const u8 OXNIC_ETH_RSS_HASH_TOP = ETH_RSS_HASH_TOP;
 static const size_t OXNIC_MAX_SKB_FRAGS = MAX_SKB_FRAGS;
 static const size_t OXNIC_PAGE_SIZE = PAGE_SIZE;

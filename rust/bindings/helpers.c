@@ -15,6 +15,7 @@
 #include <linux/nsproxy.h>
 #include <linux/skbuff.h>
 #include <linux/timekeeping.h>
+#include <net/checksum.h>
 #include <net/gro.h>
 #include <net/netdev_lock.h>
 #include <net/netlink.h>
@@ -201,6 +202,17 @@ void oxnic_irq_update_effective_affinity(struct irq_data *data,
 	irq_data_update_effective_affinity(data, mask);
 }
 
+/*
+ * A NAPI that has not been added to its device: like one that is disabled, it
+ * cannot be scheduled, and no CPU polls it.
+ */
+void oxnic_napi_init(struct napi_struct *napi)
+{
+	memset(napi, 0, sizeof(*napi));
+	napi->state = NAPIF_STATE_SCHED;
+	napi->list_owner = -1;
+}
+
 void oxnic_netif_napi_add_config(struct net_device *dev,
 				 struct napi_struct *napi,
 				 int (*poll)(struct napi_struct *napi,
@@ -239,6 +251,35 @@ void oxnic_skb_set_vlan_tag(struct sk_buff *skb, u16 proto, u16 tci)
 void oxnic_skb_tx_timestamp(struct sk_buff *skb)
 {
 	skb_tx_timestamp(skb);
+}
+
+/*
+ * The time of sending by the clock of the device, for an skb whose sender has
+ * asked for that. The flag keeps skb_tx_timestamp() from reporting another time,
+ * by the clock of the kernel, unless the sender has asked for both.
+ */
+void oxnic_skb_hw_tx_timestamp(struct sk_buff *skb, u64 ns)
+{
+	struct skb_shared_hwtstamps stamps = { .hwtstamp = ns_to_ktime(ns) };
+	struct skb_shared_info *info = skb_shinfo(skb);
+	bool asked = info->tx_flags & SKBTX_HW_TSTAMP;
+
+	if (asked)
+		info->tx_flags |= SKBTX_IN_PROGRESS;
+	skb_tx_timestamp(skb);
+	if (asked)
+		skb_tstamp_tx(skb, &stamps);
+}
+
+/*
+ * Copies bytes, and adds their sum to that of the @offset bytes before them, as
+ * skb_copy_and_csum_bits() does for each piece of an skb.
+ */
+u32 oxnic_csum_copy(const void *from, void *to, int len, u32 sum, int offset)
+{
+	__wsum piece = csum_partial_copy_nocheck(from, to, len);
+
+	return (__force u32)csum_block_add((__force __wsum)sum, piece, offset);
 }
 
 /* One call for each frame that goes to the stack. */
@@ -282,6 +323,20 @@ void oxnic_page_pool_put(void *va)
 	netmem_ref netmem = page_to_netmem(virt_to_page(va));
 
 	page_pool_put_full_netmem(__netmem_get_pp(netmem), netmem, false);
+}
+
+/*
+ * Returns pages to their pools, which need not be the same. @pages has an
+ * address in each, and is overwritten.
+ */
+void oxnic_page_pool_put_bulk(unsigned long *pages, u32 count)
+{
+	netmem_ref *netmems = (netmem_ref *)pages;
+	u32 i;
+
+	for (i = 0; i < count; i++)
+		netmems[i] = virt_to_netmem((void *)pages[i]);
+	page_pool_put_netmem_bulk(netmems, count);
 }
 
 /*

@@ -15,6 +15,7 @@
 #include <net/page_pool/helpers.h>
 #include <net/rtnetlink.h>
 #include <net/xdp.h>
+#include <net/xdp_sock_drv.h>
 
 /* Bottom halves and RCU */
 void oxnic_local_bh_disable(void);
@@ -66,6 +67,7 @@ void oxnic_irq_update_effective_affinity(struct irq_data *data,
 					 const struct cpumask *mask);
 
 /* NAPI */
+void oxnic_napi_init(struct napi_struct *napi);
 void oxnic_netif_napi_add_config(struct net_device *dev,
 				 struct napi_struct *napi,
 				 int (*poll)(struct napi_struct *napi,
@@ -78,6 +80,8 @@ void oxnic_napi_gro_flush(struct napi_struct *napi);
 /* sk_buff */
 void oxnic_skb_set_vlan_tag(struct sk_buff *skb, u16 proto, u16 tci);
 void oxnic_skb_tx_timestamp(struct sk_buff *skb);
+void oxnic_skb_hw_tx_timestamp(struct sk_buff *skb, u64 ns);
+u32 oxnic_csum_copy(const void *from, void *to, int len, u32 sum, int offset);
 void oxnic_skb_set_rx(struct sk_buff *skb, u32 hash, u32 hash_type,
 		      bool csum_good);
 
@@ -85,6 +89,7 @@ void oxnic_skb_set_rx(struct sk_buff *skb, u32 hash, u32 hash_type,
 void *oxnic_page_pool_alloc(struct page_pool *pool);
 void *oxnic_page_pool_alloc_may_sleep(struct page_pool *pool);
 void oxnic_page_pool_put(void *va);
+void oxnic_page_pool_put_bulk(unsigned long *pages, u32 count);
 void oxnic_page_pool_put_frag(const skb_frag_t *frag,
 			      const struct napi_struct *napi);
 bool oxnic_page_pool_owns(const struct page_pool *pool, const void *va);
@@ -105,6 +110,41 @@ const struct skb_shared_info *
 oxnic_xdp_frame_shared_info(const struct xdp_frame *frame);
 u32 oxnic_xdp_frags_len(const struct skb_shared_info *info);
 const void *oxnic_skb_frag_address(const skb_frag_t *frag);
+
+/* AF_XDP: frames in umem, to which user space can write at any time */
+int oxnic_xsk_dma_map(struct xsk_buff_pool *pool, struct net_device *dev);
+bool oxnic_xsk_bounces_unaligned(const struct xsk_buff_pool *pool,
+				 const struct net_device *dev);
+void oxnic_xsk_dma_unmap(struct xsk_buff_pool *pool);
+struct xsk_buff_pool *oxnic_xsk_pool_of(const struct net_device *dev, u16 queue);
+u32 oxnic_xsk_frame_size(struct xsk_buff_pool *pool);
+bool oxnic_xsk_has_sg(const struct xsk_buff_pool *pool);
+int oxnic_xsk_rxq_reg(struct xdp_rxq_info *rxq, struct net_device *dev,
+		      u32 queue, u32 frag_size);
+void oxnic_xsk_set_rxq(struct xsk_buff_pool *pool, struct xdp_rxq_info *rxq);
+u32 oxnic_xsk_frag_step(struct xsk_buff_pool *pool);
+u32 oxnic_xsk_alloc(struct xsk_buff_pool *pool, struct xdp_buff **xdp,
+		    u32 max);
+void oxnic_xsk_free(struct xdp_buff *xdp);
+void oxnic_xsk_free_frags(struct xdp_buff *xdp);
+bool oxnic_xsk_add_frag(struct xdp_buff *xdp, struct xdp_buff *frag, u32 len);
+bool oxnic_xsk_check_frags(struct xdp_buff *xdp);
+u32 oxnic_xsk_len(const struct xdp_buff *xdp, u32 *buffers);
+int oxnic_xsk_copy(const struct xdp_buff *xdp, u32 offset, void *to, u32 len);
+struct sk_buff *oxnic_xsk_build_skb(struct napi_struct *napi,
+				    const struct xdp_buff *xdp);
+int oxnic_xsk_do_redirect(struct net_device *dev, struct xdp_buff *xdp,
+			  const struct bpf_prog *prog);
+void oxnic_umem_copy(void *to, const void *from, size_t len);
+int oxnic_xsk_tx_copy(struct xsk_buff_pool *pool, u32 desc, u32 count,
+		      u32 offset, void *to, u32 len);
+int oxnic_xsk_tx_checksum(struct xsk_buff_pool *pool, u32 desc, u32 count,
+			  u32 start, u8 *sum);
+struct xsk_tx_metadata *
+oxnic_xsk_tx_metadata(struct xsk_buff_pool *pool, u32 desc,
+		      const struct xsk_tx_metadata_ops *ops, void *priv);
+void oxnic_xsk_tx_complete(struct xsk_tx_metadata *meta,
+			   const struct xsk_tx_metadata_ops *ops, void *priv);
 
 /* The target that a program's redirect helper has set. */
 struct oxnic_xdp_target {

@@ -2,8 +2,9 @@
 
 //! Bindings of the kernel's C interface for network drivers with XDP.
 //!
-//! `generated.rs` is the output of bindgen for `headers.h` and `bindgen_parameters`, made when the
-//! module is built. Only [`crate::net`] uses this layer.
+//! `generated.rs` is the output of bindgen for `headers.h` and `bindgen_parameters`, and that of
+//! the preprocessor for `static_branch.rs.S`, made when the module is built. Only [`crate::net`]
+//! uses this layer.
 
 #![allow(
     clippy::all,
@@ -19,6 +20,9 @@
     non_snake_case,
     non_upper_case_globals,
     rustdoc::all,
+    // The next is unknown before rustc 1.88.
+    unknown_lints,
+    unnecessary_transmutes,
     unreachable_pub,
     unsafe_op_in_unsafe_fn
 )]
@@ -31,3 +35,4 @@ type __kernel_ssize_t = isize;
 type __kernel_ptrdiff_t = isize;
 
 include!("generated.rs");
+pub(crate) use arch_static_branch_asm;

@@ -1,14 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How the card reads the frames that the driver sends: skbs and XDP frames.
+//! How the card reads the frames that the driver sends: skbs, XDP frames, and frames of AF_XDP
+//! sockets in the memory of user space.
 
+use super::wire::Batch;
 use crate::{
+    dest::Dest,
     net::{
         skbuff::SkBuff,
         xdp::{
             self,
             LinearBuff,
             XdpBuff, //
+        },
+        xsk::{
+            UmemFrame,
+            START_LEN, //
         },
     },
     nic::{
@@ -64,7 +71,7 @@ impl TxFrame for SkBuff {
         })
     }
 
-    fn copy_to(&self, to: &mut [u8]) -> Result<Checksum, Malformed> {
+    fn copy_to(&self, to: Dest<'_>) -> Result<Checksum, Malformed> {
         SkBuff::copy_to(self, to).map_err(|_| Malformed)?;
         Ok(if self.csum_is_good() {
             Checksum::Good
@@ -80,7 +87,7 @@ impl TxFrame for SkBuff {
         })
     }
 
-    fn copy_part(&self, offset: usize, to: &mut [u8]) -> Result<(), Malformed> {
+    fn copy_part(&self, offset: usize, to: Dest<'_>) -> Result<(), Malformed> {
         SkBuff::copy_part(self, offset, to).map_err(|_| Malformed)
     }
 }
@@ -91,7 +98,7 @@ fn copy_head(frame: &impl TxFrame) -> FrameHead<'_> {
     let mut bytes = [0; headers::HEADERS_LEN];
     let len = bytes.len().min(frame.len());
     // Writing the frame to the wire reports the error.
-    let _ = frame.copy_part(0, bytes.get_mut(..len).unwrap_or_default());
+    let _ = frame.copy_part(0, bytes.get_mut(..len).unwrap_or_default().into());
     FrameHead::Copied(bytes, len)
 }
 
@@ -123,7 +130,7 @@ macro_rules! xdp_frame {
                 self.data()
             }
 
-            fn copy_to(&self, to: &mut [u8]) -> Result<Checksum, Malformed> {
+            fn copy_to(&self, to: Dest<'_>) -> Result<Checksum, Malformed> {
                 self.copy_part(0, to)?;
                 Ok(Checksum::Unknown)
             }
@@ -132,7 +139,7 @@ macro_rules! xdp_frame {
                 Ok((Checksum::Unknown, None))
             }
 
-            fn copy_part(&self, offset: usize, to: &mut [u8]) -> Result<(), Malformed> {
+            fn copy_part(&self, offset: usize, to: Dest<'_>) -> Result<(), Malformed> {
                 <$frame>::copy_to(self, offset, to).map_err(|_| Malformed)
             }
         }
@@ -142,3 +149,104 @@ macro_rules! xdp_frame {
 xdp_frame!(LinearBuff);
 xdp_frame!(XdpBuff);
 xdp_frame!(xdp::Frame);
+
+/// The frames that other devices redirect to a port.
+impl Batch for xdp::Frames<'_> {
+    type Frame = xdp::Frame;
+
+    #[inline]
+    fn peek(&self) -> Option<&xdp::Frame> {
+        xdp::Frames::peek(self)
+    }
+
+    #[inline]
+    fn finish(&mut self) {
+        xdp::Frames::finish(self);
+    }
+}
+
+/// A frame in umem. It is filtered and steered by copies of its headers, which user space can
+/// change before the whole frame is copied. The frame is then received on the wrong queue, no more.
+pub(crate) struct UmemTx<F> {
+    frame: F,
+    /// Its first bytes, for the receive filter.
+    start: [u8; START_LEN],
+}
+
+impl<F: UmemFrame> UmemTx<F> {
+    #[inline]
+    pub(crate) fn new(frame: F) -> Self {
+        let start = frame.whole().and_then(|bytes| bytes.start());
+        Self {
+            start: start.unwrap_or_else(|| copy_start(&frame)),
+            frame,
+        }
+    }
+}
+
+/// Copies the first bytes of a frame that is shorter or in several parts.
+#[cold]
+fn copy_start(frame: &impl UmemFrame) -> [u8; START_LEN] {
+    let (len, _) = frame.size();
+    let mut start = [0; START_LEN];
+    let part = start.get_mut(..len.min(START_LEN)).unwrap_or_default();
+    // Writing the frame to the wire reports the error.
+    let _ = frame.copy_to(0, part.into());
+    start
+}
+
+impl<F: UmemFrame> TxFrame for UmemTx<F> {
+    #[inline]
+    fn len(&self) -> usize {
+        self.frame.size().0
+    }
+
+    fn head(&self) -> FrameHead<'_> {
+        copy_head(self)
+    }
+
+    #[inline]
+    fn is_plain(&self) -> bool {
+        self.frame.whole().is_some()
+    }
+
+    // Not from the start: no slice of its bytes exists.
+
+    #[inline]
+    fn plain_len(&self, _start: &[u8]) -> usize {
+        self.len()
+    }
+
+    #[inline]
+    fn copy_plain(&self, _start: &[u8], to: &mut Dest<'_>) -> Option<()> {
+        self.frame.whole()?.copy_all(to)
+    }
+
+    #[inline]
+    fn start(&self) -> &[u8] {
+        self.start.get(..self.len()).unwrap_or(&self.start)
+    }
+
+    #[inline]
+    fn copy_to(&self, mut to: Dest<'_>) -> Result<Checksum, Malformed> {
+        self.frame
+            .copy_to(0, to.reborrow())
+            .map_err(|_| Malformed)?;
+        if let (_, Some(patch)) = self.checksum()? {
+            patch.apply(0, to);
+        }
+        Ok(Checksum::Unknown)
+    }
+
+    /// Not marked as good: user space decides what the checksum covers.
+    #[inline]
+    fn checksum(&self) -> Result<(Checksum, Option<Patch>), Malformed> {
+        let patch = self.frame.checksum().map_err(|_| Malformed)?;
+        let patch = patch.map(|(offset, bytes)| Patch { offset, bytes });
+        Ok((Checksum::Unknown, patch))
+    }
+
+    fn copy_part(&self, offset: usize, to: Dest<'_>) -> Result<(), Malformed> {
+        self.frame.copy_to(offset, to).map_err(|_| Malformed)
+    }
+}

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Flow control between two ports: a transmit queue stops while the peer's ring has no buffers, and
-//! is woken by the refill.
+//! Flow control between two ports: a transmit queue, or the AF_XDP sockets of a queue, stop while
+//! the peer's ring has no buffers, and are woken by the refill.
 //!
 //! There are no pause frames on the wire, only their effect. Why no wake-up is lost is explained in
 //! [`nic::pause`](crate::nic::pause).
 
 use super::port::Port;
-use crate::net::bh;
+use crate::{
+    net::bh,
+    nic::pause::of_xsk, //
+};
 use core::sync::atomic::Ordering;
 
 impl Port {
@@ -17,26 +20,41 @@ impl Port {
         self.tx_pause.load(Ordering::Relaxed) && sender.rx_pause.load(Ordering::Relaxed)
     }
 
-    /// Counts a stop of a transmit queue, whose lock must be held.
+    /// Counts that a transmit queue, or the AF_XDP sockets of a queue, have stopped.
     pub(crate) fn count_stop(&self, queue: u16) {
         if let Some(stats) = self.tx_pauses.get(usize::from(queue)) {
             stats.stopped.add(1);
         }
     }
 
-    /// Wakes transmit queues of this port that waited for the peer's buffers.
-    pub(crate) fn wake(&self, queues: impl Iterator<Item = u32>, bh: &bh::Disabled) {
-        let mut queues = queues.peekable();
-        // The usual case: no queue waits.
-        if queues.peek().is_none() {
+    /// Wakes senders of this port that waited for the peer's buffers: transmit queues, and the
+    /// AF_XDP sockets of queues.
+    pub(crate) fn wake(&self, senders: impl Iterator<Item = u32>, bh: &bh::Disabled) {
+        let mut senders = senders.peekable();
+        // The usual case: no sender waits.
+        if senders.peek().is_none() {
             return;
         }
         let Some(dev) = self.dev.read(bh) else { return };
-        for queue in queues {
-            if let Some(stats) = self.tx_pauses.get(queue as usize) {
-                if dev.wake_tx_queue(queue as u16) {
+        for sender in senders {
+            if let Some(queue) = sender.checked_sub(of_xsk(0)) {
+                self.wake_xsk(queue, bh);
+            } else if let Some(stats) = self.tx_pauses.get(sender as usize) {
+                if dev.wake_tx_queue(sender as u16) {
                     stats.woken.add(1);
                 }
+            }
+        }
+    }
+
+    /// Schedules the poll of a queue, which sends for its AF_XDP sockets. If the queue is down, no
+    /// frame waits: they have all been completed.
+    #[cold]
+    fn wake_xsk(&self, queue: u32, bh: &bh::Disabled) {
+        let index = queue as usize;
+        if let (Some(queue), Some(stats)) = (self.rx_queues.get(index), self.tx_pauses.get(index)) {
+            if queue.raise(bh) {
+                stats.woken.add(1);
             }
         }
     }

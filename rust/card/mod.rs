@@ -40,6 +40,7 @@
 //! | [`steering`] | which receive queue a frame goes to, and which frames are discarded |
 //! | [`dma`] | how the card reads the frames that are sent |
 //! | [`rx`] | step 5 of the hook: a receive queue and its interrupt |
+//! | [`rx_ring`] | the descriptor ring of a queue: buffers are pages, or umem of AF_XDP sockets |
 //! | [`wire`] | sending to a queue of the peer, under its lock |
 //! | [`segmentation`] | a large frame, sent segment by segment |
 //! | [`flow_control`] | transmit queues that wait for buffers of the peer |
@@ -47,10 +48,11 @@
 
 #![forbid(unsafe_code)]
 
-mod dma;
+pub(crate) mod dma;
 mod flow_control;
 pub(crate) mod port;
 pub(crate) mod rx;
+pub(crate) mod rx_ring;
 pub(crate) mod segmentation;
 pub(crate) mod stats;
 pub(crate) mod steering;

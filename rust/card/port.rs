@@ -30,6 +30,7 @@ use crate::{
     },
     nic::{
         cache::CacheAligned,
+        filter::Filter,
         rss::Hash,
         wire::TxFrame, //
     },
@@ -134,17 +135,24 @@ impl Port {
     /// The receive queue of a frame, and the hash that chose it; none is computed for a single
     /// queue. On failure the caller has to [`discard`](Self::discard) the frame.
     #[inline]
-    pub(crate) fn steer(
-        &self,
+    pub(crate) fn steer<'a>(
+        &'a self,
         frame: &impl TxFrame,
-        bh: &bh::Disabled,
-    ) -> Result<(&RxHwQueue, Hash), Discard> {
-        match self.steering.steer(frame, bh)? {
-            None => Ok((&self.rx_queues.first, Hash::NONE)),
-            Some((queue, hash)) => {
-                let queue = self.rx_queues.get(queue as usize).ok_or(Discard::Rule)?;
-                Ok((queue, hash))
-            }
+        bh: &'a bh::Disabled,
+    ) -> Result<(&'a RxHwQueue, Hash), Discard> {
+        self.steering_now(bh).steer(frame)
+    }
+
+    /// What [`steer`](Self::steer) reads of this port, for several frames.
+    #[inline]
+    pub(super) fn steering_now<'a>(&'a self, bh: &'a bh::Disabled) -> SteeringNow<'a> {
+        let (filter, single_queue) = self.steering.now(bh);
+        SteeringNow {
+            filter,
+            single_queue,
+            first: &self.rx_queues.first,
+            port: self,
+            bh,
         }
     }
 
@@ -224,6 +232,41 @@ impl Port {
         if let Some(dev) = peer.device() {
             set_carrier(&dev);
         }
+    }
+}
+
+/// How a port steers the next frames of a sender.
+pub(super) struct SteeringNow<'a> {
+    filter: &'a Filter,
+    /// Whether all frames go to the first queue.
+    single_queue: bool,
+    first: &'a RxHwQueue,
+    pub(super) port: &'a Port,
+    pub(super) bh: &'a bh::Disabled,
+}
+
+impl<'a> SteeringNow<'a> {
+    /// The queue that all frames go to, if there is only one, and the receive filter.
+    #[inline]
+    pub(super) fn single_queue(&self) -> Option<(&'a RxHwQueue, &'a Filter)> {
+        self.single_queue.then_some((self.first, self.filter))
+    }
+
+    /// See [`Port::steer`].
+    #[inline(always)]
+    pub(super) fn steer(&self, frame: &impl TxFrame) -> Result<(&'a RxHwQueue, Hash), Discard> {
+        self.filter.check(frame).map_err(Discard::NotForUs)?;
+        if self.single_queue {
+            return Ok((self.first, Hash::NONE));
+        }
+        let steered = self
+            .port
+            .steering
+            .read(self.bh)
+            .queue(|| frame.head(), || frame.tag());
+        let (queue, hash) = steered.ok_or(Discard::Rule)?;
+        let queue = self.port.rx_queues.get(queue as usize);
+        Ok((queue.ok_or(Discard::Rule)?, hash))
     }
 }
 

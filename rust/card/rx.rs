@@ -12,7 +12,14 @@
 //! A queue ([`RxHwQueue`]) exists as long as its port. It has a ring, and can receive, while the
 //! driver runs it ([`RxHw`]).
 
-use super::stats::RxHwStats;
+use super::{
+    rx_ring::{
+        NicEnd,
+        RingRef,
+        RxWriter, //
+    },
+    stats::RxHwStats, //
+};
 use crate::{
     net::{
         bh,
@@ -21,14 +28,11 @@ use crate::{
             Device,
             DeviceRef, //
         },
+        events,
         irq::Vector,
         napi::{
             Interrupt,
             NapiRef, //
-        },
-        page_pool::{
-            Buffer,
-            FRAME_ROOM, //
         },
         timer::{
             self,
@@ -44,17 +48,10 @@ use crate::{
             Raised, //
         },
         pause::Waiters,
-        ring::{
-            Level,
-            NicSide,
-            Ring,
-            Slot, //
-        },
+        ring::Level,
         rss::Hash,
         wire::{
-            self,
             Refused,
-            RingWriter,
             RxConfig,
             TxFrame, //
         },
@@ -70,7 +67,6 @@ use core::{
     },
 };
 use kernel::{
-    alloc::KVVec,
     prelude::*,
     sync::Arc, //
 };
@@ -78,18 +74,6 @@ use kernel::{
 /// A stopped transmit queue of the peer is woken when there are this many buffers, or more if the
 /// longest frame takes more.
 pub(crate) const WAKE_THRESHOLD: u32 = 8;
-
-/// A descriptor ring of page_pool buffers.
-pub(crate) type DescRing = Ring<Buffer, KVVec<Slot<Buffer>>>;
-
-impl wire::RxBuffer for Buffer {
-    const ROOM: usize = FRAME_ROOM;
-
-    #[inline]
-    fn room(&mut self) -> &mut [u8] {
-        Buffer::room(self)
-    }
-}
 
 /// A receive queue of the card, whether it runs or not.
 #[pin_data]
@@ -118,7 +102,7 @@ pub(crate) type WireGuard<'a> = bh::LockGuard<'a, Option<RxHw>>;
 /// received.
 pub(crate) struct RxHw {
     /// Writes frames into the ring.
-    pub(crate) writer: RingWriter<Arc<DescRing>>,
+    pub(crate) writer: RxWriter,
     /// Which metadata frames get.
     pub(crate) meta: RxMetadata,
     /// Moderation: this many completed descriptors raise the interrupt early.
@@ -131,21 +115,21 @@ pub(crate) struct RxHw {
 
 /// Tells the driver of the interrupts of a queue, for its trace.
 pub(crate) struct IrqTrace {
-    /// Whether it does.
-    pub(crate) on: bool,
+    /// Whether it prints them. Whether it records events is a static key.
+    pub(crate) print: bool,
     /// The device of the queue's port.
     pub(crate) dev: DeviceRef,
     /// Number of the queue.
     pub(crate) queue: u16,
     /// Called with the wire lock held, before the interrupt fires or its timer is started.
-    pub(crate) raised: fn(&Device, queue: u16, Raised),
+    pub(crate) raised: fn(&Device, queue: u16, Raised, print: bool),
 }
 
 impl IrqTrace {
     #[inline]
     fn tell(&self, raised: Raised) {
-        if self.on {
-            (self.raised)(&self.dev, self.queue, raised);
+        if self.print || events::interrupt_is_on() {
+            (self.raised)(&self.dev, self.queue, raised, self.print);
         }
     }
 }
@@ -164,7 +148,7 @@ impl RxHw {
     ) -> Option<u32> {
         let meta = &self.meta;
         self.writer
-            .write_plain(frame, || meta.collect(hash, compute_hash))
+            .write_plain(frame, |plain| meta.add_to(plain, hash, compute_hash))
     }
 
     /// Writes a frame into as many buffers as it takes, and completes their descriptors. Returns
@@ -198,7 +182,7 @@ impl RxHw {
     /// Raises the interrupt.
     #[cold]
     fn raise(&mut self, bh: &bh::Disabled) {
-        let IrqTimer { line, napi } = self.timer.target();
+        let IrqTimer { line, napi, .. } = self.timer.target();
         let now = clock::monotonic_ns;
         let raised = line.irq.raise(&mut self.moderation, self.max_frames, now);
         match raised {
@@ -222,7 +206,7 @@ pub(crate) struct IrqLine {
     irq: Irq,
     /// Its number and its affinity.
     vector: Arc<Vector>,
-    descriptors: Arc<DescRing>,
+    descriptors: RingRef,
     /// How far the last poll has cleaned the ring. May be stale during a poll: that costs one empty
     /// poll, and no frame is missed.
     next_to_clean: AtomicU32,
@@ -239,13 +223,13 @@ impl IrqLine {
     /// The first poll arms it.
     pub(crate) fn new(
         queue: &RxHwQueue,
-        descriptors: &Arc<DescRing>,
+        descriptors: RingRef,
         next_to_clean: u32,
     ) -> Result<Arc<Self>> {
         let line = Self {
             irq: Irq::new(false),
             vector: queue.vector.clone(),
-            descriptors: descriptors.clone(),
+            descriptors,
             next_to_clean: AtomicU32::new(next_to_clean),
             not_before: AtomicU64::new(0),
             slack: AtomicU32::new(0),
@@ -303,25 +287,46 @@ impl Interrupt for IrqLine {
     }
 }
 
-/// The moderation timer of a running queue: it raises the interrupt when it expires.
+/// A timer of a running queue, which raises the interrupt when it expires.
 pub(crate) struct IrqTimer {
     line: Arc<IrqLine>,
     napi: Arc<NapiRef>,
+    /// Whether it raises the interrupt whatever its state is.
+    always: bool,
 }
 
 impl IrqTimer {
-    /// A timer that schedules `napi`. Fails with `ENOMEM`.
-    pub(crate) fn new(line: &Arc<IrqLine>, napi: &Arc<NapiRef>) -> Result<Pin<KBox<Timer<Self>>>> {
+    /// The timer of interrupt moderation: the interrupt that schedules `napi` was raised, and is to
+    /// fire now. Fails with `ENOMEM`.
+    pub(crate) fn moderation(
+        line: &Arc<IrqLine>,
+        napi: &Arc<NapiRef>,
+    ) -> Result<Pin<KBox<Timer<Self>>>> {
+        Self::new(line, napi, false)
+    }
+
+    /// A timer for a driver that wants its poll, `napi`, to run at a given time. Fails with
+    /// `ENOMEM`.
+    pub(crate) fn poll(line: &Arc<IrqLine>, napi: &Arc<NapiRef>) -> Result<Pin<KBox<Timer<Self>>>> {
+        Self::new(line, napi, true)
+    }
+
+    fn new(
+        line: &Arc<IrqLine>,
+        napi: &Arc<NapiRef>,
+        always: bool,
+    ) -> Result<Pin<KBox<Timer<Self>>>> {
         Timer::new(Self {
             line: line.clone(),
             napi: napi.clone(),
+            always,
         })
     }
 }
 
 impl TimerCallback for IrqTimer {
     fn expired(&self, cx: &timer::Context) {
-        let fires = self.line.irq.expire(|| self.line.is_pending());
+        let fires = self.always || self.line.irq.expire(|| self.line.is_pending());
         if fires && !self.line.vector.deliver_remote() {
             self.napi.schedule_from_timer(cx);
         }
@@ -355,8 +360,19 @@ impl RxMetadata {
     /// The metadata of a frame that is sent now. `hash` is the one that steering computed.
     #[inline(always)]
     pub(crate) fn collect(self, hash: Hash, compute_hash: impl FnOnce() -> Hash) -> Completion {
+        self.add_to(Completion::new(0), hash, compute_hash)
+    }
+
+    /// As [`collect`](Self::collect), added to the completion of a frame without metadata.
+    #[inline(always)]
+    fn add_to(
+        self,
+        plain: Completion,
+        hash: Hash,
+        compute_hash: impl FnOnce() -> Hash,
+    ) -> Completion {
         if self.0 == 0 {
-            return Completion::new(0);
+            return plain;
         }
         let hash = if self.has(Self::RSS_HASH) {
             hash
@@ -365,7 +381,7 @@ impl RxMetadata {
         } else {
             Hash::NONE
         };
-        let meta = Completion::new(0).with_hash(hash);
+        let meta = plain.with_hash(hash);
         if self.has(Self::TIMESTAMP) {
             meta.with_timestamp(NonZeroU64::new(clock::tai_ns()))
         } else {
@@ -382,7 +398,7 @@ impl RxMetadata {
 impl RxHw {
     /// A queue with the NIC's side of a ring, its registers, and the timer of its interrupt.
     pub(crate) fn new(
-        nic: NicSide<Arc<DescRing>>,
+        nic: NicEnd,
         config: RxConfig,
         meta: RxMetadata,
         max_frames: u32,
@@ -390,7 +406,7 @@ impl RxHw {
         irq_trace: IrqTrace,
     ) -> Self {
         Self {
-            writer: RingWriter::new(nic, config),
+            writer: RxWriter::new(nic.ring, config, nic.limits),
             meta,
             max_frames,
             moderation: Moderation::default(),
@@ -400,8 +416,9 @@ impl RxHw {
     }
 
     /// Gives back the NIC's side of the ring and the timer of a queue that has stopped.
-    pub(crate) fn into_parts(self) -> (NicSide<Arc<DescRing>>, Pin<KBox<Timer<IrqTimer>>>) {
-        (self.writer.into_nic(), self.timer)
+    pub(crate) fn into_parts(self) -> (NicEnd, Pin<KBox<Timer<IrqTimer>>>) {
+        let (ring, limits) = self.writer.into_nic();
+        (NicEnd { ring, limits }, self.timer)
     }
 }
 
@@ -462,6 +479,27 @@ impl RxHwQueue {
         self.restarting.load(Ordering::Relaxed)
     }
 
+    /// Raises the interrupt, for a driver that wants its own poll to run. Returns `false` if the
+    /// queue is down. One that is being restarted is polled when it starts.
+    pub(crate) fn raise(&self, bh: &bh::Disabled) -> bool {
+        let mut hw = self.hw.lock(bh);
+        match &mut *hw {
+            Some(hw) => {
+                let IrqTimer { line, napi, .. } = hw.timer.target();
+                line.interrupt(napi, bh);
+                true
+            }
+            None => self.is_restarting(),
+        }
+    }
+
+    /// Whether the queue runs with too few buffers for the longest frame.
+    #[cold]
+    pub(crate) fn is_full(&self, bh: &bh::Disabled) -> bool {
+        let mut hw = self.hw.lock(bh);
+        (*hw).as_mut().is_some_and(|hw| hw.writer.is_full())
+    }
+
     /// Schedules the NAPI of the ring, whatever the state of the interrupt is. Returns the state of
     /// the queue before. All frames are published: whoever held the wire lock before has done that.
     #[cold]
@@ -475,7 +513,7 @@ impl RxHwQueue {
             is_full: self.is_restarting(),
         };
         if let Some(hw) = &mut *hw {
-            let IrqTimer { line, napi } = hw.timer.target();
+            let IrqTimer { line, napi, .. } = hw.timer.target();
             status.level = Some(hw.writer.level());
             status.pending = line.is_pending();
             line.interrupt(napi, bh);

@@ -19,12 +19,15 @@ use super::{
     },
 };
 use crate::{
-    net::skbuff::SkBuff,
+    dest::Dest,
+    net::skbuff::{
+        SkBuff,
+        SkbReader, //
+    },
     nic::{
         completion::Completion,
         tso::{
             self,
-            Headers,
             Part,
             Progress,
             Template, //
@@ -45,6 +48,8 @@ use crate::{
 /// A large frame of the stack, and its progress.
 pub(crate) struct LargeFrame<'a> {
     skb: &'a SkBuff,
+    /// Where the payload of the next segment is.
+    reader: SkbReader<'a>,
     template: Template,
     /// How many of its segments have been sent.
     done: usize,
@@ -56,9 +61,10 @@ impl<'a> LargeFrame<'a> {
     pub(crate) fn new(skb: &'a SkBuff, size: usize, progress: &Progress) -> Option<Self> {
         let mut head = [0; tso::HEADERS_LEN];
         let head = head.get_mut(..skb.len().min(tso::HEADERS_LEN))?;
-        skb.copy_part(0, head).ok()?;
+        skb.copy_part(0, Dest::from(&mut *head)).ok()?;
         let mut frame = Self {
             skb,
+            reader: SkbReader::new(skb),
             template: Template::new(head, skb.len(), size)?,
             done: 0,
         };
@@ -75,13 +81,21 @@ impl<'a> LargeFrame<'a> {
         meta: Completion,
         sent: &mut TxCounts,
     ) -> Result<(), Refused> {
-        for part in self.template.parts().skip(self.done) {
+        // All have the same Ethernet header, and none is longer than the first.
+        let longest = self.template.segment_len();
+        let mut fits = None;
+        while let Some(part) = self.template.part(self.done) {
             let segment = Segment {
                 skb: self.skb,
-                headers: self.template.headers(part),
+                reader: &self.reader,
+                template: &self.template,
                 part,
             };
-            write_counted(queue, hw, &segment, meta, sent)?;
+            if *fits.get_or_insert_with(|| hw.writer.fits(&segment, longest)) {
+                sent.add(hw.writer.write_whole(&segment, meta)?.into());
+            } else {
+                write_counted(queue, hw, &segment, meta, sent)?;
+            }
             self.done += 1;
         }
         Ok(())
@@ -97,9 +111,7 @@ impl<'a> LargeFrame<'a> {
     /// Distinguishes the frame from any other of which `done` segments have been sent: by its
     /// address, its headers, and the payload of the last of these segments.
     fn fingerprint(&self, done: usize) -> u64 {
-        let last = done
-            .checked_sub(1)
-            .and_then(|n| self.template.parts().nth(n));
+        let last = done.checked_sub(1).and_then(|n| self.template.part(n));
         let sum = last.and_then(|part| self.skb.sum(part.offset, part.len).ok());
         self.template
             .fingerprint([self.skb.address() as u64, sum.unwrap_or_default().into()])
@@ -107,12 +119,17 @@ impl<'a> LargeFrame<'a> {
 
     /// Frames and bytes of the segments that have not been sent, received or not.
     pub(crate) fn rest(&self) -> TxCounts {
-        let tag = TxFrame::tag(self.skb);
-        let mut rest = TxCounts::default();
-        for len in self.template.lens().skip(self.done) {
-            rest.add(wire_len(len, tag) as u64);
+        let frames = self.template.count().saturating_sub(self.done);
+        if frames == 0 {
+            return TxCounts::default();
         }
-        rest
+        let tag = TxFrame::tag(self.skb);
+        let longest = wire_len(self.template.segment_len(), tag) * (frames - 1);
+        TxCounts {
+            frames: frames as u64,
+            bytes: (longest + wire_len(self.template.last_len(), tag)) as u64,
+            not_sent: 0,
+        }
     }
 
     /// Length of its longest segment on the wire, in bytes.
@@ -124,18 +141,19 @@ impl<'a> LargeFrame<'a> {
 /// One segment of an skb.
 struct Segment<'a> {
     skb: &'a SkBuff,
-    headers: Headers,
+    reader: &'a SkbReader<'a>,
+    template: &'a Template,
     part: Part,
 }
 
 impl TxFrame for Segment<'_> {
     #[inline]
     fn len(&self) -> usize {
-        self.headers.bytes().len() + self.part.len
+        self.template.bytes().len() + self.part.len
     }
 
     fn head(&self) -> FrameHead<'_> {
-        FrameHead::Linear(self.headers.bytes())
+        FrameHead::Linear(self.template.bytes())
     }
 
     #[inline]
@@ -143,43 +161,48 @@ impl TxFrame for Segment<'_> {
         false
     }
 
+    /// The Ethernet header is the same in all segments.
     #[inline]
     fn start(&self) -> &[u8] {
-        self.headers.bytes()
+        self.template.bytes()
     }
 
     #[inline]
     fn tag(&self) -> Option<Tag> {
-        self.skb.tag()
+        TxFrame::tag(self.skb)
     }
 
+    /// The payload first: the headers have its checksum.
     #[inline]
-    fn copy_to(&self, to: &mut [u8]) -> Result<Checksum, Malformed> {
-        let headers = self.headers.bytes();
-        let (head, payload) = to.split_at_mut_checked(headers.len()).ok_or(Malformed)?;
-        head.copy_from_slice(headers);
-        let sum = self.skb.copy_and_sum(self.part.offset, payload);
-        self.headers
-            .checksum(sum.map_err(|_| Malformed)?)
-            .apply(0, head);
+    fn copy_to(&self, to: Dest<'_>) -> Result<Checksum, Malformed> {
+        let (mut head, payload) = to.split_at(self.template.bytes().len());
+        let sum = self.reader.copy_and_sum(self.part.offset, payload);
+        self.template
+            .write_headers(self.part, sum.map_err(|_| Malformed)?, &mut head)
+            .ok_or(Malformed)?;
         Ok(Checksum::Good)
     }
 
     fn checksum(&self) -> Result<(Checksum, Option<Patch>), Malformed> {
         let sum = self.skb.sum(self.part.offset, self.part.len);
-        let patch = self.headers.checksum(sum.map_err(|_| Malformed)?);
+        let patch = self
+            .template
+            .checksum(self.part, sum.map_err(|_| Malformed)?);
         Ok((Checksum::Good, Some(patch)))
     }
 
-    fn copy_part(&self, offset: usize, to: &mut [u8]) -> Result<(), Malformed> {
-        let headers = self.headers.bytes();
-        let first = headers.get(offset..).unwrap_or_default();
-        let (head, payload) = to.split_at_mut(first.len().min(to.len()));
-        head.copy_from_slice(first.get(..head.len()).ok_or(Malformed)?);
+    fn copy_part(&self, offset: usize, to: Dest<'_>) -> Result<(), Malformed> {
+        let len = self.template.bytes().len();
+        let (mut head, payload) = to.split_at(len.saturating_sub(offset));
+        if !head.is_empty() {
+            let headers = self.template.headers(self.part);
+            let bytes = headers.bytes().get(offset..offset + head.len());
+            head.write(0, bytes.ok_or(Malformed)?).ok_or(Malformed)?;
+        }
         if payload.is_empty() {
             return Ok(());
         }
-        let at = self.part.offset + (offset + head.len() - headers.len());
+        let at = self.part.offset + (offset + head.len() - len);
         SkBuff::copy_part(self.skb, at, payload).map_err(|_| Malformed)
     }
 }

@@ -56,8 +56,8 @@ counters! {
 /// How often the peer paused a transmit queue, and woke it.
 #[derive(Default)]
 pub(crate) struct PauseStats {
-    /// Times the queue stopped because the peer's ring was full. Written under the queue's lock.
-    pub(crate) stopped: Counter,
+    /// Times the queue, or its AF_XDP sockets, stopped because the peer's ring was full.
+    pub(crate) stopped: SharedCounter,
     /// Times the queue was woken by the peer's refill.
     pub(crate) woken: SharedCounter,
 }

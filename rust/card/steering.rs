@@ -11,6 +11,7 @@ use crate::{
     net::{
         bh,
         device,
+        gfp::MAY_FAIL,
         rcu::RcuBox,
         rtnl::Rtnl, //
     },
@@ -23,17 +24,13 @@ use crate::{
             Filter,
             NotForUs, //
         },
-        rss::{
-            Hash,
-            Indirection, //
-        },
+        rss::Indirection,
         steering::{
             Input,
             RssContext,
             Steering,
             MAIN, //
         },
-        wire::TxFrame, //
     },
 };
 use core::{
@@ -44,18 +41,9 @@ use core::{
     },
 };
 use kernel::{
-    alloc::{
-        flags::__GFP_NOWARN,
-        Flags,
-        KVBox, //
-    },
+    alloc::KVBox,
     prelude::*, //
 };
-
-/// GFP flags for multi-page allocations: no failure dump in the log, the caller reports `ENOMEM`.
-pub(crate) fn gfp_nowarn() -> Flags {
-    GFP_KERNEL | __GFP_NOWARN
-}
 
 /// Why a frame that arrives is discarded.
 #[derive(Clone, Copy)]
@@ -87,7 +75,7 @@ impl RxSteering {
     /// For a port with this many queues. Every frame is accepted; RSS uses all queues equally and
     /// the system's key. Fails with `ENOMEM`.
     pub(super) fn new(queues: u32) -> Result<Self> {
-        let mut steering = KVBox::init(pin_init::init_zeroed::<Steering>(), gfp_nowarn())?;
+        let mut steering = KVBox::init(pin_init::init_zeroed::<Steering>(), MAY_FAIL)?;
         let context = RssContext {
             key: device::rss_key(),
             input: Input::DEFAULT,
@@ -105,24 +93,12 @@ impl RxSteering {
         })
     }
 
-    /// The queue of a frame, and the hash that chose it. [`None`]: queue 0, as for all frames, so
-    /// no hash was computed.
+    /// What a sender may read once for several frames: the filter, and whether all frames go to
+    /// queue 0. A change waits until no sender uses what was before.
     #[inline]
-    pub(super) fn steer(
-        &self,
-        frame: &impl TxFrame,
-        bh: &bh::Disabled,
-    ) -> Result<Option<(u32, Hash)>, Discard> {
+    pub(super) fn now<'a>(&'a self, bh: &'a bh::Disabled) -> (&'a Filter, bool) {
         let filter = self.filter.read(bh);
-        filter.check(frame).map_err(Discard::NotForUs)?;
-        if self.single_queue.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
-        let steering = self.registers.read(bh);
-        steering
-            .queue(|| frame.head(), || frame.tag())
-            .map(Some)
-            .ok_or(Discard::Rule)
+        (filter, self.single_queue.load(Ordering::Relaxed))
     }
 
     /// Counts frames that were discarded.
@@ -154,7 +130,7 @@ impl RxSteering {
 
     /// A copy of the steering registers, for a change. Fails with `ENOMEM`.
     pub(crate) fn copy(&self) -> Result<KVBox<Steering>> {
-        let mut copy = KVBox::init(pin_init::init_zeroed::<Steering>(), gfp_nowarn())?;
+        let mut copy = KVBox::init(pin_init::init_zeroed::<Steering>(), MAY_FAIL)?;
         copy.copy_from(self.registers.read(&bh::disable()));
         Ok(copy)
     }
@@ -163,6 +139,11 @@ impl RxSteering {
     /// sleep.
     pub(crate) fn replace(&self, steering: KVBox<Steering>) {
         let single_queue = steering.is_single_queue();
+        if !single_queue {
+            // The registers are read from now on, old or new.
+            self.single_queue.store(false, Ordering::Relaxed);
+        }
+        // This waits for those who steer at the moment.
         self.registers.replace(steering);
         self.single_queue.store(single_queue, Ordering::Relaxed);
     }
@@ -186,5 +167,5 @@ impl RxSteering {
 
 /// A filter that accepts every frame. Fails with `ENOMEM`.
 fn accept_all() -> Result<KVBox<Filter>> {
-    KVBox::init(pin_init::init_zeroed::<Filter>(), gfp_nowarn())
+    KVBox::init(pin_init::init_zeroed::<Filter>(), MAY_FAIL)
 }

@@ -4,11 +4,15 @@
 //! and written there, or discarded.
 
 use super::{
-    port::Port,
+    port::{
+        Port,
+        SteeringNow, //
+    },
     rx::{
         RxHw,
         RxHwQueue,
-        WireGuard, //
+        WireGuard,
+        WAKE_THRESHOLD, //
     },
     steering::Discard,
 };
@@ -87,22 +91,43 @@ pub(crate) enum NotSent {
     Malformed,
 }
 
+/// What became of a frame whose sender can wait for buffers.
+pub(crate) enum Sent {
+    /// It was sent, received by the peer or not.
+    Out,
+    /// It was not: its sender has to wait from now on.
+    Waits,
+    /// It was not: its sender was waiting already, and still has to.
+    StillWaits,
+}
+
+/// Frames that are sent together, in order.
+pub(crate) trait Batch {
+    /// A frame.
+    type Frame: TxFrame;
+
+    /// The next frame.
+    fn peek(&self) -> Option<&Self::Frame>;
+
+    /// Ends the next frame: it is not needed any more.
+    fn finish(&mut self);
+}
+
 /// Sends XDP frames to a port. (`ndo_start_xmit` locks the queue itself, since it may have to
-/// stop.) It never waits for buffers: a verdict or a redirect cannot wait, so there is no flow
-/// control for them. The wire lock of a queue is kept from frame to frame, as long as they go to
+/// stop.) There is flow control only for frames of AF_XDP sockets: a verdict or a redirect cannot
+/// wait for buffers. The wire lock of a queue is kept from frame to frame, as long as they go to
 /// the same queue. The frames are published when another queue follows, and when the sender is
 /// dropped. Frames of a queue keep their order.
 pub(crate) struct WireSender<'a> {
-    peer: &'a Port,
-    bh: &'a bh::Disabled,
+    /// The port, and what is read of it once for all frames.
+    steering: SteeringNow<'a>,
     locked: Option<(&'a RxHwQueue, WireGuard<'a>)>,
 }
 
 impl<'a> WireSender<'a> {
     pub(crate) fn new(peer: &'a Port, bh: &'a bh::Disabled) -> Self {
         Self {
-            peer,
-            bh,
+            steering: peer.steering_now(bh),
             locked: None,
         }
     }
@@ -115,19 +140,184 @@ impl<'a> WireSender<'a> {
         frame: &impl TxFrame,
         sent: &mut TxCounts,
     ) -> Result<(), NotSent> {
-        let peer = self.peer;
-        let bh = self.bh;
-        let (queue, hash) = match peer.steer(frame, bh) {
-            Ok(steered) => steered,
-            Err(why) => return self.discard(why, frame, sent),
+        match self.send_plain(frame, sent)? {
+            None => Ok(()),
+            Some((queue, hash)) => self.send_slow(queue, hash, frame, sent),
+        }
+    }
+
+    /// As [`send`](Self::send), for several frames, up to the first one that takes the slow path.
+    /// Returns the number of frames before it.
+    #[inline(always)]
+    pub(crate) fn send_fast<F: TxFrame>(
+        &mut self,
+        frames: impl Iterator<Item = F>,
+        sent: &mut TxCounts,
+    ) -> u32 {
+        let SteeringNow { port, bh, .. } = self.steering;
+        // With a single queue, that it is locked is found out once for all frames.
+        let Some((queue, filter)) = self.steering.single_queue() else {
+            return self.send_fast_steered(frames, sent);
         };
-        if let Some(hw) = self.lock(queue) {
-            if let Some(len) = hw.write_plain(frame, hash, || peer.hash(frame, bh)) {
-                sent.add(len.into());
-                return Ok(());
+        let Some(hw) = self.lock(queue) else {
+            return 0;
+        };
+        let (mut count, mut bytes) = (0_u32, 0_u64);
+        for frame in frames {
+            if filter.check(&frame).is_err() {
+                break;
+            }
+            let compute_hash = || port.hash(&frame, bh);
+            let Some(len) = hw.write_plain(&frame, Hash::NONE, compute_hash) else {
+                break;
+            };
+            count = count.wrapping_add(1);
+            bytes = bytes.wrapping_add(len.into());
+        }
+        sent.frames += u64::from(count);
+        sent.bytes += bytes;
+        count
+    }
+
+    /// [`send_fast`](Self::send_fast) to a port with several queues. A function of its own:
+    /// inlined, it took registers from the frames to a single one.
+    #[inline(never)]
+    fn send_fast_steered<F: TxFrame>(
+        &mut self,
+        frames: impl Iterator<Item = F>,
+        sent: &mut TxCounts,
+    ) -> u32 {
+        let mut count = 0_u32;
+        for frame in frames {
+            if !matches!(self.send_plain(&frame, sent), Ok(None)) {
+                break;
+            }
+            count = count.wrapping_add(1);
+        }
+        count
+    }
+
+    /// As [`send`](Self::send), for a sender that waits for buffers as long as `pauses` returns
+    /// `true`. If it must wait, the sender with the number `waiter` is woken later.
+    pub(crate) fn send_or_wait(
+        &mut self,
+        frame: &impl TxFrame,
+        sent: &mut TxCounts,
+        waiter: u32,
+        pauses: impl Fn() -> bool,
+    ) -> Result<Sent, NotSent> {
+        while let Some((queue, hash)) = self.send_plain(frame, sent)? {
+            if self.send_any(queue, hash, frame, sent)? {
+                break;
+            }
+            if !pauses() {
+                count_missed(queue, frame, sent);
+                break;
+            }
+            let bh = self.steering.bh;
+            let len = wire_len(frame.len(), frame.tag());
+            let was_waiting = queue.waiters.has(waiter);
+            let must_wait = match self.lock(queue) {
+                // Publish first: the poll that posts buffers and wakes the sender is run only for
+                // frames that are published.
+                Some(hw) => {
+                    hw.publish(bh);
+                    let threshold = hw.wake_threshold();
+                    let still_full = || pauses() && !hw.writer.has_room(len);
+                    queue.waiters.wait(waiter, threshold, still_full)
+                }
+                // No ring is connected while the lock is held. One that is wakes all senders.
+                None => queue.waiters.wait(waiter, WAKE_THRESHOLD, &pauses),
+            };
+            if must_wait {
+                return Ok(if was_waiting {
+                    Sent::StillWaits
+                } else {
+                    Sent::Waits
+                });
             }
         }
-        self.send_slow(queue, hash, frame, sent)
+        Ok(Sent::Out)
+    }
+
+    /// Sends the frames of a batch as [`send`](Self::send) does, as many as it can before the peer
+    /// goes down. Malformed ones count as not sent. Returns `false` if frames are left.
+    ///
+    /// Frames in a row that go to one queue and are not special are written in one loop, which
+    /// reads once what is the same for all of them.
+    #[inline]
+    pub(crate) fn send_batch(&mut self, batch: &mut impl Batch, sent: &mut TxCounts) -> bool {
+        loop {
+            self.write_run(batch, sent);
+            let Some(frame) = batch.peek() else {
+                return true;
+            };
+            match self.send_one(frame, sent) {
+                Ok(()) => {}
+                Err(NotSent::Malformed) => sent.not_sent += 1,
+                Err(NotSent::NoCarrier) => return false,
+            }
+            batch.finish();
+        }
+    }
+
+    /// Locks the queue of the next frame, and writes into it this frame and those after it, up to
+    /// the first that is special or goes to another queue, which [`send_one`](Self::send_one) is
+    /// for.
+    #[inline(always)]
+    fn write_run(&mut self, batch: &mut impl Batch, sent: &mut TxCounts) {
+        let SteeringNow { port, bh, .. } = self.steering;
+        let Some(first) = batch.peek() else { return };
+        let Ok((queue, _)) = self.steering.steer(first) else {
+            return;
+        };
+        self.lock(queue);
+        let steering = &self.steering;
+        let Some((_, locked)) = &mut self.locked else {
+            return;
+        };
+        let Some(hw) = &mut **locked else { return };
+        while let Some(frame) = batch.peek() {
+            let Ok((next, hash)) = steering.steer(frame) else {
+                return;
+            };
+            if !core::ptr::eq(next, queue) {
+                return;
+            }
+            let Some(len) = hw.write_plain(frame, hash, || port.hash(frame, bh)) else {
+                return;
+            };
+            sent.add(len.into());
+            batch.finish();
+        }
+    }
+
+    /// [`send`](Self::send) for a frame of a batch, seldom needed.
+    #[inline(never)]
+    fn send_one(&mut self, frame: &impl TxFrame, sent: &mut TxCounts) -> Result<(), NotSent> {
+        self.send(frame, sent)
+    }
+
+    /// Fast path: steers a frame, and writes it if nothing about it or its queue is special.
+    /// Otherwise returns its queue and hash.
+    #[inline(always)]
+    fn send_plain(
+        &mut self,
+        frame: &impl TxFrame,
+        sent: &mut TxCounts,
+    ) -> Result<Option<(&'a RxHwQueue, Hash)>, NotSent> {
+        let SteeringNow { port, bh, .. } = self.steering;
+        let (queue, hash) = match self.steering.steer(frame) {
+            Ok(steered) => steered,
+            Err(why) => return self.discard(why, frame, sent).map(|()| None),
+        };
+        if let Some(hw) = self.lock(queue) {
+            if let Some(len) = hw.write_plain(frame, hash, || port.hash(frame, bh)) {
+                sent.add(len.into());
+                return Ok(None);
+            }
+        }
+        Ok(Some((queue, hash)))
     }
 
     /// A frame that goes to no queue.
@@ -138,7 +328,7 @@ impl<'a> WireSender<'a> {
         frame: &impl TxFrame,
         sent: &mut TxCounts,
     ) -> Result<(), NotSent> {
-        if !self.peer.discard(why, 1) {
+        if !self.steering.port.discard(why, 1) {
             return Err(NotSent::NoCarrier);
         }
         sent.add(wire_len(frame.len(), frame.tag()) as u64);
@@ -154,21 +344,31 @@ impl<'a> WireSender<'a> {
         frame: &impl TxFrame,
         sent: &mut TxCounts,
     ) -> Result<(), NotSent> {
-        let (peer, bh) = (self.peer, self.bh);
+        if !self.send_any(queue, hash, frame, sent)? {
+            count_missed(queue, frame, sent);
+        }
+        Ok(())
+    }
+
+    /// Writes any frame. Returns `false` if the queue has no buffer, or is being restarted.
+    fn send_any(
+        &mut self,
+        queue: &'a RxHwQueue,
+        hash: Hash,
+        frame: &impl TxFrame,
+        sent: &mut TxCounts,
+    ) -> Result<bool, NotSent> {
+        let SteeringNow { port, bh, .. } = self.steering;
         let Some(hw) = self.lock(queue) else {
             if !queue.is_restarting() {
                 return Err(NotSent::NoCarrier);
             }
-            count_missed(queue, frame, sent);
-            return Ok(());
+            return Ok(false);
         };
-        let meta = hw.meta.collect(hash, || peer.hash(frame, bh));
+        let meta = hw.meta.collect(hash, || port.hash(frame, bh));
         match write_counted(queue, hw, frame, meta, sent) {
-            Ok(()) => Ok(()),
-            Err(Refused::NoBuffer) => {
-                count_missed(queue, frame, sent);
-                Ok(())
-            }
+            Ok(()) => Ok(true),
+            Err(Refused::NoBuffer) => Ok(false),
             // Oversize: not reached, `write_counted` counts it.
             Err(Refused::Malformed | Refused::Oversize) => Err(NotSent::Malformed),
         }
@@ -182,7 +382,7 @@ impl<'a> WireSender<'a> {
         if !same {
             self.unlock();
         }
-        let bh = self.bh;
+        let bh = self.steering.bh;
         let (_, hw) = self.locked.get_or_insert_with(|| lock_queue(queue, bh));
         hw
     }
@@ -192,7 +392,7 @@ impl<'a> WireSender<'a> {
     fn unlock(&mut self) {
         if let Some((_, mut hw)) = self.locked.take() {
             if let Some(hw) = &mut *hw {
-                hw.publish(self.bh);
+                hw.publish(self.steering.bh);
             }
         }
     }

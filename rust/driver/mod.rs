@@ -14,6 +14,7 @@
 //! | [`rx_mode`] | which frames a port accepts |
 //! | [`ethtool`] | the callbacks of ethtool |
 //! | [`features`] | which features the stack may use for a single skb |
+//! | [`hwtstamp`] | time stamps for sockets |
 //! | [`settings`] | settings of the user that polls read |
 //! | [`params`] | module parameters |
 //! | [`trace`] | the lines in the kernel log |
@@ -24,6 +25,7 @@
 
 mod ethtool;
 mod features;
+mod hwtstamp;
 mod newlink;
 mod params;
 mod queue_mgmt;

@@ -54,6 +54,8 @@ impl Kind for Vsi {
     const CONFIG: Config = CONFIG;
     // The memory of a port's rings is charged to no one.
     const ADMIN_ONLY: bool = true;
+    // Without a parent, for which memory is mapped, there is no AF_XDP zero-copy.
+    const PARENT: Option<&CStr> = Some(c"oxnic");
 
     fn queues(tx: Option<u32>, rx: Option<u32>, extack: ExtAck<'_>) -> Result<u16> {
         if let (Some(tx), Some(rx)) = (tx, rx) {

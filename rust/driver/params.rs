@@ -17,7 +17,7 @@ pub(crate) const MAX_QUEUES: u32 = pause::MAX_QUEUES;
 /// Most queues that a port has by default.
 const DEFAULT_MAX_QUEUES: i64 = 4;
 
-/// Smallest and largest receive ring, in descriptors.
+/// Smallest and largest receive ring, and transmit ring of AF_XDP, in descriptors.
 pub(crate) const RING_SIZES: core::ops::RangeInclusive<u32> = 64..=4096;
 
 /// The valid sizes, for messages.

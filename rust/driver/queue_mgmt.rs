@@ -17,15 +17,18 @@ use super::{
     trace::Trace,
     vsi::Vsi, //
 };
-use crate::net::{
-    debugfs,
-    device::LockedDevice,
-    napi::Removed,
-    queue_mgmt::{
-        self,
-        NotRestarted, //
-    },
-    rtnl_link::Registration, //
+use crate::{
+    compat::ENETDOWN,
+    net::{
+        debugfs,
+        device::LockedDevice,
+        napi::Removed,
+        queue_mgmt::{
+            self,
+            NotRestarted, //
+        },
+        rtnl_link::Registration, //
+    }, //
 };
 use core::slice;
 use kernel::{
@@ -42,12 +45,13 @@ impl queue_mgmt::Ops for Vsi {
         }
         let ring = self.rx_rings.get(queue).ok_or(EINVAL)?;
         let size = self.port.ring_size();
-        Ok(ReadyRing::new(dev, &self.settings, &self.peer, ring, size)?.park())
+        Ok(ReadyRing::new(dev, self.ring_config(size), ring)?.park())
     }
 
     fn free_queue(&self, dev: &LockedDevice, ring: ParkedRing) {
         if let Some(ring) = ring.resume(dev) {
-            ring.end(&mut Removed::with_room(1));
+            // A ring of umem has a spare.
+            ring.end(&mut Removed::with_room(2));
         }
     }
 

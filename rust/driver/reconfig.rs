@@ -12,12 +12,15 @@ use super::{
         RING_SIZES,
         RING_SIZES_TEXT, //
     },
-    rx::life::{
-        drain,
-        end_all,
-        end_ready,
-        quiesce,
-        ReadyRing, //
+    rx::{
+        life::{
+            drain,
+            end_all,
+            end_ready,
+            quiesce,
+            ReadyRing, //
+        },
+        ring::RingConfig,
     },
     vsi::{
         max_segments,
@@ -32,6 +35,7 @@ use crate::{
             Device,
             LockedDevice, //
         },
+        ethtool::RingParam,
         rtnl::{
             ExtAck,
             Rtnl, //
@@ -47,7 +51,10 @@ use crate::{
         wire::RxConfig, //
     },
 };
-use core::ops::Range;
+use core::{
+    ops::Range,
+    sync::atomic::Ordering, //
+};
 use kernel::{
     alloc::KVBox,
     prelude::*, //
@@ -65,7 +72,7 @@ impl Vsi {
         let rings = self.rx_rings.get(which).ok_or(EINVAL)?;
         let mut ready = KVec::with_capacity(rings.len(), GFP_KERNEL)?;
         for ring in rings {
-            match ReadyRing::new(dev, &self.settings, &self.peer, ring, size) {
+            match ReadyRing::new(dev, self.ring_config(size), ring) {
                 // It fits: allocated above.
                 Ok(ring) => drop(ready.push_within_capacity(ring)),
                 Err(error) => {
@@ -77,6 +84,16 @@ impl Vsi {
         Ok(ready)
     }
 
+    /// The parameters of rings of this size.
+    pub(crate) fn ring_config(&self, size: u32) -> RingConfig<'_> {
+        RingConfig {
+            settings: &self.settings,
+            port: &self.port,
+            peer: &self.peer,
+            size,
+        }
+    }
+
     /// The configuration of every receive queue, and the metadata of its frames.
     pub(crate) fn rx_config(&self, dev: &Device) -> (RxConfig, RxMetadata) {
         let prog = self.xdp_prog.get();
@@ -86,18 +103,38 @@ impl Vsi {
         )
     }
 
+    /// Changes the sizes of all receive rings, and of the transmit rings of AF_XDP. The latter are
+    /// only limits, so nothing is exchanged for them.
+    pub(crate) fn change_ring_sizes(
+        &self,
+        dev: &LockedDevice,
+        rings: RingParam,
+        extack: ExtAck<'_>,
+        rtnl: &Rtnl,
+    ) -> Result {
+        for (name, size) in [("rx", rings.rx), ("tx", rings.tx)] {
+            if !RING_SIZES.contains(&size) || !size.is_power_of_two() {
+                extack.set(fmt!("{name}: must be {RING_SIZES_TEXT}"));
+                return Err(EINVAL);
+            }
+        }
+        if rings.rx != self.port.ring_size() {
+            self.change_ring_size(dev, rings.rx, extack, rtnl)?;
+        }
+        self.settings
+            .tx_ring_size
+            .store(rings.tx, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Changes the size of all receive rings.
-    pub(crate) fn change_ring_size(
+    fn change_ring_size(
         &self,
         dev: &LockedDevice,
         size: u32,
         extack: ExtAck<'_>,
         rtnl: &Rtnl,
     ) -> Result {
-        if !RING_SIZES.contains(&size) || !size.is_power_of_two() {
-            extack.set(fmt!("rx: must be {RING_SIZES_TEXT}"));
-            return Err(EINVAL);
-        }
         let up = self.port.is_up();
         let which = if up { 0..self.port.queues() } else { 0..0 };
         let count = which.len();

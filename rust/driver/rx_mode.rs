@@ -16,6 +16,7 @@ use crate::{
         rx_mode::RxMode, //
     },
     nic::filter::{
+        Filter,
         Mode,
         MULTICAST_LEN,
         UNICAST_LEN, //
@@ -24,8 +25,22 @@ use crate::{
 use kernel::prelude::*;
 
 impl Vsi {
+    /// Changes the receive filter, and returns the result of `change`. Fails with `ENOMEM`, and
+    /// changes nothing then.
+    ///
+    /// Senders that wait go on: the frame in front may be one that is rejected now.
+    pub(crate) fn change_filter<R>(
+        &self,
+        rtnl: &Rtnl,
+        change: impl FnOnce(&mut Filter) -> R,
+    ) -> Result<R> {
+        let result = self.port.steering.change_filter(rtnl, change)?;
+        self.peer.get().wake_all(&self.port);
+        Ok(result)
+    }
+
     pub(crate) fn change_rx_mode(&self, dev: &Device, mode: &RxMode<'_>, rtnl: &Rtnl) -> Result {
-        let (old, new) = self.port.steering.change_filter(rtnl, |filter| {
+        let (old, new) = self.change_filter(rtnl, |filter| {
             let old = filter.overflow();
             let mode_bits = Mode {
                 promiscuous: mode.is_promiscuous(),
@@ -36,10 +51,10 @@ impl Vsi {
         })?;
         let trace = Trace::new(dev, &self.settings);
         if old.unicast != new.unicast {
-            trace.overflow("unicast", UNICAST_LEN, new.unicast);
+            trace.overflow(false, UNICAST_LEN, new.unicast);
         }
         if old.multicast != new.multicast {
-            trace.overflow("multicast", MULTICAST_LEN, new.multicast);
+            trace.overflow(true, MULTICAST_LEN, new.multicast);
         }
         Ok(())
     }

@@ -15,12 +15,20 @@ const DEFAULT_MSG: u32 = msg::DRV;
 /// How many filled buffers raise an interrupt early by default.
 const DEFAULT_FRAMES: u32 = 64;
 
+/// Size of the transmit rings of AF_XDP by default.
+const DEFAULT_TX_RING: u32 = 512;
+
 /// The settings of a port, each written under the instance lock of its device.
 pub(crate) struct Settings {
     /// Message types that are printed (`ethtool -s … msglvl`).
     pub(crate) msg_enable: AtomicU32,
     /// Interrupt moderation (`ethtool -C`).
     pub(crate) coalesce: CoalesceSettings,
+    /// Time stamps for sockets (`ndo_hwtstamp_set`).
+    pub(crate) hwtstamp: HwtstampSettings,
+    /// How many descriptors of AF_XDP sockets a queue reads at a time, and so the most that wait
+    /// for the peer's buffers (`ethtool -G … tx`).
+    pub(crate) tx_ring_size: AtomicU32,
 }
 
 impl Settings {
@@ -33,8 +41,21 @@ impl Settings {
                 rx_frames: AtomicU32::new(DEFAULT_FRAMES),
                 adaptive_rx: AtomicBool::new(true),
             },
+            hwtstamp: HwtstampSettings {
+                tx: AtomicBool::new(false),
+                rx: AtomicBool::new(false),
+            },
+            tx_ring_size: AtomicU32::new(DEFAULT_TX_RING),
         }
     }
+}
+
+/// Which frames get time stamps of the card for sockets.
+pub(crate) struct HwtstampSettings {
+    /// Those of the stack that are sent, if their sender asks for it.
+    pub(crate) tx: AtomicBool,
+    /// All that are received.
+    pub(crate) rx: AtomicBool,
 }
 
 /// Interrupt moderation.

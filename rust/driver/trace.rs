@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The trace in the kernel log, switched by `ethtool -s … msglvl`.
+//! The trace: lines in the kernel log, switched by `ethtool -s … msglvl`, and events with the same
+//! facts ([`events`]), which are switched in tracefs.
 //!
-//! One fact per line; the format is documented in Documentation/device.md and does not change.
+//! One fact per line; the formats are documented in Documentation/device.md and do not change.
 
 use super::settings::Settings;
 use crate::{
@@ -10,16 +11,19 @@ use crate::{
         IrqTrace,
         RxHwStatus, //
     },
+    dest::Dest,
     net::{
         device::Device,
         ethtool::msg,
+        events,
         xdp::{
+            FrameBytes,
             Prog,
             ProgRef,
             RedirectTarget,
-            XdpAction,
-            XdpBuff, //
+            XdpAction, //
         },
+        xsk::Pool,
     },
     netdev_info,
     nic::irq::Raised, //
@@ -51,20 +55,28 @@ impl<'a> Trace<'a> {
     }
 
     /// Whether the control path is printed.
-    pub(crate) fn drv(&self) -> bool {
+    fn drv(&self) -> bool {
         self.level & msg::DRV != 0
     }
 
     /// Whether interrupts and polls are printed.
     #[inline]
-    pub(crate) fn intr(&self) -> bool {
+    fn intr(&self) -> bool {
         self.level & msg::INTR != 0
+    }
+
+    /// How a poll that begins now is traced; [`None`] if it is not.
+    #[inline]
+    pub(crate) fn poll(&self) -> Option<PollTrace> {
+        let print = self.intr();
+        (print || events::poll_begin_is_on() || events::poll_end_is_on())
+            .then_some(PollTrace { print })
     }
 
     /// What tells the trace of the interrupts of a receive ring.
     pub(crate) fn irq_trace(&self, ring: u16) -> IrqTrace {
         IrqTrace {
-            on: self.intr(),
+            print: self.intr(),
             dev: self.dev.into(),
             queue: ring,
             raised: interrupt,
@@ -72,29 +84,40 @@ impl<'a> Trace<'a> {
     }
 
     /// Whether each frame's verdict is printed.
-    #[inline]
-    pub(crate) fn rx_status(&self) -> bool {
+    fn rx_status(&self) -> bool {
         self.level & msg::RX_STATUS != 0
     }
 
-    /// Whether anything about each frame is printed.
+    /// Whether anything about each frame is traced: printed, or recorded as an event.
     #[inline]
     pub(crate) fn frames(&self) -> bool {
         self.level & (msg::RX_STATUS | msg::PKTDATA) != 0
+            || events::rx_is_on()
+            || events::xdp_no_frags_is_on()
+            || events::verdict_is_on()
+            || events::xdp_do_redirect_is_on()
     }
 
     /// Whether each batch of redirected frames is printed.
     #[inline]
-    pub(crate) fn tx_queued(&self) -> bool {
+    fn tx_queued(&self) -> bool {
         self.level & msg::TX_QUEUED != 0
+    }
+
+    /// Whether each batch of redirected frames is traced: printed, or recorded as an event.
+    #[inline]
+    pub(crate) fn batches(&self) -> bool {
+        self.tx_queued() || events::ndo_xdp_xmit_is_on()
     }
 
     /// The receive filter has too little room for these addresses, or enough again.
     #[cold]
-    pub(crate) fn overflow(&self, kind: &str, room: usize, too_many: bool) {
+    pub(crate) fn overflow(&self, multicast: bool, room: usize, too_many: bool) {
+        events::rx_filter(self.dev, multicast, room as u32, too_many);
         if !self.drv() {
             return;
         }
+        let kind = if multicast { "multicast" } else { "unicast" };
         if too_many {
             netdev_info!(
                 self.dev,
@@ -112,6 +135,7 @@ impl<'a> Trace<'a> {
 
     /// `ndo_bpf` attaches `prog`, or detaches the program.
     pub(crate) fn setup_prog(&self, prog: Option<&Prog>) {
+        events::xdp_setup_prog(self.dev, prog);
         if !self.drv() {
             return;
         }
@@ -128,6 +152,7 @@ impl<'a> Trace<'a> {
 
     /// The device's program was exchanged.
     pub(crate) fn xchg(&self, old: Option<&Prog>, new: Option<&Prog>) {
+        events::xdp_prog_xchg(self.dev, old, new);
         if self.drv() {
             netdev_info!(
                 self.dev,
@@ -140,6 +165,7 @@ impl<'a> Trace<'a> {
 
     /// A ring's program was written.
     pub(crate) fn write_once(&self, ring: u16, prog: Option<&Prog>) {
+        events::xdp_prog_write_once(self.dev, ring, prog);
         if self.drv() {
             netdev_info!(
                 self.dev,
@@ -149,8 +175,47 @@ impl<'a> Trace<'a> {
         }
     }
 
+    /// `ndo_bpf` is to give a queue the umem of AF_XDP sockets, or pages again.
+    pub(crate) fn setup_xsk_pool(&self, queue: u16, pool: Option<&Pool>) {
+        let chunks = pool.map(Pool::chunks);
+        let (size, count) = chunks.unwrap_or_default();
+        events::xsk_setup_pool(self.dev, queue, count, size);
+        if !self.drv() {
+            return;
+        }
+        match chunks {
+            Some(_) => netdev_info!(
+                self.dev,
+                "ndo_bpf: XDP_SETUP_XSK_POOL, queue {queue}, {count} chunks of {size} bytes\n"
+            ),
+            None => netdev_info!(
+                self.dev,
+                "ndo_bpf: XDP_SETUP_XSK_POOL, queue {queue}, no pool\n"
+            ),
+        }
+    }
+
+    /// A queue got the umem of AF_XDP sockets, or pages again.
+    pub(crate) fn xsk_pool(&self, queue: u16, attached: bool) {
+        if attached {
+            events::xsk_attached(self.dev, queue);
+        } else {
+            events::xsk_detached(self.dev, queue);
+        }
+        if !self.drv() {
+            return;
+        }
+        let state = if attached {
+            "zero-copy, buffers from the fill ring"
+        } else {
+            "buffers from the page_pool"
+        };
+        netdev_info!(self.dev, "rx_ring[{queue}]: {state}\n");
+    }
+
     /// A receive queue was stopped, to be restarted.
     pub(crate) fn queue_stopped(&self, queue: usize) {
+        events::ndo_queue_stop(self.dev, queue as u16);
         if self.drv() {
             netdev_info!(self.dev, "rx_ring[{queue}]: ndo_queue_stop\n");
         }
@@ -158,6 +223,7 @@ impl<'a> Trace<'a> {
 
     /// A receive queue runs again, with a new ring.
     pub(crate) fn queue_started(&self, queue: usize) {
+        events::ndo_queue_start(self.dev, queue as u16);
         if self.drv() {
             netdev_info!(self.dev, "rx_ring[{queue}]: ndo_queue_start\n");
         }
@@ -165,13 +231,20 @@ impl<'a> Trace<'a> {
 
     /// The kernel polls a receive ring, for `budget` frames at most.
     #[cold]
-    pub(crate) fn poll_begins(&self, ring: u16, budget: u32) {
-        netdev_info!(self.dev, "rx_ring[{ring}]: poll: budget {budget}\n");
+    pub(crate) fn poll_begins(&self, poll: PollTrace, ring: u16, budget: u32) {
+        events::poll_begin(self.dev, ring, budget);
+        if poll.print {
+            netdev_info!(self.dev, "rx_ring[{ring}]: poll: budget {budget}\n");
+        }
     }
 
     /// The poll has taken this many frames; it is complete, or will be called again.
     #[cold]
-    pub(crate) fn poll_ends(&self, ring: u16, frames: u32, again: bool) {
+    pub(crate) fn poll_ends(&self, poll: PollTrace, ring: u16, frames: u32, again: bool) {
+        events::poll_end(self.dev, ring, frames, again);
+        if !poll.print {
+            return;
+        }
         let result = if again { "again" } else { "complete" };
         netdev_info!(
             self.dev,
@@ -182,6 +255,8 @@ impl<'a> Trace<'a> {
     /// A program ran on a frame of this size.
     #[cold]
     pub(crate) fn verdict(&self, ring: u16, prog: ProgRef<'_>, size: Size, action: XdpAction) {
+        let id = prog.id();
+        events::verdict(self.dev, ring, id, size.bytes, size.buffers, action);
         if !self.rx_status() {
             return;
         }
@@ -189,7 +264,7 @@ impl<'a> Trace<'a> {
             self.dev,
             "rx_ring[{}]: READ_ONCE: {}; bpf_prog_run_xdp({}) = {}\n",
             ring,
-            program(Some(prog.id())),
+            program(Some(id)),
             size,
             action
         );
@@ -198,6 +273,8 @@ impl<'a> Trace<'a> {
     /// A multi-buffer frame was dropped, because the program has no frags support.
     #[cold]
     pub(crate) fn no_frags(&self, ring: u16, prog: ProgRef<'_>, size: Size) {
+        let id = prog.id();
+        events::xdp_no_frags(self.dev, ring, id, size.bytes, size.buffers);
         if !self.rx_status() {
             return;
         }
@@ -205,7 +282,7 @@ impl<'a> Trace<'a> {
             self.dev,
             "rx_ring[{}]: READ_ONCE: {}; dropped {}: the program has no frags support\n",
             ring,
-            program(Some(prog.id())),
+            program(Some(id)),
             size
         );
     }
@@ -234,6 +311,8 @@ impl<'a> Trace<'a> {
             pending,
             ..
         } = *status;
+        let (size, free) = level.map_or((0, 0), |level| (level.size, level.free));
+        events::ndo_tx_timeout(self.dev, queue, ring.into(), size, free, pending);
         let Some(level) = level else {
             netdev_info!(
                 self.dev,
@@ -254,6 +333,7 @@ impl<'a> Trace<'a> {
     /// A transmit queue was stopped for too long, and no ring makes it wait.
     #[cold]
     pub(crate) fn tx_timeout_woken(&self, queue: u16) {
+        events::ndo_tx_timeout(self.dev, queue, -1, 0, 0, false);
         netdev_info!(
             self.dev,
             "tx_queue[{queue}]: ndo_tx_timeout: no ring makes it wait; woken\n"
@@ -263,6 +343,10 @@ impl<'a> Trace<'a> {
     /// `lost` frames could not be sent by XDP_TX.
     #[cold]
     pub(crate) fn tx_failed(&self, ring: u16, lost: u64) {
+        events::xdp_tx_lost(self.dev, ring, lost);
+        if !self.rx_status() {
+            return;
+        }
         netdev_info!(
             self.dev,
             "rx_ring[{}]: XDP_TX: {} frames lost, the peer is down\n",
@@ -274,15 +358,16 @@ impl<'a> Trace<'a> {
     /// A frame was redirected to `target`, or could not be.
     #[cold]
     pub(crate) fn redirect(&self, ring: u16, target: &RedirectTarget, failed: Option<Error>) {
+        let err = failed.map_or(0, Error::to_errno);
+        events::xdp_do_redirect(self.dev, ring, target, err);
         if !self.rx_status() {
             return;
         }
-        match failed {
-            None => netdev_info!(self.dev, "rx_ring[{ring}]: xdp_do_redirect: {target}\n"),
-            Some(error) => netdev_info!(
+        match err {
+            0 => netdev_info!(self.dev, "rx_ring[{ring}]: xdp_do_redirect: {target}\n"),
+            err => netdev_info!(
                 self.dev,
-                "rx_ring[{ring}]: xdp_do_redirect: {target}: error {}\n",
-                error.to_errno()
+                "rx_ring[{ring}]: xdp_do_redirect: {target}: error {err}\n"
             ),
         }
     }
@@ -290,24 +375,39 @@ impl<'a> Trace<'a> {
     /// Of `count` frames that were redirected to this port, `taken` were sent.
     #[cold]
     pub(crate) fn xmit(&self, queue: usize, count: usize, taken: usize) {
-        netdev_info!(
-            self.dev,
-            "tx_queue[{queue}]: ndo_xdp_xmit: {count} frames, {taken} taken\n"
-        );
+        events::ndo_xdp_xmit(self.dev, queue as u16, count as u32, taken as u32);
+        if self.tx_queued() {
+            netdev_info!(
+                self.dev,
+                "tx_queue[{queue}]: ndo_xdp_xmit: {count} frames, {taken} taken\n"
+            );
+        }
     }
 
-    /// The first bytes of a frame. Returns its size, for the line with its verdict.
+    /// A frame was received, which the program is to run on: its first bytes. Returns its size, for
+    /// what is told of it next.
     #[cold]
-    pub(crate) fn frame(&self, ring: u16, frame: &XdpBuff) -> Size {
+    pub(crate) fn frame(
+        &self,
+        ring: u16,
+        prog: Option<ProgRef<'_>>,
+        frame: &impl FrameBytes,
+    ) -> Size {
+        let (bytes, buffers) = frame.size();
         let size = Size {
-            bytes: frame.len(),
-            buffers: frame.buffers(),
+            bytes: bytes as u32,
+            buffers: buffers as u32,
         };
+        let id = prog.map_or(0, ProgRef::id);
+        events::rx(self.dev, ring, id, size.bytes, size.buffers);
         if self.level & msg::PKTDATA == 0 {
             return size;
         }
-        let frame = frame.data();
-        let shown = frame.get(..DUMP_LEN).unwrap_or(frame);
+        let mut start = [0; DUMP_LEN];
+        let shown = start.get_mut(..bytes.min(DUMP_LEN)).unwrap_or_default();
+        if frame.copy_to(0, Dest::from(&mut *shown)).is_err() {
+            return size;
+        }
         for (line, bytes) in shown.chunks(DUMP_LINE).enumerate() {
             netdev_info!(
                 self.dev,
@@ -321,15 +421,28 @@ impl<'a> Trace<'a> {
     }
 }
 
+/// How the beginning and the end of a poll are traced: the same way, even if that is changed in
+/// between.
+#[derive(Clone, Copy)]
+pub(crate) struct PollTrace {
+    print: bool,
+}
+
 /// The interrupt of a receive ring fires, or will when its timer expires.
 #[cold]
-fn interrupt(dev: &Device, ring: u16, raised: Raised) {
+fn interrupt(dev: &Device, ring: u16, raised: Raised, print: bool) {
+    let delay = match raised {
+        Raised::Nothing => return,
+        Raised::Fire => 0,
+        Raised::Timer(ns) => ns,
+    };
+    events::interrupt(dev, ring, delay);
+    if !print {
+        return;
+    }
     match raised {
-        Raised::Nothing => {}
-        Raised::Fire => netdev_info!(dev, "rx_ring[{ring}]: interrupt: napi_schedule\n"),
-        Raised::Timer(ns) => {
-            netdev_info!(dev, "rx_ring[{ring}]: interrupt in {} us\n", ns / 1000);
-        }
+        Raised::Timer(ns) => netdev_info!(dev, "rx_ring[{ring}]: interrupt in {} us\n", ns / 1000),
+        _ => netdev_info!(dev, "rx_ring[{ring}]: interrupt: napi_schedule\n"),
     }
 }
 
@@ -352,8 +465,8 @@ fn program(id: Option<u32>) -> impl fmt::Display {
 /// The size of a frame as the trace shows it: `98 bytes`, or `9014 bytes in 3 buffers`.
 #[derive(Clone, Copy)]
 pub(crate) struct Size {
-    bytes: usize,
-    buffers: usize,
+    bytes: u32,
+    buffers: u32,
 }
 
 impl fmt::Display for Size {

@@ -35,6 +35,7 @@ use crate::{
             Stats64,
             Xmit, //
         },
+        hwtstamp,
         page_pool::{
             FRAME_ROOM,
             MAX_BUFFERS, //
@@ -44,7 +45,10 @@ use crate::{
             RxQueueStats,
             TxQueueStats, //
         },
-        rtnl::Rtnl,
+        rtnl::{
+            ExtAck,
+            Rtnl, //
+        },
         rx_mode::{
             MacAddress,
             RxMode, //
@@ -64,6 +68,7 @@ use crate::{
         wire, //
     },
 };
+use core::sync::atomic::Ordering;
 use kernel::{
     alloc::KVBox,
     new_mutex,
@@ -82,8 +87,20 @@ const FRAME_OVERHEAD: u32 = 14 + 2 * 4;
 /// deferred, unlike a hardware interrupt.
 const TX_TIMEOUT_MS: u32 = 15_000;
 
-/// The largest MTU: a frame of as many buffers as an xdp_buff takes.
-const MAX_MTU: u32 = (MAX_BUFFERS * FRAME_ROOM) as u32 - FRAME_OVERHEAD;
+/// The largest MTU of any Ethernet device (`ETH_MAX_MTU`), that is, the largest IP packet.
+const ETH_MAX_MTU: u32 = u16::MAX as u32;
+
+/// The largest MTU: a frame of as many buffers as an xdp_buff takes. With pages of more than 4 KiB
+/// that would be more than an IP packet.
+const MAX_MTU: u32 = {
+    let mtu = (MAX_BUFFERS * FRAME_ROOM) as u32 - FRAME_OVERHEAD;
+
+    if mtu < ETH_MAX_MTU {
+        mtu
+    } else {
+        ETH_MAX_MTU
+    }
+};
 
 /// The largest MTU at which every frame fits into one buffer.
 const SINGLE_BUFFER_MTU: u32 = FRAME_ROOM as u32 - FRAME_OVERHEAD;
@@ -111,7 +128,8 @@ const XDP_FEATURES: u32 = xdp::feature::BASIC
     | xdp::feature::REDIRECT
     | xdp::feature::NDO_XMIT
     | xdp::feature::RX_SG
-    | xdp::feature::NDO_XMIT_SG;
+    | xdp::feature::NDO_XMIT_SG
+    | xdp::feature::XSK_ZEROCOPY;
 
 /// The configuration of every port's device.
 pub(crate) const CONFIG: Config = Config {
@@ -120,11 +138,14 @@ pub(crate) const CONFIG: Config = Config {
     more_features: MORE_FEATURES,
     vlan_features: VLAN_FEATURES,
     xdp_features: XDP_FEATURES,
+    xsk_max_buffers: MAX_BUFFERS as u32,
+    xsk_tx_metadata: true,
     tx_timeout_ms: TX_TIMEOUT_MS,
     random_address: true,
     // `set_mac_address` also changes the receive filter of a port that is up.
     live_address_change: true,
-    // `start_xmit` copies the skb and writes nothing into it.
+    // `start_xmit` copies the skb and writes nothing into it, but for a flag if a socket wants a
+    // time stamp. An skb that pktgen shares has no socket.
     tx_skb_sharing: true,
     // Queue management needs it.
     instance_lock: true,
@@ -199,17 +220,19 @@ impl Vsi {
         }
     }
 
-    /// Metadata for this program and these features: the timestamp if the program is device-bound;
-    /// the hash if steering computes it, or if the stack or a device-bound program reads it.
+    /// Metadata for this program and these features: the timestamp if the program is device-bound,
+    /// or if sockets get it; the hash if steering computes it, or if the stack or a device-bound
+    /// program reads it.
     pub(crate) fn rx_metadata(&self, prog: Option<&Prog>, features: u64) -> RxMetadata {
-        Self::rx_metadata_if(self.port.steering.uses_rss(), prog, features)
+        self.rx_metadata_if(self.port.steering.uses_rss(), prog, features)
     }
 
     /// As [`rx_metadata`](Self::rx_metadata). `uses_rss`: steering computes the hash.
-    fn rx_metadata_if(uses_rss: bool, prog: Option<&Prog>, features: u64) -> RxMetadata {
+    fn rx_metadata_if(&self, uses_rss: bool, prog: Option<&Prog>, features: u64) -> RxMetadata {
         let dev_bound = prog.is_some_and(Prog::is_dev_bound);
         let rx_hash = features & feature::RXHASH != 0;
-        let meta = RxMetadata::none().with(RxMetadata::TIMESTAMP, dev_bound);
+        let stamped = dev_bound || self.settings.hwtstamp.rx.load(Ordering::Relaxed);
+        let meta = RxMetadata::none().with(RxMetadata::TIMESTAMP, stamped);
         if uses_rss {
             meta.with(RxMetadata::RSS_HASH, rx_hash)
         } else {
@@ -219,10 +242,13 @@ impl Vsi {
 
     /// Replaces the steering registers. Frames get the hash of steering only while steering
     /// computes one, so that no frame lacks its hash meanwhile.
+    ///
+    /// Senders that wait for a ring may send to another one now. The one that they wait for need
+    /// not get buffers again: if it is a ring of umem, that is up to user space.
     pub(crate) fn set_steering(&self, dev: &Device, steering: KVBox<Steering>) {
         let uses_rss = !steering.is_single_queue();
         let prog = self.xdp_prog.get();
-        let meta = Self::rx_metadata_if(uses_rss, prog.as_deref(), dev.features());
+        let meta = self.rx_metadata_if(uses_rss, prog.as_deref(), dev.features());
         let set_meta = || self.port.for_each_running(|hw| hw.meta = meta);
         if !uses_rss {
             set_meta();
@@ -231,6 +257,7 @@ impl Vsi {
         if uses_rss {
             set_meta();
         }
+        self.peer.get().wake_all(&self.port);
     }
 
     /// Configures the running queues for this MTU and these features, from the next frame on.
@@ -241,6 +268,8 @@ impl Vsi {
             hw.writer.configure(config);
             hw.meta = meta;
         });
+        // A frame that waits may be too long now.
+        self.peer.get().wake_all(&self.port);
     }
 }
 
@@ -249,9 +278,7 @@ impl device::Ops for Vsi {
     fn open(&self, dev: &LockedDevice, rtnl: &Rtnl) -> Result {
         // The filter does not know the address yet that was chosen when the device was created.
         let own = dev.address(rtnl);
-        self.port
-            .steering
-            .change_filter(rtnl, |filter| filter.set_own(own))?;
+        self.change_filter(rtnl, |filter| filter.set_own(own))?;
         let mut running = KVec::with_capacity(self.rx_rings.len(), GFP_KERNEL)?;
         let ready = self.ready_rings(dev, 0..self.port.queues(), self.port.ring_size())?;
         // Nothing fails from here on, so nothing has to be undone.
@@ -279,6 +306,9 @@ impl device::Ops for Vsi {
             ring.disconnect(&peer);
         }
         end_all(rings, dev);
+        for ring in &self.rx_rings {
+            ring.abort_xsk();
+        }
     }
 
     /// The device goes away. Its port stays, down, as long as the peer is joined with it.
@@ -310,11 +340,13 @@ impl device::Ops for Vsi {
             stats.rx_bytes += ring.stats.bytes.get();
             stats.rx_dropped += ring.stats.down.get()
                 + ring.stats.skb_alloc_fail.get()
-                + ring.stats.xdp_no_frags.get();
+                + ring.stats.xdp_no_frags.get()
+                + ring.stats.xsk_frags_invalid.get();
             stats.rx_missed_errors += ring.hw_queue.stats.no_buffer.get();
             stats.rx_length_errors += ring.hw_queue.stats.oversize.get();
-            stats.tx_packets += ring.stats.xdp_tx.get();
-            stats.tx_bytes += ring.stats.xdp_tx_bytes.get();
+            stats.tx_packets += ring.stats.xdp_tx.get() + ring.xsk_tx.xsk_packets.get();
+            stats.tx_bytes += ring.stats.xdp_tx_bytes.get() + ring.xsk_tx.xsk_bytes.get();
+            stats.tx_errors += ring.xsk_tx.xsk_errors.get();
         }
         stats.rx_errors += stats.rx_length_errors;
         for queue in &self.tx_rings {
@@ -349,10 +381,12 @@ impl device::Ops for Vsi {
         ) else {
             return TxQueueStats::default();
         };
-        let (ring, stack, xmit) = (&ring.stats, &tx.stats, &tx.xmit);
+        let (ring, xsk, stack, xmit) = (&ring.stats, &ring.xsk_tx, &tx.stats, &tx.xmit);
+        let xdp = ring.xdp_tx.get() + xmit.xdp_xmit.get() + xsk.xsk_packets.get();
+        let xdp_bytes = ring.xdp_tx_bytes.get() + xmit.xdp_xmit_bytes.get() + xsk.xsk_bytes.get();
         TxQueueStats {
-            packets: stack.packets.get() + ring.xdp_tx.get() + xmit.xdp_xmit.get(),
-            bytes: stack.bytes.get() + ring.xdp_tx_bytes.get() + xmit.xdp_xmit_bytes.get(),
+            packets: stack.packets.get() + xdp,
+            bytes: stack.bytes.get() + xdp_bytes,
             stop: pause.stopped.get(),
             wake: pause.woken.get(),
         }
@@ -368,7 +402,7 @@ impl device::Ops for Vsi {
             0 => self.steering_without_rules()?,
             _ => None,
         };
-        self.port.steering.change_filter(rtnl, |filter| {
+        self.change_filter(rtnl, |filter| {
             filter.set_filters_vlans(features & feature::VLAN_CTAG_FILTER != 0);
         })?;
         if let Some(steering) = steering {
@@ -383,21 +417,28 @@ impl device::Ops for Vsi {
     }
 
     fn set_mac_address(&self, _dev: &LockedDevice, address: MacAddress, rtnl: &Rtnl) -> Result {
-        self.port
-            .steering
-            .change_filter(rtnl, |filter| filter.set_own(address))
+        self.change_filter(rtnl, |filter| filter.set_own(address))
     }
 
     fn vlan_rx_add_vid(&self, _dev: &Device, vid: u16, rtnl: &Rtnl) -> Result {
-        self.port
-            .steering
-            .change_filter(rtnl, |filter| filter.set_vlan(vid, true))
+        self.change_filter(rtnl, |filter| filter.set_vlan(vid, true))
     }
 
     fn vlan_rx_kill_vid(&self, _dev: &Device, vid: u16, rtnl: &Rtnl) -> Result {
-        self.port
-            .steering
-            .change_filter(rtnl, |filter| filter.set_vlan(vid, false))
+        self.change_filter(rtnl, |filter| filter.set_vlan(vid, false))
+    }
+
+    fn hwtstamp(&self) -> hwtstamp::Config {
+        self.get_hwtstamp()
+    }
+
+    fn set_hwtstamp(
+        &self,
+        dev: &LockedDevice,
+        config: hwtstamp::Config,
+        extack: ExtAck<'_>,
+    ) -> Result<hwtstamp::Config> {
+        self.change_hwtstamp(dev, config, extack)
     }
 
     fn xdp_xmit(
@@ -412,5 +453,9 @@ impl device::Ops for Vsi {
 
     fn bpf(&self, dev: &LockedDevice, command: Command<'_>, rtnl: &Rtnl) -> Result {
         self.xdp(dev, command, rtnl)
+    }
+
+    fn xsk_wakeup(&self, queue: u16, bh: &bh::Disabled) -> Result {
+        self.wake_xsk(queue, bh)
     }
 }

@@ -5,7 +5,8 @@
 //! Each C object is one type here, and the context a call needs is an argument instead of a
 //! comment: [`rtnl::Rtnl`] for what must hold the RTNL lock, [`device::LockedDevice`] for what must
 //! hold the instance lock of a device, [`bh::Disabled`] for what must run with bottom halves off,
-//! [`napi::Context`] for what must run in a NAPI poll. Nothing here knows which driver uses it.
+//! [`napi::Context`] for what must run in a NAPI poll. Nothing here knows which driver uses it, but
+//! [`events`].
 
 /// A C callback of a table, if the driver has a method for it.
 macro_rules! callback {
@@ -23,6 +24,9 @@ pub(crate) mod clock;
 pub(crate) mod debugfs;
 pub(crate) mod device;
 pub(crate) mod ethtool;
+pub(crate) mod events;
+pub(crate) mod gfp;
+pub(crate) mod hwtstamp;
 // Public for the loom model in tests/host.
 #[allow(unreachable_pub)]
 mod ipi;
@@ -40,3 +44,4 @@ pub(crate) mod skbuff;
 mod text;
 pub(crate) mod timer;
 pub(crate) mod xdp;
+pub(crate) mod xsk;

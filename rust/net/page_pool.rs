@@ -14,14 +14,16 @@ use super::{
         NapiRef, //
     },
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    dest::Dest, //
+};
 use core::{
     mem::MaybeUninit,
     ptr::{
         self,
         NonNull, //
     },
-    slice, //
 };
 use kernel::{
     error::from_err_ptr,
@@ -187,6 +189,77 @@ impl Drop for PagePool {
     }
 }
 
+/// Pages that go back to their pools together, which costs less than one by one
+/// (`page_pool_put_netmem_bulk`): when the list is full, and when it is dropped; not in a hard
+/// interrupt. They may be from any page_pools.
+///
+/// Unlike with `xdp_return_frame_rx_napi`, they go directly to the cache of their pool only if the
+/// kernel finds that right (`page_pool_napi_local` in net/core/page_pool.c). With `PREEMPT_RT` it
+/// never is: the batch may hold frames from the poll of a task that this one has preempted on the
+/// same CPU (`bq_enqueue` in kernel/bpf/devmap.c), and that poll may be using the cache.
+///
+/// # Invariants
+///
+/// The first `len` elements are addresses in pages from page_pools, references to which are the
+/// list's.
+pub(crate) struct Returned {
+    pages: [MaybeUninit<usize>; Self::MAX],
+    len: usize,
+}
+
+impl Returned {
+    /// As many as the kernel returns at a time (`XDP_BULK_QUEUE_SIZE`).
+    const MAX: usize = bindings::XDP_BULK_QUEUE_SIZE as usize;
+
+    /// An empty list.
+    #[inline]
+    pub(super) const fn new() -> Self {
+        // INVARIANT: There are none.
+        Self {
+            pages: [MaybeUninit::uninit(); Self::MAX],
+            len: 0,
+        }
+    }
+
+    /// Adds the page that `address` is in.
+    ///
+    /// # Safety
+    ///
+    /// The page must be from a page_pool, and a reference to it must be the caller's, who gives it
+    /// up. What the caller owned of the page must not be used any more.
+    #[inline]
+    pub(super) unsafe fn push(&mut self, address: *const u8) {
+        if self.len == Self::MAX {
+            self.flush();
+        }
+        if let Some(place) = self.pages.get_mut(self.len) {
+            place.write(address.addr());
+            // INVARIANT: The caller's promise.
+            self.len += 1;
+        }
+    }
+
+    #[inline(never)]
+    fn flush(&mut self) {
+        // INVARIANT: The references are given up.
+        let len = core::mem::take(&mut self.len);
+        // SAFETY: By the type's invariants, all of these are addresses in pages from page_pools,
+        // and the references to them are ours. Whether a page may go directly to its pool's cache,
+        // `page_pool_put_netmem_bulk` in net/core/page_pool.c finds out itself
+        // (`page_pool_napi_local`).
+        unsafe { bindings::oxnic_page_pool_put_bulk(self.pages.as_mut_ptr().cast(), len as u32) };
+    }
+}
+
+impl Drop for Returned {
+    #[inline]
+    fn drop(&mut self) {
+        if self.len != 0 {
+            self.flush();
+        }
+    }
+}
+
 /// A buffer with one owner: a ring, an XDP buff or a function. Dropping it returns the page to its
 /// pool; not in a hard interrupt.
 ///
@@ -202,10 +275,9 @@ impl Buffer {
     /// The room for a frame: [`FRAME_ROOM`] bytes after the headroom, with the previous content of
     /// the page.
     #[inline]
-    pub(crate) fn room(&mut self) -> &mut [u8] {
-        // SAFETY: Only we refer to the page, and the range is inside it. Its bytes come from the
-        // page allocator, so they are initialised, if with arbitrary values.
-        unsafe { slice::from_raw_parts_mut(self.0.as_ptr().add(HEADROOM), FRAME_ROOM) }
+    pub(crate) fn room(&mut self) -> Dest<'_> {
+        // SAFETY: The page is ours alone, and the range is inside it.
+        unsafe { Dest::from_raw_parts(self.0.add(HEADROOM), FRAME_ROOM) }
     }
 
     /// The buffer at `start`.

@@ -19,7 +19,10 @@ use super::{
         Registration, //
     },
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    compat::EOPNOTSUPP, //
+};
 use core::{
     marker::PhantomData,
     mem::MaybeUninit,

@@ -15,7 +15,8 @@ use super::{
         private::data,
         registration::{
             set_parent,
-            Allocated, //
+            Allocated,
+            FauxParent, //
         },
     },
     rtnl::{
@@ -23,12 +24,16 @@ use super::{
         Rtnl, //
     },
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    compat::EADDRNOTAVAIL, //
+};
 use core::{
     ffi::CStr,
     marker::PhantomData,
     mem::MaybeUninit,
     ptr::{
+        self,
         null,
         null_mut,
         NonNull, //
@@ -90,10 +95,10 @@ pub(crate) trait Kind: ops::Ops {
     /// [`set_features`]: ops::Ops::set_features
     fn registered(&self, dev: &Device, link: Option<&Self>, rtnl: &Rtnl);
 
-    /// The parent of a new device (`SET_NETDEV_DEV`), for which DMA is mapped; none by default.
-    fn parent() -> Option<ARef<kernel::device::Device>> {
-        None
-    }
+    /// The name of the parent of all devices of this kind (`SET_NETDEV_DEV`), for which DMA is
+    /// mapped: a device on the faux bus, which exists as long as the kind is registered. None by
+    /// default.
+    const PARENT: Option<&CStr> = None;
 }
 
 /// A registered link type. Dropping it deletes all its devices in all network namespaces, and waits
@@ -102,7 +107,24 @@ pub(crate) trait Kind: ops::Ops {
 /// # Invariants
 ///
 /// The operations are registered.
-pub(crate) struct Registration<T>(Pin<KBox<Opaque<bindings::rtnl_link_ops>>>, PhantomData<T>);
+pub(crate) struct Registration<T>(Pin<KBox<Registered>>, PhantomData<T>);
+
+/// The registered operations, and the parent of the devices.
+// The kernel's pointer is that to the operations, so they come first.
+#[repr(C)]
+#[pin_data]
+struct Registered {
+    #[pin]
+    ops: Opaque<bindings::rtnl_link_ops>,
+    parent: Option<FauxParent>,
+}
+
+impl Registered {
+    /// The pointer to the operations, which may be used for the whole value.
+    fn as_ptr(&self) -> *mut bindings::rtnl_link_ops {
+        ptr::from_ref(self).cast_mut().cast()
+    }
+}
 
 // SAFETY: The operations may be unregistered by any thread.
 unsafe impl<T> Send for Registration<T> {}
@@ -113,11 +135,17 @@ impl<T: Kind> Registration<T> {
     /// Registers the link type (`rtnl_link_register`). Fails with `EEXIST` if there is one of this
     /// name, and with `ENOMEM`. Process context.
     pub(crate) fn new() -> Result<Self> {
-        let ops = KBox::pin(Opaque::new(LinkOps::<T>::OPS), GFP_KERNEL)?;
+        let registered = KBox::pin_init(
+            pin_init!(Registered {
+                ops <- Opaque::new(LinkOps::<T>::OPS),
+                parent: T::PARENT.map(FauxParent::new).transpose()?,
+            }? Error),
+            GFP_KERNEL,
+        )?;
         // SAFETY: The operations are complete and stay where they are until they are unregistered.
-        to_result(unsafe { bindings::rtnl_link_register(ops.get()) })?;
+        to_result(unsafe { bindings::rtnl_link_register(registered.as_ptr()) })?;
         // INVARIANT: Just registered.
-        Ok(Self(ops, PhantomData))
+        Ok(Self(registered, PhantomData))
     }
 
     /// Creates a device in the initial network namespace, with the defaults that a user would get,
@@ -132,7 +160,7 @@ impl<T: Kind> Registration<T> {
                 &raw mut bindings::init_net,
                 T::DEVICE_NAME.as_char_ptr(),
                 bindings::NET_NAME_ENUM as c_uchar,
-                self.0.get(),
+                self.as_ptr(),
                 attrs.as_mut_ptr(),
                 null_mut(),
             )
@@ -154,7 +182,7 @@ impl<T: Kind> Registration<T> {
 
 impl<T> Registration<T> {
     pub(super) fn as_ptr(&self) -> *mut bindings::rtnl_link_ops {
-        self.0.get()
+        self.0.as_ptr()
     }
 }
 
@@ -163,7 +191,7 @@ impl<T> Drop for Registration<T> {
         // SAFETY: The operations are registered. `rtnl_link_unregister` waits for users who are
         // creating a device, deletes all devices, and waits for those that others are deleting. So
         // neither the operations nor a device are in use when it returns.
-        unsafe { bindings::rtnl_link_unregister(self.0.get()) };
+        unsafe { bindings::rtnl_link_unregister(self.as_ptr()) };
     }
 }
 
@@ -369,8 +397,14 @@ impl<T: Kind> LinkOps<T> {
         // SAFETY: The device is alive. The number is the `u16` that `alloc` was given.
         let queues = unsafe { (*dev).num_rx_queues } as u16;
         let data = T::new(queues, link, extack)?;
-        let parent = T::parent();
         let dev = NonNull::new(dev).ok_or(ENOMEM)?;
+        // SAFETY: The operations of the device are the first field of the `Registered` of a
+        // `Registration`, which is not dropped before all its devices.
+        let registered = unsafe { &*(*dev.as_ptr()).rtnl_link_ops.cast::<Registered>() };
+        let parent = registered
+            .parent
+            .as_ref()
+            .map(|parent| ARef::from(parent.device()));
         if let Some(parent) = &parent {
             // SAFETY: The device is not registered. `register` stores the reference to the parent
             // in its private part.

@@ -4,9 +4,14 @@
 //!
 //! C header: [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)
 
-use crate::bindings;
+use crate::{
+    bindings,
+    dest::Dest, //
+};
 use core::{
+    cell::Cell,
     mem::ManuallyDrop,
+    num::NonZeroU64,
     ptr::NonNull,
     slice, //
 };
@@ -116,7 +121,7 @@ impl SkBuff {
 
     /// Fills `to` with the bytes of the frame from `offset` on, also from its fragments
     /// (`skb_copy_bits`). Fails with `EFAULT` if there are not enough.
-    pub(crate) fn copy_part(&self, offset: usize, to: &mut [u8]) -> Result {
+    pub(crate) fn copy_part(&self, offset: usize, mut to: Dest<'_>) -> Result {
         let (offset, len) = (c_int::try_from(offset)?, c_int::try_from(to.len())?);
         // SAFETY: The skb is valid, and `to` has the given length.
         to_result(unsafe {
@@ -132,7 +137,7 @@ impl SkBuff {
             return Some(*bytes);
         }
         let mut bytes = [0; N];
-        self.copy_part(offset, &mut bytes).ok()?;
+        self.copy_part(offset, bytes.as_mut_slice().into()).ok()?;
         Some(bytes)
     }
 
@@ -149,21 +154,28 @@ impl SkBuff {
     }
 
     /// Copies the whole frame, also from its fragments, to the start of `to`. Fills in the checksum
-    /// if the stack has left it to the device (`skb_copy_and_csum_dev`).
+    /// if the stack has left it to the device, as `skb_copy_and_csum_dev` does.
     ///
     /// Fails with `EMSGSIZE` if it does not fit, and with `EINVAL` or `EFAULT` if the skb is
     /// malformed.
-    pub(crate) fn copy_to(&self, to: &mut [u8]) -> Result {
-        let to = to.get_mut(..self.len()).ok_or(EMSGSIZE)?;
-        let Some(partial) = self.partial_checksum()? else {
+    pub(crate) fn copy_to(&self, mut to: Dest<'_>) -> Result {
+        let to = to.first(self.len()).ok_or(EMSGSIZE)?;
+        let Some(PartialChecksum { start, at }) = self.partial_checksum()? else {
             return self.copy_part(0, to);
         };
-        // SAFETY: The skb is valid, `to` is as long as the frame, and the checksum is in it.
-        unsafe { bindings::skb_copy_and_csum_dev(self.as_ptr(), to.as_mut_ptr()) };
-        if let Some(sum) = to.get_mut(partial.at..).and_then(<[u8]>::first_chunk_mut) {
-            *sum = not_zero(*sum);
-        }
-        Ok(())
+        let (mut before, mut covered) = to.split_at(start);
+        // The checksum starts in the linear part.
+        before
+            .write(0, self.head().get(..start).ok_or(EINVAL)?)
+            .ok_or(EINVAL)?;
+        let (offset, len) = (c_int::try_from(start)?, c_int::try_from(covered.len())?);
+        // SAFETY: The skb is valid, that many bytes follow in it, and there is room for them.
+        let sum = unsafe {
+            bindings::skb_copy_and_csum_bits(self.as_ptr(), offset, covered.as_mut_ptr(), len)
+        };
+        covered
+            .write(at - start, &not_zero((!fold(sum)).to_ne_bytes()))
+            .ok_or(EINVAL)
     }
 
     /// Computes the checksum that the stack has left to the device (`skb_checksum`). Returns its
@@ -222,13 +234,17 @@ impl SkBuff {
     /// `None` if it is to be sent as a single frame.
     #[inline]
     pub(crate) fn gso_size(&self) -> Option<usize> {
-        // SAFETY: The skb is valid; its shared info is at `end` of its linear part.
-        let size = unsafe {
-            let skb = self.as_ptr();
-            let end = (*skb).head.add((*skb).end as usize);
-            (*end.cast::<bindings::skb_shared_info>()).gso_size
-        };
+        // SAFETY: The shared info of a valid skb is valid.
+        let size = unsafe { (*self.shared_info()).gso_size };
         (size != 0).then_some(size.into())
+    }
+
+    /// What the skb shares with its clones (`skb_shinfo`).
+    #[inline]
+    fn shared_info(&self) -> *mut bindings::skb_shared_info {
+        let skb = self.as_ptr();
+        // SAFETY: The skb is valid; its shared info is at `end` of its linear part.
+        unsafe { (*skb).head.add((*skb).end as usize).cast() }
     }
 
     /// The sum of the 16-bit words of a part of the frame, as for the Internet checksum
@@ -238,19 +254,6 @@ impl SkBuff {
         let (offset, len) = (c_int::try_from(offset)?, c_int::try_from(len)?);
         // SAFETY: The skb is valid, and the part is in it.
         let sum = unsafe { bindings::skb_checksum(self.as_ptr(), offset, len, 0) };
-        Ok(u16::from_be(fold(sum)).into())
-    }
-
-    /// Fills `to` with the bytes of the frame from `offset` on, also from its fragments, and
-    /// returns their [`sum`](Self::sum) (`skb_copy_and_csum_bits`). Fails with `EINVAL` if there
-    /// are not enough.
-    pub(crate) fn copy_and_sum(&self, offset: usize, to: &mut [u8]) -> Result<u32> {
-        self.check(offset, to.len())?;
-        let (offset, len) = (c_int::try_from(offset)?, c_int::try_from(to.len())?);
-        // SAFETY: The skb is valid, the part is in it, and `to` has the given length.
-        let sum = unsafe {
-            bindings::skb_copy_and_csum_bits(self.as_ptr(), offset, to.as_mut_ptr(), len)
-        };
         Ok(u16::from_be(fold(sum)).into())
     }
 
@@ -277,16 +280,60 @@ impl SkBuff {
         unsafe { (*self.as_ptr()).queue_mapping }
     }
 
-    /// Reports the time of sending, if it was requested (`skb_tx_timestamp`).
+    /// Whether a socket has the skb charged to it.
     #[inline]
-    pub(crate) fn tx_timestamp(&self) {
+    fn has_socket(&self) -> bool {
+        // SAFETY: The skb is valid.
+        unsafe { !(*self.as_ptr()).sk.is_null() }
+    }
+
+    /// Whether the sender has requested the time of sending by the device's clock
+    /// (`SKBTX_HW_TSTAMP`).
+    #[inline]
+    pub(crate) fn wants_hwtstamp(&self) -> bool {
+        // Without a socket there was no request.
+        self.has_socket() && {
+            // SAFETY: The shared info of a valid skb is valid.
+            let flags = unsafe { (*self.shared_info()).tx_flags };
+            flags & bindings::OXNIC_SKBTX_HW_TSTAMP != 0
+        }
+    }
+
+    /// Reports the time of sending to the sender, if it has requested that. `hw`, in nanoseconds,
+    /// is the time by the device's clock, for a sender that wants it; without it the kernel's is
+    /// reported (`skb_tx_timestamp`, `skb_tstamp_tx`). A frame that waits to be sent again must not
+    /// have been reported.
+    #[inline]
+    pub(crate) fn tx_timestamp(&self, hw: Option<u64>) {
+        if !self.has_socket() {
+            return;
+        }
         let skb = self.as_ptr();
         // SAFETY: The skb is valid. Its device, which the kernel may access, is alive, since the
-        // value does not outlive the callback. Without a socket there was no request.
+        // value does not outlive the callback.
         unsafe {
-            if !(*skb).sk.is_null() {
-                bindings::oxnic_skb_tx_timestamp(skb);
+            match hw {
+                Some(ns) => bindings::oxnic_skb_hw_tx_timestamp(skb, ns),
+                None => bindings::oxnic_skb_tx_timestamp(skb),
             }
+        }
+    }
+
+    /// Sets when the frame was received, in nanoseconds of the device's clock (`skb_hwtstamps`).
+    /// Does nothing with an skb of a socket, which was not received.
+    #[inline]
+    pub(crate) fn set_hwtstamp(&mut self, time: NonZeroU64) {
+        // In an skb that an AF_XDP socket sends, a pointer is in the same place (`xsk_meta`).
+        if self.has_socket() {
+            return;
+        }
+        // SAFETY: The shared info of a valid skb is valid. Without a socket, this arm of the union
+        // is valid, or nobody looks. Clones that others have may read the field at any time, as a
+        // single word.
+        unsafe {
+            let stamps = &raw mut (*self.shared_info()).__bindgen_anon_1.hwtstamps;
+            (&raw mut (*stamps).__bindgen_anon_1.hwtstamp)
+                .write_volatile(time.get() as bindings::ktime_t);
         }
     }
 
@@ -326,5 +373,138 @@ impl Drop for SkBuff {
                 bindings::skb_drop_reason_SKB_DROP_REASON_NOT_SPECIFIED,
             );
         }
+    }
+}
+
+/// Reads the bytes of an skb from one offset to the next. It knows where it stopped, and goes on
+/// there; the kernel's functions walk from the first fragment each time.
+///
+/// # Invariants
+///
+/// The `left` bytes from `next` on are those of the skb from `offset` on: in its linear part if
+/// `frags` is 0, otherwise in the fragment before number `frags`.
+pub(crate) struct SkbReader<'a> {
+    skb: &'a SkBuff,
+    at: Cell<Position>,
+}
+
+#[derive(Clone, Copy)]
+struct Position {
+    offset: usize,
+    next: *const u8,
+    left: usize,
+    frags: u8,
+}
+
+impl Position {
+    /// The position `len` bytes later, at most `left`.
+    #[inline]
+    fn skip(self, len: usize) -> Self {
+        let len = len.min(self.left);
+        Self {
+            offset: self.offset + len,
+            // At most one past the last byte of the piece.
+            next: self.next.wrapping_add(len),
+            left: self.left - len,
+            frags: self.frags,
+        }
+    }
+}
+
+impl<'a> SkbReader<'a> {
+    /// A reader at the start of the skb.
+    #[inline]
+    pub(crate) fn new(skb: &'a SkBuff) -> Self {
+        // INVARIANT: The start.
+        Self {
+            skb,
+            at: Cell::new(Self::start(skb)),
+        }
+    }
+
+    #[inline]
+    fn start(skb: &SkBuff) -> Position {
+        let head = skb.head();
+        Position {
+            offset: 0,
+            next: head.as_ptr(),
+            left: head.len(),
+            frags: 0,
+        }
+    }
+
+    /// Fills `to` with the bytes of the frame from `offset` on, also from its fragments, and
+    /// returns their [`sum`](SkBuff::sum). Fails with `EINVAL` if there are not enough, and with
+    /// `EFAULT` if they cannot be read.
+    #[inline]
+    pub(crate) fn copy_and_sum(&self, offset: usize, mut to: Dest<'_>) -> Result<u32> {
+        self.skb.check(offset, to.len())?;
+        let mut at = self.at.get();
+        if at.offset != offset {
+            at = self.seek(offset)?;
+        }
+        let (mut sum, mut done) = (0, 0);
+        while !to.is_empty() {
+            if at.left == 0 {
+                at = self.next_piece(at)?;
+                continue;
+            }
+            let (mut now, later) = to.split_at(at.left);
+            let len = now.len();
+            // SAFETY: At least `len` bytes can be read from `next` on, by the type's invariants,
+            // and `now` has room for them. Both are less than 2 GiB, as the skb is.
+            sum = unsafe {
+                bindings::oxnic_csum_copy(
+                    at.next.cast(),
+                    now.as_mut_ptr().cast(),
+                    len as c_int,
+                    sum,
+                    done,
+                )
+            };
+            done += len as c_int;
+            at = at.skip(len);
+            to = later;
+        }
+        self.at.set(at);
+        Ok(u16::from_be(fold(sum)).into())
+    }
+
+    /// The position at `offset`. There are that many bytes.
+    #[cold]
+    fn seek(&self, offset: usize) -> Result<Position> {
+        let mut at = Self::start(self.skb);
+        loop {
+            at = at.skip(offset - at.offset);
+            if at.offset == offset {
+                return Ok(at);
+            }
+            at = self.next_piece(at)?;
+        }
+    }
+
+    /// The position at the start of the next fragment, where a piece has ended. Fails with `EFAULT`
+    /// if there is none that can be read: the rest of the frame is in other skbs (`frag_list`), of
+    /// which a driver without `NETIF_F_FRAGLIST` gets none, or in the memory of a device.
+    fn next_piece(&self, at: Position) -> Result<Position> {
+        // SAFETY: The shared info of a valid skb is valid, and so are its first `nr_frags`
+        // fragments.
+        let info = unsafe { &*self.skb.shared_info() };
+        let frags = info.frags.get(..info.nr_frags.into()).unwrap_or_default();
+        let frag = frags.get(usize::from(at.frags)).ok_or(EFAULT)?;
+        // SAFETY: The fragment is valid.
+        let start: *const u8 = unsafe { bindings::oxnic_skb_frag_address(frag) }.cast();
+        if start.is_null() {
+            return Err(EFAULT);
+        }
+        // INVARIANT: The skb has a reference to the pages of the fragment, and its bytes are one
+        // after the other in the kernel's mapping of all memory (`skb_frag_address` in
+        // include/linux/skbuff.h). The bytes before it end at `at.offset`.
+        Ok(Position {
+            offset: at.offset,
+            next: start,
+            left: frag.len as usize,
+            frags: at.frags + 1,
+        })
     }
 }

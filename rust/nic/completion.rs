@@ -32,7 +32,10 @@ impl Status {
     /// An 802.1ad tag was stripped from the frame.
     const SERVICE_TAG: Self = Self(1 << 3);
 
-    /// The bits that callers set. The others are set with the tag.
+    /// There is a timestamp.
+    const TIMESTAMP: Self = Self(1 << 4);
+
+    /// The bits that callers set. The others are set with the tag and the timestamp.
     const PUBLIC: u32 = Self::END_OF_PACKET.0 | Self::CHECKSUM_GOOD.0;
 
     const TAGS: u32 = Self::CUSTOMER_TAG.0 | Self::SERVICE_TAG.0;
@@ -73,7 +76,7 @@ const HASH_TYPE_SHIFT: u32 = 8;
 const HASH_TYPE_BITS: u32 = 0xff << HASH_TYPE_SHIFT;
 const TCI_SHIFT: u32 = 16;
 
-const _: () = assert!((Status::PUBLIC | Status::TAGS) & !0xff == 0);
+const _: () = assert!((Status::PUBLIC | Status::TAGS | Status::TIMESTAMP.0) & !0xff == 0);
 
 #[expect(clippy::len_without_is_empty, reason = "no buffer of a frame is empty")]
 impl Completion {
@@ -105,12 +108,13 @@ impl Completion {
             Protocol::Customer => Status::CUSTOMER_TAG.0,
             Protocol::Service => Status::SERVICE_TAG.0,
         };
-        let others = self.bits & (HASH_TYPE_BITS | Status::PUBLIC);
+        let others = self.bits & (HASH_TYPE_BITS | Status::PUBLIC | Status::TIMESTAMP.0);
         self.bits = others | bit | ((tag.tci as u32) << TCI_SHIFT);
         self
     }
 
-    /// Sets these status bits and clears the others, except those of a stripped tag.
+    /// Sets these status bits and clears the others, except those of a stripped tag and of a
+    /// timestamp.
     #[inline]
     #[must_use]
     pub const fn with_status(mut self, status: Status) -> Self {
@@ -122,9 +126,9 @@ impl Completion {
     #[inline]
     #[must_use]
     pub const fn with_timestamp(mut self, time: Option<NonZeroU64>) -> Self {
-        self.timestamp = match time {
-            Some(time) => time.get(),
-            None => 0,
+        (self.timestamp, self.bits) = match time {
+            Some(time) => (time.get(), self.bits | Status::TIMESTAMP.0),
+            None => (0, self.bits & !Status::TIMESTAMP.0),
         };
         self
     }
@@ -135,6 +139,17 @@ impl Completion {
     pub const fn with_len(mut self, len: u32) -> Self {
         self.len = len;
         self
+    }
+
+    /// Sets hash, stripped tag and timestamp to those of `other`.
+    #[inline]
+    #[must_use]
+    pub const fn with_metadata_of(self, other: Self) -> Self {
+        Self {
+            len: self.len,
+            bits: (self.bits & Status::PUBLIC) | (other.bits & !Status::PUBLIC),
+            ..other
+        }
     }
 
     /// Bytes of the frame in this buffer, with padding, without FCS.
@@ -172,7 +187,8 @@ impl Completion {
         Status(self.bits).contains(status)
     }
 
-    /// Whether the completion has only a length: no hash, no stripped tag, no good checksum.
+    /// Whether the completion has only a length: no hash, no stripped tag, no good checksum, no
+    /// timestamp.
     #[inline]
     pub const fn is_bare(&self) -> bool {
         self.bits & !Status::END_OF_PACKET.0 == 0

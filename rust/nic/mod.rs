@@ -16,7 +16,8 @@
 //! - [`ring`]: the buffer is handed to the receiving driver, with a [`completion`];
 //! - [`irq`]: the receiving driver is interrupted, at most once per batch and moderated, adaptively
 //!   by [`dim`];
-//! - [`pause`]: a sender that found no buffer is woken when there are some again.
+//! - [`pause`]: a sender that found no buffer is woken when there are some again;
+//! - [`need_wakeup`]: a refill that found no buffer is repeated when user space has some.
 //!
 //! [`headers`] parses the frame for the files that need its headers.
 //!
@@ -29,6 +30,7 @@ pub mod dim;
 pub mod filter;
 pub mod headers;
 pub mod irq;
+pub mod need_wakeup;
 pub mod ntuple;
 pub mod pause;
 pub mod ring;

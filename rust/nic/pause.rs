@@ -26,6 +26,8 @@
 //! the next one is woken. If all were woken at once, a queue that sends from another CPU could
 //! always take the buffers before a queue whose CPU is still busy with the poll.
 
+use core::ptr;
+
 use super::sync::{
     fence,
     AtomicU32,
@@ -34,14 +36,24 @@ use super::sync::{
     Ordering, //
 };
 
-/// Largest number of queues that can wait for one ring. Their numbers are below this.
+/// Largest number of queues of a port. Their numbers are below this.
 pub const MAX_QUEUES: u32 = u64::BITS;
 
-/// The transmit queues that wait for buffers of one ring.
+/// Largest number of senders that can wait for one ring: its transmit queues, which have the
+/// numbers of the queues, and the AF_XDP sockets of each queue, which have the number [`of_xsk`].
+pub const MAX_SENDERS: u32 = 2 * MAX_QUEUES;
+
+/// The number of the sender that is the AF_XDP sockets of `queue`.
+#[inline]
+pub const fn of_xsk(queue: u16) -> u32 {
+    MAX_QUEUES.saturating_add(queue as u32)
+}
+
+/// The senders that wait for buffers in one ring.
 pub struct Waiters {
-    /// A bit for each waiting queue.
-    waiting: CacheAligned<AtomicU64>,
-    /// The queue that is next in turn; if it does not wait, the first after it that does.
+    /// A bit for each waiting sender: transmit queues in the first word, AF_XDP in the second.
+    waiting: CacheAligned<[AtomicU64; 2]>,
+    /// The sender that is next in turn; if it does not wait, the first after it that does.
     turn: AtomicU32,
     /// Number of buffers that must be posted before a queue is woken.
     threshold: AtomicU32,
@@ -51,7 +63,7 @@ impl Waiters {
     /// No queue waits.
     pub fn new() -> Self {
         Self {
-            waiting: CacheAligned(AtomicU64::new(0)),
+            waiting: CacheAligned([AtomicU64::new(0), AtomicU64::new(0)]),
             turn: AtomicU32::new(0),
             threshold: AtomicU32::new(0),
         }
@@ -60,7 +72,7 @@ impl Waiters {
     /// A sender has found the ring full and stopped its queue; it must have stopped the queue
     /// before this call, or the wake-up might come first. The queue is to be woken when `threshold`
     /// buffers are posted, the same number for all queues that wait for the ring. Its number should
-    /// be below [`MAX_QUEUES`].
+    /// be below [`MAX_SENDERS`].
     ///
     /// `still_full` tells whether the ring is still full and flow control still on. If so, returns
     /// `true`: the queue stays stopped and will be woken. If not, returns `false`: the sender must
@@ -69,7 +81,7 @@ impl Waiters {
     #[must_use = "the queue must be started again if this is `false`"]
     pub fn wait(&self, queue: u32, threshold: u32, still_full: impl FnOnce() -> bool) -> bool {
         // A queue without a bit would never be woken.
-        let Some(bit) = 1u64.checked_shl(queue) else {
+        let Some((word, bit)) = self.place(queue) else {
             return false;
         };
 
@@ -77,19 +89,34 @@ impl Waiters {
         // the queue may stop again.
         self.threshold.store(threshold, Ordering::Relaxed);
         // Release: publishes that the queue is stopped. Pairs with `take_one` and `take_all`.
-        self.waiting.0.fetch_or(bit, Ordering::Release);
+        word.fetch_or(bit, Ordering::Release);
         fence(Ordering::SeqCst);
         if still_full() {
             return true;
         }
-        self.waiting.0.fetch_and(!bit, Ordering::Relaxed);
+        word.fetch_and(!bit, Ordering::Relaxed);
         false
+    }
+
+    /// The word and the bit of a sender.
+    #[inline]
+    fn place(&self, queue: u32) -> Option<(&AtomicU64, u64)> {
+        let word = self.waiting.0.get((queue / u64::BITS) as usize)?;
+        Some((word, 1 << (queue % u64::BITS)))
+    }
+
+    /// A bit for each waiting sender.
+    #[inline]
+    fn waiting(&self) -> u128 {
+        let [stack, xsk] = &self.waiting.0;
+        let (stack, xsk) = (stack.load(Ordering::Relaxed), xsk.load(Ordering::Relaxed));
+        u128::from(stack) | (u128::from(xsk) << u64::BITS)
     }
 
     /// Whether a queue waits. For the watchdog: the queue may be woken at any moment.
     pub fn has(&self, queue: u32) -> bool {
-        let bit = 1u64.checked_shl(queue).unwrap_or(0);
-        self.waiting.0.load(Ordering::Relaxed) & bit != 0
+        self.place(queue)
+            .is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
     }
 
     /// The refill has posted buffers and rung the doorbell: returns the waiting queue whose turn it
@@ -100,7 +127,7 @@ impl Waiters {
     #[inline]
     pub fn take_next(&self, has_room: impl FnOnce(u32) -> bool) -> Option<Turn> {
         fence(Ordering::SeqCst);
-        let waiting = self.waiting.0.load(Ordering::Relaxed);
+        let waiting = self.waiting();
         if waiting == 0 {
             return None;
         }
@@ -108,19 +135,21 @@ impl Waiters {
     }
 
     #[cold]
-    fn take_one(&self, waiting: u64, has_room: impl FnOnce(u32) -> bool) -> Option<Turn> {
+    fn take_one(&self, waiting: u128, has_room: impl FnOnce(u32) -> bool) -> Option<Turn> {
         if !has_room(self.threshold.load(Ordering::Relaxed)) {
             return None;
         }
         let queue = self.in_turn(waiting).next()?;
         // Relaxed: only polls write it, and only one poll runs at a time.
-        self.turn.store((queue + 1) % MAX_QUEUES, Ordering::Relaxed);
-        let bit = 1 << queue;
+        self.turn
+            .store((queue + 1) % MAX_SENDERS, Ordering::Relaxed);
+        let (word, bit) = self.place(queue)?;
         // Acquire, for the stopped state of the queue: pairs with the Release in `wait`.
-        let waiting = self.waiting.0.fetch_and(!bit, Ordering::Acquire);
+        let left = word.fetch_and(!bit, Ordering::Acquire) & !bit;
+        let mut others = self.waiting.0.iter().filter(|other| !ptr::eq(*other, word));
         Some(Turn {
             queue,
-            others_wait: waiting & !bit != 0,
+            others_wait: left != 0 || others.any(|other| other.load(Ordering::Relaxed) != 0),
         })
     }
 
@@ -130,12 +159,17 @@ impl Waiters {
     #[inline]
     pub fn take_all(&self) -> Woken {
         fence(Ordering::SeqCst);
+        let [stack, xsk] = &self.waiting.0;
         // Acquire, for the stopped state of the queues: pairs with the Release in `wait`.
-        self.in_turn(self.waiting.0.swap(0, Ordering::Acquire))
+        let (stack, xsk) = (
+            stack.swap(0, Ordering::Acquire),
+            xsk.swap(0, Ordering::Acquire),
+        );
+        self.in_turn(u128::from(stack) | (u128::from(xsk) << u64::BITS))
     }
 
     /// The queues of `waiting`, from the one whose turn it is.
-    fn in_turn(&self, waiting: u64) -> Woken {
+    fn in_turn(&self, waiting: u128) -> Woken {
         Woken::new(waiting, self.turn.load(Ordering::Relaxed))
     }
 }
@@ -161,15 +195,15 @@ impl Default for Waiters {
 #[must_use = "the queues must be woken"]
 pub struct Woken {
     /// A bit for each remaining queue; bit 0 is that of queue `first`.
-    left: u64,
+    left: u128,
     first: u32,
 }
 
 impl Woken {
     /// The queues of `waiting` in ascending order, starting at `first` and wrapping around. `first`
-    /// is below [`MAX_QUEUES`].
+    /// is below [`MAX_SENDERS`].
     #[inline]
-    fn new(waiting: u64, first: u32) -> Self {
+    fn new(waiting: u128, first: u32) -> Self {
         Self {
             left: waiting.rotate_right(first),
             first,
@@ -185,7 +219,7 @@ impl Iterator for Woken {
         if self.left == 0 {
             return None;
         }
-        let queue = (self.first + self.left.trailing_zeros()) % MAX_QUEUES;
+        let queue = (self.first + self.left.trailing_zeros()) % MAX_SENDERS;
         self.left &= self.left.wrapping_sub(1);
         Some(queue)
     }

@@ -109,13 +109,18 @@ pub struct BadSize;
 /// - The slots from `clean` up to `use` hold a buffer, all others are empty.
 /// - `final_indices` are `clean` and `use` once the driver's side is dropped, and equal before.
 pub struct Ring<B, S: Store<Slot<B>>> {
-    posted: CacheAligned<AtomicU32>,
-    completed: CacheAligned<AtomicU32>,
+    indices: SharedIndices,
     final_indices: [AtomicU32; 2],
     is_split: AtomicBool,
     mask: u32,
     slots: S,
     _buffers: PhantomData<Slot<B>>,
+}
+
+/// The indices that the two sides share.
+struct SharedIndices {
+    posted: CacheAligned<AtomicU32>,
+    completed: CacheAligned<AtomicU32>,
 }
 
 impl<B, S: Store<Slot<B>>> Drop for Ring<B, S> {
@@ -146,8 +151,10 @@ impl<B, S: Store<Slot<B>>> Ring<B, S> {
         // INVARIANT: All indices are equal, so all slots count as empty. A buffer that a slot still
         // holds from an earlier ring is leaked.
         Ok(Self {
-            posted: CacheAligned(AtomicU32::new(FIRST_INDEX)),
-            completed: CacheAligned(AtomicU32::new(FIRST_INDEX)),
+            indices: SharedIndices {
+                posted: CacheAligned(AtomicU32::new(FIRST_INDEX)),
+                completed: CacheAligned(AtomicU32::new(FIRST_INDEX)),
+            },
             final_indices: [AtomicU32::new(FIRST_INDEX), AtomicU32::new(FIRST_INDEX)],
             is_split: AtomicBool::new(false),
             mask: size.wrapping_sub(1),
@@ -167,7 +174,7 @@ impl<B, S: Store<Slot<B>>> Ring<B, S> {
     /// poll, which does not have the driver's side any more.
     #[inline]
     pub fn has_completed_since(&self, next_to_clean: u32) -> bool {
-        self.completed.0.load(Ordering::Acquire) != next_to_clean
+        self.indices.completed.0.load(Ordering::Acquire) != next_to_clean
     }
 
     /// Makes the two sides of a ring. [`None`] if this was done before.
@@ -188,9 +195,11 @@ impl<B, S: Store<Slot<B>>> Ring<B, S> {
         let limit = FIRST_INDEX.wrapping_add(ring.size());
         let nic = NicSide {
             slots,
-            next_to_fill: FIRST_INDEX,
-            published: FIRST_INDEX,
-            posted: FIRST_INDEX,
+            indices: NicIndices {
+                next_to_fill: FIRST_INDEX,
+                published: FIRST_INDEX,
+                posted: FIRST_INDEX,
+            },
             handle: handle.clone(),
         };
         let driver = DriverSide {
@@ -319,16 +328,31 @@ impl<H: Handle> DriverSide<H> {
         Ok(())
     }
 
+    /// Puts buffers into the next empty slots, as [`post`](Self::post) does. Those that do not fit
+    /// stay in `buffers`.
+    #[inline]
+    pub fn post_each(&mut self, buffers: &mut impl Iterator<Item = H::Buffer>) {
+        // The `&mut` keeps `buffers` from using this side, so the indices stay as they are.
+        let (mut index, limit) = (self.next_to_use.get(), self.limit.get());
+        while index != limit {
+            let Some(buffer) = buffers.next() else { break };
+            // SAFETY: The handle keeps the ring alive.
+            let entry = unsafe { self.slots.entry(index) };
+            // SAFETY: As in `post`.
+            unsafe { (&raw mut (*entry).buffer).write(MaybeUninit::new(buffer)) };
+            index = index.wrapping_add(1);
+        }
+        self.next_to_use.set(index);
+    }
+
     /// Makes all posted buffers visible to the NIC. Once per batch.
     ///
     /// From here on the NIC may write to the completions of those slots. The `&mut` ends all
     /// references to completions that [`take`](Self::take) has returned.
     #[inline]
     pub fn doorbell(&mut self) {
-        let ring = self.handle.ring();
-        ring.posted
-            .0
-            .store(self.next_to_use.get(), Ordering::Release);
+        let posted = &self.handle.ring().indices.posted.0;
+        posted.store(self.next_to_use.get(), Ordering::Release);
     }
 
     /// Takes the oldest published buffer. Its completion stays in the slot, and can be read until
@@ -355,7 +379,8 @@ impl<H: Handle> DriverSide<H> {
 
     /// Reads the NIC's index again, and returns whether there is a published buffer.
     fn refresh(&self) -> bool {
-        let completed = self.handle.ring().completed.0.load(Ordering::Acquire);
+        let completed = &self.handle.ring().indices.completed.0;
+        let completed = completed.load(Ordering::Acquire);
         self.completed.set(completed.wrapping_add(self.size()));
         self.limit.get() != self.completed.get()
     }
@@ -367,21 +392,34 @@ impl<H: Handle> DriverSide<H> {
 
     /// Ends the ring: drops both sides and all buffers, posted or completed. Without this, the
     /// buffers are dropped with the last handle, as they are if `nic` belongs to another ring.
-    pub fn end(self, nic: NicSide<H>) {
+    pub fn end(mut self, mut nic: NicSide<H>) {
+        self.reclaim(&mut nic, drop);
+    }
+
+    /// Takes all buffers out of the ring, posted or completed, and passes each to `each`, the
+    /// newest first. The ring can be used again. `nic` is its other side; if it belongs to another
+    /// ring, nothing happens.
+    pub fn reclaim(&mut self, nic: &mut NicSide<H>, mut each: impl FnMut(H::Buffer)) {
         if !ptr::eq(self.handle.ring(), nic.handle.ring()) {
             return;
         }
-        while self.next_to_clean() != self.next_to_use.get() {
-            let index = self.next_to_clean();
+        // INVARIANT: This function has both sides of the ring, so nothing else accesses a slot. It
+        // is as if the NIC had completed all buffers.
+        self.doorbell();
+        let end = self.next_to_use.get();
+        nic.indices.posted = end;
+        nic.indices.next_to_fill = end;
+        nic.publish();
+        let (clean, mut index) = (self.next_to_clean(), end);
+        // INVARIANT: All slots count as empty from here on. Each buffer moves out of its slot.
+        self.limit.set(index.wrapping_add(self.size()));
+        self.completed.set(self.limit.get());
+        while index != clean {
+            index = index.wrapping_sub(1);
             // SAFETY: The handle keeps the ring alive.
             let entry = unsafe { self.slots.entry(index) };
-            // SAFETY: This function has both sides of the ring, so nothing else accesses a slot.
-            // The slots from `clean` up to `use` hold a buffer.
-            let buffer = unsafe { (&raw const (*entry).buffer).read().assume_init() };
-            // INVARIANT: The slot is empty from here on, before the buffer's `drop` runs. `clean`
-            // may pass `completed`, which is harmless, since the NIC's side is not used any more.
-            self.limit.set(self.limit.get().wrapping_add(1));
-            drop(buffer);
+            // SAFETY: The slot is one of those from `clean` up to `use`, which hold a buffer.
+            each(unsafe { (&raw const (*entry).buffer).read().assume_init() });
         }
     }
 
@@ -395,13 +433,10 @@ impl<H: Handle> DriverSide<H> {
     /// them.
     #[inline]
     pub fn posted(&self) -> u32 {
-        let ring = self.handle.ring();
+        let SharedIndices { posted, completed } = &self.handle.ring().indices;
         // Relaxed: no access to a slot depends on it.
-        let completed = ring.completed.0.load(Ordering::Relaxed);
-        ring.posted
-            .0
-            .load(Ordering::Relaxed)
-            .wrapping_sub(completed)
+        let completed = completed.0.load(Ordering::Relaxed);
+        posted.0.load(Ordering::Relaxed).wrapping_sub(completed)
     }
 
     /// The index of the next buffer to take, for [`Ring::has_completed_since`].
@@ -425,14 +460,23 @@ impl<H: Handle> Drop for DriverSide<H> {
 /// # Invariants
 ///
 /// - `slots` are those of the handle's ring.
-/// - `next_to_fill` is `fill` of [`Ring`]'s invariants and `published` the ring's `completed`.
-/// - `posted` is a value of the ring's `posted` that was loaded with `Acquire`.
+/// - `indices` are those of this ring.
 pub struct NicSide<H: Handle> {
     slots: Slots<H::Buffer>,
+    indices: NicIndices,
+    handle: H,
+}
+
+/// The indices that only the NIC's side uses.
+///
+/// # Invariants
+///
+/// - `next_to_fill` is `fill` of [`Ring`]'s invariants and `published` the ring's `completed`.
+/// - `posted` is a value of the ring's `posted` that was loaded with `Acquire`.
+struct NicIndices {
     next_to_fill: u32,
     published: u32,
     posted: u32,
-    handle: H,
 }
 
 // SAFETY: The side consists of a handle, integers, and a pointer to the slots of the handle's ring.
@@ -443,40 +487,74 @@ unsafe impl<H: Handle + Send> Send for NicSide<H> where H::Buffer: Send {}
 unsafe impl<H: Handle + Sync> Sync for NicSide<H> where H::Buffer: Send {}
 
 impl<H: Handle> NicSide<H> {
-    /// Number of posted buffers that are not filled yet. Reads the driver's cache line: to be
-    /// called per batch, not per frame.
+    /// The indices of the ring, for what does not depend on the type of its buffers.
+    #[inline(always)]
+    pub fn cursor(&mut self) -> Cursor<'_> {
+        let ring = self.handle.ring();
+        Cursor {
+            indices: &mut self.indices,
+            shared: &ring.indices,
+        }
+    }
+
+    /// See [`Cursor::available`].
     #[inline]
     pub fn available(&mut self) -> u32 {
-        self.posted = self.handle.ring().posted.0.load(Ordering::Acquire);
-        self.posted.wrapping_sub(self.next_to_fill)
+        self.cursor().available()
+    }
+
+    /// See [`Cursor::has`].
+    #[inline]
+    pub fn has(&mut self, count: u32) -> bool {
+        self.cursor().has(count)
+    }
+
+    /// See [`Cursor::mark`].
+    #[inline]
+    pub fn mark(&mut self) -> Mark {
+        self.cursor().mark()
+    }
+
+    /// See [`Cursor::rewind`].
+    pub fn rewind(&mut self, mark: Mark) {
+        self.cursor().rewind(mark);
+    }
+
+    /// See [`Cursor::publish`].
+    #[inline]
+    pub fn publish(&mut self) -> u32 {
+        self.cursor().publish()
     }
 
     /// The next posted buffer, if there is one.
     #[inline]
-    pub fn next_buffer(&mut self) -> Option<Fill<'_, H::Buffer>> {
+    pub fn next_buffer(&mut self) -> Option<Fill<'_, &mut H::Buffer>> {
         if !self.has(1) {
             return None;
         }
+        // SAFETY: There is one.
+        Some(unsafe { self.known_buffer() })
+    }
 
+    /// The next posted buffer.
+    ///
+    /// # Safety
+    ///
+    /// There must be one: `next_to_fill` is before `posted`.
+    #[inline(always)]
+    unsafe fn known_buffer(&mut self) -> Fill<'_, &mut H::Buffer> {
         // SAFETY: The handle keeps the ring alive.
-        let entry = unsafe { self.slots.entry(self.next_to_fill) };
-        // SAFETY: The slot is posted and not published: the NIC owns it, and the driver's accesses
-        // to it happened before the load of `posted`. The `Fill` borrows this side mutably, so
-        // there is only one reference to the slot at a time.
+        let entry = unsafe { self.slots.entry(self.indices.next_to_fill) };
+        // SAFETY: The slot is posted, by the caller's promise, and not published: the NIC owns it,
+        // and the driver's accesses to it happened before the load of `posted`. The `Fill` borrows
+        // this side mutably, so there is only one reference to the slot at a time.
         let entry = unsafe { &mut *entry };
-        Some(Fill {
+        Fill {
             // SAFETY: A posted slot holds a buffer.
             buffer: unsafe { entry.buffer.assume_init_mut() },
             completion: &mut entry.completion,
-            next_to_fill: &mut self.next_to_fill,
-        })
-    }
-
-    /// Whether at least `count` posted buffers are not filled yet. Reads the driver's index only if
-    /// there are too few by the cached one.
-    #[inline]
-    pub fn has(&mut self, count: u32) -> bool {
-        self.posted.wrapping_sub(self.next_to_fill) >= count || self.available() >= count
+            next_to_fill: &mut self.indices.next_to_fill,
+        }
     }
 
     /// How full the ring is.
@@ -486,19 +564,95 @@ impl<H: Handle> NicSide<H> {
             free: self.available(),
         }
     }
+}
+
+/// The NIC's side of a ring whose buffers are of one of two types: pages, or umem of AF_XDP
+/// sockets.
+///
+/// A card writes to the address in a descriptor and does not care whose memory that is. So both
+/// types share one path, and differ only in how the address is found in a buffer. The fields of the
+/// variants are at the same offsets, and where their cases are the same, the compiler makes one of
+/// them: a frame costs a few instructions more than in a ring of one type.
+pub enum EitherSide<P: Handle, U: Handle> {
+    /// Pages.
+    Pages(NicSide<P>),
+    /// Umem.
+    Umem(NicSide<U>),
+}
+
+impl<P: Handle, U: Handle> EitherSide<P, U> {
+    /// See [`NicSide::cursor`].
+    #[inline(always)]
+    pub fn cursor(&mut self) -> Cursor<'_> {
+        match self {
+            Self::Pages(nic) => nic.cursor(),
+            Self::Umem(nic) => nic.cursor(),
+        }
+    }
+
+    /// See [`NicSide::level`].
+    pub fn level(&mut self) -> Level {
+        match self {
+            Self::Pages(nic) => nic.level(),
+            Self::Umem(nic) => nic.level(),
+        }
+    }
+
+    /// The part of the next posted buffer that `of_page` or `of_umem` returns, if there is one.
+    #[inline(always)]
+    pub fn next_part<'a, T>(
+        &'a mut self,
+        of_page: impl FnOnce(&'a mut P::Buffer) -> T,
+        of_umem: impl FnOnce(&'a mut U::Buffer) -> T,
+    ) -> Option<Fill<'a, T>> {
+        if !self.cursor().has(1) {
+            return None;
+        }
+        Some(match self {
+            // SAFETY: There is a posted buffer.
+            Self::Pages(nic) => unsafe { nic.known_buffer() }.map(of_page),
+            // SAFETY: As above.
+            Self::Umem(nic) => unsafe { nic.known_buffer() }.map(of_umem),
+        })
+    }
+}
+
+/// The indices of a ring, as its NIC's side uses them. They are the same for all types of buffers.
+pub struct Cursor<'a> {
+    indices: &'a mut NicIndices,
+    shared: &'a SharedIndices,
+}
+
+impl Cursor<'_> {
+    /// Number of posted buffers that are not filled yet. Reads the driver's cache line: to be
+    /// called per batch, not per frame.
+    #[inline]
+    pub fn available(&mut self) -> u32 {
+        self.indices.posted = self.shared.posted.0.load(Ordering::Acquire);
+        self.indices.posted.wrapping_sub(self.indices.next_to_fill)
+    }
+
+    /// Whether at least `count` posted buffers are not filled yet. Reads the driver's index only if
+    /// there are too few by the cached one.
+    #[inline]
+    pub fn has(&mut self, count: u32) -> bool {
+        self.indices.posted.wrapping_sub(self.indices.next_to_fill) >= count
+            || self.available() >= count
+    }
 
     /// The position of the next buffer, for [`rewind`](Self::rewind).
     #[inline]
     pub fn mark(&self) -> Mark {
-        Mark(self.next_to_fill)
+        Mark(self.indices.next_to_fill)
     }
 
     /// Takes back all buffers that were completed since the mark, so that they are filled again.
     /// Does nothing if some of them have been published.
     pub fn rewind(&mut self, mark: Mark) {
-        let kept = mark.0.wrapping_sub(self.published);
-        if kept <= self.next_to_fill.wrapping_sub(self.published) {
-            self.next_to_fill = mark.0;
+        let indices = &mut *self.indices;
+        let kept = mark.0.wrapping_sub(indices.published);
+        if kept <= indices.next_to_fill.wrapping_sub(indices.published) {
+            indices.next_to_fill = mark.0;
         }
     }
 
@@ -506,11 +660,12 @@ impl<H: Handle> NicSide<H> {
     /// batch.
     #[inline]
     pub fn publish(&mut self) -> u32 {
-        let new = self.next_to_fill.wrapping_sub(self.published);
+        let indices = &mut *self.indices;
+        let new = indices.next_to_fill.wrapping_sub(indices.published);
         if new != 0 {
-            let ring = self.handle.ring();
-            ring.completed.0.store(self.next_to_fill, Ordering::Release);
-            self.published = self.next_to_fill;
+            let completed = &self.shared.completed.0;
+            completed.store(indices.next_to_fill, Ordering::Release);
+            indices.published = indices.next_to_fill;
         }
         new
     }
@@ -533,19 +688,29 @@ pub struct Mark(u32);
 /// posted and is the next again.
 #[must_use = "the buffer stays posted unless it is completed"]
 pub struct Fill<'a, B> {
-    buffer: &'a mut B,
+    buffer: B,
     completion: &'a mut Completion,
     next_to_fill: &'a mut u32,
 }
 
-impl<B> Fill<'_, B> {
+impl<'a, B> Fill<'a, B> {
     /// The buffer.
     #[inline]
     pub fn buffer(&mut self) -> &mut B {
-        self.buffer
+        &mut self.buffer
     }
 
-    /// Completes the descriptor. The driver sees it after [`NicSide::publish`].
+    /// Replaces the buffer by a part of it.
+    #[inline(always)]
+    pub fn map<P>(self, part: impl FnOnce(B) -> P) -> Fill<'a, P> {
+        Fill {
+            buffer: part(self.buffer),
+            completion: self.completion,
+            next_to_fill: self.next_to_fill,
+        }
+    }
+
+    /// Completes the descriptor. The driver sees it after [`Cursor::publish`].
     #[inline]
     pub fn complete(self, completion: Completion) {
         *self.completion = completion;

@@ -5,6 +5,8 @@
 //! Each segment has the headers of the large frame, except for the fields that differ between
 //! segments. The payload stays in place, and the wire copies it segment by segment.
 
+use crate::dest::Dest;
+
 use super::{
     headers::{
         Ethernet,
@@ -28,6 +30,9 @@ use super::{
 
 const TCP_LEN: usize = 20;
 const TCP_MAX_LEN: usize = 60;
+
+/// Bytes of an IP header up to the last field that differs between segments, the checksum of IPv4.
+const IP_START: usize = 12;
 
 /// Length of the longest supported headers in bytes: Ethernet, the VLAN tags, the longest IPv4
 /// header or an IPv6 header, and the longest TCP header.
@@ -62,8 +67,14 @@ pub fn finds_tcp(head: &[u8], more_tags: usize) -> bool {
 ///
 /// In `bytes`, the fields that differ between segments are zero. The sums for the checksums are
 /// those of the other fields.
+///
+/// `ip_start` and `tcp_start` are parts of `bytes`, those that have such fields. They are arrays of
+/// their own, as the places of the fields in them are constants: nothing has to be checked when
+/// they are filled in, which is done for each segment.
 pub struct Template {
     bytes: [u8; HEADERS_LEN],
+    ip_start: [u8; IP_START],
+    tcp_start: [u8; TCP_LEN],
     version: Version,
     ip_sum: u64,
     tcp_sum: u64,
@@ -88,8 +99,6 @@ enum Version {
 pub struct Headers {
     bytes: [u8; HEADERS_LEN],
     len: usize,
-    checksum_at: usize,
-    sum: u64,
 }
 
 /// The payload of one segment: a part of the large frame.
@@ -129,6 +138,8 @@ impl Template {
         bytes.get_mut(..head.len())?.copy_from_slice(head);
         let mut template = Self {
             bytes,
+            ip_start: [0; IP_START],
+            tcp_start: [0; TCP_LEN],
             version: match parsed {
                 Ip::V4 { .. } => Version::V4,
                 Ip::V6 { .. } => Version::V6,
@@ -173,20 +184,35 @@ impl Template {
         write_field(bytes, tcp + 13, [0]);
         write_field(bytes, tcp + 16, [0; 2]);
         self.tcp_sum = pseudo + sum(bytes.get(tcp..self.payload)?);
+        self.ip_start = *bytes.get(ip..)?.first_chunk()?;
+        self.tcp_start = *bytes.get(tcp..)?.first_chunk()?;
         Some(())
     }
 
-    /// The payload of each segment; there is at least one segment.
-    pub fn parts(&self) -> impl Iterator<Item = Part> + '_ {
-        let count = self.payload_len.div_ceil(self.segment_len).max(1);
-        (0..count).map(|index| {
-            let start = index * self.segment_len;
-            Part {
-                index,
-                offset: self.payload + start,
-                len: self.segment_len.min(self.payload_len - start),
-            }
+    /// Number of segments, at least one.
+    #[inline]
+    pub fn count(&self) -> usize {
+        self.payload_len.div_ceil(self.segment_len).max(1)
+    }
+
+    /// The payload of segment `index`, if there is one.
+    #[inline]
+    pub fn part(&self, index: usize) -> Option<Part> {
+        let start = index.checked_mul(self.segment_len)?;
+        // A frame without payload is one segment.
+        if start >= self.payload_len && index != 0 {
+            return None;
+        }
+        Some(Part {
+            index,
+            offset: self.payload + start,
+            len: self.segment_len.min(self.payload_len - start),
         })
+    }
+
+    /// The payload of each segment.
+    pub fn parts(&self) -> impl Iterator<Item = Part> + '_ {
+        (0..self.count()).filter_map(|index| self.part(index))
     }
 
     /// Length of the longest segment in bytes, headers included.
@@ -194,9 +220,10 @@ impl Template {
         self.payload + self.segment_len.min(self.payload_len)
     }
 
-    /// Length of each segment in bytes, headers included.
-    pub fn lens(&self) -> impl Iterator<Item = usize> + '_ {
-        self.parts().map(|part| self.payload + part.len)
+    /// Length of the last segment in bytes, headers included.
+    pub fn last_len(&self) -> usize {
+        let last = (self.count() - 1).saturating_mul(self.segment_len);
+        self.payload + self.payload_len.saturating_sub(last)
     }
 
     /// A number by which a frame is recognised: a hash of its headers, its lengths and `more`. It
@@ -217,28 +244,51 @@ impl Template {
         hash.max(1)
     }
 
-    /// The headers of a segment.
-    pub fn headers(&self, part: Part) -> Headers {
-        let mut bytes = self.bytes;
-        let start = part.offset.wrapping_sub(self.payload);
-        let tcp_len = self.payload - self.tcp + part.len;
+    /// The headers with zeroes in the fields that differ between segments.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.payload).unwrap_or_default()
+    }
 
-        // The length fits its field, since ports do not accept frames that are so long.
-        match self.version {
-            Version::V4 => {
-                let len = (self.tcp - self.ip + tcp_len) as u16;
-                let id = self.id.wrapping_add(part.index as u16);
-                let sum = !fold(self.ip_sum + u64::from(len) + u64::from(id));
-                write_field(&mut bytes, self.ip + 2, len.to_be_bytes());
-                write_field(&mut bytes, self.ip + 4, id.to_be_bytes());
-                write_field(&mut bytes, self.ip + 10, sum.to_be_bytes());
-            }
-            Version::V6 => {
-                let len = (self.tcp - self.ip - IPV6_LEN + tcp_len) as u16;
-                write_field(&mut bytes, self.ip + 4, len.to_be_bytes());
-            }
+    /// Writes the headers of a segment to the start of `to`. `payload_sum` is the sum of the 16-bit
+    /// words of its payload, as for the Internet checksum, of up to 32 bits. [`None`] if `to` is
+    /// too short.
+    #[inline(always)]
+    pub fn write_headers(&self, part: Part, payload_sum: u32, to: &mut Dest<'_>) -> Option<()> {
+        to.write(0, self.bytes())?;
+        let (tcp_start, sum) = self.tcp_fields(part, payload_sum);
+        let tcp_start = with_field(tcp_start, 16, sum);
+        to.write(self.ip, &self.ip_fields(part))?;
+        to.write(self.tcp, &tcp_start)
+    }
+
+    /// Number of bytes of a segment from the TCP header on.
+    #[inline(always)]
+    fn tcp_len(&self, part: Part) -> usize {
+        self.payload - self.tcp + part.len
+    }
+
+    /// The start of the IP header of a segment. The length fits its field, since ports do not
+    /// accept frames that are so long.
+    #[inline(always)]
+    fn ip_fields(&self, part: Part) -> [u8; IP_START] {
+        let len = self.tcp - self.ip + self.tcp_len(part);
+        if self.version == Version::V6 {
+            let len = (len - IPV6_LEN) as u16;
+            return with_field(self.ip_start, 4, len.to_be_bytes());
         }
+        let len = len as u16;
+        let id = self.id.wrapping_add(part.index as u16);
+        let sum = !fold(self.ip_sum + u64::from(len) + u64::from(id));
+        let start = with_field(self.ip_start, 2, len.to_be_bytes());
+        let start = with_field(start, 4, id.to_be_bytes());
+        with_field(start, 10, sum.to_be_bytes())
+    }
 
+    /// The start of the TCP header of a segment without the checksum, and the checksum.
+    #[inline(always)]
+    fn tcp_fields(&self, part: Part, payload_sum: u32) -> ([u8; TCP_LEN], [u8; 2]) {
+        let start = part.offset.wrapping_sub(self.payload);
         let sequence = self.sequence.wrapping_add(start as u32);
         let mut flags = self.flags;
         if part.index != 0 {
@@ -247,13 +297,33 @@ impl Template {
         if start + part.len != self.payload_len {
             flags &= !(FIN | PSH);
         }
-        write_field(&mut bytes, self.tcp + 4, sequence.to_be_bytes());
-        write_field(&mut bytes, self.tcp + 13, [flags]);
+        let sum = self.tcp_sum
+            + u64::from(payload_sum)
+            + u64::from(sequence)
+            + u64::from(flags)
+            + self.tcp_len(part) as u64;
+        let tcp_start = with_field(self.tcp_start, 4, sequence.to_be_bytes());
+        let tcp_start = with_field(tcp_start, 13, [flags]);
+        (tcp_start, (!fold(sum)).to_be_bytes())
+    }
+
+    /// The headers of a segment, for one that is written in parts.
+    pub fn headers(&self, part: Part) -> Headers {
+        let mut bytes = self.bytes;
+        write_field(&mut bytes, self.ip, self.ip_fields(part));
+        write_field(&mut bytes, self.tcp, self.tcp_fields(part, 0).0);
         Headers {
             bytes,
             len: self.payload,
-            checksum_at: self.tcp + 16,
-            sum: self.tcp_sum + u64::from(sequence) + u64::from(flags) + tcp_len as u64,
+        }
+    }
+
+    /// The TCP checksum of a segment. `payload_sum` is as for
+    /// [`write_headers`](Self::write_headers).
+    pub fn checksum(&self, part: Part, payload_sum: u32) -> Patch {
+        Patch {
+            offset: self.tcp + 16,
+            bytes: self.tcp_fields(part, payload_sum).1,
         }
     }
 }
@@ -309,24 +379,25 @@ impl Headers {
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
-
-    /// The TCP checksum. `payload_sum` is the sum of the 16-bit words of the payload, as for the
-    /// Internet checksum, of up to 32 bits.
-    #[inline]
-    pub fn checksum(&self, payload_sum: u32) -> Patch {
-        let sum = !fold(self.sum + u64::from(payload_sum));
-        Patch {
-            offset: self.checksum_at,
-            bytes: sum.to_be_bytes(),
-        }
-    }
 }
 
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
+/// The start of a header, with a field in it set.
+#[inline(always)]
+fn with_field<const N: usize, const F: usize>(
+    mut start: [u8; N],
+    at: usize,
+    value: [u8; F],
+) -> [u8; N] {
+    write_field(&mut start, at, value);
+    start
+}
+
 /// Writes a field of the headers.
+#[inline(always)]
 fn write_field<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
     if let Some(field) = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
         *field = value;
@@ -345,9 +416,11 @@ fn sum(bytes: &[u8]) -> u64 {
 }
 
 /// Folds a sum to 16 bits by adding the carries.
-fn fold(mut sum: u64) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u16
+#[inline]
+fn fold(sum: u64) -> u16 {
+    // The first two steps leave at most 17 bits, and the third at most 0x10000.
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    ((sum & 0xffff) + (sum >> 16)) as u16
 }

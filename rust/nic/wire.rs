@@ -9,6 +9,8 @@
 
 use core::ops::Deref;
 
+use crate::dest::Dest;
+
 use super::{
     completion::{
         Completion,
@@ -19,6 +21,9 @@ use super::{
         HEADERS_LEN, //
     },
     ring::{
+        Cursor,
+        EitherSide,
+        Fill,
         Handle,
         Level,
         NicSide, //
@@ -54,11 +59,26 @@ pub trait TxFrame {
     /// accepts. With fewer the frame may go to the wrong queue.
     fn head(&self) -> FrameHead<'_>;
 
-    /// Whether [`start`](Self::start) is the whole frame, without a checksum to fill in or a tag to
-    /// insert.
+    /// Whether the whole frame is contiguous, without a checksum to fill in or a tag to insert:
+    /// [`copy_plain`](Self::copy_plain) copies it.
     fn is_plain(&self) -> bool;
 
-    /// The first bytes, as many as are contiguous: at least the Ethernet header.
+    /// Length of a frame that [is plain](Self::is_plain), in bytes. `start` is its
+    /// [`start`](Self::start): passed from here on, not asked for again, which took 3 instructions.
+    #[inline(always)]
+    fn plain_len(&self, start: &[u8]) -> usize {
+        start.len()
+    }
+
+    /// Copies a frame that [is plain](Self::is_plain) to the start of `to`. [`None`] if it does not
+    /// fit, or if it is not plain.
+    #[inline(always)]
+    fn copy_plain(&self, start: &[u8], to: &mut Dest<'_>) -> Option<()> {
+        to.write(0, start)
+    }
+
+    /// The first bytes: at least the Ethernet header, and the whole frame if it
+    /// [is plain](Self::is_plain), except in umem.
     fn start(&self) -> &[u8];
 
     /// The tag that the hardware is to insert.
@@ -69,7 +89,7 @@ pub trait TxFrame {
 
     /// Copies the whole frame to `to`, which is [`len`](Self::len) bytes long. Fills in a checksum
     /// that the stack has left to the hardware.
-    fn copy_to(&self, to: &mut [u8]) -> Result<Checksum, Malformed>;
+    fn copy_to(&self, to: Dest<'_>) -> Result<Checksum, Malformed>;
 
     /// Computes a checksum that the stack has left to the hardware, for a frame that is copied in
     /// parts.
@@ -77,7 +97,7 @@ pub trait TxFrame {
 
     /// Fills `to` with the bytes of the frame from `offset` on, all of which exist. Does not fill
     /// in a checksum.
-    fn copy_part(&self, offset: usize, to: &mut [u8]) -> Result<(), Malformed>;
+    fn copy_part(&self, offset: usize, to: Dest<'_>) -> Result<(), Malformed>;
 }
 
 /// A checksum and its offset in the frame.
@@ -90,13 +110,13 @@ pub struct Patch {
 }
 
 impl Patch {
-    /// Writes those bytes of the checksum that are in `bytes`, a part of the frame that starts at
+    /// Writes those bytes of the checksum that are in `to`, a part of the frame that starts at
     /// `offset`.
-    pub fn apply(self, offset: usize, bytes: &mut [u8]) {
+    pub fn apply(self, offset: usize, mut to: Dest<'_>) {
         for (at, byte) in (self.offset..).zip(self.bytes) {
-            let at = at.checked_sub(offset);
-            if let Some(to) = at.and_then(|at| bytes.get_mut(at)) {
-                *to = byte;
+            if let Some(at) = at.checked_sub(offset) {
+                // A byte beyond `to` is in another part.
+                let _ = to.write(at, &[byte]);
             }
         }
     }
@@ -153,11 +173,68 @@ impl From<Malformed> for Refused {
 
 /// A receive buffer, into which the NIC can write a frame or a part of one.
 pub trait RxBuffer {
-    /// Number of bytes of a frame that fit into a buffer.
-    const ROOM: usize;
+    /// The room for the frame, after the headroom: at least [`RxLimits::room`] bytes.
+    fn room(&mut self) -> Dest<'_>;
+}
 
-    /// The room for the frame, after the headroom: [`ROOM`](Self::ROOM) bytes.
-    fn room(&mut self) -> &mut [u8];
+/// The NIC's side of a ring of receive buffers: a [`NicSide`], or an [`EitherSide`].
+pub trait BufferRing {
+    /// Its indices.
+    fn cursor(&mut self) -> Cursor<'_>;
+
+    /// The room in the next posted buffer, if there is one.
+    fn next_room(&mut self) -> Option<Fill<'_, Dest<'_>>>;
+
+    /// How full it is.
+    fn level(&mut self) -> Level;
+}
+
+impl<H: Handle> BufferRing for NicSide<H>
+where
+    H::Buffer: RxBuffer,
+{
+    #[inline]
+    fn cursor(&mut self) -> Cursor<'_> {
+        NicSide::cursor(self)
+    }
+
+    #[inline]
+    fn next_room(&mut self) -> Option<Fill<'_, Dest<'_>>> {
+        Some(self.next_buffer()?.map(RxBuffer::room))
+    }
+
+    fn level(&mut self) -> Level {
+        NicSide::level(self)
+    }
+}
+
+impl<P: Handle, U: Handle> BufferRing for EitherSide<P, U>
+where
+    P::Buffer: RxBuffer,
+    U::Buffer: RxBuffer,
+{
+    #[inline(always)]
+    fn cursor(&mut self) -> Cursor<'_> {
+        EitherSide::cursor(self)
+    }
+
+    #[inline(always)]
+    fn next_room(&mut self) -> Option<Fill<'_, Dest<'_>>> {
+        self.next_part(RxBuffer::room, RxBuffer::room)
+    }
+
+    fn level(&mut self) -> Level {
+        EitherSide::level(self)
+    }
+}
+
+/// The limits that the buffers of a ring set to frames.
+#[derive(Clone, Copy, Debug)]
+pub struct RxLimits {
+    /// Number of bytes of a frame that fit into a buffer.
+    pub room: usize,
+    /// Largest number of buffers of a frame. A frame that needs more is not accepted.
+    pub max_buffers: u32,
 }
 
 /// Why a frame was not written into a ring.
@@ -181,9 +258,10 @@ pub struct RxConfig {
 }
 
 /// The end of the wire: writes frames into the buffers of one receive ring.
-pub struct RingWriter<H: Handle> {
-    nic: NicSide<H>,
+pub struct RingWriter<R> {
+    nic: R,
     config: RxConfig,
+    limits: RxLimits,
     /// Length of the longest accepted frame that fits into one buffer, without the Ethernet header.
     max_payload: usize,
     /// Number of buffers that the longest accepted frame takes.
@@ -192,15 +270,13 @@ pub struct RingWriter<H: Handle> {
     strips: bool,
 }
 
-impl<H: Handle> RingWriter<H>
-where
-    H::Buffer: RxBuffer,
-{
+impl<R: BufferRing> RingWriter<R> {
     /// The writer of the given ring.
-    pub fn new(nic: NicSide<H>, config: RxConfig) -> Self {
+    pub fn new(nic: R, config: RxConfig, limits: RxLimits) -> Self {
         let mut writer = Self {
             nic,
             config,
+            limits,
             max_payload: 0,
             max_buffers: 0,
             strips: false,
@@ -209,18 +285,25 @@ where
         writer
     }
 
-    /// Returns the NIC's side of the ring.
-    pub fn into_nic(self) -> NicSide<H> {
-        self.nic
+    /// Returns the NIC's side of the ring, and its limits.
+    pub fn into_nic(self) -> (R, RxLimits) {
+        (self.nic, self.limits)
     }
 
     /// Sets the registers for the frames from the next one on.
     pub fn configure(&mut self, config: RxConfig) {
+        let room = self.limits.room;
+        let longest = room.saturating_mul(self.limits.max_buffers as usize);
         self.config = config;
-        let max_len = config.max_len.max(MIN_LEN).min(H::Buffer::ROOM);
-        self.max_payload = max_len.saturating_sub(ETH_LEN);
-        self.max_buffers = buffers_for::<H::Buffer>(config.max_len);
+        self.config.max_len = config.max_len.max(MIN_LEN).min(longest);
+        self.max_payload = self.config.max_len.min(room).saturating_sub(ETH_LEN);
+        self.max_buffers = self.buffers_for(self.config.max_len);
         self.strips = config.strip != Strip::default();
+    }
+
+    /// Number of buffers that a frame of `len` bytes takes.
+    fn buffers_for(&self, len: usize) -> u32 {
+        u32::try_from(len.div_ceil(self.limits.room.max(1))).unwrap_or(u32::MAX)
     }
 
     /// Number of buffers that the longest accepted frame takes.
@@ -231,12 +314,13 @@ where
     /// Whether there are too few buffers for a frame of the largest accepted length.
     #[inline]
     pub fn is_full(&mut self) -> bool {
-        !self.nic.has(self.max_buffers)
+        !self.nic.cursor().has(self.max_buffers)
     }
 
     /// Whether there are enough buffers for a frame of `len` bytes.
     pub fn has_room(&mut self, len: usize) -> bool {
-        self.nic.has(buffers_for::<H::Buffer>(len))
+        let buffers = self.buffers_for(len);
+        self.nic.cursor().has(buffers)
     }
 
     /// How full the ring is.
@@ -251,50 +335,66 @@ where
     /// A refused frame leaves the ring unchanged.
     #[inline]
     pub fn write(&mut self, frame: &impl TxFrame, meta: Completion) -> Result<u32, Refused> {
-        match self.write_plain(frame, || meta) {
+        match self.write_plain(frame, |plain| plain.with_metadata_of(meta)) {
             Some(len) => Ok(len),
             None => self.write_any(frame, meta),
         }
     }
 
     /// The fast path of [`write`](Self::write): writes a frame that goes into one buffer unchanged,
-    /// if there is a buffer. [`None`] for any other frame.
+    /// if there is a buffer. [`None`] for any other frame. `add_meta` adds the frame's hash and
+    /// timestamp to its completion.
     #[inline]
     pub fn write_plain(
         &mut self,
         frame: &impl TxFrame,
-        meta: impl FnOnce() -> Completion,
+        add_meta: impl FnOnce(Completion) -> Completion,
     ) -> Option<u32> {
         if !frame.is_plain() {
             return None;
         }
-        let bytes = frame.start();
+        let start = frame.start();
+        let len = frame.plain_len(start);
         // Wraps: a frame shorter than an Ethernet header also exceeds `max_payload`.
-        if bytes.len().wrapping_sub(ETH_LEN) > self.max_payload || self.may_strip(bytes) {
+        if len.wrapping_sub(ETH_LEN) > self.max_payload || self.may_strip(start) {
             return None;
         }
-        let mut slot = self.nic.next_buffer()?;
-        let room = slot.buffer().room();
-        room.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        let stored = pad(room, bytes.len())?;
+        let mut slot = self.nic.next_room()?;
+        let room = slot.buffer();
+        // Padded first: less has to be kept in registers while the frame is copied.
+        let stored = pad(room, len)?;
+        frame.copy_plain(start, room)?;
         let status = Checksum::Unknown.status().with(Status::END_OF_PACKET);
-        slot.complete(meta().with_len(stored).with_status(status));
+        slot.complete(add_meta(Completion::new(stored).with_status(status)));
         Some(stored)
     }
 
     /// Like [`write`](Self::write), for a frame that may not be contiguous, or whose checksum may
     /// have to be filled in.
     fn write_any(&mut self, frame: &impl TxFrame, meta: Completion) -> Result<u32, Refused> {
-        let len = frame.len();
-        if len.wrapping_sub(ETH_LEN) > self.max_payload
-            || frame.tag().is_some()
-            || self.may_strip(frame.start())
-        {
+        if !self.fits(frame, frame.len()) {
             return self.write_edited(frame, meta);
         }
-        let mut slot = self.nic.next_buffer().ok_or(Refused::NoBuffer)?;
-        let room = slot.buffer().room();
-        let checksum = frame.copy_to(room.get_mut(..len).ok_or(Refused::Oversize)?)?;
+        self.write_whole(frame, meta)
+    }
+
+    /// Whether frames of up to `longest` bytes, with the tags of `frame`, go into one buffer each,
+    /// without a tag inserted or stripped.
+    #[inline]
+    pub fn fits(&self, frame: &impl TxFrame, longest: usize) -> bool {
+        // Wraps: a frame shorter than an Ethernet header also exceeds `max_payload`.
+        longest.wrapping_sub(ETH_LEN) <= self.max_payload
+            && frame.tag().is_none()
+            && !self.may_strip(frame.start())
+    }
+
+    /// Like [`write`](Self::write), for a frame that [fits](Self::fits).
+    #[inline(always)]
+    pub fn write_whole(&mut self, frame: &impl TxFrame, meta: Completion) -> Result<u32, Refused> {
+        let len = frame.len();
+        let mut slot = self.nic.next_room().ok_or(Refused::NoBuffer)?;
+        let room = slot.buffer();
+        let checksum = frame.copy_to(room.first(len).ok_or(Refused::Oversize)?)?;
         let stored = pad(room, len).ok_or(Refused::Oversize)?;
         let status = checksum.status().with(Status::END_OF_PACKET);
         slot.complete(meta.with_len(stored).with_status(status));
@@ -304,12 +404,12 @@ where
     /// Whether a tag may have to be stripped from a frame that starts with `bytes`.
     #[inline]
     fn may_strip(&self, bytes: &[u8]) -> bool {
-        if !self.strips {
-            return false;
-        }
         match bytes.get(TAG_OFFSET..TAG_OFFSET + 2) {
-            Some(&[type0, type1]) => {
-                Protocol::from_ethertype(u16::from_be_bytes([type0, type1])).is_some()
+            // The types of tags have the highest bit set. That of IPv4 has not: for most frames
+            // this is the only comparison.
+            Some(&[type0, type1]) if type0 >= 0x80 => {
+                let ethertype = u16::from_be_bytes([type0, type1]);
+                self.strips && Protocol::from_ethertype(ethertype).is_some()
             }
             _ => false,
         }
@@ -339,13 +439,13 @@ where
                 None => meta,
             },
         };
-        if plan.wire_len > self.config.max_len.max(MIN_LEN) {
+        if plan.wire_len > self.config.max_len {
             return Err(Refused::Oversize);
         }
         let wire_len = u32::try_from(plan.wire_len).map_err(|_| Refused::Oversize)?;
-        let mark = self.nic.mark();
+        let mark = self.nic.cursor().mark();
         if let Err(refused) = self.write_parts(frame, plan) {
-            self.nic.rewind(mark);
+            self.nic.cursor().rewind(mark);
             return Err(refused);
         }
         Ok(wire_len)
@@ -355,7 +455,7 @@ where
     /// If it is not 0, the ring's interrupt must be raised.
     #[inline]
     pub fn publish(&mut self) -> u32 {
-        self.nic.publish()
+        self.nic.cursor().publish()
     }
 
     /// Writes a frame into as many buffers as it takes, with its tag inserted or stripped.
@@ -368,12 +468,13 @@ where
             patch,
         };
         let stored = plan.stored_len();
+        let room_len = self.limits.room;
         let mut offset = 0;
         while offset < stored {
-            let mut slot = self.nic.next_buffer().ok_or(Refused::NoBuffer)?;
-            let room = slot.buffer().room();
-            let len = room.len().min(stored - offset);
-            source.copy(offset, room.get_mut(..len).ok_or(Refused::Oversize)?)?;
+            let mut slot = self.nic.next_room().ok_or(Refused::NoBuffer)?;
+            let room = slot.buffer();
+            let len = room_len.min(stored - offset);
+            source.copy(offset, room.first(len).ok_or(Refused::Oversize)?)?;
             offset += len;
             let last = if offset == stored {
                 Status::END_OF_PACKET
@@ -387,19 +488,14 @@ where
     }
 }
 
-/// Number of buffers that a frame of `len` bytes takes.
-fn buffers_for<B: RxBuffer>(len: usize) -> u32 {
-    u32::try_from(len.div_ceil(B::ROOM)).unwrap_or(u32::MAX)
-}
-
 /// Pads a frame of `len` bytes in `room` to [`MIN_LEN`]. Returns the new length, or [`None`] if the
 /// padding does not fit.
 #[inline]
-fn pad(room: &mut [u8], len: usize) -> Option<u32> {
+fn pad(room: &mut Dest<'_>, len: usize) -> Option<u32> {
     if len >= MIN_LEN {
         return Some(len as u32);
     }
-    room.get_mut(len..MIN_LEN)?.fill(0);
+    room.zero(len, MIN_LEN)?;
     Some(MIN_LEN as u32)
 }
 
@@ -448,21 +544,24 @@ struct Source<'a, F> {
 
 impl<F: TxFrame> Source<'_, F> {
     /// Copies the bytes from `offset` on.
-    fn copy(&self, mut offset: usize, mut to: &mut [u8]) -> Result<(), Malformed> {
+    fn copy(&self, mut offset: usize, mut to: Dest<'_>) -> Result<(), Malformed> {
         while !to.is_empty() {
             let (len, from) = self.piece(offset);
-            let (piece, rest) = to.split_at_mut(len.min(to.len()));
+            let (mut piece, rest) = to.split_at(len);
+            let len = piece.len();
             match from {
                 Piece::Frame(at) => {
-                    self.frame.copy_part(at, piece)?;
+                    self.frame.copy_part(at, piece.reborrow())?;
                     if let Some(patch) = self.patch {
                         patch.apply(at, piece);
                     }
                 }
-                Piece::Tag(tag) => piece.copy_from_slice(tag.get(..piece.len()).unwrap_or(tag)),
-                Piece::Padding => piece.fill(0),
+                Piece::Tag(tag) => piece
+                    .write(0, tag.get(..len).unwrap_or(tag))
+                    .ok_or(Malformed)?,
+                Piece::Padding => piece.zero(0, len).ok_or(Malformed)?,
             }
-            offset += piece.len();
+            offset += len;
             to = rest;
         }
         Ok(())

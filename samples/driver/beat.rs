@@ -2,6 +2,7 @@
 
 //! beat: for each frame that is sent, a device that receives one of 60 zeroes.
 
+use crate::compat::EOPNOTSUPP;
 use crate::net::{
     bh,
     device::{
@@ -39,6 +40,7 @@ use crate::net::{
         Command,
         ProgSlot,
         RxDescriptor,
+        RxFrame,
         RxHints,
         RxQueue,
         XdpAction,
@@ -60,6 +62,11 @@ use kernel::{
 
 #[path = "../../rust/bindings/mod.rs"]
 mod bindings;
+#[allow(dead_code, unused_imports)]
+#[path = "../../rust/compat.rs"]
+mod compat;
+#[path = "../../rust/dest.rs"]
+pub mod dest;
 // Made for any driver; this one uses little of it.
 #[allow(dead_code, unused_imports, unused_macros)]
 #[path = "../../rust/net/mod.rs"]
@@ -122,7 +129,8 @@ impl napi::Poll for Poll {
                 .take()
                 .or_else(|| self.queue.as_mut().allocator(cx)?.alloc());
             let Some(mut buffer) = buffer else { break };
-            buffer.room()[..60].fill(0);
+            // It fits.
+            let _ = buffer.room().zero(0, 60);
             self.ring.pending.fetch_sub(1, Relaxed);
             work += 1;
             // With buffers that were posted before, one slot does for the whole poll.

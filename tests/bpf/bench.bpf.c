@@ -22,6 +22,14 @@ struct {
 	__type(value, struct bpf_cpumap_val);
 } cpus SEC(".maps");
 
+/* The AF_XDP socket of each queue. */
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} sockets SEC(".maps");
+
 /* The targets of bench_tc_send (the first one only) and of bench_tc_spread. */
 #define TARGETS 16
 
@@ -77,6 +85,12 @@ SEC("xdp")
 int bench_cpu(struct xdp_md *ctx)
 {
 	return bpf_redirect_map(&cpus, 0, 0);
+}
+
+SEC("xdp")
+int bench_xsk(struct xdp_md *ctx)
+{
+	return bpf_redirect_map(&sockets, ctx->rx_queue_index, 0);
 }
 
 /* The source of xdp_xmit: each frame goes into the device under test. */

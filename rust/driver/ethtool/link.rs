@@ -3,6 +3,7 @@
 //! The link's settings as the user sees and sets them (`ethtool DEVICE`, `ethtool -s`).
 
 use crate::{
+    compat::EOPNOTSUPP,
     driver::vsi::Vsi,
     net::{
         device::Device,

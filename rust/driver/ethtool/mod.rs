@@ -8,10 +8,12 @@ mod ntuple;
 mod rss;
 
 use super::{
+    hwtstamp,
     params,
     vsi::Vsi, //
 };
 use crate::{
+    compat::EOPNOTSUPP,
     net::{
         device::{
             Device,
@@ -31,6 +33,7 @@ use crate::{
             RingParam,
             RulePlace,
             RxfhChange,
+            TsInfo,
             Visitor, //
         },
         rtnl::{
@@ -58,8 +61,8 @@ impl Ops for Vsi {
 
     fn set_msglevel(&self, level: u32) {
         self.settings.msg_enable.store(level, Ordering::Relaxed);
-        let on = level & msg::INTR != 0;
-        self.port.for_each_running(|hw| hw.irq_trace.on = on);
+        let print = level & msg::INTR != 0;
+        self.port.for_each_running(|hw| hw.irq_trace.print = print);
     }
 
     /// Frames and bytes of all queues come first; the other counters are zero most of the time.
@@ -76,7 +79,8 @@ impl Ops for Vsi {
                 ring.hw_queue.stats.each(&mut visit);
             }
             let pauses = &self.port.tx_pauses;
-            for (n, (ring, pause)) in self.tx_rings.iter().zip(pauses).enumerate() {
+            let rings = self.tx_rings.iter().zip(&self.rx_rings);
+            for (n, ((ring, rx), pause)) in rings.zip(pauses).enumerate() {
                 let mut visit = |name, value| {
                     if is_wanted(name) {
                         visitor.visit(fmt!("tx_queue_{n}_{name}"), value);
@@ -85,12 +89,17 @@ impl Ops for Vsi {
                 ring.stats.each(&mut visit);
                 pause.each(&mut visit);
                 ring.xmit.each(&mut visit);
+                rx.xsk_tx.each(&mut visit);
             }
         }
         self.port
             .steering
             .arrivals
             .each(|name, value| visitor.visit(fmt!("rx_{name}"), value));
+    }
+
+    fn ts_info(&self) -> TsInfo {
+        hwtstamp::INFO
     }
 
     fn link_settings(&self) -> LinkSettings {
@@ -106,21 +115,26 @@ impl Ops for Vsi {
         self.change_link_settings(dev, settings)
     }
 
+    const MAX_RINGPARAM: RingParam = RingParam {
+        rx: *params::RING_SIZES.end(),
+        tx: *params::RING_SIZES.end(),
+    };
+
     fn ringparam(&self) -> RingParam {
         RingParam {
-            rx_max: *params::RING_SIZES.end(),
             rx: self.port.ring_size(),
+            tx: self.settings.tx_ring_size.load(Ordering::Relaxed),
         }
     }
 
     fn set_ringparam(
         &self,
         dev: &LockedDevice,
-        rx: u32,
+        rings: RingParam,
         extack: ExtAck<'_>,
         rtnl: &Rtnl,
     ) -> Result {
-        self.change_ring_size(dev, rx, extack, rtnl)
+        self.change_ring_sizes(dev, rings, extack, rtnl)
     }
 
     fn combined_channels(&self) -> (u32, u32) {

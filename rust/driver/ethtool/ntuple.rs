@@ -3,6 +3,7 @@
 //! Flow steering rules as the user sets them (`ethtool -N … flow-type`).
 
 use crate::{
+    compat::EOPNOTSUPP,
     driver::vsi::Vsi,
     net::{
         bh,

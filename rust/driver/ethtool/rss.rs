@@ -5,6 +5,7 @@
 //! A change replaces all steering registers by a changed copy.
 
 use crate::{
+    compat::EOPNOTSUPP,
     driver::vsi::Vsi,
     net::{
         device::Device,

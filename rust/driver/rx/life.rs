@@ -10,43 +10,58 @@
 //! | [`ParkedRing`] | as ready, between two callbacks of the kernel's queue management |
 
 use super::{
-    poll::RxPoll,
-    ring::RxRing, //
+    memory::{
+        Pages,
+        Umem, //
+    },
+    poll::{
+        Common,
+        RingPoll,
+        RxPoll, //
+    },
+    ring::{
+        RingConfig,
+        RxRing, //
+    },
 };
 use crate::{
     card::{
-        port::{
-            Peer,
-            Port, //
-        },
+        port::Port,
         rx::{
-            DescRing,
             IrqLine,
             IrqTimer,
             RxHw,
             RxMetadata, //
         },
-        steering::gfp_nowarn, //
+        rx_ring::{
+            DescRing,
+            NicEnd,
+            NicRing,
+            RingRef,
+            PAGE_LIMITS, //
+        }, //
     },
-    driver::settings::Settings,
     net::{
         bh,
         clock,
         device::LockedDevice,
+        gfp::MAY_FAIL,
         napi::{
             Disabled,
             Napi,
             Parked,
             Removed, //
         },
-        page_pool::PagePool,
+        page_pool::{
+            PagePool,
+            MAX_BUFFERS, //
+        },
         timer::Timer,
-        xdp::RxQueue, //
+        xdp,
+        xsk, //
     },
     nic::{
-        dim::Dim,
         ring::{
-            NicSide,
             Ring,
             Slot, //
         },
@@ -63,6 +78,9 @@ use kernel::{
     },
 };
 
+/// The moderation timer of a ring's interrupt.
+type ModerationTimer = Pin<KBox<Timer<IrqTimer>>>;
+
 /// A ring that is polled: on the wire, or off it with frames still in it.
 pub(crate) struct RunningRing {
     ring: Arc<RxRing>,
@@ -70,6 +88,7 @@ pub(crate) struct RunningRing {
     line: Arc<IrqLine>,
     /// The NIC's side, once the queue is off the wire.
     hw: Option<RxHw>,
+    spare: Option<KBox<ParkedRing>>,
 }
 
 /// A ring that is neither on the wire nor polled: filled, or stopped.
@@ -84,6 +103,7 @@ pub(crate) struct ConnectedRing<'a> {
     ring: Arc<RxRing>,
     line: Arc<IrqLine>,
     poll: KBox<RxPoll>,
+    spare: Option<KBox<ParkedRing>>,
 }
 
 /// A [`ReadyRing`] that does not borrow its device, whose lock is released meanwhile.
@@ -97,62 +117,157 @@ struct RingParts {
     ring: Arc<RxRing>,
     line: Arc<IrqLine>,
     poll: KBox<RxPoll>,
-    nic: NicSide<Arc<DescRing>>,
-    timer: Pin<KBox<Timer<IrqTimer>>>,
+    nic: NicEnd,
+    timer: ModerationTimer,
+    /// For a ring of umem: a ring of pages that replaces it when the AF_XDP sockets are closed, and
+    /// then takes over its interrupt. The kernel closes them at any time, and that must not fail
+    /// for lack of memory. Its NAPI is added to the device only then.
+    spare: Option<KBox<ParkedRing>>,
+}
+
+/// Makes a descriptor ring.
+fn descriptors<B>(size: u32) -> Result<Arc<DescRing<B>>> {
+    let mut slots = KVVec::with_capacity(size as usize, MAY_FAIL)?;
+    for _ in 0..size {
+        slots.push(Slot::new(), MAY_FAIL)?;
+    }
+    Ok(Arc::new(Ring::new(slots).map_err(|_| EINVAL)?, GFP_KERNEL)?)
 }
 
 impl<'a> ReadyRing<'a> {
-    /// Allocates `size` descriptors for `ring`, and posts a buffer to each. Fails with `ENOMEM`.
+    /// Makes the descriptors of `ring`, and posts a buffer to each. If the queue has a pool of
+    /// AF_XDP sockets, buffers are posted when the ring [starts](ConnectedRing::start): until then
+    /// another ring may have the pool. Fails with `ENOMEM`.
     pub(crate) fn new(
         dev: &'a LockedDevice,
-        settings: &Arc<Settings>,
-        peer: &Arc<Peer>,
+        config: RingConfig<'_>,
         ring: &Arc<RxRing>,
-        size: u32,
     ) -> Result<Self> {
-        let mut slots = KVVec::with_capacity(size as usize, gfp_nowarn())?;
-        for _ in 0..size {
-            slots.push(Slot::new(), gfp_nowarn())?;
+        let Some(layout) = ring.xsk_layout() else {
+            return Self::of_pages(dev, config, ring)?.with_irq();
+        };
+        let spare = KBox::new_uninit(GFP_KERNEL)?;
+        let mut ready = Self::of_umem(dev, config, ring, layout)?.with_irq()?;
+        match Self::of_pages(dev, config, ring) {
+            Ok(pages) => ready.parts.spare = Some(KBox::write(spare, pages.park())),
+            Err(error) => {
+                ready.end(&mut Removed::with_room(1));
+                return Err(error);
+            }
         }
-        let descriptors = Arc::new(Ring::new(slots).map_err(|_| EINVAL)?, GFP_KERNEL)?;
-        let (nic, driver) = Ring::split(descriptors.clone()).ok_or(EINVAL)?;
-        let line = IrqLine::new(&ring.hw_queue, &descriptors, driver.next_to_clean())?;
+        Ok(ready)
+    }
 
-        let mut napi = Disabled::new(dev, ring.index(), line.clone())?;
-        napi.set_irq(ring.hw_queue.vector.clone())?;
-        let timer = IrqTimer::new(&line, napi.napi_ref())?;
-        let pool = PagePool::new(&napi, size)?;
-        let queue = RxQueue::new(pool)?;
-        let mut poll = KBox::new(
-            RxPoll {
-                descriptors: driver,
-                size,
-                queue,
-                line: line.clone(),
-                dim: Dim::new(),
-                frames: 0,
-                waiting_since: None,
-                ring: ring.clone(),
-                settings: settings.clone(),
-                peer: peer.clone(),
-            },
-            GFP_KERNEL,
+    /// Requests the interrupt of the queue for the ring. Fails with `ENOMEM`.
+    fn with_irq(mut self) -> Result<Self> {
+        match self.napi.set_irq(self.parts.ring.hw_queue.vector.clone()) {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                self.end(&mut Removed::with_room(1));
+                Err(error)
+            }
+        }
+    }
+
+    /// A ring of pages, without an interrupt.
+    fn of_pages(dev: &'a LockedDevice, config: RingConfig<'_>, ring: &Arc<RxRing>) -> Result<Self> {
+        let descriptors = descriptors(config.size)?;
+        let (nic, driver) = Ring::split(descriptors.clone()).ok_or(EINVAL)?;
+        let line = IrqLine::new(
+            &ring.hw_queue,
+            RingRef::Pages(descriptors),
+            driver.next_to_clean(),
         )?;
-        if !napi.prepare(|setup| poll.post_all(setup)) {
+        let (mut napi, timer) = Self::napi(dev, ring, &line)?;
+        let pool = PagePool::new(&napi, config.size)?;
+        let queue = xdp::RxQueue::new(pool)?;
+        let mut poll = RingPoll {
+            descriptors: driver,
+            memory: Pages(queue),
+            common: Common::new(config, ring, &line),
+        };
+        let nic = NicEnd {
+            ring: NicRing::Pages(nic),
+            limits: PAGE_LIMITS,
+        };
+        let filled = napi.prepare(|setup| poll.post_all(setup));
+        let poll = RxPoll::Pages(poll);
+        if !filled {
             // Buffers first: destroying a page_pool that lacks buffers leaves it to a delayed work
             // (`page_pool_release_retry`).
-            KBox::into_inner(poll).end(nic);
+            poll.end(nic.ring);
             return Err(ENOMEM);
         }
-        poll.descriptors.doorbell();
+        Self::with_parts(napi, ring, line, poll, nic, timer)
+    }
+
+    /// A ring of umem, without an interrupt and without its spare.
+    fn of_umem(
+        dev: &'a LockedDevice,
+        config: RingConfig<'_>,
+        ring: &Arc<RxRing>,
+        layout: xsk::Layout,
+    ) -> Result<Self> {
+        let descriptors = descriptors(config.size)?;
+        let (nic, driver) = Ring::split(descriptors.clone()).ok_or(EINVAL)?;
+        let line = IrqLine::new(
+            &ring.hw_queue,
+            RingRef::Umem(descriptors),
+            driver.next_to_clean(),
+        )?;
+        let (napi, timer) = Self::napi(dev, ring, &line)?;
+        let poll = RxPoll::Umem(RingPoll {
+            descriptors: driver,
+            memory: Umem {
+                queue: xsk::RxQueue::new(&napi, layout)?,
+                timer: IrqTimer::poll(&line, napi.napi_ref())?,
+                refill_delay: 0,
+            },
+            common: Common::new(config, ring, &line),
+        });
+        let nic = NicEnd {
+            ring: NicRing::Umem(nic),
+            limits: limits(layout),
+        };
+        Self::with_parts(napi, ring, line, poll, nic, timer)
+    }
+
+    /// Makes the NAPI and the moderation timer of a ring.
+    fn napi(
+        dev: &'a LockedDevice,
+        ring: &RxRing,
+        line: &Arc<IrqLine>,
+    ) -> Result<(Disabled<'a, RxPoll>, ModerationTimer)> {
+        let napi = Disabled::new(dev, ring.index(), line.clone())?;
+        let timer = IrqTimer::moderation(line, napi.napi_ref())?;
+        Ok((napi, timer))
+    }
+
+    fn with_parts(
+        napi: Disabled<'a, RxPoll>,
+        ring: &Arc<RxRing>,
+        line: Arc<IrqLine>,
+        mut poll: RxPoll,
+        nic: NicEnd,
+        timer: ModerationTimer,
+    ) -> Result<Self> {
+        let room = match KBox::new_uninit(GFP_KERNEL) {
+            Ok(room) => room,
+            Err(_) => {
+                poll.end(nic.ring);
+                return Err(ENOMEM);
+            }
+        };
+        poll.doorbell();
         Ok(Self {
             napi,
             parts: RingParts {
                 ring: ring.clone(),
                 line,
-                poll,
+                poll: KBox::write(room, poll),
                 nic,
                 timer,
+                spare: None,
             },
         })
     }
@@ -171,10 +286,12 @@ impl<'a> ReadyRing<'a> {
             poll,
             nic,
             timer,
+            spare,
         } = parts;
         // A stopped ring runs again if the new one fails to start (`netdev_rx_queue_restart`).
         line.set_stopping(false);
-        let max_frames = poll.settings.coalesce.frames(poll.size);
+        let common = poll.common();
+        let max_frames = common.settings.coalesce.frames(common.size);
         let irq_trace = poll.trace().irq_trace(ring.index());
         let hw = RxHw::new(nic, config, meta, max_frames, timer, irq_trace);
         let old_hw = ring.hw_queue.start(hw);
@@ -186,6 +303,7 @@ impl<'a> ReadyRing<'a> {
             ring,
             line,
             poll,
+            spare,
         }
     }
 
@@ -193,9 +311,16 @@ impl<'a> ReadyRing<'a> {
     pub(crate) fn end(self, removed: &mut Removed) {
         let Self { napi, parts } = self;
         let RingParts {
-            poll, nic, timer, ..
+            poll,
+            nic,
+            timer,
+            spare,
+            ..
         } = parts;
-        KBox::into_inner(poll).end(nic);
+        if let Some(spare) = spare.and_then(|spare| KBox::into_inner(spare).resume(napi.device())) {
+            spare.end(removed);
+        }
+        KBox::into_inner(poll).end(nic.ring);
         drop(timer);
         napi.remove(removed);
     }
@@ -208,16 +333,24 @@ impl<'a> ReadyRing<'a> {
     }
 }
 
-impl ConnectedRing<'_> {
+impl<'a> ConnectedRing<'a> {
+    /// Takes over the interrupt of a ring that is not polled any more, if this one has none: if it
+    /// is the spare of that.
+    pub(crate) fn take_irq(&mut self, old: &mut ReadyRing<'a>) {
+        self.napi.take_irq(&mut old.napi);
+    }
+
     /// Starts polling the ring.
     pub(crate) fn start(self) -> RunningRing {
         let Self {
-            napi,
+            mut napi,
             ring,
             line,
-            poll,
+            mut poll,
+            spare,
         } = self;
-        let peer = poll.peer.clone();
+        let peer = poll.common().peer.clone();
+        napi.prepare(|setup| poll.prepare(setup));
         let napi = napi.start(poll);
         let bh = bh::disable();
         // The interrupt is not armed before the first poll.
@@ -230,6 +363,7 @@ impl ConnectedRing<'_> {
             napi,
             line,
             hw: None,
+            spare,
         }
     }
 }
@@ -241,6 +375,14 @@ impl ParkedRing {
         let Self { napi, parts } = self;
         let napi = napi.resume(dev)?;
         Some(ReadyRing { napi, parts })
+    }
+}
+
+/// The limits that the buffers of a pool set to frames.
+fn limits(layout: xsk::Layout) -> wire::RxLimits {
+    wire::RxLimits {
+        room: layout.frame_room,
+        max_buffers: if layout.has_sg { MAX_BUFFERS as u32 } else { 1 },
     }
 }
 
@@ -283,7 +425,7 @@ pub(crate) fn quiesce(rings: &[RunningRing]) {
 /// Stops and frees rings that are off the wire. Frames still in them are lost and counted.
 pub(crate) fn end_all(rings: KVec<RunningRing>, dev: &LockedDevice) {
     quiesce(&rings);
-    let mut removed = Removed::with_room(rings.len());
+    let mut removed = Removed::with_room(2 * rings.len());
     for ring in rings {
         if let Some(ring) = ring.halt(dev) {
             ring.end(&mut removed);
@@ -293,7 +435,7 @@ pub(crate) fn end_all(rings: KVec<RunningRing>, dev: &LockedDevice) {
 
 /// Frees rings that are not running.
 pub(crate) fn end_ready(rings: KVec<ReadyRing<'_>>) {
-    let mut removed = Removed::with_room(rings.len());
+    let mut removed = Removed::with_room(2 * rings.len());
     for ring in rings {
         ring.end(&mut removed);
     }
@@ -311,22 +453,31 @@ impl RunningRing {
         self.hw = self.ring.hw_queue.stop_for_restart();
     }
 
-    /// Stops polling a ring that is off the wire.
+    /// Takes out the spare ring; [`None`] if this is a ring of pages.
+    pub(crate) fn take_spare<'a>(&mut self, dev: &'a LockedDevice) -> Option<ReadyRing<'a>> {
+        KBox::into_inner(self.spare.take()?).resume(dev)
+    }
+
+    /// Ends polling a ring that is off the wire. A ring of umem puts its pool back into its slot,
+    /// and its buffers into the pool.
     pub(crate) fn halt(self, dev: &LockedDevice) -> Option<ReadyRing<'_>> {
         let Self {
             ring,
             napi,
             line,
             hw,
+            spare,
         } = self;
-        let (nic, timer) = hw?.into_parts();
-        let (napi, poll) = napi.stop(dev)?;
+        let (mut nic, timer) = hw?.into_parts();
+        let (napi, mut poll) = napi.stop(dev)?;
+        poll.release(&mut nic.ring);
         let parts = RingParts {
             ring,
             line,
             poll,
             nic,
             timer,
+            spare,
         };
         Some(ReadyRing { napi, parts })
     }

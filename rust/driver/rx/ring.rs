@@ -4,9 +4,14 @@
 
 use crate::{
     card::{
+        port::{
+            Peer,
+            Port, //
+        },
         rx::RxHwQueue,
         stats::counters, //
     },
+    driver::settings::Settings,
     net::{
         skbuff::VlanTag,
         xdp::{
@@ -15,6 +20,7 @@ use crate::{
             RssType,
             RxHints, //
         },
+        xsk, //
     },
     nic::{
         cache::CacheAligned,
@@ -23,17 +29,22 @@ use crate::{
         rss::HashType, //
     },
 };
-use kernel::{
-    prelude::*,
-    sync::Arc, //
+use core::sync::atomic::{
+    AtomicBool,
+    Ordering, //
 };
-
-/// A received frame during a poll.
-pub(crate) type Buff<'w, 'q> = xdp::Buff<'w, 'q, &'q Completion>;
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    },
+};
 
 counters! {
     /// The counters of a receive ring's poll. A frame on which a program ran is in exactly one of
-    /// the `xdp_…` counters.
+    /// the `xdp_…` counters, or in `xsk_frags_invalid`.
     RxStats: Counter {
         /// Frames taken off the ring, including those that XDP consumed.
         packets,
@@ -67,10 +78,50 @@ counters! {
         buf_alloc_fail,
         /// Frames that were in the ring when the port went down.
         down,
+        /// Frames received into the umem of AF_XDP sockets.
+        xsk_packets,
+        /// Multi-buffer frames lost because user space has damaged them: a buffer was in the fill
+        /// ring twice, or the list of buffers was changed while a program ran.
+        xsk_frags_invalid,
+        /// Refills cut short because the fill ring had too few buffers.
+        xsk_fill_empty,
     }
 }
 
+counters! {
+    /// The counters of frames that AF_XDP sockets send in zero-copy mode, which the poll of the
+    /// receive ring with the same number sends.
+    XskTxStats: Counter {
+        /// Frames sent, received by the peer or not.
+        xsk_packets,
+        /// Their bytes, without the frame check sequence.
+        xsk_bytes,
+        /// Frames lost: a port was down, or the frame or its metadata was invalid.
+        xsk_errors,
+    }
+}
+
+/// The parameters of a new ring.
+#[derive(Clone, Copy)]
+pub(crate) struct RingConfig<'a> {
+    pub(crate) settings: &'a Arc<Settings>,
+    pub(crate) port: &'a Arc<Port>,
+    pub(crate) peer: &'a Arc<Peer>,
+    /// Number of descriptors.
+    pub(crate) size: u32,
+}
+
+/// The pool of the AF_XDP sockets of a queue.
+#[derive(Default)]
+pub(crate) struct XskSlot {
+    /// The layout of its frames, if the queue has a pool.
+    pub(crate) layout: Option<xsk::Layout>,
+    /// The pool while no ring of the queue is polled; otherwise the ring has it.
+    pub(crate) pool: Option<xsk::Pool>,
+}
+
 /// A receive ring: the part that stays while the interface is down.
+#[pin_data]
 pub(crate) struct RxRing {
     /// The queue of the card that fills it.
     pub(crate) hw_queue: Arc<RxHwQueue>,
@@ -78,17 +129,52 @@ pub(crate) struct RxRing {
     pub(crate) xdp_prog: ProgSlot,
     /// The counters, some of them written per frame: on cache lines of their own.
     pub(crate) stats: CacheAligned<RxStats>,
+    /// The counters of frames that AF_XDP sockets send.
+    pub(crate) xsk_tx: CacheAligned<XskTxStats>,
+    /// The pool of the AF_XDP sockets of the queue.
+    #[pin]
+    pub(crate) xsk: Mutex<XskSlot>,
+    /// Whether the queue has a pool.
+    pub(crate) has_xsk: AtomicBool,
 }
 
 impl RxRing {
     /// The ring of this queue, down and without a program.
     pub(crate) fn new(hw_queue: &Arc<RxHwQueue>) -> Result<Arc<Self>> {
-        let ring = Self {
-            hw_queue: hw_queue.clone(),
-            xdp_prog: ProgSlot::new(),
-            stats: CacheAligned::default(),
-        };
-        Ok(Arc::new(ring, GFP_KERNEL)?)
+        let hw_queue = hw_queue.clone();
+        Arc::pin_init(
+            pin_init!(Self {
+                hw_queue,
+                xdp_prog: ProgSlot::new(),
+                stats: CacheAligned::default(),
+                xsk_tx: CacheAligned::default(),
+                xsk <- new_mutex!(XskSlot::default(), "oxnic::RxRing::xsk"),
+                has_xsk: AtomicBool::new(false),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The layout of the frames of the queue's pool, if it has one.
+    pub(crate) fn xsk_layout(&self) -> Option<xsk::Layout> {
+        self.xsk.lock().layout
+    }
+
+    /// Completes the frames that AF_XDP sockets of a queue without a running ring have to send.
+    /// They are lost and counted.
+    pub(crate) fn abort_xsk(&self) {
+        if let Some(pool) = &self.xsk.lock().pool {
+            self.xsk_tx.xsk_errors.add(pool.abort());
+        }
+    }
+
+    /// Puts a pool into the slot, for the queue's next ring, or [`None`]. Returns the pool that was
+    /// there.
+    pub(crate) fn set_xsk(&self, pool: Option<xsk::Pool>) -> Option<xsk::Pool> {
+        let mut slot = self.xsk.lock();
+        slot.layout = pool.as_ref().map(xsk::Pool::layout);
+        self.has_xsk.store(pool.is_some(), Ordering::Relaxed);
+        core::mem::replace(&mut slot.pool, pool)
     }
 
     /// Number of the receive queue.

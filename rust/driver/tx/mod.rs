@@ -7,9 +7,11 @@
 //! | [`ring`] | a transmit queue and its counters |
 //! | [`start_xmit`] | `ndo_start_xmit`: the stack's frames, and flow control |
 //! | [`xdp_xmit`] | `ndo_xdp_xmit`: frames that other devices redirect to this one |
+//! | [`xsk_xmit`] | what AF_XDP sockets send in zero-copy mode |
 //! | [`timeout`] | `ndo_tx_timeout`: a queue that was stopped for too long |
 
 pub(super) mod ring;
 mod start_xmit;
 mod timeout;
 mod xdp_xmit;
+pub(super) mod xsk_xmit;

@@ -6,12 +6,12 @@ use crate::{
     card::{
         port::Port,
         rx::{
-            DescRing,
             RxHw,
             RxHwQueue,
             WireGuard,
             WAKE_THRESHOLD, //
         },
+        rx_ring::RxWriter,
         segmentation::LargeFrame,
         wire::{
             write_counted,
@@ -24,6 +24,7 @@ use crate::{
     },
     net::{
         bh,
+        clock,
         device::{
             Device,
             Xmit, //
@@ -35,12 +36,11 @@ use crate::{
         wire::{
             wire_len,
             Refused,
-            RingWriter,
             TxFrame, //
         },
     },
 };
-use kernel::sync::Arc;
+use core::sync::atomic::Ordering;
 
 /// Why an skb was not sent.
 enum NotSent {
@@ -73,7 +73,7 @@ impl Vsi {
         let (rx_queue, hash) = match peer.steer(&skb, bh) {
             Ok(steered) => steered,
             Err(why) => {
-                discard_skb(tx, skb, |frames| peer.discard(why, frames));
+                self.discard_skb(tx, skb, |frames| peer.discard(why, frames));
                 return Xmit::Done;
             }
         };
@@ -87,6 +87,9 @@ impl Vsi {
             rx_queue,
             tx,
         };
+        if self.takes_hwtstamp(&skb) {
+            return self.xmit_stamped(&queue(), skb, hash, bh);
+        }
         let mut locked = rx_queue.hw.lock(bh);
         let Some(hw) = &mut *locked else {
             return self.xmit_ring_down(&queue(), skb, locked);
@@ -106,7 +109,7 @@ impl Vsi {
             },
         };
         // Timestamp before the frame is visible: the peer may reply at once from another CPU.
-        skb.tx_timestamp();
+        skb.tx_timestamp(None);
         hw.publish(bh);
         if hw.writer.is_full() {
             self.stop_if_full(&queue(), hw, bh);
@@ -115,6 +118,53 @@ impl Vsi {
         drop(locked);
         tx.stats.packets.add(frames);
         tx.stats.bytes.add(bytes);
+        skb.consume();
+        Xmit::Done
+    }
+
+    /// Whether the sender of an skb gets the time of sending by the card's clock.
+    #[inline]
+    fn takes_hwtstamp(&self, skb: &SkBuff) -> bool {
+        skb.wants_hwtstamp() && self.settings.hwtstamp.tx.load(Ordering::Relaxed)
+    }
+
+    /// As [`xmit`](Self::xmit), for an skb whose sender gets the time of sending by the card's
+    /// clock. A function of its own, so that all others pay nothing for this.
+    ///
+    /// The time is taken before the frame is written, so that it is not later than that of its
+    /// arrival. Of a frame that has to wait, that is when it is sent at last; of a large one, when
+    /// its last segments are sent, since the number by which the sender knows the stamp (`tskey`)
+    /// is that of the last byte. No time is reported of a frame that is not sent.
+    #[cold]
+    #[inline(never)]
+    fn xmit_stamped(
+        &self,
+        queue: &TxQueue<'_>,
+        skb: SkBuff,
+        hash: Hash,
+        bh: &bh::Disabled,
+    ) -> Xmit {
+        let mut locked = queue.rx_queue.hw.lock(bh);
+        let Some(hw) = &mut *locked else {
+            return self.xmit_ring_down(queue, skb, locked);
+        };
+        let now = clock::tai_ns();
+        let sent = match self.xmit_slow(queue, hw, &skb, hash, bh) {
+            Ok(sent) => sent,
+            Err(NotSent::Malformed) => {
+                drop(locked);
+                queue.tx.stats.dropped.add(1);
+                return Xmit::Done;
+            }
+            Err(NotSent::Stopped) => return Xmit::Busy(skb),
+        };
+        skb.tx_timestamp(Some(now));
+        hw.publish(bh);
+        if hw.writer.is_full() {
+            self.stop_if_full(queue, hw, bh);
+        }
+        drop(locked);
+        queue.count(&sent);
         skb.consume();
         Xmit::Done
     }
@@ -196,7 +246,7 @@ impl Vsi {
         if queue.pauses() && queue.wait(WAKE_THRESHOLD, || true) {
             return Xmit::Busy(skb);
         }
-        discard_skb(tx, skb, |frames| {
+        self.discard_skb(tx, skb, |frames| {
             rx_queue.stats.no_buffer.add(frames);
             drop(locked);
             true
@@ -208,36 +258,36 @@ impl Vsi {
     #[cold]
     fn stop_if_full(&self, queue: &TxQueue<'_>, hw: &mut RxHw, bh: &bh::Disabled) {
         if queue.pauses() {
-            queue.stop(hw, RingWriter::is_full, bh);
+            queue.stop(hw, RxWriter::is_full, bh);
         }
     }
-}
 
-/// Completes an skb whose frames the peer discards. `count` counts them at the peer, and returns
-/// `false` if the peer has no carrier: then the skb is counted here.
-#[cold]
-fn discard_skb(tx: &TxRing, skb: SkBuff, count: impl FnOnce(u64) -> bool) {
-    let stats = &tx.stats;
-    let large = match skb
-        .gso_size()
-        .map(|size| LargeFrame::new(&skb, size, &tx.progress))
-    {
-        None => None,
-        Some(Some(large)) => Some(large),
-        Some(None) => {
-            stats.dropped.add(1);
+    /// Completes an skb whose frames the peer discards: they are sent. `count` counts them at the
+    /// peer, and returns `false` if the peer has no carrier: then the skb is counted here.
+    #[cold]
+    fn discard_skb(&self, tx: &TxRing, skb: SkBuff, count: impl FnOnce(u64) -> bool) {
+        let stats = &tx.stats;
+        let large = match skb
+            .gso_size()
+            .map(|size| LargeFrame::new(&skb, size, &tx.progress))
+        {
+            None => None,
+            Some(Some(large)) => Some(large),
+            Some(None) => {
+                stats.dropped.add(1);
+                return;
+            }
+        };
+        let lost = wire_size(&skb, large.as_ref());
+        if !count(lost.frames) {
+            stats.carrier.add(1);
             return;
         }
-    };
-    let lost = wire_size(&skb, large.as_ref());
-    if !count(lost.frames) {
-        stats.carrier.add(1);
-        return;
+        skb.tx_timestamp(self.takes_hwtstamp(&skb).then(clock::tai_ns));
+        stats.packets.add(lost.frames);
+        stats.bytes.add(lost.bytes);
+        skb.consume();
     }
-    skb.tx_timestamp();
-    stats.packets.add(lost.frames);
-    stats.bytes.add(lost.bytes);
-    skb.consume();
 }
 
 /// Frames and bytes of an skb on the wire, received or not: one frame, or all segments that have
@@ -272,7 +322,7 @@ impl TxQueue<'_> {
     fn stop(
         &self,
         hw: &mut RxHw,
-        is_full: impl FnOnce(&mut RingWriter<Arc<DescRing>>) -> bool,
+        is_full: impl FnOnce(&mut RxWriter) -> bool,
         bh: &bh::Disabled,
     ) -> bool {
         hw.publish(bh);

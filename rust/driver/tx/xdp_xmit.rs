@@ -5,10 +5,10 @@
 
 use crate::{
     card::wire::{
-        NotSent,
         TxCounts,
         WireSender, //
     },
+    compat::ENETDOWN,
     driver::{
         trace::Trace,
         vsi::Vsi, //
@@ -53,7 +53,7 @@ impl Vsi {
             stats.xdp_xmit_errors.add(refused);
         }
         let trace = Trace::new(dev, &self.settings);
-        if trace.tx_queued() {
+        if trace.batches() {
             trace.xmit(queue, count, count - frames.left());
         }
         result
@@ -63,15 +63,7 @@ impl Vsi {
     fn send_frames(&self, frames: &mut Frames<'_>, bh: &bh::Disabled) -> (TxCounts, Result) {
         let mut sent = TxCounts::default();
         let peer = self.peer.read(bh);
-        let mut sender = WireSender::new(&peer, bh);
-        while let Some(frame) = frames.peek() {
-            match sender.send(frame, &mut sent) {
-                Ok(()) => {}
-                Err(NotSent::Malformed) => sent.not_sent += 1,
-                Err(NotSent::NoCarrier) => return (sent, Err(ENETDOWN)),
-            }
-            drop(frames.take());
-        }
-        (sent, Ok(()))
+        let all = WireSender::new(&peer, bh).send_batch(frames, &mut sent);
+        (sent, if all { Ok(()) } else { Err(ENETDOWN) })
     }
 }

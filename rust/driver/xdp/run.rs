@@ -4,14 +4,14 @@
 
 use super::tx_bulk::XdpTxBulk;
 use crate::{
-    card::{
-        rx::DescRing,
-        wire::TxCounts, //
-    },
+    card::wire::TxCounts,
     driver::{
-        rx::ring::{
-            Buff,
-            RxRing, //
+        rx::{
+            memory::{
+                Descriptors,
+                Memory, //
+            },
+            ring::RxRing, //
         },
         trace::Trace, //
     },
@@ -27,6 +27,7 @@ use crate::{
             ProgRef,
             RedirectTarget,
             RxDescriptor,
+            RxFrame,
             XdpAction, //
         },
     },
@@ -35,39 +36,39 @@ use crate::{
             Completion,
             Status, //
         },
-        ring::DriverSide,
         rss, //
     },
 };
-use kernel::sync::Arc;
 
 /// What a poll needs to receive frames.
-pub(crate) struct RxContext<'a> {
+pub(crate) struct RxContext<'a, M: Memory> {
     pub(crate) cx: &'a napi::Context<'a>,
     pub(crate) dev: &'a Device,
     pub(crate) ring: &'a RxRing,
     /// The ring's descriptors. The buffer of a dropped frame is posted to them again, without a
     /// detour to the pool.
-    pub(crate) descriptors: &'a DriverSide<Arc<DescRing>>,
+    pub(crate) descriptors: &'a Descriptors<M>,
     pub(crate) trace: Trace<'a>,
     /// Whether skbs are marked as having a good checksum (RXCSUM).
     pub(crate) rx_csum: bool,
+    /// Whether skbs get the time stamp of the card. Without it, frames may have one for a program.
+    pub(crate) rx_tstamp: bool,
     /// Frames that XDP_TX has collected.
-    pub(crate) tx: XdpTxBulk<'a>,
+    pub(crate) tx: XdpTxBulk<'a, M>,
 }
 
-impl RxContext<'_> {
-    /// Steps 6 and 7: runs the program on a frame, and acts on the verdict. If `traced`, the kernel
-    /// log shows both.
+impl<M: Memory> RxContext<'_, M> {
+    /// Steps 6 and 7: runs the program on a frame, and acts on the verdict. If `traced`, the trace
+    /// tells both.
     #[inline(always)]
     pub(crate) fn run_xdp(
         &mut self,
         prog: Option<ProgRef<'_>>,
         traced: bool,
-        mut buff: Buff<'_, '_>,
+        mut buff: M::Buff<'_, '_>,
     ) {
         // Before the program changes the frame.
-        let size = traced.then(|| self.trace.frame(self.ring.index(), &buff));
+        let size = traced.then(|| self.trace.frame(self.ring.index(), prog, &buff));
         let Some(prog) = prog else {
             if let Some(size) = size {
                 self.trace.no_program(self.ring.index(), size);
@@ -102,15 +103,15 @@ impl RxContext<'_> {
     pub(crate) fn check_frags<'w, 'q>(
         &mut self,
         prog: Option<ProgRef<'_>>,
-        buff: Buff<'w, 'q>,
-    ) -> Option<Buff<'w, 'q>> {
+        buff: M::Buff<'w, 'q>,
+    ) -> Option<M::Buff<'w, 'q>> {
         let prog = match prog {
             Some(prog) if !prog.has_frags() => prog,
             _ => return Some(buff),
         };
         self.ring.stats.xdp_no_frags.add(1);
         if self.trace.frames() {
-            let size = self.trace.frame(self.ring.index(), &buff);
+            let size = self.trace.frame(self.ring.index(), Some(prog), &buff);
             self.trace.no_frags(self.ring.index(), prog, size);
         }
         self.recycle(buff);
@@ -118,7 +119,7 @@ impl RxContext<'_> {
     }
 
     #[inline(always)]
-    fn redirect(&mut self, prog: ProgRef<'_>, traced: bool, buff: Buff<'_, '_>) {
+    fn redirect(&mut self, prog: ProgRef<'_>, traced: bool, buff: M::Buff<'_, '_>) {
         let target = traced.then(|| RedirectTarget::of_last(self.cx));
         let result = buff.redirect(prog, self.cx);
         if let Some(target) = target {
@@ -129,14 +130,17 @@ impl RxContext<'_> {
             Ok(()) => self.ring.stats.xdp_redirect.add(1),
             Err((buff, _)) => {
                 self.ring.stats.xdp_redirect_errors.add(1);
-                self.exception(prog, XdpAction::REDIRECT, buff);
+                match buff {
+                    Some(buff) => self.exception(prog, XdpAction::REDIRECT, buff),
+                    None => xdp::trace_exception(self.dev, prog, XdpAction::REDIRECT),
+                }
             }
         }
     }
 
     /// XDP_TX: collects a frame that is sent back out of this port.
     #[inline(always)]
-    fn transmit(&mut self, prog: ProgRef<'_>, buff: Buff<'_, '_>) {
+    fn transmit(&mut self, prog: ProgRef<'_>, buff: M::Buff<'_, '_>) {
         match buff.into_linear() {
             Ok(frame) => {
                 self.tx.push(frame);
@@ -150,18 +154,20 @@ impl RxContext<'_> {
 
     /// XDP_TX of a multi-buffer frame: sends it after all that came before it.
     #[cold]
-    fn transmit_frags(&mut self, prog: ProgRef<'_>, buff: Buff<'_, '_>) {
+    fn transmit_frags(&mut self, prog: ProgRef<'_>, buff: M::Buff<'_, '_>) {
         self.flush_tx(prog);
         let sent = self.tx.send(self.cx, &buff);
         self.recycle(buff);
         self.count_tx(prog, sent);
     }
 
-    /// Drops a frame with the verdict XDP_ABORTED, or with none that is valid.
+    /// Drops a frame with the verdict XDP_ABORTED, or with none that is valid. The verdict on a
+    /// frame that user space has damaged is XDP_ABORTED too.
     #[cold]
-    fn fail(&mut self, prog: ProgRef<'_>, action: XdpAction, buff: Buff<'_, '_>) {
+    fn fail(&mut self, prog: ProgRef<'_>, action: XdpAction, buff: M::Buff<'_, '_>) {
         let stats = &self.ring.stats;
         match action {
+            _ if !buff.is_whole() => stats.xsk_frags_invalid.add(1),
             XdpAction::ABORTED => stats.xdp_aborted.add(1),
             _ => {
                 stats.xdp_unknown.add(1);
@@ -173,7 +179,7 @@ impl RxContext<'_> {
 
     /// Builds an skb around the frame and hands it to the stack.
     #[inline(always)]
-    fn pass(&self, buff: Buff<'_, '_>) {
+    fn pass(&self, buff: M::Buff<'_, '_>) {
         let descriptor = *buff.descriptor();
         let Some(mut skb) = buff.into_skb(self.cx) else {
             self.ring.stats.skb_alloc_fail.add(1);
@@ -185,7 +191,8 @@ impl RxContext<'_> {
         self.cx.gro_receive(skb);
     }
 
-    /// Copies the NIC's metadata of a frame to its skb: hash, checksum status and VLAN tag.
+    /// Copies the NIC's metadata of a frame to its skb: hash, checksum status, VLAN tag and time
+    /// stamp.
     #[inline(never)]
     fn describe(&self, skb: &mut SkBuff, descriptor: &Completion) {
         let hash = descriptor.hash();
@@ -198,6 +205,11 @@ impl RxContext<'_> {
         skb.set_received(hash.value, hash_type, csum_good);
         if let Some(tag) = descriptor.hints().vlan {
             skb.set_vlan_tag(tag);
+        }
+        if self.rx_tstamp {
+            if let Some(time) = descriptor.timestamp() {
+                skb.set_hwtstamp(time);
+            }
         }
     }
 
@@ -222,9 +234,7 @@ impl RxContext<'_> {
         stats.xdp_tx_bytes.add(sent.bytes);
         if sent.not_sent != 0 {
             stats.xdp_tx_errors.add(sent.not_sent);
-            if self.trace.rx_status() {
-                self.trace.tx_failed(self.ring.index(), sent.not_sent);
-            }
+            self.trace.tx_failed(self.ring.index(), sent.not_sent);
             for _ in 0..sent.not_sent {
                 xdp::trace_exception(self.dev, prog, XdpAction::TX);
             }
@@ -234,7 +244,7 @@ impl RxContext<'_> {
     /// Reports an XDP exception, and drops the frame.
     #[cold]
     #[inline(never)]
-    fn exception(&mut self, prog: ProgRef<'_>, action: XdpAction, buff: Buff<'_, '_>) {
+    fn exception(&mut self, prog: ProgRef<'_>, action: XdpAction, buff: M::Buff<'_, '_>) {
         xdp::trace_exception(self.dev, prog, action);
         self.recycle(buff);
     }
@@ -247,7 +257,7 @@ impl RxContext<'_> {
     ///
     /// [`Allocator`]: crate::net::page_pool::Allocator
     #[inline]
-    fn recycle(&mut self, buff: Buff<'_, '_>) {
+    fn recycle(&mut self, buff: M::Buff<'_, '_>) {
         // There is an empty descriptor: the one that the frame was in.
         let _ = self.descriptors.post(buff.into_buffer(self.cx));
     }

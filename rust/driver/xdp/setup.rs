@@ -6,6 +6,7 @@
 //! `dev_xdp_attach` -> `dev_xdp_install` (net/core/dev.c) -> `ndo_bpf`.
 
 use crate::{
+    compat::EOPNOTSUPP,
     driver::{
         trace::Trace,
         vsi::{
@@ -39,7 +40,8 @@ impl Vsi {
                 extack.set(fmt!("oxnic runs programs in the driver, not in hardware"));
                 Err(EOPNOTSUPP)
             }
-            Command::SetupXskPool | Command::Other => Err(EOPNOTSUPP),
+            Command::SetupXskPool { queue, pool } => self.setup_xsk_pool(dev, queue, pool, rtnl),
+            Command::Other => Err(EOPNOTSUPP),
         }
     }
 

@@ -5,35 +5,30 @@
 use crate::{
     card::{
         port::Port,
-        rx::DescRing,
         wire::{
             TxCounts,
             WireSender, //
         },
     },
-    net::{
-        napi,
-        xdp::{
-            LinearBuff,
-            XdpBuff, //
-        },
+    driver::rx::memory::{
+        Descriptors,
+        Memory, //
     },
-    nic::ring::DriverSide, //
+    net::napi,
 };
-use kernel::sync::Arc;
 
 /// Frames that XDP_TX collects before it takes the peer's wire lock.
 const BULK_SIZE: usize = 16;
 
 /// A batch of frames of XDP_TX.
-pub(crate) struct XdpTxBulk<'a> {
+pub(crate) struct XdpTxBulk<'a, M: Memory> {
     peer: &'a Port,
     /// Initialized for the first frame: most polls send none.
-    frames: Option<[Option<LinearBuff>; BULK_SIZE]>,
+    frames: Option<[Option<M::Linear>; BULK_SIZE]>,
     len: usize,
 }
 
-impl<'a> XdpTxBulk<'a> {
+impl<'a, M: Memory> XdpTxBulk<'a, M> {
     /// An empty batch for `peer`.
     pub(crate) fn new(peer: &'a Port) -> Self {
         Self {
@@ -45,7 +40,7 @@ impl<'a> XdpTxBulk<'a> {
 
     /// Adds a frame. A full batch must be flushed before, otherwise the frame is lost.
     #[inline]
-    pub(crate) fn push(&mut self, frame: LinearBuff) {
+    pub(crate) fn push(&mut self, frame: M::Linear) {
         let frames = self.frames.get_or_insert_with(no_frames);
         if let Some(slot) = frames.get_mut(self.len) {
             *slot = Some(frame);
@@ -55,12 +50,9 @@ impl<'a> XdpTxBulk<'a> {
 
     /// Sends a multi-buffer frame; a batch only takes linear ones. Frames that were pushed before
     /// must be flushed before, to keep the order.
-    pub(crate) fn send(&self, cx: &napi::Context<'_>, frame: &XdpBuff) -> TxCounts {
+    pub(crate) fn send(&self, cx: &napi::Context<'_>, frame: &M::Buff<'_, '_>) -> TxCounts {
         let mut sent = TxCounts::default();
-        if WireSender::new(self.peer, cx)
-            .send(frame, &mut sent)
-            .is_err()
-        {
+        if M::send_whole(frame, &mut WireSender::new(self.peer, cx), &mut sent).is_err() {
             sent.not_sent += 1;
         }
         sent
@@ -83,7 +75,7 @@ impl<'a> XdpTxBulk<'a> {
     pub(crate) fn flush(
         &mut self,
         cx: &napi::Context<'_>,
-        descriptors: &DriverSide<Arc<DescRing>>,
+        descriptors: &Descriptors<M>,
     ) -> TxCounts {
         let mut sent = TxCounts::default();
         let len = core::mem::take(&mut self.len);
@@ -91,18 +83,12 @@ impl<'a> XdpTxBulk<'a> {
             return sent;
         };
         let mut sender = WireSender::new(self.peer, cx);
-        for frame in frames.iter_mut().filter_map(Option::take) {
-            if sender.send(&frame, &mut sent).is_err() {
-                sent.not_sent += 1;
-            }
-            // There is an empty descriptor for each frame that was taken.
-            let _ = descriptors.post(frame.into_buffer());
-        }
+        M::send_linear(frames, &mut sender, &mut sent, descriptors);
         sent
     }
 }
 
 #[cold]
-fn no_frames() -> [Option<LinearBuff>; BULK_SIZE] {
+fn no_frames<T>() -> [Option<T>; BULK_SIZE] {
     [const { None }; BULK_SIZE]
 }

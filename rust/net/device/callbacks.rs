@@ -11,6 +11,7 @@ use super::{
     private::{
         control,
         data,
+        locked,
         under_rtnl, //
     },
 };
@@ -18,7 +19,11 @@ use crate::{
     bindings,
     net::{
         bh,
-        rtnl::Rtnl,
+        hwtstamp,
+        rtnl::{
+            ExtAck,
+            Rtnl, //
+        },
         rx_mode::{
             MacAddress,
             RxMode, //
@@ -56,8 +61,11 @@ impl<T: Ops> NetdevOps<T> {
         ndo_get_stats64: Some(Self::stats64),
         ndo_change_mtu: callback!(T::HAS_CHANGE_MTU, Self::change_mtu),
         ndo_set_features: callback!(T::HAS_SET_FEATURES, Self::set_features),
+        ndo_hwtstamp_get: callback!(T::HAS_HWTSTAMP, Self::hwtstamp_get),
+        ndo_hwtstamp_set: callback!(T::HAS_SET_HWTSTAMP, Self::hwtstamp_set),
         ndo_bpf: callback!(T::HAS_BPF, Self::bpf),
         ndo_xdp_xmit: callback!(T::HAS_XDP_XMIT, Self::xdp_xmit),
+        ndo_xsk_wakeup: callback!(T::HAS_XSK_WAKEUP, Self::xsk_wakeup),
         ndo_set_rx_mode_async: callback!(T::HAS_SET_RX_MODE, Self::set_rx_mode),
         ndo_set_mac_address: Some(Self::set_mac_address),
         ndo_vlan_rx_add_vid: callback!(T::HAS_VLAN_RX_ADD_VID, Self::vlan_rx_add_vid),
@@ -199,6 +207,41 @@ impl<T: Ops> NetdevOps<T> {
 
     /// # Safety
     ///
+    /// Called by the kernel as `ndo_hwtstamp_get`, for a device of `Allocated<T>`.
+    unsafe extern "C" fn hwtstamp_get(
+        dev: *mut bindings::net_device,
+        config: *mut bindings::kernel_hwtstamp_config,
+    ) -> c_int {
+        // SAFETY: The kernel calls this for a registered device of ours, with a zeroed structure
+        // that is this call's.
+        let (data, config) = unsafe { (data::<T>(dev), &mut *config) };
+        data.hwtstamp().write_to(config);
+        0
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `ndo_hwtstamp_set`, for a device of `Allocated<T>`.
+    unsafe extern "C" fn hwtstamp_set(
+        dev: *mut bindings::net_device,
+        config: *mut bindings::kernel_hwtstamp_config,
+        extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: The kernel calls this for a registered device of ours, with structures that are
+        // this call's, and under the lock of its callbacks (`netdev_ops_lock_dereference` in
+        // `dev_set_hwtstamp_phylib` in net/core/dev_ioctl.c). Over netlink RTNL is not held, if the
+        // device has an instance lock.
+        let ((data, dev), config, extack) =
+            unsafe { (locked::<T>(dev), &mut *config, ExtAck::from_raw(extack)) };
+        from_result(|| {
+            let wanted = hwtstamp::Config::from_raw(config).ok_or(ERANGE)?;
+            data.set_hwtstamp(dev, wanted, extack)?.write_to(config);
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
     /// Called by the kernel as `ndo_bpf`, for a device of `Allocated<T>`.
     unsafe extern "C" fn bpf(
         dev: *mut bindings::net_device,
@@ -208,8 +251,8 @@ impl<T: Ops> NetdevOps<T> {
         // control path.
         let (data, dev, rtnl) = unsafe { control::<T>(dev) };
         from_result(|| {
-            // SAFETY: The command is valid, and this call's until it returns.
-            unsafe { xdp::dispatch(bpf, |command| data.bpf(dev, command, &rtnl)) }.map(|()| 0)
+            // SAFETY: The command is one for this device, and this callback's until it returns.
+            unsafe { xdp::dispatch(dev, bpf, |command| data.bpf(dev, command, &rtnl)) }.map(|()| 0)
         })
     }
 
@@ -330,5 +373,23 @@ impl<T: Ops> NetdevOps<T> {
             (Err(error), 0) => error.to_errno(),
             (_, taken) => taken as c_int,
         }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel as `ndo_xsk_wakeup`, for a device of `Allocated<T>`.
+    unsafe extern "C" fn xsk_wakeup(
+        dev: *mut bindings::net_device,
+        queue: u32,
+        _flags: u32,
+    ) -> c_int {
+        // SAFETY: The kernel calls this in an RCU read-side section for a socket that is bound to a
+        // registered device of ours, which is not freed before the section ends (`xsk_unbind_dev`
+        // in net/xdp/xsk.c).
+        let data = unsafe { data::<T>(dev) };
+        from_result(|| {
+            data.xsk_wakeup(u16::try_from(queue)?, &bh::disable())
+                .map(|()| 0)
+        })
     }
 }

@@ -19,6 +19,13 @@ pub(crate) struct Config {
     ///
     /// [`xdp::feature`]: crate::net::xdp::feature
     pub(crate) xdp_features: u32,
+    /// Largest number of buffers of a frame of an AF_XDP socket in zero-copy mode
+    /// (`xdp_zc_max_segs`); at least 1.
+    pub(crate) xsk_max_buffers: u32,
+    /// Whether the device does what AF_XDP sockets request for a frame that they send: fill in a
+    /// checksum, report the time of sending, send it at a given time (`xsk_tx_metadata_ops`;
+    /// [`xsk::TxRequest`](crate::net::xsk::TxRequest)).
+    pub(crate) xsk_tx_metadata: bool,
     /// How long a transmit queue may be stopped before [`Ops::tx_timeout`] is called, in
     /// milliseconds (`watchdog_timeo`).
     ///
@@ -51,6 +58,8 @@ impl Config {
         more_features: 0,
         vlan_features: 0,
         xdp_features: 0,
+        xsk_max_buffers: 1,
+        xsk_tx_metadata: false,
         tx_timeout_ms: 5000,
         random_address: true,
         live_address_change: false,

@@ -15,11 +15,15 @@ use crate::{
     net::{
         bh,
         ethtool,
+        hwtstamp,
         queues::{
             RxQueueStats,
             TxQueueStats, //
         },
-        rtnl::Rtnl,
+        rtnl::{
+            ExtAck,
+            Rtnl, //
+        },
         rx_mode::{
             MacAddress,
             RxMode, //
@@ -139,6 +143,28 @@ pub(crate) trait Ops: ethtool::Ops + Sized + Send + Sync + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// Which frames get hardware time stamps for sockets (`ndo_hwtstamp_get`). Process context,
+    /// under the lock of a [`LockedDevice`].
+    fn hwtstamp(&self) -> hwtstamp::Config {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The user wants hardware time stamps for sockets, of these frames and no others
+    /// (`ndo_hwtstamp_set`). Returns what is in effect now, which may be more: a card that cannot
+    /// tell the frames of a filter from others takes a wider one. If it cannot take stamps of all
+    /// that are wanted, nothing may change, and the error is `ERANGE`, with the reason in `extack`.
+    /// Process context, may sleep; RTNL may be held or not.
+    ///
+    /// What a device can do at all is in [`TsInfo`](ethtool::TsInfo).
+    fn set_hwtstamp(
+        &self,
+        _dev: &LockedDevice,
+        _config: hwtstamp::Config,
+        _extack: ExtAck<'_>,
+    ) -> Result<hwtstamp::Config> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// A command of the XDP control path (`ndo_bpf`). Process context, may sleep.
     fn bpf(&self, _dev: &LockedDevice, _command: xdp::Command<'_>, _rtnl: &Rtnl) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
@@ -161,6 +187,13 @@ pub(crate) trait Ops: ethtool::Ops + Sized + Send + Sync + 'static {
         _flush: bool,
         _bh: &bh::Disabled,
     ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// A program has filled the fill ring of an AF_XDP queue, or has frames to send: the queue must
+    /// be polled (`ndo_xsk_wakeup`). Called without RTNL, possibly on several CPUs at the same
+    /// time. Process or softirq context; must not sleep.
+    fn xsk_wakeup(&self, _queue: u16, _bh: &bh::Disabled) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 

@@ -23,11 +23,13 @@ use super::{
 };
 use crate::{
     bindings,
+    compat::faux_device,
     net::{
         ethtool,
         rtnl::Rtnl,
         rx_mode::MacAddress,
-        xdp, //
+        xdp,
+        xsk, //
     },
 };
 use core::{
@@ -40,7 +42,6 @@ use core::{
     },
 };
 use kernel::{
-    device::Bound,
     error::to_result,
     faux,
     prelude::*,
@@ -84,6 +85,10 @@ impl<T: Ops> Allocated<T> {
             raw.stat_ops = StatOps::<T>::TABLE_IF_ANY;
             raw.queue_mgmt_ops = T::QUEUE_MGMT.map_or(ptr::null(), |table| table.as_ptr());
             raw.xdp_metadata_ops = &xdp::METADATA_OPS;
+            if config.xsk_tx_metadata {
+                raw.xsk_tx_metadata_ops = &xsk::TX_METADATA_OPS;
+            }
+            raw.xdp_zc_max_segs = config.xsk_max_buffers.max(1);
             raw.max_mtu = config.max_mtu;
             raw.watchdog_timeo =
                 c_int::try_from(msecs_to_jiffies(config.tx_timeout_ms)).unwrap_or(0);
@@ -314,8 +319,6 @@ impl FauxParent {
 
     /// The device, for [`Unregistered::new`].
     pub(crate) fn device(&self) -> &kernel::device::Device {
-        let faux: &faux::Device<Bound> = self.0.as_ref();
-        let device: &kernel::device::Device<Bound> = faux.as_ref();
-        device
+        faux_device(&self.0)
     }
 }

@@ -47,6 +47,7 @@ pub(crate) use settings::{
     PauseParam,
     PauseStats,
     RingParam,
+    TsInfo,
     Visitor, //
 };
 pub(super) use stats::count_stats;

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     bindings,
+    compat::EOPNOTSUPP,
     net::device::private::{
         data,
         locked, //

@@ -19,6 +19,7 @@ use super::{
         PauseParam,
         PauseStats,
         RingParam,
+        TsInfo,
         Visitor, //
     },
 };
@@ -54,7 +55,7 @@ pub(crate) mod msg {
 }
 
 /// The callbacks of a driver (`struct ethtool_ops`). All are called in process context, under the
-/// lock of a [`LockedDevice`].
+/// lock of a [`LockedDevice`], except where they say otherwise.
 ///
 /// Those that get an [`Rtnl`] are also called under RTNL, since they may affect more than their
 /// device (`ETHTOOL_OP_NEEDS_RTNL_…`). In the others RTNL may be held or not.
@@ -72,6 +73,14 @@ pub(crate) trait Ops {
     /// `ethtool -S`: passes each statistic to `visitor`. Number and order never change.
     fn stats(&self, visitor: &mut dyn Visitor);
 
+    /// `ethtool -T`: the hardware time stamps that the device can take. Without this callback there
+    /// are none. The driver is taken to report times of sending in software
+    /// (`SkBuff::tx_timestamp`). Perhaps under RCU instead of the lock of a [`LockedDevice`]; must
+    /// not sleep.
+    fn ts_info(&self) -> TsInfo {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// `ethtool DEVICE`: speed, duplex and negotiation.
     fn link_settings(&self) -> LinkSettings {
         build_error!(VTABLE_DEFAULT_ERROR)
@@ -87,17 +96,20 @@ pub(crate) trait Ops {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// The largest sizes that [`set_ringparam`](Self::set_ringparam) is called with.
+    const MAX_RINGPARAM: RingParam = RingParam { rx: 0, tx: 0 };
+
     /// `ethtool -g`.
     fn ringparam(&self) -> RingParam {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// `ethtool -G`: sets the number of descriptors of a receive ring, at most
-    /// [`RingParam::rx_max`].
+    /// `ethtool -G`: sets the sizes of the rings, at most those of
+    /// [`MAX_RINGPARAM`](Self::MAX_RINGPARAM).
     fn set_ringparam(
         &self,
         _dev: &LockedDevice,
-        _rx: u32,
+        _rings: RingParam,
         _extack: ExtAck<'_>,
         _rtnl: &Rtnl,
     ) -> Result {

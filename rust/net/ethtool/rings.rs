@@ -34,9 +34,11 @@ impl<T: Ops> EthtoolOps<T> {
     ) {
         // SAFETY: The kernel calls this for a device of ours, with a structure that is ours.
         let (data, param) = unsafe { (data::<T>(dev), &mut *param) };
-        let RingParam { rx_max, rx } = data.ringparam();
-        param.rx_max_pending = rx_max;
-        param.rx_pending = rx;
+        let (max, now) = (T::MAX_RINGPARAM, data.ringparam());
+        param.rx_max_pending = max.rx;
+        param.rx_pending = now.rx;
+        param.tx_max_pending = max.tx;
+        param.tx_pending = now.tx;
     }
 
     /// # Safety
@@ -65,10 +67,11 @@ impl<T: Ops> EthtoolOps<T> {
         let ((data, dev, rtnl), param, extack) =
             unsafe { (control::<T>(dev), &*param, ExtAck::from_raw(extack)) };
         // There are no other kinds of rings: the kernel has refused any size but 0 for them.
-        from_result(|| {
-            data.set_ringparam(dev, param.rx_pending, extack, &rtnl)
-                .map(|()| 0)
-        })
+        let rings = RingParam {
+            rx: param.rx_pending,
+            tx: param.tx_pending,
+        };
+        from_result(|| data.set_ringparam(dev, rings, extack, &rtnl).map(|()| 0))
     }
 
     /// # Safety

@@ -2,6 +2,10 @@
 
 //! The settings and statistics that the callbacks of a driver take and return.
 
+use crate::net::hwtstamp::{
+    RxFilter,
+    TxType, //
+};
 use core::ffi::CStr;
 use kernel::fmt;
 
@@ -24,12 +28,13 @@ pub(crate) struct LinkSettings {
     pub(crate) autoneg: bool,
 }
 
-/// Sizes of the rings (`struct ethtool_ringparam`).
+/// Sizes of the rings, in descriptors (`struct ethtool_ringparam`).
+#[derive(Clone, Copy)]
 pub(crate) struct RingParam {
-    /// Largest number of descriptors of a receive ring.
-    pub(crate) rx_max: u32,
-    /// Number of descriptors of a receive ring.
+    /// Size of a receive ring.
     pub(crate) rx: u32,
+    /// Size of a transmit ring; 0 if there are none.
+    pub(crate) tx: u32,
 }
 
 /// Interrupt moderation of the receive rings (`struct ethtool_coalesce`).
@@ -60,6 +65,16 @@ pub(crate) struct PauseStats {
     pub(crate) tx_frames: u64,
     /// Times the peer asked the port to.
     pub(crate) rx_frames: u64,
+}
+
+/// The hardware time stamps that a device can take for sockets (`struct kernel_ethtool_ts_info`).
+pub(crate) struct TsInfo {
+    /// Of frames that are sent.
+    pub(crate) tx_types: &'static [TxType],
+    /// Of received frames.
+    pub(crate) rx_filters: &'static [RxFilter],
+    /// The number of the PTP clock that they are by; [`None`] if user space has no access to it.
+    pub(crate) phc_index: Option<u32>,
 }
 
 /// Receives the statistics of a device, one by one.

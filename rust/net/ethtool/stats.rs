@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     bindings,
+    compat::EOPNOTSUPP,
     net::{
         device::private::with_stats,
         text::Cut, //

@@ -22,7 +22,11 @@ impl<T: Ops> EthtoolOps<T> {
         get_msglevel: Some(Self::msglevel),
         set_msglevel: Some(Self::set_msglevel),
         get_link: Some(bindings::ethtool_op_get_link),
-        get_ts_info: Some(bindings::ethtool_op_get_ts_info),
+        get_ts_info: if T::HAS_TS_INFO {
+            Some(Self::ts_info)
+        } else {
+            Some(bindings::ethtool_op_get_ts_info)
+        },
         get_sset_count: Some(Self::sset_count),
         get_strings: Some(Self::strings),
         get_ethtool_stats: Some(Self::stats),

@@ -137,12 +137,12 @@ impl Deref for Context<'_> {
     }
 }
 
-/// A disabled NAPI of a locked device. Dropping it removes it from the device (`netif_napi_del`);
-/// may sleep.
+/// A disabled NAPI of a locked device. It is added to the device when it is [started](Self::start)
+/// for the first time. Dropping it removes it from there (`netif_napi_del`); may sleep.
 ///
 /// # Invariants
 ///
-/// The NAPI has been added to `dev` and is disabled.
+/// The NAPI is disabled. If it has been added to a device, then to `dev`.
 pub(crate) struct Disabled<'a, T: Poll> {
     parts: Parts,
     dev: &'a LockedDevice,
@@ -162,11 +162,13 @@ pub(crate) struct Napi<T: Poll> {
 }
 
 /// A [`Disabled`] NAPI whose device's lock may be released. To be [resumed](Self::resume) under the
-/// lock, not dropped.
+/// lock, not dropped. One that was started before should be resumed soon: a disabled NAPI on the
+/// device's list keeps users from switching threaded NAPI off, who then hold the lock and wait
+/// until it is enabled (`napi_stop_kthread`).
 ///
 /// # Invariants
 ///
-/// The NAPI has been added to `dev` and is disabled.
+/// The NAPI is disabled. If it has been added to a device, then to `dev`.
 pub(crate) struct Parked<T: Poll> {
     parts: Parts,
     dev: DeviceRef,
@@ -179,11 +181,12 @@ struct Parts {
     /// The number of the receive queue, one of the device's.
     index: u16,
     handler: Option<Handler>,
+    /// Whether it has been added to its device.
+    is_added: bool,
 }
 
 impl<'a, T: Poll> Disabled<'a, T> {
-    /// Adds a NAPI for receive queue `index` to `dev` (`netif_napi_add_config`). The settings that
-    /// the user has made for this index stay in effect.
+    /// A NAPI for receive queue `index` of `dev`.
     ///
     /// Fails with `EINVAL` if the device has no such queue, and with `ENOMEM`.
     pub(crate) fn new(
@@ -195,25 +198,13 @@ impl<'a, T: Poll> Disabled<'a, T> {
         if u32::from(index) >= unsafe { (*dev.as_ptr()).num_rx_queues } {
             return Err(EINVAL);
         }
-        let napi = NapiRef::new(interrupt)?;
-        let lock = dev.with_instance_lock();
-        // SAFETY: The NAPI is zeroed and does not move. The device is alive, its instance lock is
-        // held, and its array `napi_config` has an entry for this queue.
-        unsafe {
-            bindings::oxnic_netif_napi_add_config(
-                dev.as_ptr(),
-                napi.as_ptr(),
-                Some(Napi::<T>::poll),
-                index.into(),
-            );
-        }
-        drop(lock);
         let parts = Parts {
-            napi,
+            napi: NapiRef::new(interrupt)?,
             index,
             handler: None,
+            is_added: false,
         };
-        // INVARIANT: Just added; a new NAPI is disabled.
+        // INVARIANT: A new NAPI is disabled, and has not been added.
         Ok(Self::from_parts(parts, dev))
     }
 
@@ -237,8 +228,8 @@ impl<'a, T: Poll> Disabled<'a, T> {
         &self.parts.napi
     }
 
-    /// The device that the NAPI has been added to.
-    pub(super) fn device(&self) -> &LockedDevice {
+    /// The device of the NAPI.
+    pub(crate) fn device(&self) -> &LockedDevice {
         self.dev
     }
 
@@ -247,23 +238,33 @@ impl<'a, T: Poll> Disabled<'a, T> {
         self.parts.index
     }
 
-    /// Requests the interrupt that schedules the NAPI, and makes its number known
-    /// (`netif_napi_set_irq`). `/proc/interrupts` shows the names of the device and the receive
-    /// queue. Fails with `ENOMEM`. May sleep.
+    /// Requests the interrupt that schedules the NAPI. `/proc/interrupts` shows the names of the
+    /// device and the receive queue. The start of the NAPI makes the number known
+    /// (`netif_napi_set_irq`). Fails with `ENOMEM`. May sleep.
     ///
     /// A driver that requests its interrupt itself (`kernel::irq`) calls
     /// [`NapiRef::schedule_from_irq`] in the handler.
     pub(crate) fn set_irq(&mut self, source: Arc<dyn IrqSource>) -> Result {
-        let (irq, index) = (source.number(), self.parts.index);
+        let index = self.parts.index;
         let name = self.dev.name();
         let name = BStr::from_bytes(name.split(|&byte| byte == 0).next().unwrap_or_default());
         let napi = self.napi_ref().clone();
         let handler = Handler::new(source, napi, fmt!("{name}-rx-{index}"))?;
         self.parts.handler = Some(handler);
-        let _lock = self.dev.with_instance_lock();
-        // SAFETY: The NAPI has been added to its device, whose instance lock is held.
-        unsafe { bindings::netif_napi_set_irq_locked(self.napi_ref().as_ptr(), irq as c_int) };
         Ok(())
+    }
+
+    /// Takes over the interrupt of `other`, which it does not schedule any more; if this NAPI has
+    /// an interrupt, nothing happens.
+    pub(crate) fn take_irq(&mut self, other: &mut Self) {
+        if self.parts.handler.is_some() {
+            return;
+        }
+        let Some(mut handler) = other.parts.handler.take() else {
+            return;
+        };
+        handler.set_napi(self.napi_ref().clone());
+        self.parts.handler = Some(handler);
     }
 
     /// Runs `f` with exclusive access to the NAPI, which otherwise only its poll has: to fill the
@@ -273,13 +274,35 @@ impl<'a, T: Poll> Disabled<'a, T> {
         f(&Setup(self.napi_ref()))
     }
 
-    /// Enables the NAPI (`napi_enable`). Its polls work on `state`.
+    /// Enables the NAPI (`napi_enable`). Its polls work on `state`. If this is its first start,
+    /// adds it to the device before (`netif_napi_add_config`). The settings that the user has made
+    /// for its index stay in effect.
     pub(crate) fn start(self, state: KBox<T>) -> Napi<T> {
-        let (parts, dev) = self.into_parts();
+        let (mut parts, dev) = self.into_parts();
         let napi = &parts.napi;
         // SAFETY: The NAPI is disabled, so no poll uses the pointer.
         unsafe { *napi.state() = KBox::into_raw(state).cast() };
         let lock = dev.with_instance_lock();
+        if !parts.is_added {
+            // SAFETY: The NAPI is new and does not move. The device is alive, its instance lock is
+            // held, and its array `napi_config` has an entry for this queue: `new` has checked the
+            // index.
+            unsafe {
+                bindings::oxnic_netif_napi_add_config(
+                    dev.as_ptr(),
+                    napi.as_ptr(),
+                    Some(Napi::<T>::poll),
+                    parts.index.into(),
+                );
+            }
+            parts.is_added = true;
+        }
+        if let Some(handler) = &parts.handler {
+            // SAFETY: The NAPI has been added to the device, whose instance lock is held.
+            unsafe {
+                bindings::netif_napi_set_irq_locked(napi.as_ptr(), handler.irq() as c_int);
+            }
+        }
         // SAFETY: The NAPI has been added to its device, whose instance lock is held, and is
         // disabled. A poll may run from here on; it finds the state.
         napi.set_enabled(true, || unsafe {
@@ -303,11 +326,10 @@ impl<'a, T: Poll> Disabled<'a, T> {
         removed.push(napi);
     }
 
-    /// Leaves the NAPI on the device, disabled, so that the lock can be released; see
-    /// [`Parked::resume`].
+    /// Keeps the NAPI, disabled, so that the lock can be released; see [`Parked::resume`].
     pub(crate) fn park(self) -> Parked<T> {
         let (parts, dev) = self.into_parts();
-        // INVARIANT: It is still added, and disabled.
+        // INVARIANT: It is still disabled, and not on another device.
         Parked {
             parts,
             dev: DeviceRef::from(&**dev),
@@ -318,6 +340,9 @@ impl<'a, T: Poll> Disabled<'a, T> {
 
 impl<T: Poll> Drop for Disabled<'_, T> {
     fn drop(&mut self) {
+        if !self.parts.is_added {
+            return;
+        }
         let _lock = self.dev.with_instance_lock();
         // SAFETY: The NAPI was added to the device, whose instance lock is held, and is disabled.
         // Others find it on the device's list only as RCU readers; the `NapiRef` waits for these
@@ -369,8 +394,8 @@ impl<T: Poll> Napi<T> {
     ///
     /// Called by the kernel for an enabled NAPI of this type, with bottom halves off.
     unsafe extern "C" fn poll(napi: *mut bindings::napi_struct, budget: c_int) -> c_int {
-        // SAFETY: `Disabled::new` gave the kernel the pointer of a `NapiRef`, which lives while it
-        // can be polled. Its state is a `T` that only this poll uses.
+        // SAFETY: `Disabled::start` gave the kernel the pointer of a `NapiRef`, which lives while
+        // it can be polled. Its state is a `T` that only this poll uses.
         let (this, state) = unsafe {
             let this = NapiRef::from_raw(napi);
             (this, &mut *(*this.state()).cast::<T>())
@@ -425,7 +450,7 @@ impl<T: Poll> Parked<T> {
         let this = ManuallyDrop::new(self);
         // SAFETY: This moves the fields out: `this` is not used any more, and not dropped.
         let (parts, _dev) = unsafe { (ptr::read(&this.parts), ptr::read(&this.dev)) };
-        // INVARIANT: It is disabled, and has been added to this device.
+        // INVARIANT: It is disabled, and not on another device.
         Some(Disabled::from_parts(parts, dev))
     }
 }

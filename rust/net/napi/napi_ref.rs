@@ -67,8 +67,8 @@ impl NapiRef {
         Arc::pin_init(
             pin_init!(Self {
                 napi <- Opaque::ffi_init(|slot: *mut bindings::napi_struct| {
-                    // SAFETY: The slot is ours; `netif_napi_add` requires it to be all zeroes.
-                    unsafe { ptr::write_bytes(slot, 0, 1) }
+                    // SAFETY: The slot is ours.
+                    unsafe { bindings::oxnic_napi_init(slot) }
                 }),
                 state: UnsafeCell::new(ptr::null_mut()),
                 enabled <- new_mutex!(false, "napi::enabled"),
@@ -98,8 +98,8 @@ impl NapiRef {
     }
 
     fn schedule_any(&self) {
-        // SAFETY: May be called in any context. The object is a valid NAPI since it was added. A
-        // disabled or deleted one has `NAPI_STATE_SCHED` set, and then this does nothing.
+        // SAFETY: May be called in any context. One that has not been added yet, or is disabled or
+        // deleted, has `NAPI_STATE_SCHED` set, and then this does nothing.
         unsafe { bindings::oxnic_napi_schedule(self.as_ptr()) };
     }
 

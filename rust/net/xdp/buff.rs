@@ -7,10 +7,22 @@ use super::{
         self,
         Frags, //
     },
-    hints::RxHints, //
+    hints::RxDescriptor,
+    prog::ProgRef,
+    prog_ctx::{
+        HasProgCtx,
+        ProgCtx,
+        ProgCtxHead,
+        ProgCtxPtr, //
+    },
+    rx_frame::{
+        FrameBytes,
+        RxFrame, //
+    },
 };
 use crate::{
     bindings,
+    dest::Dest,
     net::{
         device::netdev::Device,
         napi::{
@@ -29,6 +41,7 @@ use crate::{
     },
 };
 use core::{
+    marker::PhantomData,
     mem::ManuallyDrop,
     ops::Deref,
     ptr,
@@ -157,7 +170,7 @@ impl XdpBuff {
 
     /// Fills `to` with the bytes of the frame from `offset` on, from all its buffers. Fails with
     /// `EINVAL` if there are not enough.
-    pub(crate) fn copy_to(&self, offset: usize, to: &mut [u8]) -> Result {
+    pub(crate) fn copy_to(&self, offset: usize, to: Dest<'_>) -> Result {
         frags::copy_frame(self.data(), self.frags(), offset, to)
     }
 
@@ -277,7 +290,7 @@ impl LinearBuff {
     }
 
     /// Like [`XdpBuff::copy_to`].
-    pub(crate) fn copy_to(&self, offset: usize, to: &mut [u8]) -> Result {
+    pub(crate) fn copy_to(&self, offset: usize, to: Dest<'_>) -> Result {
         frags::copy_frame(self.data(), None, offset, to)
     }
 
@@ -303,43 +316,6 @@ impl LinearBuff {
 pub(crate) struct XdpBuffSlot<'q, D> {
     frame: ProgCtx<D>,
     queue: &'q RxQueue,
-}
-
-/// The context of a program: the frame, followed by the frame's descriptor for the metadata kfuncs.
-// The kfuncs get a pointer to the first field, so the order matters.
-#[repr(C)]
-struct ProgCtx<D> {
-    head: ProgCtxHead,
-    descriptor: D,
-}
-
-/// The start of a program's context, which is the same for all types of descriptors.
-///
-/// # Invariants
-///
-/// A value is the start of a [`ProgCtx`] whose type of descriptor is the one that `hints` is for.
-#[repr(C)]
-pub(super) struct ProgCtxHead {
-    xdp: bindings::xdp_buff,
-    hints: unsafe fn(*const ProgCtxHead) -> RxHints,
-}
-
-impl ProgCtxHead {
-    /// The hardware's metadata of the frame.
-    ///
-    /// # Safety
-    ///
-    /// `head` must be a pointer that [`Buff::as_ctx`] returned, to a frame that still exists.
-    pub(super) unsafe fn hints(head: *const Self) -> RxHints {
-        // SAFETY: By the type's invariants the function is for this type of descriptor.
-        unsafe { ((*head).hints)(head) }
-    }
-}
-
-/// A descriptor, with the metadata of its frame.
-pub(crate) trait RxDescriptor: Copy {
-    /// The metadata in the terms of XDP, for programs that ask for it.
-    fn hints(&self) -> RxHints;
 }
 
 impl<'q, D: RxDescriptor> XdpBuffSlot<'q, D> {
@@ -372,20 +348,12 @@ impl<'q, D: RxDescriptor> XdpBuffSlot<'q, D> {
                             },
                         },
                     },
-                    hints: Self::hints,
+                    hints: ProgCtx::<D>::HINTS,
                 },
                 descriptor,
             },
             queue,
         })
-    }
-
-    /// # Safety
-    ///
-    /// `head` must point to the start of a whole `ProgCtx<D>`.
-    unsafe fn hints(head: *const ProgCtxHead) -> RxHints {
-        // SAFETY: The caller's promise. The program that asks cannot write to the descriptor.
-        unsafe { (*head.cast::<ProgCtx<D>>()).descriptor.hints() }
     }
 
     /// Makes a frame, or the first part of one, of the `len` bytes that the NIC has written to
@@ -406,9 +374,8 @@ impl<'q, D: RxDescriptor> XdpBuffSlot<'q, D> {
     #[cold]
     #[inline(never)]
     fn load_bad_len(&mut self, mut buffer: Buffer, len: usize, descriptor: D) -> Buff<'_, 'q, D> {
-        if let Some(missing) = buffer.room().get_mut(len..ETH_HLEN) {
-            missing.fill(0);
-        }
+        // Nothing is missing from a frame that is too long.
+        let _ = buffer.room().zero(len, ETH_HLEN);
         self.load_checked(buffer, len, descriptor)
     }
 
@@ -460,12 +427,6 @@ impl<D> Buff<'_, '_, D> {
         (&raw mut self.0.frame.head.xdp).cast()
     }
 
-    /// The context for a program. The pointer may be used for the frame and its descriptor.
-    #[inline]
-    pub(super) fn as_ctx(&mut self) -> *mut bindings::xdp_buff {
-        ptr::from_mut(&mut self.0.frame).cast()
-    }
-
     /// The frame, for the kernel's functions that are called in the poll of its queue.
     #[inline]
     pub(super) fn as_raw(&mut self) -> *mut bindings::xdp_buff {
@@ -477,25 +438,47 @@ impl<D> Buff<'_, '_, D> {
     pub(super) fn queue(&self) -> &RxQueue {
         self.0.queue
     }
+}
 
-    /// The frame's descriptor.
+impl<D> FrameBytes for Buff<'_, '_, D> {
     #[inline]
-    pub(crate) fn descriptor(&self) -> &D {
+    fn size(&self) -> (usize, usize) {
+        (self.len(), self.buffers())
+    }
+
+    #[inline]
+    fn copy_to(&self, offset: usize, to: Dest<'_>) -> Result {
+        XdpBuff::copy_to(self, offset, to)
+    }
+}
+
+// SAFETY: The context is that of the frame in the slot.
+unsafe impl<D> HasProgCtx for Buff<'_, '_, D> {
+    #[inline]
+    fn ctx(&mut self) -> ProgCtxPtr<'_> {
+        ProgCtxPtr(ptr::from_mut(&mut self.0.frame).cast(), PhantomData)
+    }
+}
+
+impl<D: RxDescriptor> RxFrame for Buff<'_, '_, D> {
+    type Descriptor = D;
+    type Buffer = Buffer;
+    type Linear = LinearBuff;
+
+    #[inline]
+    fn descriptor(&self) -> &D {
         &self.0.frame.descriptor
     }
 
-    /// Adds the next `len` bytes of the frame, which the NIC has written to `buffer`
-    /// (`xdp_buff_add_frag`). A length beyond the buffer's room is truncated. Returns the buffer if
-    /// the frame already has [`MAX_BUFFERS`](crate::net::page_pool::MAX_BUFFERS), or if the buffer
-    /// is from another pool than the queue's.
-    pub(crate) fn add_frag(&mut self, buffer: Buffer, len: u32) -> Result<(), Buffer> {
+    /// `xdp_buff_add_frag`; at most [`MAX_BUFFERS`](crate::net::page_pool::MAX_BUFFERS).
+    fn add_frag(&mut self, buffer: Buffer, len: u32) -> Result<(), Buffer> {
         // SAFETY: The frame is valid and ours, and borrowed mutably.
         unsafe { (*self.pages()).add_frag(&self.0.queue.pool, buffer, len) }
     }
 
     /// Takes the frame out of the slot, if it is in a single buffer.
     #[inline]
-    pub(crate) fn into_linear(self) -> Result<LinearBuff, Self> {
+    fn into_linear(self) -> Result<LinearBuff, Self> {
         if self.has_frags() {
             return Err(self);
         }
@@ -515,7 +498,7 @@ impl<D> Buff<'_, '_, D> {
     /// Ends the frame in the poll: returns its first buffer for reuse, and the others to the pool.
     /// This is cheaper than dropping the frame.
     #[inline]
-    pub(crate) fn into_buffer(self, cx: &impl NapiExclusive) -> Buffer {
+    fn into_buffer(self, cx: &Context<'_>) -> Buffer {
         let mut this = ManuallyDrop::new(self);
         // SAFETY: The frame is valid and ours. Neither it nor this value is used any more, or
         // dropped.
@@ -526,7 +509,7 @@ impl<D> Buff<'_, '_, D> {
     /// (`xdp_build_skb_from_buff`). The skb is ready for the stack. `None` if there is no memory;
     /// the frame is then lost.
     #[inline]
-    pub(crate) fn into_skb(self, _cx: &Context<'_>) -> Option<SkBuff> {
+    fn into_skb(self, _cx: &Context<'_>) -> Option<SkBuff> {
         // SAFETY: The frame is valid, in pages from a page_pool, with room for the shared info.
         let skb = unsafe { bindings::xdp_build_skb_from_buff(&self.0.frame.head.xdp) };
         if skb.is_null() {
@@ -536,6 +519,30 @@ impl<D> Buff<'_, '_, D> {
         core::mem::forget(self);
         // SAFETY: The skb is new, and its reference is ours.
         Some(unsafe { SkBuff::from_raw(skb) })
+    }
+
+    /// A frame from another pool than the queue's is never redirected (`EINVAL`): the target may
+    /// recycle it directly, which only the poll of the pool's own NAPI permits.
+    #[inline]
+    fn redirect(
+        mut self,
+        prog: ProgRef<'_>,
+        cx: &Context<'_>,
+    ) -> Result<(), (Option<Self>, Error)> {
+        let dev = self.queue().device().as_ptr();
+        let pool = self.queue().pool().as_ptr();
+        let xdp = self.as_raw();
+        // SAFETY: All pointers are valid. This is the poll of the queue's NAPI, in which the
+        // program ran on this frame: the frame's slot exists only in that poll.
+        let result = unsafe { bindings::oxnic_xdp_do_redirect(dev, xdp, prog.as_ptr(), pool) };
+        // Also after a failure: an earlier frame may wait in the bulk queue of the same map.
+        cx.set_redirected();
+        if result == 0 {
+            // The target owns the pages now.
+            core::mem::forget(self);
+            return Ok(());
+        }
+        Err((Some(self), Error::from_errno(result)))
     }
 }
 

@@ -2,11 +2,11 @@
 
 //! The fragments of a frame: its buffers after the first.
 
-use crate::bindings;
-use core::{
-    mem,
-    slice, //
+use crate::{
+    bindings,
+    dest::Dest, //
 };
+use core::slice;
 use kernel::prelude::*;
 
 /// The fragments of a frame (`struct skb_shared_info`).
@@ -46,7 +46,7 @@ impl<'a> Frags<'a> {
     }
 
     /// Fills `to` with the bytes from `offset` on. Fails with `EINVAL` if there are not enough.
-    fn copy_to(self, mut offset: usize, mut to: &mut [u8]) -> Result {
+    fn copy_to(self, mut offset: usize, mut to: Dest<'_>) -> Result {
         for frag in self.iter() {
             // SAFETY: The fragment is valid: its pages have this many bytes, which are not written
             // to, by the type's invariants.
@@ -58,9 +58,9 @@ impl<'a> Frags<'a> {
                 offset -= data.len();
                 continue;
             };
-            let len = data.len().min(to.len());
-            let (now, later) = mem::take(&mut to).split_at_mut(len);
-            now.copy_from_slice(data.split_at(len).0);
+            let (mut now, later) = to.split_at(data.len());
+            now.write(0, data.get(..now.len()).ok_or(EINVAL)?)
+                .ok_or(EINVAL)?;
             if later.is_empty() {
                 return Ok(());
             }
@@ -76,11 +76,12 @@ pub(super) fn copy_frame(
     linear: &[u8],
     frags: Option<Frags<'_>>,
     offset: usize,
-    to: &mut [u8],
+    to: Dest<'_>,
 ) -> Result {
     let first = linear.get(offset..).unwrap_or_default();
-    let (head, tail) = to.split_at_mut(first.len().min(to.len()));
-    head.copy_from_slice(first.get(..head.len()).ok_or(EINVAL)?);
+    let (mut head, tail) = to.split_at(first.len());
+    head.write(0, first.get(..head.len()).ok_or(EINVAL)?)
+        .ok_or(EINVAL)?;
     if tail.is_empty() {
         return Ok(());
     }

@@ -8,7 +8,8 @@ use super::frags::{
 };
 use crate::{
     bindings,
-    net::bh, //
+    dest::Dest,
+    net::page_pool::Returned, //
 };
 use core::{
     marker::PhantomData,
@@ -16,6 +17,14 @@ use core::{
     slice, //
 };
 use kernel::prelude::*;
+
+const _: () = {
+    use bindings::xdp_frame;
+    use core::mem::offset_of;
+    assert!(offset_of!(xdp_frame, dev_rx) - offset_of!(xdp_frame, _bitfield_1) == size_of::<u32>());
+};
+
+const MEM_TYPE_PAGE_POOL: u32 = bindings::xdp_mem_type_MEM_TYPE_PAGE_POOL;
 
 /// A frame that was redirected to a device (`struct xdp_frame`). Its memory may be of any kind:
 /// from a page_pool of another device, pages of `bpf_prog_test_run`, a copy of an AF_XDP buffer.
@@ -42,7 +51,7 @@ impl Frame {
 
     /// Fills `to` with the bytes of the frame from `offset` on, from all its buffers. Fails with
     /// `EINVAL` if there are not enough.
-    pub(crate) fn copy_to(&self, offset: usize, to: &mut [u8]) -> Result {
+    pub(crate) fn copy_to(&self, offset: usize, to: Dest<'_>) -> Result {
         frags::copy_frame(self.data(), self.frags(), offset, to)
     }
 
@@ -50,6 +59,16 @@ impl Frame {
     #[inline]
     pub(crate) fn has_frags(&self) -> bool {
         self.0.flags & bindings::xdp_buff_flags_XDP_FLAGS_HAS_FRAGS != 0
+    }
+
+    /// Whether its memory is from page_pools.
+    #[inline]
+    fn is_in_pool(&self) -> bool {
+        // The method that bindgen makes of a bit field takes 300 instructions: it reads each bit.
+        let mem_type = &raw const self.0._bitfield_1;
+        // SAFETY: The field is one integer of 32 bits (`struct xdp_frame` in include/net/xdp.h), as
+        // the assertion above says.
+        unsafe { mem_type.cast::<u32>().read_unaligned() == MEM_TYPE_PAGE_POOL }
     }
 
     /// The buffers after the first.
@@ -63,16 +82,18 @@ impl Frame {
     }
 }
 
-/// The frames of a call of `ndo_xdp_xmit`, in order. The device owns those that it takes; the
-/// caller keeps the rest.
+/// The frames of a call of `ndo_xdp_xmit`, in order. The device owns those that it has finished;
+/// the caller keeps the rest.
 ///
 /// # Invariants
 ///
 /// `next` points to an array of `left` pointers to valid frames. A frame is the caller's until it
-/// is taken.
+/// is finished.
 pub(crate) struct Frames<'a> {
     next: *mut *mut bindings::xdp_frame,
     left: usize,
+    /// The pages of frames that are finished.
+    returned: Returned,
     _lifetime: PhantomData<&'a Frame>,
 }
 
@@ -80,7 +101,8 @@ impl Frames<'_> {
     /// # Safety
     ///
     /// `frames` must be an array of pointers to `count` frames that are valid during `'a`. The
-    /// first `count -` [`left`](Self::left) of them must be regarded as taken afterwards.
+    /// first `count -` [`left`](Self::left) of them must be regarded as finished afterwards: they
+    /// are not valid any more.
     pub(in crate::net) unsafe fn from_raw(
         frames: *mut *mut bindings::xdp_frame,
         count: usize,
@@ -89,11 +111,12 @@ impl Frames<'_> {
         Self {
             next: frames,
             left: count,
+            returned: Returned::new(),
             _lifetime: PhantomData,
         }
     }
 
-    /// Number of frames that have not been taken.
+    /// Number of frames that are not finished.
     #[inline]
     pub(crate) fn left(&self) -> usize {
         self.left
@@ -106,40 +129,33 @@ impl Frames<'_> {
             return None;
         }
         // SAFETY: There is a next frame, valid by the type's invariants. `Frame` is transparent.
-        // The frame cannot be taken while it is borrowed.
-        Some(unsafe { &*(*self.next).cast::<Frame>() })
+        // The frame cannot be finished while it is borrowed.
+        Some(unsafe { NonNull::new_unchecked(*self.next).cast::<Frame>().as_ref() })
     }
 
-    /// Takes the next frame.
+    /// Finishes the next frame: its memory goes back to where that came from. A page goes back to
+    /// its pool together with others, at the latest when `self` is dropped.
     #[inline]
-    pub(crate) fn take(&mut self) -> Option<OwnedFrame<'_>> {
-        if self.left == 0 {
-            return None;
+    pub(crate) fn finish(&mut self) {
+        let Some(frame) = self.peek() else { return };
+        let page = frame.0.data.cast::<u8>();
+        if frame.is_in_pool() && !frame.has_frags() {
+            // SAFETY: The frame is in a page from a page_pool, ours from here on, and not used any
+            // more.
+            unsafe { self.returned.push(page) };
+        } else {
+            self.return_any();
         }
-        // SAFETY: There is a next frame, and its pointer is not null.
-        let frame = unsafe { NonNull::new_unchecked(*self.next) };
         // SAFETY: The pointer stays in the array, or is at its end after the last frame.
         self.next = unsafe { self.next.add(1) };
         self.left -= 1;
-        // INVARIANT: The frame is ours now.
-        Some(OwnedFrame(frame, PhantomData))
     }
-}
 
-/// A frame that a device has taken. Dropping it returns its memory to where that came from.
-///
-/// # Invariants
-///
-/// Points to a valid frame, which is ours.
-pub(crate) struct OwnedFrame<'a>(NonNull<bindings::xdp_frame>, PhantomData<&'a bh::Disabled>);
-
-impl Drop for OwnedFrame<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: The frame is ours and not used any more. It borrows `Frames`, so this is still
-        // the call of `ndo_xdp_xmit` in which it was taken. The callers of that are either in the
-        // NAPI poll that the frames came from, or have forbidden direct recycling
-        // (`xdp_set_return_frame_no_direct`).
-        unsafe { bindings::xdp_return_frame_rx_napi(self.0.as_ptr()) };
+    /// Returns the next frame, whatever memory it is in.
+    #[cold]
+    fn return_any(&mut self) {
+        // SAFETY: There is a next frame. The caller, `finish`, makes it ours, and it is not used
+        // any more.
+        unsafe { bindings::xdp_return_frame(*self.next) };
     }
 }

@@ -54,3 +54,9 @@ pub(crate) struct RxHints {
     /// The VLAN tag that was stripped from the frame.
     pub(crate) vlan: Option<VlanTag>,
 }
+
+/// A descriptor, with the metadata of its frame.
+pub(crate) trait RxDescriptor: Copy {
+    /// The metadata in the terms of XDP, for programs that ask for it.
+    fn hints(&self) -> RxHints;
+}

@@ -4,10 +4,13 @@
 //! for the device ask with these for the hardware's metadata of a frame.
 
 use super::{
-    buff::ProgCtxHead,
-    hints::RxHints, //
+    hints::RxHints,
+    prog_ctx::ProgCtxHead, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    compat::ENODATA, //
+};
 use kernel::prelude::*;
 
 /// The callbacks. They find the descriptor after the `xdp_buff` of the frame that the program runs
@@ -26,7 +29,7 @@ pub(in crate::net) static METADATA_OPS: bindings::xdp_metadata_ops = bindings::x
 /// [`ProgRef::bpf_prog_run_xdp`](super::ProgRef::bpf_prog_run_xdp) runs.
 unsafe fn hints(ctx: *const bindings::xdp_md) -> RxHints {
     // SAFETY: The context is the pointer that `bpf_prog_run_xdp` passed to the program, which comes
-    // from `Buff::as_ctx`.
+    // from `HasProgCtx::ctx`.
     unsafe { ProgCtxHead::hints(ctx.cast()) }
 }
 

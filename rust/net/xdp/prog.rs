@@ -2,7 +2,7 @@
 
 //! XDP programs: publishing them to polls, and running them.
 
-use super::buff::Buff;
+use super::prog_ctx::HasProgCtx;
 use crate::{
     bindings,
     net::{
@@ -66,7 +66,7 @@ unsafe impl AlwaysRefCounted for Prog {
 }
 
 impl Prog {
-    fn as_ptr(&self) -> *mut bindings::bpf_prog {
+    pub(in crate::net) fn as_ptr(&self) -> *mut bindings::bpf_prog {
         self.0.get()
     }
 
@@ -124,7 +124,7 @@ impl<'cx> ProgRef<'cx> {
         }
     }
 
-    pub(super) fn as_ptr(self) -> *mut bindings::bpf_prog {
+    pub(in crate::net) fn as_ptr(self) -> *mut bindings::bpf_prog {
         self.ptr.as_ptr()
     }
 
@@ -159,25 +159,31 @@ impl<'cx> ProgRef<'cx> {
     }
 
     /// Runs the program on a frame: `prog->bpf_func(xdp, prog->insnsi)`. The program may move the
-    /// start and the end of the frame and change its bytes.
+    /// start and the end of the frame and change its bytes. If the frame is not
+    /// [whole](HasProgCtx::check) afterwards, the verdict is [`XdpAction::ABORTED`].
     #[inline]
-    pub(crate) fn bpf_prog_run_xdp<D>(
+    pub(crate) fn bpf_prog_run_xdp(
         self,
-        buff: &mut Buff<'_, '_, D>,
+        buff: &mut impl HasProgCtx,
         _cx: &napi::Context<'_>,
     ) -> XdpAction {
-        let prog = self.as_ptr();
+        let (prog, ctx) = (self.as_ptr(), buff.ctx().0);
         // SAFETY: The program is valid and of type XDP, the frame is ours, and `_cx` is the proof
         // of a NAPI poll, an RCU read-side section in which programs may run. For a direct program
         // the kernel's `bpf_prog_run_xdp` does no more than this call of the XDP dispatcher.
-        XdpAction(unsafe {
+        let action = XdpAction(unsafe {
             if self.is_direct {
                 let insns = (&raw const (*prog).__bindgen_anon_2).cast();
-                bindings::bpf_dispatcher_xdp_func(buff.as_ctx().cast(), insns, (*prog).bpf_func)
+                bindings::bpf_dispatcher_xdp_func(ctx.cast(), insns, (*prog).bpf_func)
             } else {
-                bindings::oxnic_bpf_prog_run_xdp(prog, buff.as_ctx())
+                bindings::oxnic_bpf_prog_run_xdp(prog, ctx)
             }
-        })
+        });
+        if buff.check() {
+            action
+        } else {
+            XdpAction::ABORTED
+        }
     }
 }
 
@@ -196,6 +202,10 @@ impl XdpAction {
     pub(crate) const TX: Self = Self(bindings::xdp_action_XDP_TX);
     /// `XDP_REDIRECT`: send the frame to the target that the program's helper has set.
     pub(crate) const REDIRECT: Self = Self(bindings::xdp_action_XDP_REDIRECT);
+
+    pub(in crate::net) fn number(self) -> u32 {
+        self.0
+    }
 }
 
 impl fmt::Display for XdpAction {

@@ -92,36 +92,40 @@ fn is_counted(instructions: u64, rounds: u64, body: &fn(u64)) -> bool {
     (shortest / expected - 1.0).abs() < 0.02
 }
 
+/// A loop that counts a register down, at least once, by two instructions a round and those that are
+/// named.
+macro_rules! count_down {
+    ($rounds:expr $(, $instruction:literal)*) => {
+        // SAFETY: It touches nothing but the register and the flags.
+        unsafe {
+            #[cfg(target_arch = "x86_64")]
+            asm!(
+                "2:",
+                $($instruction,)*
+                "dec {0}",
+                "jnz 2b",
+                inout(reg) u64::max($rounds, 1) => _,
+                options(nomem, nostack)
+            );
+            #[cfg(target_arch = "aarch64")]
+            asm!(
+                "2:",
+                $($instruction,)*
+                "subs {0}, {0}, #1",
+                "b.ne 2b",
+                inout(reg) u64::max($rounds, 1) => _,
+                options(nomem, nostack)
+            );
+        }
+    };
+}
+
 /// Two instructions a round.
 fn count_down(rounds: u64) {
-    // SAFETY: It counts a register down, at least once, and touches nothing else.
-    unsafe {
-        asm!(
-            "2:",
-            "dec {0}",
-            "jnz 2b",
-            inout(reg) rounds.max(1) => _,
-            options(nomem, nostack)
-        )
-    }
+    count_down!(rounds);
 }
 
 /// Eight instructions a round.
 fn count_down_slowly(rounds: u64) {
-    // SAFETY: As above.
-    unsafe {
-        asm!(
-            "2:",
-            "nop",
-            "nop",
-            "nop",
-            "nop",
-            "nop",
-            "nop",
-            "dec {0}",
-            "jnz 2b",
-            inout(reg) rounds.max(1) => _,
-            options(nomem, nostack)
-        )
-    }
+    count_down!(rounds, "nop", "nop", "nop", "nop", "nop", "nop");
 }

@@ -6,6 +6,7 @@ use crate::{
     device::{Kind, KINDS},
     result::{cost, Results},
     scenario::{SINKS, SOURCES},
+    xsk,
 };
 use anyhow::{ensure, Result};
 use oxnic_drop_points::chart::{Bars, Chart, Group, Series};
@@ -39,6 +40,7 @@ pub fn draw(results: &Results) -> Result<String> {
         }
     }
     ensure!(!groups.is_empty(), "there is nothing to draw");
+    groups.extend(af_xdp(results));
     let series = KINDS.map(|kind| Series {
         name: kind.name().to_owned(),
         colour: match kind {
@@ -54,4 +56,33 @@ pub fn draw(results: &Results) -> Result<String> {
         groups,
     }
     .draw())
+}
+
+/// AF_XDP in the mode that each device has, if all of it was measured.
+fn af_xdp(results: &Results) -> Option<Group> {
+    let value = |task: &str, kind, mode| {
+        let name = xsk::name(task, 60, mode);
+        let row = results.scenarios.iter().find(|row| row.name == name)?;
+
+        cost(&row.cells, kind)
+    };
+
+    Some(Group {
+        title: "AF_XDP: zero-copy on oxnic, copy mode on veth".to_owned(),
+        bars: xsk::TASKS
+            .iter()
+            .map(|(task, title, _)| {
+                Some(Bars {
+                    title: (*title).to_owned(),
+                    values: KINDS
+                        .iter()
+                        .map(|kind| match kind {
+                            Kind::Oxnic => value(task, *kind, xsk::ZERO_COPY),
+                            Kind::Veth => value(task, *kind, xsk::COPY),
+                        })
+                        .collect::<Option<_>>()?,
+                })
+            })
+            .collect::<Option<_>>()?,
+    })
 }

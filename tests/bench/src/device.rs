@@ -3,8 +3,9 @@
 //! The devices that are compared: pairs of joined ports of each kind.
 
 use crate::host;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use std::env;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -47,9 +48,9 @@ impl Kind {
     pub fn make(self, pairs: u32, queues: u32) -> Result<()> {
         match self {
             Self::Oxnic => {
-                host::run(&format!(
-                    "insmod /oxnic/oxnic.ko pairs={pairs} queues={queues}"
-                ))?;
+                let module = env::var("OXNIC_KO").context("OXNIC_KO names no module")?;
+
+                host::run(&format!("insmod {module} pairs={pairs} queues={queues}"))?;
             }
             Self::Veth => {
                 for pair in 0..pairs {

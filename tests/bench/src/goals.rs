@@ -18,6 +18,13 @@ const OWN_PASS: f64 = 140.0;
 const AGAINST_TCX: f64 = 3.0;
 /// By how much a frame may cost more with more rings, ports and flows.
 const GROWTH: f64 = 1.1;
+/// AF_XDP in zero-copy mode: what a frame may cost, in instructions, by scenario.
+const XSK: [(&str, f64); 4] = [
+    ("xsk-rx-zero-copy", 600.0),
+    ("xsk-rx-1500-zero-copy", 1150.0),
+    ("xsk-tx-zero-copy", 420.0),
+    ("xsk-tx-1500-zero-copy", 950.0),
+];
 /// Which part of what the machine can give two CPUs must reach.
 const OF_POSSIBLE: f64 = 0.9;
 
@@ -94,6 +101,7 @@ pub fn all(results: &Results) -> Vec<Goal> {
     }
     goals.extend(receiving(results));
     goals.extend(places(results));
+    goals.extend(xsk(results));
     goals.push(most(
         "scaling: the dearest of all rings, ports and flows, against one of each".into(),
         growth(results),
@@ -190,6 +198,19 @@ fn places(results: &Results) -> Vec<Goal> {
         }
     }
     goals
+}
+
+/// AF_XDP on oxnic, as far as it was measured.
+fn xsk(results: &Results) -> impl Iterator<Item = Goal> + '_ {
+    XSK.iter().filter_map(|(name, limit)| {
+        let row = results.scenarios.iter().find(|row| row.name == *name)?;
+        let title = format!("{}: {}", row.source, row.title);
+
+        Some(Goal {
+            digits: 0,
+            ..most(title, cost(&row.cells, Kind::Oxnic), *limit, "instructions")
+        })
+    })
 }
 
 /// The dearest frame of a source, as a multiple of what it costs with one ring, port and flow.

@@ -19,6 +19,7 @@ mod scaling;
 mod scenario;
 mod tables;
 mod tcp;
+mod xsk;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};

@@ -12,13 +12,19 @@ use crate::{
     result::{Cell, Floor, Row},
     scenario::{Gro, Scenario, Sink, Source},
     socket::Listener,
+    xsk::{NullReceiver, Receiver, Sender},
 };
 use anyhow::{ensure, Context, Result};
-use oxnic_drop_points::{cost::slope, place::Dropping};
+use oxnic_drop_points::{
+    cost::{short_run, slope},
+    place::Dropping,
+};
+use oxnic_xsk::{Errno, Mode as XskMode};
 use serde::{Deserialize, Serialize};
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
+    os::fd::AsFd,
     thread::sleep,
     time::Duration,
 };
@@ -35,6 +41,9 @@ const CPUMAP_FRAMES: u32 = 2048;
 const PROBES: u32 = 16;
 /// An interrupt of a device may be late by that, and more.
 const STILL_COMING: Duration = Duration::from_millis(5);
+/// The kernel takes a queue from a closed AF_XDP socket in a work item, and a device in zero-copy
+/// mode then replaces the ring. This is ample, as the CPU has nothing else to do.
+const UNBINDING: Duration = Duration::from_millis(50);
 
 /// What the plugin's profiles are of, in their order.
 #[derive(Serialize, Deserialize)]
@@ -42,6 +51,7 @@ pub struct Profiled {
     /// Empty for the source alone.
     pub scenario: String,
     pub kind: Option<Kind>,
+    /// Empty if what the source costs alone is not to be subtracted.
     pub source: String,
     pub frames: u64,
 }
@@ -79,6 +89,9 @@ struct Leftover<'a> {
     dropping: Option<Dropping<'a>>,
     /// A port, and how it had GRO before.
     gro: Option<(String, Gro)>,
+    /// The AF_XDP socket that sends, and the one that receives.
+    sender: Option<Sender>,
+    receiver: Option<Receiver>,
 }
 
 impl<'a> Bench<'a> {
@@ -92,7 +105,7 @@ impl<'a> Bench<'a> {
     }
 
     pub fn steps(&self) -> usize {
-        RUNS * (self.scenarios.len() * KINDS.len() + self.sources.len() + 2)
+        RUNS * (self.scenarios.len() * KINDS.len() + self.sources.len() + 3)
     }
 
     /// To be called before anything is measured.
@@ -112,6 +125,10 @@ impl<'a> Bench<'a> {
         let mut floor = [
             ("the program alone, BPF_PROG_TEST_RUN", Vec::new()),
             ("live frames, XDP_DROP", Vec::new()),
+            (
+                "a frame into the RX ring of an AF_XDP socket, zero-copy",
+                Vec::new(),
+            ),
         ];
         let mut alone: BTreeMap<Source, Vec<f64>> = BTreeMap::new();
 
@@ -124,17 +141,25 @@ impl<'a> Bench<'a> {
                 self.programs.run_live("bench_drop", 60, OTHER_MAC, count)
             })?);
             progress.step(floor[1].0, "", &newest(&floor[1].1, 0));
+            floor[2].1.push(self.null_receive()?);
+            progress.step(floor[2].0, "", &newest(&floor[2].1, 0));
             for source in &self.sources {
                 let runs = alone.entry(*source).or_default();
 
+                self.open_sender(*source, sink_of(*source), None)?;
                 runs.push(slope(FRAMES, |frames| {
                     self.send(*source, sink_of(*source), OTHER_MAC, frames)
                 })?);
                 progress.step(&source.title(), "alone", &newest(runs, 0));
+                self.clean_up()?;
             }
             for (scenario, row) in self.scenarios.iter().zip(&mut rows) {
                 for kind in KINDS {
-                    let own = alone[&scenario.source].last().copied().unwrap_or(0.0);
+                    let own = if scenario.source.is_charged() {
+                        0.0
+                    } else {
+                        alone[&scenario.source].last().copied().unwrap_or(0.0)
+                    };
                     let cell = row.cells.entry(kind).or_default();
 
                     match self.scenario(scenario, kind) {
@@ -170,6 +195,20 @@ impl<'a> Bench<'a> {
         })
     }
 
+    /// What the kernel needs for a frame to an AF_XDP socket in zero-copy mode, besides the device.
+    fn null_receive(&self) -> Result<f64> {
+        let receiver = NullReceiver::open(NULL, FRAMES + short_run(FRAMES))?;
+
+        self.programs.redirect_to_socket(receiver.as_fd())?;
+        self.programs.attach(NULL, "bench_xsk", Mode::Native)?;
+        let cost = slope(FRAMES, |frames| receiver.receive(frames))?;
+
+        self.programs.detach(NULL, "bench_xsk", Mode::Native)?;
+        drop(receiver);
+        sleep(UNBINDING);
+        Ok(cost)
+    }
+
     /// Sends frames out of a device; returns how long the sender took. Frames may still be on
     /// their way.
     fn send(&self, source: Source, device: &str, to: Mac, frames: u32) -> Result<f64> {
@@ -179,7 +218,36 @@ impl<'a> Bench<'a> {
                 .programs
                 .send_skbs(BULK_SOURCE, device, size, to, frames),
             Source::XdpXmit { size } => self.programs.send_frames(device, size, to, frames),
+            Source::Xsk { .. } => self
+                .leftover
+                .borrow()
+                .sender
+                .as_ref()
+                .context("no AF_XDP socket is open")?
+                .send(frames),
         }
+    }
+
+    /// Opens the AF_XDP socket, if that is the source, to send out of a device.
+    fn open_sender(&self, source: Source, device: &str, kind: Option<Kind>) -> Result<()> {
+        if let Source::Xsk { size, mode } = source {
+            let sender = bound(Sender::open(device, size, mode), kind, mode)?;
+
+            self.leftover.borrow_mut().sender = Some(sender);
+        }
+        Ok(())
+    }
+
+    /// Opens the AF_XDP socket at the receiving port, and has a program redirect to it.
+    fn open_receiver(&self, kind: Kind, mode: XskMode, forwards: bool) -> Result<()> {
+        let port = kind.port(1);
+        let frames = FRAMES + short_run(FRAMES);
+        let receiver = Receiver::open(&port, mode, frames, forwards);
+        let receiver = bound(receiver, Some(kind), mode)?;
+
+        self.programs.redirect_to_socket(receiver.as_fd())?;
+        self.leftover.borrow_mut().receiver = Some(receiver);
+        self.programs.attach(&port, "bench_xsk", Mode::Native)
     }
 
     fn scenario(&self, scenario: &Scenario, kind: Kind) -> Result<f64> {
@@ -202,9 +270,19 @@ impl<'a> Bench<'a> {
     fn send_all(&self, scenario: &Scenario, kind: Kind, to: Mac, frames: u32) -> Result<f64> {
         let device = kind.port(0);
 
-        all_arrive(scenario.sink, kind, frames, || {
-            self.send(scenario.source, &device, to, frames)
-        })
+        let elapsed = all_arrive(scenario.sink, kind, frames, || {
+            let sent = self.send(scenario.source, &device, to, frames)?;
+            let leftover = self.leftover.borrow();
+
+            match (scenario.sink, &leftover.receiver) {
+                (Sink::XskForward(_), Some(receiver)) => Ok(sent + receiver.forward(frames)?),
+                _ => Ok(sent),
+            }
+        })?;
+        if let (Sink::Xsk(_), Some(receiver)) = (scenario.sink, &self.leftover.borrow().receiver) {
+            receiver.drop_all(frames)?;
+        }
+        Ok(elapsed)
     }
 
     /// Makes the ports ready for a scenario; returns the address that its frames must have.
@@ -266,7 +344,13 @@ impl<'a> Bench<'a> {
                 programs.attach(&b, "bench_cpu", Mode::Native)?;
                 prefer_cpumap(matches!(scenario.source, Source::XdpXmit { .. }))?;
             }
+            Sink::Xsk(mode) => self.open_receiver(kind, mode, false)?,
+            Sink::XskForward(mode) => {
+                self.open_receiver(kind, mode, true)?;
+                programs.attach(&a, "bench_drop", Mode::Native)?;
+            }
         }
+        self.open_sender(scenario.source, &a, Some(kind))?;
         match scenario.source {
             Source::Pktgen(Pktgen { clone, .. }) if clone > 0 && kind == Kind::Veth => {
                 return Err(
@@ -288,6 +372,10 @@ impl<'a> Bench<'a> {
         }
         if let Some((port, gro)) = leftover.gro {
             host::set_gro(&port, gro)?;
+        }
+        if leftover.sender.is_some() || leftover.receiver.is_some() {
+            drop((leftover.sender, leftover.receiver));
+            sleep(UNBINDING);
         }
         Ok(())
     }
@@ -332,7 +420,11 @@ impl<'a> Bench<'a> {
             .zip(rows)
             .filter(|(scenario, _)| scenario.profile)
             .collect();
-        let sources: BTreeSet<_> = wanted.iter().map(|(scenario, _)| scenario.source).collect();
+        let sources: BTreeSet<_> = wanted
+            .iter()
+            .map(|(scenario, _)| scenario.source)
+            .filter(|source| !source.is_charged())
+            .collect();
 
         for source in sources {
             let send = |frames| self.send(source, sink_of(source), OTHER_MAC, frames);
@@ -363,7 +455,11 @@ impl<'a> Bench<'a> {
                 list.push(Profiled {
                     scenario: scenario.name.clone(),
                     kind: Some(kind),
-                    source: scenario.source.title(),
+                    source: if scenario.source.is_charged() {
+                        String::new()
+                    } else {
+                        scenario.source.title()
+                    },
                     frames: FRAMES.into(),
                 });
             }
@@ -374,7 +470,11 @@ impl<'a> Bench<'a> {
 
     pub fn profile_steps(&self) -> usize {
         let wanted = self.scenarios.iter().filter(|scenario| scenario.profile);
-        let sources: BTreeSet<_> = wanted.clone().map(|scenario| scenario.source).collect();
+        let sources: BTreeSet<_> = wanted
+            .clone()
+            .map(|scenario| scenario.source)
+            .filter(|source| !source.is_charged())
+            .collect();
 
         wanted.count() * KINDS.len() + sources.len()
     }
@@ -390,13 +490,24 @@ fn row(scenario: &Scenario) -> Row {
     }
 }
 
+/// An AF_XDP socket that was to be bound to a port. Of all that can fail, one thing is no error:
+/// there is no zero-copy on veth.
+fn bound<T>(socket: Result<T>, kind: Option<Kind>, mode: XskMode) -> Result<T> {
+    socket.map_err(|error| match error.downcast_ref() {
+        Some(Errno::EOPNOTSUPP) if (kind, mode) == (Some(Kind::Veth), XskMode::ZeroCopy) => {
+            Impossible("veth has no AF_XDP zero-copy".into()).into()
+        }
+        _ => error,
+    })
+}
+
 /// What is counted where all frames of a scenario must come by.
 fn arrived(sink: Sink, kind: Kind) -> Result<Vec<(String, u64)>> {
     let [a, b, _, d] = kind.ports();
     let mut list = vec![&b];
 
     match sink {
-        Sink::Tx => list.push(&a),
+        Sink::Tx | Sink::XskForward(_) => list.push(&a),
         Sink::RedirectPort => list.push(&d),
         _ => (),
     }
@@ -461,7 +572,12 @@ fn profiled(send: impl Fn() -> Result<f64>) -> Result<f64> {
 /// What the cost of a source alone is measured against.
 fn sink_of(source: Source) -> &'static str {
     match source {
-        Source::Pktgen(_) | Source::Bulk { .. } => DUMMY,
-        Source::XdpXmit { .. } => NULL,
+        Source::Pktgen(_)
+        | Source::Bulk { .. }
+        | Source::Xsk {
+            mode: XskMode::Copy,
+            ..
+        } => DUMMY,
+        Source::XdpXmit { .. } | Source::Xsk { .. } => NULL,
     }
 }

@@ -10,7 +10,12 @@ use anyhow::{Context, Result};
 use libbpf_rs::{libbpf_sys, MapCore, MapFlags, Xdp, XdpFlags};
 pub use oxnic_drop_points::{cost::BATCH, programs::Mode};
 use oxnic_drop_points::{place::Dropper, programs::check, programs::Programs as Loaded};
-use std::{ops::Deref, os::fd::AsRawFd, path::Path, time::Instant};
+use std::{
+    ops::Deref,
+    os::fd::{AsRawFd, BorrowedFd},
+    path::Path,
+    time::Instant,
+};
 
 /// Elements of the map of where `bench_tc_spread` sends.
 const TARGETS: u32 = 16;
@@ -49,6 +54,11 @@ impl Programs {
     /// Where `bench_redirect` sends frames from now on.
     pub fn redirect_to(&self, device: &str) -> Result<()> {
         self.write("devices", 0, &host::ifindex(device)?.to_ne_bytes())
+    }
+
+    /// Where `bench_xsk` sends the frames of queue 0 from now on, until the socket is closed.
+    pub fn redirect_to_socket(&self, socket: BorrowedFd<'_>) -> Result<()> {
+        self.write("sockets", 0, &socket.as_raw_fd().to_ne_bytes())
     }
 
     /// Lets `bench_cpu` send to a CPU, with a queue of this many frames.
@@ -181,7 +191,7 @@ impl Programs {
 }
 
 /// A UDP datagram in IPv4.
-fn frame(size: u32, to: Mac) -> Vec<u8> {
+pub fn frame(size: u32, to: Mac) -> Vec<u8> {
     let mut frame = vec![0; size as usize];
     let ip_length = (size - 14) as u16;
 

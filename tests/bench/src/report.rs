@@ -97,7 +97,8 @@ fn add_profiles(results: &mut Results, directory: &Path) -> Result<()> {
     }
     let symbols = Symbols::read(&directory.join("kallsyms"))?;
     let profiles = profile::read(&directory.join("profile"), &symbols)?;
-    let mut alone: BTreeMap<&str, PerFrame> = BTreeMap::new();
+    // The empty name is for what is not subtracted.
+    let mut alone: BTreeMap<&str, PerFrame> = BTreeMap::from([("", PerFrame::new())]);
 
     ensure!(
         profiles.len() == profiled.len(),

@@ -2,8 +2,9 @@
 
 //! What is measured: what sends, and what the receiving port does.
 
-use crate::pktgen::Pktgen;
+use crate::{pktgen::Pktgen, xsk};
 use oxnic_drop_points::place::Place;
+use oxnic_xsk::Mode;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Source {
@@ -13,9 +14,17 @@ pub enum Source {
     Bulk { size: u32 },
     /// Frames, 64 in one call of ndo_xdp_xmit.
     XdpXmit { size: u32 },
+    /// An AF_XDP socket, 64 frames in one system call.
+    Xsk { size: u32, mode: Mode },
 }
 
 impl Source {
+    /// Whether a scenario is charged for what its source costs alone: a program in user space that
+    /// sends is a part of what is measured.
+    pub fn is_charged(&self) -> bool {
+        matches!(self, Self::Xsk { .. })
+    }
+
     pub fn title(&self) -> String {
         match self {
             Self::Pktgen(Pktgen {
@@ -26,6 +35,15 @@ impl Source {
             Self::Pktgen(Pktgen { size, .. }) => format!("pktgen, {size} bytes"),
             Self::Bulk { size } => format!("bulk, {size} bytes"),
             Self::XdpXmit { size } => format!("xdp_xmit, {size} bytes"),
+            Self::Xsk { size, mode } => {
+                let mode = if *mode == Mode::Copy {
+                    "copy mode"
+                } else {
+                    "zero-copy"
+                };
+
+                format!("AF_XDP socket, {mode}, {size} bytes")
+            }
         }
     }
 }
@@ -67,6 +85,10 @@ pub enum Sink {
     /// To another port of the same kind, at whose peer a program drops.
     RedirectPort,
     Cpumap,
+    /// To an AF_XDP socket, which has buffers for all frames.
+    Xsk(Mode),
+    /// The same; then the socket sends them back to the sender, where a program drops.
+    XskForward(Mode),
 }
 
 impl Sink {
@@ -267,6 +289,7 @@ pub fn all(filter: &str) -> Vec<Scenario> {
             });
         }
     }
+    list.extend(xsk::scenarios());
     list.retain(|scenario| scenario.name.contains(filter));
     list
 }

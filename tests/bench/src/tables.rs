@@ -8,6 +8,7 @@ use crate::{
     profile::{Part, PARTS},
     result::{cost, widest, Cells, Floor, Rate, Results, Row},
     scenario::{PASSES, SINKS, SOURCES},
+    xsk,
 };
 use oxnic_drop_points::{
     cost::{mean, spread},
@@ -28,6 +29,7 @@ pub fn sections(results: &Results) -> Vec<(&'static str, String)> {
         ("scenarios", scenarios(results)),
         ("floor", floor(results)),
         ("places", places(results)),
+        ("xsk", af_xdp(results)),
         ("tcp", tcp(results)),
         ("ping", ping(results)),
         ("scaling", scaling(results)),
@@ -203,6 +205,41 @@ fn places(results: &Results) -> String {
     )
 }
 
+/// What AF_XDP sockets do, in each mode that a device has.
+fn af_xdp(results: &Results) -> String {
+    let mut rows = Vec::new();
+
+    for (task, title, _) in xsk::TASKS {
+        for size in xsk::SIZES {
+            let mut line = vec![format!("{title}, {size} bytes")];
+
+            for (kind, mode) in [
+                (Kind::Oxnic, xsk::ZERO_COPY),
+                (Kind::Oxnic, xsk::COPY),
+                (Kind::Veth, xsk::COPY),
+            ] {
+                let name = xsk::name(task, size, mode);
+                let row = results.scenarios.iter().find(|row| row.name == name);
+
+                line.push(number(row.and_then(|row| cost(&row.cells, kind)), 0));
+            }
+            if line[1..].iter().any(|cell| cell != "-") {
+                rows.push(line);
+            }
+        }
+    }
+    table(
+        &[
+            "instructions per frame",
+            "oxnic: zero-copy",
+            "oxnic: copy mode",
+            "veth: copy mode",
+        ],
+        1,
+        &rows,
+    )
+}
+
 fn tcp(results: &Results) -> String {
     let rows: Vec<_> = results
         .tcp
@@ -339,7 +376,8 @@ fn receiving(results: &Results) -> String {
 
     for row in &results.scenarios {
         for (kind, cell) in &row.cells {
-            if cell.profile.is_empty() {
+            // The polls of an AF_XDP socket's queue send as well.
+            if cell.profile.is_empty() || row.name.starts_with("xsk-tx") {
                 continue;
             }
             let sum = |part: Option<Part>| {
@@ -425,13 +463,17 @@ fn repeatability(results: &Results) -> String {
         }
     };
 
-    for (source, _) in SOURCES {
+    for (source, title) in SOURCES
+        .map(|(source, _)| (source, source))
+        .into_iter()
+        .chain([("xsk", "AF_XDP")])
+    {
         let scenarios = results
             .scenarios
             .iter()
             .filter(|row| row.name.starts_with(source));
 
-        add(source, scenarios.map(|row| widest(&row.cells)).collect());
+        add(title, scenarios.map(|row| widest(&row.cells)).collect());
     }
     add(
         "TCP",

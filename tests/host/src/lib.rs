@@ -7,6 +7,9 @@
 #[cfg(not(MODULE))]
 extern crate std;
 
+#[path = "../../../rust/dest.rs"]
+pub mod dest;
+
 #[path = "../../../rust/nic/mod.rs"]
 pub mod nic;
 

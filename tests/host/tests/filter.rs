@@ -7,6 +7,7 @@
 use std::mem::MaybeUninit;
 
 use cases::cases;
+use oxnic::dest::Dest;
 use oxnic::nic::{
     filter::{
         Address,
@@ -78,7 +79,7 @@ impl TxFrame for Scattered {
         self.tag
     }
 
-    fn copy_to(&self, _to: &mut [u8]) -> Result<Checksum, Malformed> {
+    fn copy_to(&self, _to: Dest<'_>) -> Result<Checksum, Malformed> {
         Err(Malformed)
     }
 
@@ -86,7 +87,7 @@ impl TxFrame for Scattered {
         Err(Malformed)
     }
 
-    fn copy_part(&self, _offset: usize, _to: &mut [u8]) -> Result<(), Malformed> {
+    fn copy_part(&self, _offset: usize, _to: Dest<'_>) -> Result<(), Malformed> {
         Err(Malformed)
     }
 }

@@ -115,6 +115,29 @@ fn full_gives_the_buffer_back() {
 }
 
 #[test]
+fn posts_as_many_as_fit() {
+    let (mut nic, mut driver) = ring(4);
+    driver.post(0).unwrap();
+    let mut more = 1..6;
+    driver.post_each(&mut more);
+    assert_eq!(more, 4..6, "the rest stays there");
+    assert_eq!(driver.unused(), 0);
+    driver.post_each(&mut more);
+    assert_eq!(more, 4..6);
+    assert_eq!(nic.available(), 0, "before the doorbell");
+
+    driver.doorbell();
+    for id in 0..4 {
+        nic.next_buffer().unwrap().complete(completion(id));
+        nic.publish();
+        assert_eq!(driver.take(), Some((&completion(id), id)));
+    }
+    driver.post_each(&mut more);
+    assert!(more.is_empty());
+    assert_eq!(driver.unused(), 2);
+}
+
+#[test]
 fn nothing_is_seen_before_doorbell_and_publish() {
     let (mut nic, mut driver) = ring(4);
     driver.post(7).unwrap();
@@ -141,12 +164,12 @@ fn a_dropped_fill_leaves_the_buffer_posted() {
     let (mut nic, mut driver) = ring(2);
     driver.post(1).unwrap();
     driver.doorbell();
-    *nic.next_buffer().unwrap().buffer() = 2;
+    **nic.next_buffer().unwrap().buffer() = 2;
     assert_eq!(nic.available(), 1);
     assert_eq!(nic.publish(), 0);
 
     let mut fill = nic.next_buffer().unwrap();
-    assert_eq!(*fill.buffer(), 2);
+    assert_eq!(**fill.buffer(), 2);
     fill.complete(completion(60));
     assert_eq!(nic.publish(), 1);
     assert_eq!(driver.take(), Some((&completion(60), 2)));
@@ -167,7 +190,7 @@ fn wraps_around_in_order() {
             assert_eq!(nic.available() as usize, size);
 
             while let Some(mut fill) = nic.next_buffer() {
-                let id = *fill.buffer();
+                let id = **fill.buffer();
                 fill.complete(completion(id));
             }
             assert_eq!(nic.publish() as usize, size);
@@ -260,7 +283,7 @@ fn hands_over_between_threads() {
         let mut frame = 0;
         while frame < FRAMES {
             if let Some(mut fill) = nic.next_buffer() {
-                **fill.buffer() = [frame, !frame, frame << 7, 0].map(|word| word ^ frame);
+                ***fill.buffer() = [frame, !frame, frame << 7, 0].map(|word| word ^ frame);
                 fill.complete(completion(frame as u32));
                 frame += 1;
             } else {

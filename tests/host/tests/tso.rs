@@ -5,11 +5,14 @@
 #![cfg(not(loom))]
 
 use cases::cases;
-use oxnic::nic::tso::{
-    finds_tcp,
-    Progress,
-    Template,
-    HEADERS_LEN, //
+use oxnic::{
+    dest::Dest,
+    nic::tso::{
+        finds_tcp,
+        Progress,
+        Template,
+        HEADERS_LEN, //
+    },
 };
 use proptest::{
     prelude::*,
@@ -146,8 +149,15 @@ proptest! {
             let sum = !checksum(data, 0);
             let headers = template.headers(part);
             let mut segment = headers.bytes().to_vec();
-            headers.checksum(sum.into()).apply(0, &mut segment);
+            template.checksum(part, sum.into()).apply(0, segment.as_mut_slice().into());
             prop_assert_eq!(segment.len(), headers_len);
+            let mut in_place = vec![0xee; headers_len + 1];
+            let mut room: Dest<'_> = in_place.as_mut_slice().into();
+            prop_assert!(template.write_headers(part, sum.into(), &mut room).is_some());
+            prop_assert_eq!(&in_place[..headers_len], &segment);
+            prop_assert_eq!(in_place[headers_len], 0xee);
+            let mut short: Dest<'_> = in_place[..headers_len - 1].as_mut().into();
+            prop_assert!(template.write_headers(part, sum.into(), &mut short).is_none());
             segment.extend(data);
 
             prop_assert_eq!(&segment[..at], &frame[..at]);
@@ -176,6 +186,9 @@ proptest! {
         }
         prop_assert_eq!(received, payload);
         prop_assert_eq!(template.parts().count(), count);
+        prop_assert_eq!(template.count(), count);
+        prop_assert!(template.part(count).is_none());
+        prop_assert!(template.part(usize::MAX).is_none());
     }
 
     /// A malformed frame is refused, or cut so that no byte of it is lost, sent twice or read from
@@ -229,11 +242,13 @@ proptest! {
                 let may_differ = ip_fields.contains(&at) || tcp_fields.contains(&at);
                 prop_assert!(may_differ || *byte == head[at], "byte {}", at);
             }
-            let patch = headers.checksum(0);
+            let patch = template.checksum(part, 0);
             prop_assert_eq!(patch.offset, tcp + 16);
         }
         prop_assert_eq!(next, Some(frame.len()));
-        prop_assert!(template.lens().eq(lens));
+        prop_assert_eq!(lens.len(), template.count());
+        prop_assert_eq!(*lens.last().unwrap(), template.last_len());
+        prop_assert_eq!(*lens.iter().max().unwrap(), template.segment_len());
     }
 }
 

@@ -15,7 +15,7 @@ use oxnic::nic::{
     },
     pause::{
         Waiters,
-        MAX_QUEUES, //
+        MAX_SENDERS, //
     },
 };
 use proptest::prelude::*;
@@ -286,7 +286,7 @@ fn a_queue_that_finds_room_does_not_wait() {
 #[test]
 fn a_queue_that_could_not_be_woken_does_not_wait() {
     let waiters = Waiters::new();
-    assert!(!waiters.wait(MAX_QUEUES, 1, || true));
+    assert!(!waiters.wait(MAX_SENDERS, 1, || true));
     assert!(!waiters.wait(u32::MAX, 1, || true));
     assert_eq!(waiters.take_all().count(), 0);
 }
@@ -401,7 +401,7 @@ proptest! {
     #[test]
     fn exactly_the_waiting_queues_are_woken(
         rounds in prop::collection::vec(
-            prop::collection::vec((0u32..70, any::<bool>()), 0..20),
+            prop::collection::vec((0u32..140, any::<bool>()), 0..20),
             0..10,
         ),
     ) {
@@ -410,7 +410,7 @@ proptest! {
             let mut waiting = std::collections::BTreeSet::new();
             for (queue, full) in round {
                 let stays = waiters.wait(queue, 1, || full);
-                prop_assert_eq!(stays, full && queue < MAX_QUEUES);
+                prop_assert_eq!(stays, full && queue < MAX_SENDERS);
                 if stays {
                     waiting.insert(queue);
                 } else {

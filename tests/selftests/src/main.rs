@@ -6,12 +6,14 @@
 
 mod config;
 mod features;
+mod hw_metadata;
 mod ksft;
 mod page;
 mod ports;
 mod results;
 mod run;
 mod tap;
+mod xsk;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};

@@ -5,6 +5,7 @@
 use crate::results::Device;
 use anyhow::{bail, Context, Result};
 use std::{
+    env,
     fs::{self, File},
     io::Write,
     process::Command,
@@ -30,6 +31,11 @@ pub fn far(device: Device) -> &'static str {
         Device::Oxnic => "ox1",
         Device::Veth => "ve1",
     }
+}
+
+/// The path of the module's file.
+fn module() -> Result<String> {
+    env::var("OXNIC_KO").context("OXNIC_KO names no module")
 }
 
 /// Runs a command, given as one line, with its output in the log. An error has the last line of
@@ -60,7 +66,7 @@ pub fn set_up(device: Device, queues: u32, log: &mut File) -> Result<()> {
     match device {
         Device::Oxnic => {
             run(
-                &format!("insmod /oxnic/oxnic.ko pairs=1 queues={queues}"),
+                &format!("insmod {} pairs=1 queues={queues}", module()?),
                 log,
             )?;
             run(&format!("ip link set {far} netns {PEER}"), log)?;
@@ -93,6 +99,66 @@ pub fn set_up(device: Device, queues: u32, log: &mut File) -> Result<()> {
     }
     spread_interrupts(near)?;
     thread::sleep(Duration::from_secs(1));
+    Ok(())
+}
+
+/// Both ports in this namespace, without a word of the stack's own, and open for any address.
+pub fn set_up_together(device: Device, queues: u32, log: &mut File) -> Result<()> {
+    let (near, far) = (near(device), far(device));
+
+    // What `tear_down` removes.
+    run(&format!("ip netns add {PEER}"), log)?;
+    match device {
+        Device::Oxnic => run(
+            &format!("insmod {} pairs=1 queues={queues}", module()?),
+            log,
+        )?,
+        Device::Veth => {
+            let size = format!("numrxqueues {queues} numtxqueues {queues}");
+
+            run(
+                &format!("ip link add {near} {size} type veth peer name {far} {size}"),
+                log,
+            )?;
+        }
+    }
+    // In zero-copy mode a frame that finds no buffer of the receiver has to be lost: one case gives
+    // the receiver too few on purpose, and wants the sender to get to the end. For the other cases
+    // there are enough, if the rings take all that the receiver has.
+    if device == Device::Oxnic {
+        for port in [near, far] {
+            run(&format!("ethtool -A {port} rx off tx off"), log)?;
+            run(&format!("ethtool -G {port} rx 2048"), log)?;
+        }
+    }
+    for port in [near, far] {
+        fs::write(format!("/proc/sys/net/ipv6/conf/{port}/disable_ipv6"), "1")?;
+        run(&format!("ip link set {port} promisc on"), log)?;
+        run(&format!("ip link set {port} up"), log)?;
+    }
+    Ok(())
+}
+
+/// Removes what xskxceiver leaves behind when a case fails: a program of either mode, which keeps
+/// one of the other mode from being attached, and the MTU of 9000.
+pub fn clean_up_together(device: Device, log: &mut File) -> Result<()> {
+    for port in [near(device), far(device)] {
+        for setting in ["xdpgeneric off", "xdpdrv off", "mtu 1500"] {
+            run(&format!("ip link set {port} {setting}"), log)?;
+        }
+    }
+    Ok(())
+}
+
+/// Leaves polling to who is busy with it, as long as anyone is: the settings of the kernel's
+/// script.
+pub fn defer_interrupts(device: Device) -> Result<()> {
+    for port in [near(device), far(device)] {
+        for (file, value) in [("napi_defer_hard_irqs", 2), ("gro_flush_timeout", 200_000)] {
+            fs::write(format!("/sys/class/net/{port}/{file}"), value.to_string())
+                .with_context(|| format!("{port}: {file}"))?;
+        }
+    }
     Ok(())
 }
 

@@ -4,8 +4,9 @@
 
 use crate::{
     config::{self, Config},
-    features, ksft, ports,
+    features, hw_metadata, ksft, ports,
     results::{self, Device, Line, Outcome, Verdict},
+    xsk,
 };
 use anyhow::{ensure, Context, Result};
 use std::{
@@ -96,9 +97,17 @@ impl Run<'_> {
             self.device.name(),
             self.file.queues
         );
-        match ports::set_up(self.device, self.file.queues, &mut self.log) {
-            Ok(()) if stem == "xdp_features" => features::run(&mut self)?,
-            Ok(()) => ksft::run(&mut self)?,
+        let set_up = match stem.as_str() {
+            "xskxceiver" => ports::set_up_together,
+            _ => ports::set_up,
+        };
+        match set_up(self.device, self.file.queues, &mut self.log) {
+            Ok(()) => match stem.as_str() {
+                "xdp_features" => features::run(&mut self)?,
+                "xskxceiver" => xsk::run(&mut self)?,
+                "xdp_hw_metadata" => hw_metadata::run(&mut self)?,
+                _ => ksft::run(&mut self)?,
+            },
             Err(error) => {
                 self.result(
                     &stem,

@@ -73,7 +73,7 @@ static notrace noinline void just_return(void)
 
 static int before_pages(struct kprobe *p, struct pt_regs *regs)
 {
-	const struct page_pool *pool = (const struct page_pool *)regs->di;
+	const struct page_pool *pool = (const void *)regs_get_kernel_argument(regs, 0);
 
 	if (!pool->slow.netdev || strncmp(pool->slow.netdev->name, "ox", 2))
 		return 0;
@@ -81,15 +81,16 @@ static int before_pages(struct kprobe *p, struct pt_regs *regs)
 	if (!READ_ONCE(no_pages))
 		return 0;
 	/*
-	 * Returns NULL at once. The return address stays on the stack: where ftrace makes the
-	 * probe, a change of regs->sp is lost, and the caller's stack would be 8 bytes off.
+	 * Returns NULL at once. The return address stays where it is, on x86 on the stack: where
+	 * ftrace makes the probe, a change of regs->sp is lost, and the caller's stack would be 8
+	 * bytes off.
 	 */
-	regs->ax = 0;
-	regs->ip = (unsigned long)just_return;
+	regs_set_return_value(regs, 0);
+	instruction_pointer_set(regs, (unsigned long)just_return);
 	return 1;
 }
 
-/* With one the kernel does not turn the probe into a jump, where regs->ip could not be changed. */
+/* With one the kernel does not turn the probe into a jump, which could not go elsewhere. */
 static void keep_trap(struct kprobe *p, struct pt_regs *regs, unsigned long flags)
 {
 }
@@ -113,6 +114,8 @@ static int lose_time(struct kprobe *p, struct pt_regs *regs)
 		udelay(READ_ONCE(usecs));
 	return 0;
 }
+
+#ifdef CONFIG_X86
 
 /* REX: prefixes that a word of 32 bits may have. */
 static bool has_prefix(const u8 *code)
@@ -166,9 +169,52 @@ static const u32 *stored_at(const struct kprobe *probe, struct pt_regs *regs)
 	return (const u32 *)address;
 }
 
+#else /* CONFIG_ARM64 */
+
+/* Where it stores it: a register, and a constant that is added to it. */
+struct store {
+	unsigned int reg;
+	int offset;
+};
+
+/*
+ * Whether an instruction stores a register of 32 bits: STR with an unsigned or a signed offset, or
+ * STLR. Excluded is the stack, which nobody else writes to.
+ */
+static bool decode(u32 code, struct store *store)
+{
+	store->reg = code >> 5 & 31;
+	if ((code & 0xffc00000) == 0xb9000000)
+		store->offset = (code >> 10 & 0xfff) * sizeof(u32);
+	else if ((code & 0xffe00c00) == 0xb8000000)
+		store->offset = sign_extend32(code >> 12, 8);
+	else if ((code & 0xfffffc00) == 0x889ffc00)
+		store->offset = 0;
+	else
+		return false;
+	return store->reg != 31;
+}
+
+static bool is_store(const struct kprobe *probe)
+{
+	struct store store;
+
+	return decode(probe->opcode, &store);
+}
+
+static const u32 *stored_at(const struct kprobe *probe, struct pt_regs *regs)
+{
+	struct store store;
+
+	decode(probe->opcode, &store);
+	return (const u32 *)(regs->regs[store.reg] + store.offset);
+}
+
+#endif
+
 static int check_call(struct kprobe *p, struct pt_regs *regs)
 {
-	const call_single_data_t *call = (const void *)regs->si;
+	const call_single_data_t *call = (const void *)regs_get_kernel_argument(regs, 1);
 	char func[KSYM_SYMBOL_LEN];
 
 	if (!(READ_ONCE(call->node.u_flags) & CSD_FLAG_LOCK))

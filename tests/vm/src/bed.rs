@@ -428,6 +428,11 @@ impl Bed {
         })
     }
 
+    /// Both directions: who sends, and who receives.
+    pub fn ways(&self) -> [(&Port, &Port); 2] {
+        [(&self.a, &self.b), (&self.b, &self.a)]
+    }
+
     /// Brings both ports up and waits for the link.
     pub fn up(&self) -> Result<()> {
         self.a.up()?;

@@ -8,8 +8,8 @@ use crate::{
 };
 use anyhow::{anyhow, Context, Result};
 use aya::{
-    maps::{Array, Map, MapData},
-    programs::{loaded_programs, ProgramFd, ProgramInfo, RawTracePoint, Xdp},
+    maps::{Array, Map, MapData, XskMap},
+    programs::{loaded_programs, ProgramFd, ProgramInfo, RawTracePoint, TracePoint, Xdp},
     Ebpf, EbpfLoader, Pod,
 };
 use std::{
@@ -145,6 +145,39 @@ impl SlowIpi {
     }
 }
 
+/// Programs at the module's tracepoint `oxnic:verdict` that count the verdicts, in the two ways in
+/// which a program can be attached to one.
+pub struct Verdicts(Ebpf);
+
+impl Verdicts {
+    pub fn count() -> Result<Self> {
+        let mut object = load_object("trace_events")?;
+        let raw: &mut RawTracePoint = object
+            .program_mut("count_raw")
+            .context("no program count_raw")?
+            .try_into()?;
+        raw.load().context("loading count_raw")?;
+        raw.attach("verdict").context("attaching count_raw")?;
+
+        let event: &mut TracePoint = object
+            .program_mut("count_event")
+            .context("no program count_event")?
+            .try_into()?;
+        event.load().context("loading count_event")?;
+        event
+            .attach("oxnic", "verdict")
+            .context("attaching count_event")?;
+        Ok(Self(object))
+    }
+
+    /// What the program of a map has counted for each verdict: frames and bytes.
+    pub fn read(&self, map: &str, act: u32) -> Result<[u64; 2]> {
+        let map = self.0.map(map).with_context(|| format!("no map {map}"))?;
+
+        Ok(Array::<_, [u64; 2]>::try_from(map)?.get(&act, 0)?)
+    }
+}
+
 /// A program that is bound to a port, as it has to be to ask the port for metadata. Only libbpf
 /// knows how to load such a program, so bpftool does it; the program and its maps come by way of a
 /// file system.
@@ -185,6 +218,13 @@ impl Bound {
         let data = MapData::from_pin(self.pins.folder().join(map))?;
 
         Ok(Array::try_from(Map::Array(data))?)
+    }
+
+    /// A map of the program, of AF_XDP sockets.
+    pub fn xsk_map(&self, map: &str) -> Result<XskMap<MapData>> {
+        let data = MapData::from_pin(self.pins.folder().join(map))?;
+
+        Ok(XskMap::try_from(Map::XskMap(data))?)
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
         cpus, fault, instruments, kmsg::Kmsg, module, netns::Netns, wait_until, watchdog::Watchdog,
     },
     nl::netdev,
+    wire::xsk,
 };
 use anyhow::{anyhow, bail, Context, Result};
 use libtest_mimic::{Completion, Failed, Trial};
@@ -42,6 +43,8 @@ enum Body {
     Ports(fn(&Bed) -> Result<()>),
     /// Without the module: the test loads it itself.
     Bare(fn() -> Result<()>),
+    /// The test of this name, which is one with ports, with sockets on all of their queues.
+    UnderSockets(&'static str),
 }
 
 /// A test; [`case!`] makes it one of those that run.
@@ -80,6 +83,17 @@ impl Case {
         }
     }
 
+    /// Another test between `ox0` and `ox1`, with a zero-copy AF_XDP socket on every queue of both.
+    pub const fn under_sockets(name: &'static str, of: &'static str) -> Self {
+        Self {
+            name,
+            params: "",
+            allowed: &[],
+            needs: || true,
+            body: Body::UnderSockets(of),
+        }
+    }
+
     /// Pieces of log lines that this test provokes on purpose.
     pub const fn allow(self, allowed: &'static [&'static str]) -> Self {
         Self { allowed, ..self }
@@ -113,6 +127,33 @@ impl Case {
                 module::load(self.params)?;
                 body(&Bed::make()?)
             }
+            Body::UnderSockets(name) => {
+                let of = Self::named(name)?;
+                let Body::Ports(body) = of.body else {
+                    bail!("{name} has no ports");
+                };
+
+                module::load(of.params)?;
+                let bed = Bed::make()?;
+                let _sockets = xsk::on_every_queue(&bed)?;
+                body(&bed)?;
+                xsk::ensure_used(&bed)
+            }
+        }
+    }
+
+    fn named(name: &str) -> Result<&'static Self> {
+        inventory::iter::<Case>
+            .into_iter()
+            .find(|case| case.name == name)
+            .ok_or_else(|| anyhow!("there is no test {name}"))
+    }
+
+    /// The test that it is a variant of, or the test itself.
+    fn origin(&self) -> Result<&Self> {
+        match self.body {
+            Body::UnderSockets(name) => Self::named(name),
+            _ => Ok(self),
         }
     }
 }
@@ -148,7 +189,8 @@ pub fn trial(case: &'static Case, claims: Option<PathBuf>) -> Trial {
                 return Ok(Completion::ignored_with(CLAIMED));
             }
         }
-        if !(case.needs)() {
+        // A variant of a test that does not exist fails when it is run.
+        if case.origin().is_ok_and(|origin| !(origin.needs)()) {
             return Ok(Completion::ignored());
         }
         surrounded(case).map_err(|e| {
@@ -188,7 +230,7 @@ fn surrounded(case: &Case) -> Result<()> {
         .unwrap_or_else(|panic| Err(anyhow!("panicked: {}", panic_text(&*panic))));
     let left = tear_down(&before);
     let found = instruments::check();
-    let logged = check_log(&mut log, case.allowed);
+    let logged = check_log(&mut log, case.origin()?.allowed);
 
     let errors: Vec<_> = [
         ("", outcome),

@@ -28,12 +28,17 @@ mod stats;
 mod support;
 mod wire;
 
+use crate::support::buffers::check_page_size;
 use std::{env, path::PathBuf, process::ExitCode};
 
 fn main() -> ExitCode {
     let mut args = libtest_mimic::Arguments::from_args();
     // There is one module and one kernel log: two tests at once would see each other.
     args.test_threads = Some(1);
+    if let Err(error) = check_page_size() {
+        eprintln!("before the first test: {error:#}");
+        return ExitCode::FAILURE;
+    }
 
     let claims = env::var_os("OXNIC_CLAIMS").map(PathBuf::from);
     let trials = harness::cases()

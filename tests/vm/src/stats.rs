@@ -19,6 +19,17 @@ impl Counters {
         Ok(Self(Ethtool::open(port)?.counters()?.into_iter().collect()))
     }
 
+    /// Whether no frame has gone anywhere since `old` was read. Polls that look in vain for buffers
+    /// of a socket are counted, too, and go on.
+    pub fn at_rest_since(&self, old: &Self) -> bool {
+        let of_frames = |(name, _): &(&String, &u64)| !name.ends_with("_xsk_fill_empty");
+
+        self.0
+            .iter()
+            .filter(of_frames)
+            .eq(old.0.iter().filter(of_frames))
+    }
+
     /// The values of a counter of each receive queue, by queue.
     pub fn rx_each(&self, what: &str) -> Result<Vec<u64>> {
         self.each("rx", what)
@@ -48,10 +59,13 @@ impl Counters {
             .ok_or_else(|| anyhow!("ethtool -S shows no {name}"))
     }
 
-    /// Frames that the port has put on the wire: of the stack, of XDP_TX and of redirects from
-    /// other devices.
+    /// Frames that the port has put on the wire: of the stack, of XDP_TX, of redirects from other
+    /// devices, and of AF_XDP sockets in zero-copy mode.
     pub fn sent(&self) -> Result<u64> {
-        Ok(self.tx("packets")? + self.rx("xdp_tx")? + self.tx("xdp_xmit")?)
+        Ok(self.tx("packets")?
+            + self.rx("xdp_tx")?
+            + self.tx("xdp_xmit")?
+            + self.tx("xsk_packets")?)
     }
 
     /// Frames that arrived at the port and were lost, by reason.
@@ -152,23 +166,26 @@ impl Snapshot {
         let expected = [
             ("rx_packets", c.rx("packets")?),
             ("rx_bytes", c.rx("bytes")?),
-            (
-                "tx_packets",
-                c.tx("packets")? + c.rx("xdp_tx")? + c.tx("xdp_xmit")?,
-            ),
+            ("tx_packets", c.sent()?),
             (
                 "tx_bytes",
-                c.tx("bytes")? + c.rx("xdp_tx_bytes")? + c.tx("xdp_xmit_bytes")?,
+                c.tx("bytes")?
+                    + c.rx("xdp_tx_bytes")?
+                    + c.tx("xdp_xmit_bytes")?
+                    + c.tx("xsk_bytes")?,
             ),
             ("rx_missed_errors", c.rx("no_buffer")?),
             ("rx_length_errors", c.rx("oversize")?),
             ("rx_errors", c.rx("oversize")?),
             (
                 "rx_dropped",
-                c.rx("down")? + c.rx("skb_alloc_fail")? + c.rx("xdp_no_frags")?,
+                c.rx("down")?
+                    + c.rx("skb_alloc_fail")?
+                    + c.rx("xdp_no_frags")?
+                    + c.rx("xsk_frags_invalid")?,
             ),
             ("tx_carrier_errors", c.tx("carrier")?),
-            ("tx_errors", c.tx("carrier")?),
+            ("tx_errors", c.tx("carrier")? + c.tx("xsk_errors")?),
         ];
 
         for (name, value) in expected {
@@ -186,7 +203,9 @@ impl Snapshot {
     /// the program. Holds if a program was attached all the time.
     pub fn check_verdicts(&self) -> Result<()> {
         ensure_eq!(
-            self.verdicts()? + self.counters.rx("xdp_no_frags")?,
+            self.verdicts()?
+                + self.counters.rx("xdp_no_frags")?
+                + self.counters.rx("xsk_frags_invalid")?,
             self.counters.rx("packets")?,
             "{}: sum of all verdicts",
             self.name

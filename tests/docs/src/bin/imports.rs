@@ -20,12 +20,14 @@ use std::{
 use syn::{visit::Visit, UseTree};
 
 /// Each layer, and those from which it may import.
-const LAYERS: [(&str, &[&str]); 5] = [
-    ("driver", &["card", "net", "nic", KERNEL]),
-    ("card", &["net", "nic", KERNEL]),
-    ("net", &["bindings", KERNEL]),
-    ("nic", &[]),
+const LAYERS: [(&str, &[&str]); 7] = [
+    ("driver", &["card", "net", "nic", "dest", "compat", KERNEL]),
+    ("card", &["net", "nic", "dest", "compat", KERNEL]),
+    ("net", &["bindings", "dest", "compat", KERNEL]),
+    ("nic", &["dest"]),
+    ("dest", &[]),
     ("bindings", &[KERNEL]),
+    ("compat", &[KERNEL]),
 ];
 
 /// The kernel's crate.
@@ -80,7 +82,8 @@ fn read(directory: &Path, module: &mut Module, files: &mut BTreeMap<Module, Stri
             read(&path, module, files)?;
         } else if path.extension().is_some_and(|end| end == "rs") && name != "generated" {
             let text = fs::read_to_string(&path)?;
-            // The root of the crate, and what stands for a directory, have the name of what they are in.
+            // The root of the crate, and what stands for a directory, have the name of what they
+            // are in.
             let own = if name == "mod" || module.len() == 1 {
                 &module[..module.len() - 1]
             } else {

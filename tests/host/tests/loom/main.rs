@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 mod ipi;
 mod irq;
+mod need_wakeup;
 mod pause;
 #[path = "../publish/mod.rs"]
 mod publish;
@@ -46,8 +47,8 @@ pub(crate) fn fill(nic: &mut NicSide<Shared>) -> bool {
     let Some(mut fill) = nic.next_buffer() else {
         return false;
     };
-    **fill.buffer() *= 2;
-    let len = **fill.buffer();
+    ***fill.buffer() *= 2;
+    let len = ***fill.buffer();
     fill.complete(Completion::new(len));
     true
 }

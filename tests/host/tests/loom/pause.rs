@@ -25,28 +25,42 @@ use oxnic::nic::{
         Moderation,
         Raised, //
     },
-    pause::Waiters,
+    pause::{
+        of_xsk,
+        Waiters, //
+    },
     ring::NicSide, //
 };
 use std::sync::Arc;
 
-/// Two senders find the ring full while the driver makes room. A queue that stays stopped is woken.
+/// Two transmit queues find the ring full while the driver makes room. A queue that
+/// stays stopped is woken.
 #[test]
 fn waiting_sender_is_always_woken() {
-    bounded(|| {
+    two_senders_wait([0, 1]);
+}
+
+/// The same with a transmit queue and the AF_XDP sockets of a queue.
+#[test]
+fn waiting_socket_is_always_woken() {
+    two_senders_wait([0, of_xsk(0)]);
+}
+
+fn two_senders_wait(numbers: [u32; 2]) {
+    bounded(move || {
         let room = Arc::new(AtomicBool::new(false));
         let stopped = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
         let has_stopped = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
         let waiters = Arc::new(Waiters::new());
 
-        let senders = [0, 1].map(|queue: u32| {
+        let senders = [0, 1].map(|sender: usize| {
             let (room, stopped, waiters) = (room.clone(), stopped.clone(), waiters.clone());
             let has_stopped = has_stopped.clone();
             thread::spawn(move || {
-                let stopped = &stopped[queue as usize];
+                let stopped = &stopped[sender];
                 stopped.store(true, Ordering::Relaxed);
-                has_stopped[queue as usize].store(true, Ordering::Relaxed);
-                let stay = waiters.wait(queue, 1, || !room.load(Ordering::Relaxed));
+                has_stopped[sender].store(true, Ordering::Relaxed);
+                let stay = waiters.wait(numbers[sender], 1, || !room.load(Ordering::Relaxed));
                 if !stay {
                     stopped.store(false, Ordering::Relaxed);
                 }
@@ -56,10 +70,10 @@ fn waiting_sender_is_always_woken() {
         room.store(true, Ordering::Relaxed);
         // One queue per poll, and another poll as long as others wait.
         while let Some(turn) = waiters.take_next(|_| true) {
-            let queue = turn.queue as usize;
+            let sender = usize::from(turn.queue == numbers[1]);
             // Otherwise the queue might be woken before it is stopped.
-            assert!(has_stopped[queue].load(Ordering::Relaxed));
-            stopped[queue].store(false, Ordering::Relaxed);
+            assert!(has_stopped[sender].load(Ordering::Relaxed));
+            stopped[sender].store(false, Ordering::Relaxed);
             if !turn.others_wait {
                 break;
             }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use cases::cases;
+use oxnic::dest::Dest;
 use oxnic::nic::{
     completion::{
         Completion,
@@ -18,7 +19,7 @@ use oxnic::nic::{
     headers::HEADERS_LEN,
     ring::{
         DriverSide,
-        Handle,
+        EitherSide,
         Ring,
         Slot, //
     },
@@ -40,6 +41,7 @@ use oxnic::nic::{
         RingWriter,
         RxBuffer,
         RxConfig,
+        RxLimits,
         TxFrame, //
     },
 };
@@ -58,20 +60,25 @@ struct Page {
 }
 
 const HEAD_ROOM: usize = 20;
+const PAGE_ROOM: usize = 280;
 const MAX_LEN: usize = 200;
 const STALE: u8 = 0xee;
 
 impl RxBuffer for Page {
-    const ROOM: usize = 280;
-
-    fn room(&mut self) -> &mut [u8] {
-        &mut self.bytes[HEAD_ROOM..HEAD_ROOM + self.room]
+    fn room(&mut self) -> Dest<'_> {
+        Dest::from(&mut self.bytes[HEAD_ROOM..HEAD_ROOM + self.room])
     }
 }
 
 type Shared = Arc<Ring<Page, Vec<Slot<Page>>>>;
+type Side = EitherSide<Shared, Shared>;
 
-fn port() -> (RingWriter<Shared>, DriverSide<Shared>) {
+const LIMITS: RxLimits = RxLimits {
+    room: PAGE_ROOM,
+    max_buffers: u32::MAX,
+};
+
+fn port() -> (RingWriter<Side>, DriverSide<Shared>) {
     port_with(4, MAX_LEN, Strip::default())
 }
 
@@ -82,18 +89,17 @@ fn config(max_len: usize) -> RxConfig {
     }
 }
 
-fn port_with(slots: u32, max_len: usize, strip: Strip) -> (RingWriter<Shared>, DriverSide<Shared>) {
+fn port_with(slots: u32, max_len: usize, strip: Strip) -> (RingWriter<Side>, DriverSide<Shared>) {
     let slots = (0..slots).map(|_| Slot::new()).collect();
     let (nic, driver) = Ring::split(Arc::new(Ring::new(slots).unwrap())).unwrap();
-    (RingWriter::new(nic, RxConfig { max_len, strip }), driver)
+    (
+        RingWriter::new(Side::Pages(nic), RxConfig { max_len, strip }, LIMITS),
+        driver,
+    )
 }
 
 /// Writes a frame without a timestamp, as most tests do.
-fn send<H>(writer: &mut RingWriter<H>, frame: &Packet, hash: Hash) -> Result<u32, Refused>
-where
-    H: Handle,
-    H::Buffer: RxBuffer,
-{
+fn send(writer: &mut RingWriter<Side>, frame: &Packet, hash: Hash) -> Result<u32, Refused> {
     writer.write(frame, Completion::new(0).with_hash(hash))
 }
 
@@ -158,8 +164,9 @@ impl TxFrame for Packet {
         self.tag
     }
 
-    fn copy_to(&self, to: &mut [u8]) -> Result<Checksum, Malformed> {
-        to.copy_from_slice(&self.summed());
+    fn copy_to(&self, mut to: Dest<'_>) -> Result<Checksum, Malformed> {
+        assert_eq!(to.len(), self.bytes.len());
+        to.write(0, &self.summed()).unwrap();
         self.checksum
     }
 
@@ -167,13 +174,12 @@ impl TxFrame for Packet {
         Ok((self.checksum?, self.patch))
     }
 
-    fn copy_part(&self, offset: usize, to: &mut [u8]) -> Result<(), Malformed> {
+    fn copy_part(&self, offset: usize, mut to: Dest<'_>) -> Result<(), Malformed> {
         let bytes = self
             .bytes
             .get(offset..)
             .and_then(|from| from.get(..to.len()));
-        to.copy_from_slice(bytes.ok_or(Malformed)?);
-        Ok(())
+        to.write(0, bytes.ok_or(Malformed)?).ok_or(Malformed)
     }
 }
 
@@ -325,7 +331,14 @@ fn a_timestamp_goes_along() {
     let meta = Completion::new(0).with_timestamp(time);
     writer.write(&packet(60), meta).unwrap();
     writer.publish();
-    assert_eq!(driver.take().unwrap().0.timestamp(), time);
+    let (completion, _) = driver.take().unwrap();
+    assert_eq!(completion.timestamp(), time);
+    assert_eq!(completion.with_vlan(CUSTOMER).timestamp(), time);
+    // The driver looks at it only if there is something to see.
+    let bare = Completion::new(60);
+    assert!(bare.is_bare());
+    assert!(!bare.with_timestamp(time).is_bare());
+    assert!(bare.with_timestamp(time).with_timestamp(None).is_bare());
 }
 
 const CUSTOMER: Tag = Tag {
@@ -365,7 +378,7 @@ fn take_frame(driver: &mut DriverSide<Shared>) -> Option<(Vec<u8>, Completion)> 
     let mut bytes = page.bytes[HEAD_ROOM..][..first.len() as usize].to_vec();
     let mut last = first;
     while !last.is(Status::END_OF_PACKET) {
-        assert_eq!(last.len() as usize, Page::ROOM, "only the last is not full");
+        assert_eq!(last.len() as usize, PAGE_ROOM, "only the last is not full");
         let (next, page) = driver.take().expect("published as a whole");
         bytes.extend(&page.bytes[HEAD_ROOM..][..next.len() as usize]);
         assert_eq!((next.vlan(), next.hash()), (first.vlan(), first.hash()));

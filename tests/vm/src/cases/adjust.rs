@@ -8,7 +8,12 @@ use crate::{
     harness::case,
     host::ensure_eq,
     stats::check_both,
-    support::{probes::send_all, steer::Chain},
+    support::{
+        buffers::{BUFFER, PAGE, SINGLE_MTU},
+        probes::send_all,
+        steer::Chain,
+        xsk::head_max,
+    },
     wire::{
         ensure_same,
         packet::{Sender, Tap},
@@ -21,10 +26,6 @@ use aya::{
     maps::{CpuMap, DevMap},
     programs::{tc::TcAttachType, SchedClassifier},
 };
-
-/// Bytes of a receive buffer for a frame: a page of 4096 bytes, less the headroom (320) and `struct
-/// skb_shared_info` (320).
-const FRAME_ROOM: usize = 4096 - 320 - 320;
 
 /// What `adjust_head` writes in front of a frame: an Ethernet header and a pattern.
 fn pattern() -> [u8; 256] {
@@ -102,10 +103,11 @@ fn finish(bed: &Bed) -> Result<()> {
 case!(ports "adjust::head_grows", "", head_grows);
 fn head_grows(bed: &Bed) -> Result<()> {
     let mut program = attach(bed, "adjust_head")?;
+    let most = head_max(&bed.b)?;
 
     // The frame that comes back is not addressed to a port.
     bed.a.set_promisc(true)?;
-    for n in [14, 15, 64, 200, 256] {
+    for n in [14, 15, 64, 200, most.min(256)] {
         adjusted(bed, &mut program, -n, &[60, 301, 1200], |frame| {
             [&pattern()[..n as usize], &frame].concat()
         })?;
@@ -134,7 +136,7 @@ fn head_limits(bed: &Bed) -> Result<()> {
     let tap = Tap::open(&bed.b)?;
 
     // Beyond the headroom, and less than an Ethernet header left over.
-    for delta in [-281, -4096, 128 - 13, 4096] {
+    for delta in [-281, -(PAGE as i32), 128 - 13, PAGE as i32] {
         configure(&mut program, delta, verdict::PASS)?;
         send_all(bed, &[Probe::new(1, 0).len(128)])?;
     }
@@ -170,8 +172,8 @@ fn tail_grows(bed: &Bed) -> Result<()> {
     let mut program = attach(bed, "adjust_tail")?;
 
     // A frame may be longer than the MTU of port A by now.
-    bed.a.set_mtu(3434)?;
-    bed.b.set_mtu(3434)?;
+    bed.a.set_mtu(SINGLE_MTU)?;
+    bed.b.set_mtu(SINGLE_MTU)?;
     for n in [1, 100, 1000] {
         adjusted(bed, &mut program, n, &[60, 301, 1514], |mut frame| {
             frame.resize(frame.len() + n as usize, 0);
@@ -180,14 +182,14 @@ fn tail_grows(bed: &Bed) -> Result<()> {
     }
     let tap = Tap::open(&bed.b)?;
 
-    for (len, seq) in [60usize, 301, 1514, 3448].into_iter().zip(0..) {
+    for (len, seq) in [60usize, 301, 1514, BUFFER - 8].into_iter().zip(0..) {
         let probe = Probe::new(1, seq).len(len);
-        let room = FRAME_ROOM - len;
+        let room = BUFFER - len;
         let mut expected = probe.frame();
 
         configure(&mut program, room as i32, verdict::PASS)?;
         send_all(bed, &[probe.clone()])?;
-        expected.resize(FRAME_ROOM, 0);
+        expected.resize(BUFFER, 0);
         ensure_same(
             &format!("{len} bytes grown by {room}"),
             &tap.only()?,

@@ -11,7 +11,10 @@ use crate::{
         XdpAttached, XDP_FLAGS_DRV_MODE, XDP_FLAGS_HW_MODE, XDP_FLAGS_REPLACE, XDP_FLAGS_SKB_MODE,
         XDP_FLAGS_UPDATE_IF_NOEXIST,
     },
-    support::attach::{link_create, linked},
+    support::{
+        attach::{link_create, linked},
+        buffers::JUMBO,
+    },
     wire::{packet::Sender, probe::Probe},
 };
 use anyhow::{anyhow, bail, ensure, Result};
@@ -253,7 +256,7 @@ fn link_and_mtu(bed: &Bed) -> Result<()> {
     let mut plain = Program::load("count", "count_pass")?;
     let mut frags = Program::load("count", "count_pass_frags")?;
 
-    bed.b.set_mtu(9000)?;
+    bed.b.set_mtu(JUMBO)?;
     ensure!(
         link_create(&bed.b, &mut plain).is_err(),
         "a link was made for a program without frags"
@@ -273,16 +276,16 @@ fn link_and_mtu(bed: &Bed) -> Result<()> {
     bed.b.set_mtu(1500)?;
     let link = linked(&bed.b, &mut plain)?;
     expect_attached(&bed.b, XdpAttached::Driver, Some(plain.id))?;
-    let text = bed.b.ip_link_set_refusal("mtu 9000")?;
+    let text = bed.b.ip_link_set_refusal(&format!("mtu {JUMBO}"))?;
     ensure!(
         text.contains("mtu greater than device maximum"),
-        "mtu 9000: refused with \"{text}\""
+        "mtu {JUMBO}: refused with \"{text}\""
     );
     drop(link);
     wait_until("the closed link is detached", || {
         Ok(bed.b.link()?.xdp_mode == XdpAttached::None)
     })?;
-    bed.b.set_mtu(9000)
+    bed.b.set_mtu(JUMBO)
 }
 
 case!(ports "attach::bpf_link_survives_rmmod", "", link_and_rmmod);

@@ -8,6 +8,7 @@ use crate::{
     harness::case,
     host::{ensure_eq, PATIENCE},
     stats::check_both,
+    support::buffers::{JUMBO, MTU_MAX, SINGLE_MTU},
 };
 use anyhow::{anyhow, ensure, Context, Result};
 use std::{
@@ -23,14 +24,14 @@ const CHUNK: usize = 64 << 10;
 case!(ports "bulk::tcp_over_ipv4", "queues=4", |bed| bulk(bed, &V4, None));
 case!(ports "bulk::tcp_over_ipv6", "queues=4", |bed| bulk(bed, &V6, None));
 case!(ports "bulk::long_frames_and_short_rings_over_ipv4", "queues=2 ring_size=64",
-    |bed| bulk(bed, &V4, Some(3434)));
-case!(ports "bulk::long_frames_over_ipv6", "queues=2", |bed| bulk(bed, &V6, Some(3434)));
+    |bed| bulk(bed, &V4, Some(SINGLE_MTU)));
+case!(ports "bulk::long_frames_over_ipv6", "queues=2", |bed| bulk(bed, &V6, Some(SINGLE_MTU)));
 case!(ports "bulk::several_buffers_and_short_rings_over_ipv4", "queues=2 ring_size=64",
-    |bed| bulk(bed, &V4, Some(9000)));
-case!(ports "bulk::many_buffers_over_ipv6", "queues=2", |bed| bulk(bed, &V6, Some(62_186)));
+    |bed| bulk(bed, &V4, Some(JUMBO)));
+case!(ports "bulk::many_buffers_over_ipv6", "queues=2", |bed| bulk(bed, &V6, Some(MTU_MAX)));
 fn bulk(bed: &Bed, addresses: &[&str; 2], mtu: Option<usize>) -> Result<()> {
     let name = match mtu {
-        Some(mtu) if mtu > 3434 => "count_pass_frags",
+        Some(mtu) if mtu > SINGLE_MTU => "count_pass_frags",
         _ => "count_pass",
     };
     let programs = [Program::load("count", name)?, Program::load("count", name)?];

@@ -7,7 +7,8 @@ use crate::{
     harness::case,
     host::ensure_eq,
     support::{
-        probes::{set_mtu, BUFFER, MTU_MAX},
+        buffers::{BUFFER, JUMBO, MTU_MAX},
+        probes::set_mtu,
         traffic::settle,
     },
     wire::{
@@ -281,7 +282,7 @@ fn several_buffers(bed: &Bed) -> Result<()> {
     const LEN: usize = 300_000;
     let mut capture = start_with(bed, Capture::start_frags(&bed.b)?)?;
 
-    for mtu in [9000, MTU_MAX] {
+    for mtu in [JUMBO, MTU_MAX] {
         set_mtu(bed, mtu)?;
         for ([from, to], headers, kinds_of) in [
             (V4, 28, [Kind::UdpV4, Kind::TcpV4]),
@@ -294,7 +295,7 @@ fn several_buffers(bed: &Bed) -> Result<()> {
                 whole,
                 whole + 1,
                 whole + 2,
-                8001,
+                mtu / 2 + 1,
                 mtu - headers - 1,
                 mtu - headers,
             ];

@@ -9,8 +9,10 @@ use crate::{
     host::{ensure_eq, module, netns::Netns, wait_until},
     nl::netdev::{
         self, NETDEV_XDP_ACT_BASIC, NETDEV_XDP_ACT_NDO_XMIT, NETDEV_XDP_ACT_NDO_XMIT_SG,
-        NETDEV_XDP_ACT_REDIRECT, NETDEV_XDP_ACT_RX_SG, NETDEV_XDP_RX_METADATA_HASH,
-        NETDEV_XDP_RX_METADATA_TIMESTAMP, NETDEV_XDP_RX_METADATA_VLAN_TAG,
+        NETDEV_XDP_ACT_REDIRECT, NETDEV_XDP_ACT_RX_SG, NETDEV_XDP_ACT_XSK_ZEROCOPY,
+        NETDEV_XDP_RX_METADATA_HASH, NETDEV_XDP_RX_METADATA_TIMESTAMP,
+        NETDEV_XDP_RX_METADATA_VLAN_TAG, NETDEV_XSK_FLAGS_TX_CHECKSUM,
+        NETDEV_XSK_FLAGS_TX_LAUNCH_TIME_FIFO, NETDEV_XSK_FLAGS_TX_TIMESTAMP,
     },
     support::{
         observe::{Observer, Seen},
@@ -339,6 +341,7 @@ fn xdp_features(bed: &Bed) -> Result<()> {
                 NETDEV_XDP_ACT_BASIC
                     | NETDEV_XDP_ACT_REDIRECT
                     | NETDEV_XDP_ACT_NDO_XMIT
+                    | NETDEV_XDP_ACT_XSK_ZEROCOPY
                     | NETDEV_XDP_ACT_RX_SG
                     | NETDEV_XDP_ACT_NDO_XMIT_SG,
                 "{}: xdp-features",
@@ -350,7 +353,9 @@ fn xdp_features(bed: &Bed) -> Result<()> {
                     NETDEV_XDP_RX_METADATA_TIMESTAMP
                         | NETDEV_XDP_RX_METADATA_HASH
                         | NETDEV_XDP_RX_METADATA_VLAN_TAG,
-                    0
+                    NETDEV_XSK_FLAGS_TX_TIMESTAMP
+                        | NETDEV_XSK_FLAGS_TX_CHECKSUM
+                        | NETDEV_XSK_FLAGS_TX_LAUNCH_TIME_FIFO
                 ),
                 "{}: xdp-rx-metadata-features and xsk-features",
                 port.name

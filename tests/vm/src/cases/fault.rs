@@ -19,6 +19,7 @@ use crate::{
         Refused,
     },
     support::{
+        buffers::JUMBO,
         large::{self, Large},
         ports::exchange,
         traffic::{check_alive, settle_wire, wait_flowing, while_sending, Source},
@@ -158,7 +159,12 @@ fn load() -> Result<()> {
             match outcome? {
                 Ok(()) => module::unload()?,
                 Err(errno) => {
-                    ensure_eq!(no_memory(errno), Errno::ENOMEM, "why it was refused");
+                    // A faux device does not tell why it cannot be created (`faux_device_create`).
+                    let why = match errno {
+                        Errno::ENODEV => Errno::ENOMEM,
+                        errno => no_memory(errno),
+                    };
+                    ensure_eq!(why, Errno::ENOMEM, "why it was refused");
                     ensure!(failed, "refused although memory was there");
                     ensure!(!module::is_loaded(), "the module stays");
                     ensure_eq!(port_names()?, Vec::<String>::new(), "ports that stay");
@@ -293,7 +299,7 @@ fn mtu(bed: &Bed) -> Result<()> {
     bed.up()?;
     each_fails(
         bed,
-        |ifindex| link::change(ifindex, LinkAttribute::Mtu(9000)),
+        |ifindex| link::change(ifindex, LinkAttribute::Mtu(JUMBO as u32)),
         || bed.b.set_mtu(1500),
     )?;
     check_alive(bed)

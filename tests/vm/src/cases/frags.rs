@@ -8,8 +8,9 @@ use crate::{
     host::ensure_eq,
     stats::Snapshot,
     support::{
+        buffers::{BUFFER, JUMBO, MTU_MAX},
         in_parallel,
-        probes::{lengths, long, send_all, set_mtu, total_len, BUFFER, MTU_MAX},
+        probes::{lengths, long, send_all, set_mtu, total_len},
         steer::{
             check_redirected, detour, last_cpu, Chain, Steer, BY_CPU, BY_CPU_BEYOND, BY_DEVICE,
         },
@@ -22,8 +23,6 @@ use crate::{
     },
 };
 use anyhow::Result;
-
-const JUMBO: usize = 9000;
 
 /// The port has received the probes, and nothing else so far.
 fn check_received(port: &Snapshot, probes: &[Probe]) -> Result<()> {
@@ -231,7 +230,7 @@ const MIX: [u8; 4] = [
 ];
 
 case!(ports "frags::mixed", "pairs=2 queues=4 ring_size=2048", mixed);
-/// Frames of 9000 bytes and others, all at once: ox0 sends and gets them back by XDP_TX or by way
+/// Frames in several buffers and others, all at once: ox0 sends and gets them back by XDP_TX or by way
 /// of a veth pair, or they go on to ox3, or to the stack; ox3 sends likewise, without a veth pair.
 fn mixed(bed: &Bed) -> Result<()> {
     const FLOWS: u32 = 4;

@@ -11,9 +11,11 @@ use crate::{
     stats::{check_both, Snapshot},
     support::{
         attach::linked,
+        buffers::{BUFFER, JUMBO, LAST_BUFFER, MTU_MAX, SINGLE_MTU},
         held::Held,
-        probes::{set_mtu, BUFFER, MTU_MAX},
+        probes::set_mtu,
         traffic::{settle, while_sending, Source},
+        xsk::head_max,
     },
     wire::{
         ensure_same,
@@ -24,21 +26,14 @@ use crate::{
     },
 };
 use anyhow::{ensure, Context, Result};
+use const_format::formatcp;
 use nix::errno::Errno;
 
-const JUMBO: usize = 9000;
 /// The longest frame at that MTU: two full buffers and a part of a third.
 const LEN: usize = JUMBO + ETH;
-/// Bytes that the last buffer can hold once a program has made the frame longer: it needs no room
-/// for `struct skb_shared_info`.
-const LAST_BUFFER: usize = 4096 - 320;
-/// Head room that a program may count on, and how much there is: the kernel keeps the size of
-/// `struct xdp_frame` for itself.
-const HEAD_ROOM: i32 = 256;
-const HEAD_MAX: i32 = 320 - 40;
-/// The largest MTU with a program that does not support frags.
-const SINGLE_MTU: usize = 3434;
-const REASON: &str = "the program has no frags support, so the MTU may be at most 3434";
+
+const REASON: &str =
+    formatcp!("the program has no frags support, so the MTU may be at most {SINGLE_MTU}");
 
 /// The verdicts that let a frame out again, and their counters.
 const WAYS: [(u8, &str); 2] = [(verdict::PASS, "xdp_pass"), (verdict::TX, "xdp_tx")];
@@ -232,6 +227,7 @@ case!(ports "frags_prog::adjust_head", "", adjust_head);
 fn adjust_head(bed: &Bed) -> Result<()> {
     let mut setup = Setup::make(bed, "adjust_head")?;
     let lens = [BUFFER, BUFFER + 1, 2 * BUFFER + 1, LEN];
+    let most = head_max(&bed.b)?;
 
     set_mtu(bed, JUMBO + 1000)?;
     // The frame that comes back is not addressed to a port.
@@ -239,7 +235,7 @@ fn adjust_head(bed: &Bed) -> Result<()> {
     for n in [1, 14, 1000, (BUFFER - ETH) as i32] {
         setup.adjusted(n, &lens[2..], |frame| frame[n as usize..].to_vec(), 0)?;
     }
-    for n in [1, 14, 100, HEAD_ROOM] {
+    for n in [1, 14, 100, most] {
         // The content of the new bytes is up to the program, which does not write them.
         setup.adjusted(
             -n,
@@ -248,7 +244,7 @@ fn adjust_head(bed: &Bed) -> Result<()> {
             n as usize,
         )?;
     }
-    setup.refused(bed, -HEAD_MAX - 1, LEN)?;
+    setup.refused(bed, -most - 1, LEN)?;
     setup.refused(bed, (BUFFER - ETH) as i32 + 1, LEN)?;
     finish(bed)
 }

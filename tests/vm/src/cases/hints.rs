@@ -12,6 +12,7 @@ use crate::{
     },
     nl::link::XDP_FLAGS_DRV_MODE,
     support::{
+        buffers::JUMBO,
         held::Held,
         probes::set_mtu,
         steer::Steer,
@@ -405,9 +406,9 @@ case!(ports "hints::frame_in_several_buffers", "", frags);
 fn frags(bed: &Bed) -> Result<()> {
     let key = Key::of_the_system()?;
     let observer = Observer::attach(&bed.b)?;
-    let plain = Probe::new(3, 0).len(9000).frame();
+    let plain = Probe::new(3, 0).len(JUMBO).frame();
 
-    set_mtu(bed, 9000)?;
+    set_mtu(bed, JUMBO)?;
     bed.up()?;
     let tap = Tap::open(&bed.b)?;
     let from = tai()?;
@@ -420,7 +421,7 @@ fn frags(bed: &Bed) -> Result<()> {
     );
     ensure_eq!(hint.stamp_error, 0, "time stamp: the kernel's answer");
     ensure!(from <= hint.stamp && hint.stamp <= hint.now, "time stamp");
-    ensure_eq!(hint.len, 9000, "length");
+    ensure_eq!(hint.len, JUMBO as u32, "length");
     ensure_same("frame at the stack", &tap.only()?, &plain)?;
     bed.b.counters()?.expect_rx("B", &[("multi_buffer", 1)])
 }

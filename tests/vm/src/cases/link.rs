@@ -26,7 +26,7 @@ fn speed_in_sysfs(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "link::time_stamping", "", time_stamping);
-/// Time stamps come from the kernel's software, so nothing else is announced.
+/// What is announced: stamps of both clocks, and no way to set the card's.
 fn time_stamping(bed: &Bed) -> Result<()> {
     let text = bed.a.ethtool("-T", "")?;
     let lines: Vec<_> = text.lines().map(str::trim).collect();
@@ -35,18 +35,32 @@ fn time_stamping(bed: &Bed) -> Result<()> {
         "software-transmit",
         "software-receive",
         "software-system-clock",
+        "hardware-transmit",
+        "hardware-receive",
+        "hardware-raw-clock",
         "PTP Hardware Clock: none",
-        "Hardware Transmit Timestamp Modes: none",
-        "Hardware Receive Filter Modes: none",
     ] {
         ensure!(
             lines.contains(&line),
             "ethtool -T has no \"{line}\": {text}"
         );
     }
-    ensure!(
-        !lines.iter().any(|line| line.starts_with("hardware-")),
-        "ethtool -T announces hardware: {text}"
-    );
+    for (heading, expected) in [
+        ("Hardware Transmit Timestamp Modes:", ["off", "on"]),
+        ("Hardware Receive Filter Modes:", ["none", "all"]),
+    ] {
+        let at = lines.iter().position(|line| *line == heading);
+        let found: Vec<_> = at
+            .map(|at| &lines[at + 1..])
+            .unwrap_or_default()
+            .iter()
+            .take_while(|line| !line.ends_with(':') && !line.is_empty())
+            .collect();
+
+        ensure!(
+            found == expected.iter().collect::<Vec<_>>(),
+            "ethtool -T, {heading} expected {expected:?}, found {found:?}: {text}"
+        );
+    }
     Ok(())
 }

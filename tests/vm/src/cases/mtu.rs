@@ -9,6 +9,7 @@ use crate::{
     host::{ensure_eq, wait_until},
     nl::link::New,
     support::{
+        buffers::{MTU_MAX, OVERHEAD, SINGLE_MTU},
         probes::{send_all, total_len},
         traffic::{settle, wait_flowing, while_sending, Source},
     },
@@ -22,12 +23,6 @@ use crate::{
 };
 use anyhow::{ensure, Result};
 
-const MAX: usize = 62186;
-/// The largest MTU at which every frame is in one buffer.
-const SINGLE: usize = 3434;
-/// How much longer than the receiver's MTU a frame may be.
-const OVERHEAD: usize = 22;
-
 fn set_mtu(port: &Port, mtu: usize) -> Result<()> {
     port.set_mtu(mtu)
 }
@@ -36,11 +31,11 @@ case!(ports "mtu::every_length", "", every_length);
 /// From the shortest frame to the longest in one buffer, and some beyond.
 fn every_length(bed: &Bed) -> Result<()> {
     for port in [&bed.a, &bed.b] {
-        set_mtu(port, SINGLE + 100)?;
+        set_mtu(port, SINGLE_MTU + 100)?;
     }
     bed.up()?;
     let tap = Tap::open(&bed.b)?;
-    let probes: Vec<_> = (60..=SINGLE + 100 + ETH)
+    let probes: Vec<_> = (60..=SINGLE_MTU + 100 + ETH)
         .zip(0..)
         .map(|(len, seq)| Probe::new(1, seq).len(len))
         .collect();
@@ -60,11 +55,11 @@ fn every_length(bed: &Bed) -> Result<()> {
 case!(ports "mtu::longest_frame", "", longest);
 /// The longest in one buffer: without a program, passed by one, and sent back by one.
 fn longest(bed: &Bed) -> Result<()> {
-    const LEN: usize = SINGLE + ETH;
+    const LEN: usize = SINGLE_MTU + ETH;
     let program = Program::load("verdict", "verdict")?;
 
     for port in [&bed.a, &bed.b] {
-        set_mtu(port, SINGLE)?;
+        set_mtu(port, SINGLE_MTU)?;
     }
     bed.up()?;
     let (tap_a, tap_b) = (Tap::open(&bed.a)?, Tap::open(&bed.b)?);
@@ -122,10 +117,10 @@ fn tagged(bed: &Bed) -> Result<()> {
     for port in [&bed.a, &bed.b] {
         let mut below = port.clone();
 
-        port.set_mtu(MAX)?;
+        port.set_mtu(MTU_MAX)?;
         port.up()?;
         for (name, protocol, id) in [("outer", STAG, 5), ("inner", CTAG, 6)] {
-            let new = New::vlan(below.ifindex, protocol, id).mtu(MAX as u32);
+            let new = New::vlan(below.ifindex, protocol, id).mtu(MTU_MAX as u32);
             below = Port::add(&port.ns, name, new)?;
             below.up()?;
         }
@@ -138,7 +133,7 @@ fn tagged(bed: &Bed) -> Result<()> {
     // To the receiver's own address: a VLAN device is not promiscuous.
     let probe = Probe {
         dst: bed.b.mac()?,
-        ..Probe::new(1, 0).len(MAX + ETH)
+        ..Probe::new(1, 0).len(MTU_MAX + ETH)
     };
 
     Sender::open(&ends[0])?.send(&probe.frame())?;
@@ -148,7 +143,7 @@ fn tagged(bed: &Bed) -> Result<()> {
         "B",
         &[
             ("packets", 1),
-            ("bytes", (MAX + OVERHEAD) as u64),
+            ("bytes", (MTU_MAX + OVERHEAD) as u64),
             ("oversize", 0),
         ],
     )
@@ -161,16 +156,22 @@ fn too_long(bed: &Bed) -> Result<()> {
     let mut received = Vec::new();
     let mut sent = Vec::new();
 
-    set_mtu(&bed.a, MAX)?;
+    set_mtu(&bed.a, MTU_MAX)?;
     bed.up()?;
     for mtu in [1500, 68, 1501, 3000] {
         let longest = mtu + OVERHEAD;
         let tap = Tap::open(&bed.b)?;
-        let probes: Vec<_> = [longest - 1, longest, longest + 1, longest + 2, MAX + ETH]
-            .into_iter()
-            .zip(0..)
-            .map(|(len, seq)| Probe::new(1, seq).len(len))
-            .collect();
+        let probes: Vec<_> = [
+            longest - 1,
+            longest,
+            longest + 1,
+            longest + 2,
+            MTU_MAX + ETH,
+        ]
+        .into_iter()
+        .zip(0..)
+        .map(|(len, seq)| Probe::new(1, seq).len(len))
+        .collect();
         let (good, bad) = probes.split_at(2);
 
         set_mtu(&bed.b, mtu)?;
@@ -258,7 +259,7 @@ fn under_traffic(bed: &Bed) -> Result<()> {
     bed.b.attach(&program)?;
     bed.up()?;
     while_sending(&sources, |traffic| {
-        for mtu in [SINGLE, 1500, 686] {
+        for mtu in [SINGLE_MTU, 1500, 686] {
             // Not below what the port itself sends.
             set_mtu(&bed.a, mtu)?;
         }
@@ -270,7 +271,7 @@ fn under_traffic(bed: &Bed) -> Result<()> {
             set_mtu(&bed.b, 1500)?;
             wait_flowing(bed, 50)?;
             set_mtu(&bed.b, 686)?;
-            set_mtu(&bed.a, if n % 2 == 0 { SINGLE } else { 686 })?;
+            set_mtu(&bed.a, if n % 2 == 0 { SINGLE_MTU } else { 686 })?;
             wait_flowing(bed, 50)?;
             ensure!(traffic.taken() > taken, "the senders stand still");
         }

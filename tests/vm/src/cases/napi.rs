@@ -11,8 +11,9 @@ use crate::{
     nl::netdev::{self, Napi, NapiSettings},
     sockopt::{BusyPoll, IncomingNapiId, PreferBusyPoll},
     support::{
+        buffers::MTU_MAX,
         polls::{napi, poll_in_threads},
-        probes::{send_all, set_mtu, MTU_MAX},
+        probes::{send_all, set_mtu},
         steer::Steer,
         traffic::check_alive,
     },

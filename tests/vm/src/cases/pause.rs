@@ -6,13 +6,13 @@ use crate::{
     bed::{Bed, Port, V4, V6},
     bpf::Program,
     harness::case,
-    host::{cpus, ensure_eq, kmsg::Kmsg, repeat_until, wait_until, PATIENCE},
+    host::{cpus, ensure_eq, kmsg::Kmsg, repeat_until, tracefs::Trace, wait_until, PATIENCE},
     stats::Snapshot,
     support::{
         held::Held,
         in_parallel,
         polls::{poll_in_threads, slow_down},
-        probes::flood,
+        probes::{check_flows, flood},
         traffic::{check_alive, settle, settle_after_down, while_sending, Source},
     },
     wire::{
@@ -20,7 +20,7 @@ use crate::{
         probe::{verdict, Probe},
     },
 };
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{ensure, Context, Result};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::{
     net::{IpAddr, UdpSocket},
@@ -64,27 +64,6 @@ fn check_no_loss(to: &Snapshot, received: u64) -> Result<()> {
     )
 }
 
-/// The probes of every flow are all there and in order.
-fn check_flows(probes: &[Probe], flows: u32, count: u32) -> Result<()> {
-    for flow in 0..flows {
-        let seqs: Vec<_> = probes
-            .iter()
-            .filter(|probe| probe.flow == flow)
-            .map(|probe| probe.seq)
-            .collect();
-
-        ensure_eq!(seqs.len(), count as usize, "frames of flow {flow}");
-        if let Some(at) = (0..count).zip(&seqs).find(|(n, seq)| n != *seq) {
-            bail!(
-                "flow {flow}: frame {} where frame {} was expected",
-                at.1,
-                at.0
-            );
-        }
-    }
-    Ok(())
-}
-
 case!(ports "pause::one_full_ring_loses_nothing", ONE, |bed| raw(bed, false));
 case!(ports "pause::four_full_rings_lose_nothing", FOUR, |bed| raw(bed, true));
 fn raw(bed: &Bed, threads: bool) -> Result<()> {
@@ -102,7 +81,7 @@ fn raw(bed: &Bed, threads: bool) -> Result<()> {
             count += u64::from(SENDERS * FRAMES);
             flood(&bed.a, SENDERS, FRAMES, |flow| Probe::new(flow, 0))?;
             let probes = tap.probes((SENDERS * FRAMES) as usize)?;
-            check_flows(&probes, SENDERS, FRAMES)
+            check_flows(&probes, 0..SENDERS, FRAMES)
         },
         || was_stopped(&bed.a),
     )?;
@@ -244,7 +223,8 @@ fn both_directions(bed: &Bed) -> Result<()> {
                     .map(|port| move || flood(port, SENDERS, FRAMES, |flow| Probe::new(flow, 0))),
             )?;
             [&tap_a, &tap_b].into_iter().try_for_each(|tap| {
-                check_flows(&tap.probes((SENDERS * FRAMES) as usize)?, SENDERS, FRAMES)
+                let probes = tap.probes((SENDERS * FRAMES) as usize)?;
+                check_flows(&probes, 0..SENDERS, FRAMES)
             })
         },
         || Ok(was_stopped(&bed.a)? && was_stopped(&bed.b)?),
@@ -384,7 +364,7 @@ fn xdp_tx(bed: &Bed) -> Result<()> {
                 .collect::<Result<Vec<_>>>()?;
             let (own, back): (Vec<_>, Vec<_>) = probes.into_iter().partition(|p| p.mark == 0);
             reflected += back.len() as u64;
-            check_flows(&own, 2, FRAMES)
+            check_flows(&own, 0..2, FRAMES)
         },
         || Ok(bed.a.counters()?.rx("no_buffer")? > 0 && was_stopped(&bed.b)?),
     )?;
@@ -408,6 +388,7 @@ fn watchdog(bed: &Bed) -> Result<()> {
     // More than the ring takes, and fewer than it takes when it was polled once.
     const COUNT: u32 = 100;
     let mut log = Kmsg::from_now()?;
+    let trace = Trace::start("oxnic/ndo_tx_timeout")?;
 
     bed.up()?;
     let sender = Sender::open(&bed.a)?;
@@ -426,6 +407,14 @@ fn watchdog(bed: &Bed) -> Result<()> {
             free, its poll is due; interrupted"
         ],
         "what the log says"
+    );
+    ensure_eq!(
+        trace.lines("ndo_tx_timeout")?,
+        [format!(
+            "dev=ox0 ifindex={} queue=0 rx_queue=0 size=64 free=0 due=1",
+            bed.a.ifindex
+        )],
+        "events"
     );
     bed.b.down()?;
     settle_after_down(bed).map(drop)

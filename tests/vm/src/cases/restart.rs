@@ -15,6 +15,7 @@ use crate::{
     },
     nl::netdev::{self, NapiSettings},
     support::{
+        buffers::JUMBO,
         changes::under_traffic,
         polls::{poll_in_threads, slow_down},
         probes::send_all,
@@ -357,7 +358,7 @@ fn and_other_changes(bed: &Bed) -> Result<()> {
     let (_, b) = settle_wire(bed)?;
     b.counters
         .expect_rx("ox1", &[("no_buffer", 0), ("down", 0)])?;
-    bed.b.set_mtu(9000)?;
+    bed.b.set_mtu(JUMBO)?;
     restart(&bed.b, 3)?;
     bed.b.set_mtu(1500)?;
     bed.b.down()?;

@@ -9,7 +9,8 @@ use crate::{
     harness::case,
     host::{ensure_eq, wait_until},
     support::{
-        probes::{set_mtu, BUFFER},
+        buffers::{BUFFER, JUMBO},
+        probes::set_mtu,
         traffic::settle_wire,
     },
     wire::{
@@ -39,7 +40,7 @@ impl Cutter {
     fn start(bed: &Bed) -> Result<Self> {
         let program = Program::load("frags", "adjust_head")?;
 
-        set_mtu(bed, 9000)?;
+        set_mtu(bed, JUMBO)?;
         bed.b.attach(&program)?;
         bed.up()?;
         Ok(Self {

@@ -211,8 +211,8 @@ fn mirrored() -> Result<()> {
 }
 
 case!(ports "skbs::freed_without_the_wire_lock", "queues=1", freed);
-/// What an skb costs to free is no one's business who waits for the same ring. Spin locks disable
-/// preemption: the driver frees an skb with as many locks held as it was given it with.
+/// What an skb costs to free is no one's business who waits for the same ring: the driver frees an
+/// skb with as many spin locks held as it was given it with.
 fn freed(bed: &Bed) -> Result<()> {
     const COUNT: u32 = 20;
 
@@ -226,14 +226,14 @@ fn freed(bed: &Bed) -> Result<()> {
             .find_map(|word| word.strip_prefix(name).map(str::to_owned))
     };
     let given: BTreeMap<_, _> = trace
-        .lines_with_preempt_depth("net_dev_start_xmit")?
+        .lines_with_lock_depth("net_dev_start_xmit")?
         .into_iter()
         .filter(|(_, line)| line.contains(&format!("dev={} ", bed.a.name)))
         .filter_map(|(depth, line)| Some((field(&line, "skbaddr=")?, depth)))
         .collect();
     // Those of the port's own, and not the receiver's of the same memory.
     let freed: Vec<_> = trace
-        .lines_with_preempt_depth("consume_skb")?
+        .lines_with_lock_depth("consume_skb")?
         .into_iter()
         .filter(|(_, line)| line.contains("[oxnic]"))
         .filter_map(|(depth, line)| Some((field(&line, "skbaddr=")?, depth)))
@@ -250,7 +250,11 @@ fn freed(bed: &Bed) -> Result<()> {
     );
     for (skb, depth) in freed {
         let before = given.get(&skb).context("an skb that was not sent")?;
-        ensure_eq!(depth, *before, "preemption depth when the skb is freed");
+        ensure_eq!(
+            depth,
+            *before,
+            "spin locks that are held when the skb is freed"
+        );
     }
     Ok(())
 }

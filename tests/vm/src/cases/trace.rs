@@ -8,15 +8,17 @@ use crate::{
     harness::case,
     host::{ensure_eq, kmsg::Kmsg, rcu, repeat_until, tracefs::clear_warn_once, wait_until},
     support::{
+        buffers::{BUFFER, JUMBO},
         held::Held,
-        probes::send_all,
+        probes::{send_all, send_each},
         steer::{Chain, Steer, BROADCAST},
-        verdict::set_cpumap,
+        verdict::{probe_each, set_cpumap, with_names},
     },
     wire::{
         packet::Sender,
         probe::{verdict, Probe},
         xsk::Xsk,
+        ETH,
     },
 };
 use anyhow::{ensure, Result};
@@ -199,36 +201,12 @@ fn silent(bed: &Bed) -> Result<()> {
     expect(&mut log, &bed.b, "switched off again", &[])
 }
 
-/// Sends frames one at a time, so that the lines have one possible order.
-fn send_each(bed: &Bed, probes: &[Probe]) -> Result<()> {
-    let sender = Sender::open(&bed.a)?;
-    let mut received = bed.b.link()?.stat("rx_packets")?;
-
-    for probe in probes {
-        sender.send(&probe.frame())?;
-        received += 1;
-        bed.b.wait_received(received)?;
-    }
-    Ok(())
-}
-
 case!(ports "trace::verdicts", "queues=1", verdicts; allow(&["Illegal XDP return value 42"]));
 fn verdicts(bed: &Bed) -> Result<()> {
-    const NAMES: [(u8, &str); 6] = [
-        (verdict::PASS, "XDP_PASS"),
-        (verdict::DROP, "XDP_DROP"),
-        (verdict::TX, "XDP_TX"),
-        (verdict::ABORTED, "XDP_ABORTED"),
-        (verdict::REDIRECT, "XDP_REDIRECT"),
-        (verdict::UNKNOWN, "42 (unknown)"),
-    ];
+    let names = with_names("42 (unknown)");
     let mut program = Program::load("verdict", "verdict")?;
     let mut log = Kmsg::from_now()?;
-    let probes: Vec<_> = NAMES
-        .iter()
-        .zip(0..)
-        .map(|((act, _), seq)| Probe::new(1, seq).verdict(*act).len(100 + seq as usize))
-        .collect();
+    let probes = probe_each(&names);
 
     clear_warn_once()?;
     set_cpumap(&mut program)?;
@@ -253,7 +231,7 @@ fn verdicts(bed: &Bed) -> Result<()> {
     bed.b.attach(&program)?;
     send_each(bed, &probes)?;
     let cpus = program.map_id("cpus")?;
-    let expected: Vec<_> = NAMES
+    let expected: Vec<_> = names
         .iter()
         .zip(&probes)
         .flat_map(|((act, name), probe)| {
@@ -577,17 +555,17 @@ case!(ports "trace::several_buffers", "queues=1", several_buffers);
 fn several_buffers(bed: &Bed) -> Result<()> {
     let program = Program::load("frags", "frags_drop")?;
     let mut log = Kmsg::from_now()?;
-    let lens = [3456, 3457, 6912, 6913, 9014];
+    let lens = [BUFFER, BUFFER + 1, 2 * BUFFER, 2 * BUFFER + 1, JUMBO + ETH];
 
     for port in [&bed.a, &bed.b] {
-        port.set_mtu(9000)?;
+        port.set_mtu(JUMBO)?;
     }
     bed.b.msglvl("rx_status on drv off")?;
     bed.b.attach(&program)?;
     bed.up()?;
     send_each(bed, &lens.map(|len| Probe::new(1, 0).len(len)))?;
     let expected = lens.map(|len| {
-        let size = match len.div_ceil(3456) {
+        let size = match len.div_ceil(BUFFER) {
             1 => format!("{len} bytes"),
             n => format!("{len} bytes in {n} buffers"),
         };

@@ -8,8 +8,9 @@ use crate::{
     host::{ensure_eq, wait_until},
     nl::link::New,
     support::{
+        buffers::{BUFFER, JUMBO},
         observe::{Observer, Seen},
-        probes::{set_mtu, BUFFER},
+        probes::set_mtu,
         steer::Steer,
         traffic::{settle, settle_wire},
     },
@@ -190,14 +191,13 @@ fn raw(bed: &Bed) -> Result<()> {
 case!(ports "vlan::frames_in_several_buffers", "queues=1", long);
 /// A stripped tag does not move the data between buffers; a tag that stays needs room.
 fn long(bed: &Bed) -> Result<()> {
-    const MTU: usize = 9000;
     let mut capture = Capture::start_frags(&bed.b)?;
     let mac = bed.b.mac()?;
     let mut bytes = 0;
     let mut frames = 0;
     let mut several = 0;
 
-    set_mtu(bed, MTU)?;
+    set_mtu(bed, JUMBO)?;
     bed.up()?;
     // They take over the MTU.
     let (near, far) = (device(&bed.a, CTAG)?, device(&bed.b, CTAG)?);
@@ -209,7 +209,7 @@ fn long(bed: &Bed) -> Result<()> {
         switch(&bed.a, "txvlan", inserts)?;
         switch(&bed.b, "rxvlan", strips)?;
         let around = |n: usize| n * BUFFER - 5..=n * BUFFER + 1;
-        for (len, seq) in around(1).chain(around(2)).chain([MTU + 14]).zip(0..) {
+        for (len, seq) in around(1).chain(around(2)).chain([JUMBO + 14]).zip(0..) {
             let what = format!(
                 "txvlan {}, rxvlan {}, {len} bytes",
                 word(inserts),

@@ -7,7 +7,7 @@ use nix::{
     sched::{sched_getaffinity, sched_getcpu, sched_setaffinity, CpuSet},
     unistd::Pid,
 };
-use std::{net::UdpSocket, thread};
+use std::{fs, net::UdpSocket, thread};
 
 /// Makes every CPU receive something.
 ///
@@ -27,6 +27,19 @@ pub fn all() -> Result<Vec<usize>> {
     Ok((0..CpuSet::count())
         .filter(|cpu| set.is_set(*cpu).unwrap_or(false))
         .collect())
+}
+
+/// How long a CPU has had nothing to do since the machine was started, in hundredths of a second.
+pub fn idle(cpu: usize) -> Result<u64> {
+    let stat = fs::read_to_string("/proc/stat")?;
+
+    // User, nice, system, idle.
+    stat.lines()
+        .find_map(|line| line.strip_prefix(&format!("cpu{cpu} ")))
+        .and_then(|times| times.split_whitespace().nth(3))
+        .with_context(|| format!("no processor {cpu} in /proc/stat"))?
+        .parse()
+        .context("the idle time of a processor")
 }
 
 /// Runs `work` in a thread that stays on one CPU.

@@ -82,16 +82,9 @@ pub struct Ethtool {
 
 impl Ethtool {
     pub fn open(port: &Port) -> Result<Self> {
-        // SAFETY: All of its fields are integers and pointers, for which zero is a value.
-        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-
-        ensure!(port.name.len() < request.ifr_name.len(), "{}", port.name);
-        for (to, from) in request.ifr_name.iter_mut().zip(port.name.bytes()) {
-            *to = from as libc::c_char;
-        }
         Ok(Self {
             socket: port.ns.enter(|| Ok(UdpSocket::bind("0.0.0.0:0")?))?,
-            request,
+            request: request(port)?,
         })
     }
 
@@ -156,4 +149,16 @@ impl Ethtool {
             unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCETHTOOL, &raw const request) };
         Errno::result(result).map(drop)
     }
+}
+
+/// The request of an ioctl about a port.
+pub(super) fn request(port: &Port) -> Result<libc::ifreq> {
+    // SAFETY: All of its fields are integers and pointers, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+
+    ensure!(port.name.len() < request.ifr_name.len(), "{}", port.name);
+    for (to, from) in request.ifr_name.iter_mut().zip(port.name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    Ok(request)
 }

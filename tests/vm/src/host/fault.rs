@@ -29,7 +29,7 @@ const KINDS: [&str; 2] = ["failslab", "fail_page_alloc"];
 const FUNCTION: &str = "fail_function";
 
 /// What the kernel says of objects of its own for which there is no memory.
-pub const SAID: [&str; 7] = [
+pub const SAID: [&str; 9] = [
     "page_pool_create_percpu() gave up",
     // Of the references to a device that the debug kernel keeps track of.
     "ref_tracker: memory allocation failure",
@@ -37,6 +37,9 @@ pub const SAID: [&str; 7] = [
     "Failed to add kobject for irq",
     "debugfs: out of free dentries",
     "sysctl could not get directory",
+    // The parent device: it cannot be added, or not be bound to its driver.
+    "device_add for faux device 'oxnic' failed with",
+    "faux_driver oxnic: really_probe: driver_sysfs_add failed",
     // Of what kmemleak keeps for itself about memory from vmalloc.
     "kmemleak: Cannot allocate a scan area",
 ];

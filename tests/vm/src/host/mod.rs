@@ -9,6 +9,7 @@ pub mod cpus;
 pub mod epoll;
 pub mod ethtool;
 pub mod fault;
+pub mod hwtstamp;
 pub mod instruments;
 pub mod kmsg;
 pub mod live;

@@ -24,9 +24,9 @@ impl Trace {
         }
         let trace = Self;
 
-        write("trace", "")?;
+        trace.clear()?;
         for event in events {
-            write(&format!("events/{event}/enable"), "1")?;
+            trace.enable(event, true)?;
         }
         Ok(trace)
     }
@@ -40,21 +40,53 @@ impl Trace {
             .collect())
     }
 
-    /// As [`Trace::lines`], each with how deep preemption was disabled when it was recorded: once
-    /// for each spin lock that was held.
-    pub fn lines_with_preempt_depth(&self, event: &str) -> Result<Vec<(u32, String)>> {
+    /// As [`Trace::lines`], each with a number that counts every spin lock that was held when it was
+    /// recorded: how deep preemption was disabled, or with `PREEMPT_RT` migration to other CPUs.
+    pub fn lines_with_lock_depth(&self, event: &str) -> Result<Vec<(u32, String)>> {
         self.split_lines(event)?
             .into_iter()
             .map(|(head, fields)| {
-                // "TASK-PID [CPU] FLAGS TIME:"; of the flags the fourth is a hexadecimal digit, or
-                // a dot.
+                // "TASK-PID [CPU] FLAGS TIME:"; of the flags the fourth and the fifth are
+                // hexadecimal digits, or dots.
                 let flags = head.rsplit(' ').filter(|word| !word.is_empty()).nth(1);
-                let depth = flags
-                    .and_then(|flags| flags.chars().nth(3))
+                let depths = flags
+                    .and_then(|flags| flags.get(3..5))
                     .with_context(|| format!("flags in \"{head}\""))?;
-                Ok((depth.to_digit(16).unwrap_or(0), fields))
+                let digit = |c: char| c.to_digit(16).unwrap_or(0);
+                Ok((depths.chars().map(digit).sum(), fields))
             })
             .collect()
+    }
+
+    /// What was recorded so far, in this order: the name and the fields of each event.
+    pub fn all(&self) -> Result<Vec<(String, String)>> {
+        let text = fs::read_to_string(format!("{INSTANCE}/trace"))?;
+
+        // "TASK-PID [CPU] FLAGS TIME: EVENT: FIELDS"
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| {
+                let mut parts = line.splitn(3, ": ").skip(1).map(str::to_owned);
+
+                parts
+                    .next()
+                    .zip(parts.next())
+                    .with_context(|| format!("no event: \"{line}\""))
+            })
+            .collect()
+    }
+
+    /// Switches an event, or all of a system.
+    pub fn enable(&self, event: &str, on: bool) -> Result<()> {
+        write(
+            &format!("events/{event}/enable"),
+            if on { "1" } else { "0" },
+        )
+    }
+
+    /// Forgets what was recorded.
+    pub fn clear(&self) -> Result<()> {
+        write("trace", "")
     }
 
     /// What was recorded of an event: what comes before its name, and its fields.

@@ -21,6 +21,7 @@ pub const ETHTOOL_MSG_COALESCE_SET: u8 = 20;
 pub const ETHTOOL_MSG_PAUSE_GET: u8 = 21;
 pub const ETHTOOL_MSG_PAUSE_SET: u8 = 22;
 pub const ETHTOOL_MSG_RSS_GET: u8 = 38;
+const ETHTOOL_MSG_TSCONFIG_SET: u8 = 47;
 const ETHTOOL_MSG_RSS_SET: u8 = 48;
 const ETHTOOL_MSG_RSS_CREATE_ACT: u8 = 49;
 const ETHTOOL_MSG_RSS_DELETE_ACT: u8 = 50;
@@ -140,6 +141,38 @@ fn rss_attrs(ifindex: u32, rss: &Rss<'_>) -> Attrs {
         );
     }
     attrs
+}
+
+const ETHTOOL_A_TSCONFIG_TX_TYPES: u16 = 3;
+const ETHTOOL_A_TSCONFIG_RX_FILTERS: u16 = 4;
+const ETHTOOL_A_BITSET_NOMASK: u16 = 1;
+const ETHTOOL_A_BITSET_SIZE: u16 = 2;
+const ETHTOOL_A_BITSET_VALUE: u16 = 4;
+/// Numbers of values of `enum hwtstamp_tx_types` and `enum hwtstamp_rx_filters`.
+const TX_TYPES: u32 = 4;
+const RX_FILTERS: u32 = 16;
+
+/// Sets which frames get time stamps for sockets, by numbers of these enumerations; a refusal can
+/// be downcast to [`super::Refused`].
+pub fn set_tsconfig(port: &Port, tx_type: Option<u32>, rx_filter: Option<u32>) -> Result<()> {
+    let mut attrs = header(port.ifindex);
+
+    for (kind, count, number) in [
+        (ETHTOOL_A_TSCONFIG_TX_TYPES, TX_TYPES, tx_type),
+        (ETHTOOL_A_TSCONFIG_RX_FILTERS, RX_FILTERS, rx_filter),
+    ] {
+        if let Some(number) = number {
+            let bits = Attrs::default()
+                .put(ETHTOOL_A_BITSET_NOMASK, &[])
+                .put_u32(ETHTOOL_A_BITSET_SIZE, count)
+                .put_u32(ETHTOOL_A_BITSET_VALUE, 1 << number);
+
+            attrs = attrs.nest(kind, bits);
+        }
+    }
+    port.ns
+        .enter(|| ask(ETHTOOL_MSG_TSCONFIG_SET, 0, attrs))
+        .map(drop)
 }
 
 /// The attributes of the answers to questions about a port.

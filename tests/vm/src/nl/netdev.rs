@@ -15,6 +15,7 @@ const NETDEV_CMD_QSTATS_GET: u8 = 12;
 const NETDEV_CMD_NAPI_SET: u8 = 14;
 const NETDEV_A_DEV_IFINDEX: u16 = 1;
 const NETDEV_A_DEV_XDP_FEATURES: u16 = 3;
+const NETDEV_A_DEV_XDP_ZC_MAX_SEGS: u16 = 4;
 const NETDEV_A_DEV_XDP_RX_METADATA_FEATURES: u16 = 5;
 const NETDEV_A_DEV_XSK_FEATURES: u16 = 6;
 const NETDEV_A_PAGE_POOL_ID: u16 = 1;
@@ -52,8 +53,13 @@ const SCOPE_QUEUE: u32 = 1;
 pub const NETDEV_XDP_ACT_BASIC: u64 = 1 << 0;
 pub const NETDEV_XDP_ACT_REDIRECT: u64 = 1 << 1;
 pub const NETDEV_XDP_ACT_NDO_XMIT: u64 = 1 << 2;
+pub const NETDEV_XDP_ACT_XSK_ZEROCOPY: u64 = 1 << 3;
 pub const NETDEV_XDP_ACT_RX_SG: u64 = 1 << 5;
 pub const NETDEV_XDP_ACT_NDO_XMIT_SG: u64 = 1 << 6;
+/// Metadata of frames that AF_XDP sockets send.
+pub const NETDEV_XSK_FLAGS_TX_TIMESTAMP: u64 = 1 << 0;
+pub const NETDEV_XSK_FLAGS_TX_CHECKSUM: u64 = 1 << 1;
+pub const NETDEV_XSK_FLAGS_TX_LAUNCH_TIME_FIFO: u64 = 1 << 2;
 pub const NETDEV_XDP_RX_METADATA_TIMESTAMP: u64 = 1 << 0;
 pub const NETDEV_XDP_RX_METADATA_HASH: u64 = 1 << 1;
 pub const NETDEV_XDP_RX_METADATA_VLAN_TAG: u64 = 1 << 2;
@@ -116,6 +122,17 @@ pub fn xdp_features(ifindex: u32) -> Result<u64> {
         .ok_or_else(|| anyhow!("no answer about device {ifindex}"))?;
 
     number(attr(body, NETDEV_A_DEV_XDP_FEATURES).unwrap_or_default())
+}
+
+/// In how many buffers a frame of a zero-copy AF_XDP socket can be.
+pub fn zc_max_segments(ifindex: u32) -> Result<u64> {
+    let attrs = Attrs::default().put_u32(NETDEV_A_DEV_IFINDEX, ifindex);
+    let answers = ask(NETDEV_CMD_DEV_GET, 0, attrs)?;
+    let body = answers
+        .first()
+        .ok_or_else(|| anyhow!("no answer about device {ifindex}"))?;
+
+    attr(body, NETDEV_A_DEV_XDP_ZC_MAX_SEGS).map_or(Ok(0), number)
 }
 
 /// The bits that a device announces for metadata in XDP, and for AF_XDP.

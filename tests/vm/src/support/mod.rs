@@ -3,8 +3,10 @@
 //! What the tests of several topics share: senders, programs, and queries of a port.
 
 pub mod attach;
+pub mod buffers;
 pub mod changes;
 pub mod held;
+pub mod hwtstamp;
 pub mod large;
 pub mod ntuple;
 pub mod observe;
@@ -17,6 +19,7 @@ pub mod rss;
 pub mod steer;
 pub mod traffic;
 pub mod verdict;
+pub mod xsk;
 
 use anyhow::{anyhow, Result};
 use std::thread;

@@ -2,13 +2,13 @@
 
 //! Sets of probes, and how they are sent.
 
-use super::in_parallel;
+use super::{buffers::BUFFER, in_parallel};
 use crate::{
     bed::{Bed, Port},
-    host::cpus,
+    host::{cpus, ensure_eq},
     wire::{packet::Sender, probe::Probe, ETH},
 };
-use anyhow::Result;
+use anyhow::{bail, Result};
 
 /// Sends `count` probes on each of `flows` flows, each flow from a socket and thread of its own.
 /// The threads are spread over all CPUs.
@@ -35,6 +35,20 @@ pub fn send_all(bed: &Bed, probes: &[Probe]) -> Result<()> {
     Sender::open(&bed.a)?.send_in_order(probes.iter().cloned())
 }
 
+/// As [`send_all`], but waits for B to receive each, so that what is told of them has one possible
+/// order.
+pub fn send_each(bed: &Bed, probes: &[Probe]) -> Result<()> {
+    let sender = Sender::open(&bed.a)?;
+    let mut received = bed.b.link()?.stat("rx_packets")?;
+
+    for probe in probes {
+        sender.send(&probe.frame())?;
+        received += 1;
+        bed.b.wait_received(received)?;
+    }
+    Ok(())
+}
+
 /// Probes of one flow in all sizes that the default MTU allows.
 pub fn assorted(verdict: u8) -> Vec<Probe> {
     [
@@ -50,10 +64,30 @@ pub fn total_len(probes: &[Probe]) -> u64 {
     probes.iter().map(|probe| probe.len as u64).sum()
 }
 
-/// How many bytes of a frame a buffer holds.
-pub const BUFFER: usize = 3456;
-/// The largest MTU: its frames need as many buffers as a frame can have.
-pub const MTU_MAX: usize = 62186;
+/// The `count` probes of each of these flows are all there and in order.
+pub fn check_flows(
+    probes: &[Probe],
+    flows: impl IntoIterator<Item = u32>,
+    count: u32,
+) -> Result<()> {
+    for flow in flows {
+        let seqs: Vec<_> = probes
+            .iter()
+            .filter(|probe| probe.flow == flow)
+            .map(|probe| probe.seq)
+            .collect();
+
+        ensure_eq!(seqs.len(), count as usize, "frames of flow {flow}");
+        if let Some(at) = (0..count).zip(&seqs).find(|(n, seq)| n != *seq) {
+            bail!(
+                "flow {flow}: frame {} where frame {} was expected",
+                at.1,
+                at.0
+            );
+        }
+    }
+    Ok(())
+}
 
 pub fn set_mtu(bed: &Bed, mtu: usize) -> Result<()> {
     for port in [&bed.a, &bed.b] {

@@ -46,11 +46,17 @@ pub fn check_first(port: &Port, n: usize) -> Result<()> {
         ensure_eq!(
             (tx.tx_packets, tx.tx_bytes),
             (
-                Some(c.tx_each("packets")?[id] + each("xdp_tx")?[id] + c.tx_each("xdp_xmit")?[id]),
+                Some(
+                    c.tx_each("packets")?[id]
+                        + each("xdp_tx")?[id]
+                        + c.tx_each("xdp_xmit")?[id]
+                        + c.tx_each("xsk_packets")?[id]
+                ),
                 Some(
                     c.tx_each("bytes")?[id]
                         + each("xdp_tx_bytes")?[id]
                         + c.tx_each("xdp_xmit_bytes")?[id]
+                        + c.tx_each("xsk_bytes")?[id]
                 )
             ),
             "{}: transmit queue {id}: packets, bytes",

@@ -101,3 +101,24 @@ pub fn exchange_mix(bed: &Bed) -> Result<[(Program, Snapshot); 2]> {
         _ => unreachable!("two programs were pushed"),
     }
 }
+
+/// Every kind of verdict, with its name in a trace; `unknown` is that of the last one.
+pub fn with_names(unknown: &str) -> [(u8, &str); 6] {
+    [
+        (verdict::PASS, "XDP_PASS"),
+        (verdict::DROP, "XDP_DROP"),
+        (verdict::TX, "XDP_TX"),
+        (verdict::ABORTED, "XDP_ABORTED"),
+        (verdict::REDIRECT, "XDP_REDIRECT"),
+        (verdict::UNKNOWN, unknown),
+    ]
+}
+
+/// A probe for each of these verdicts. No two are of the same length.
+pub fn probe_each(verdicts: &[(u8, &str)]) -> Vec<Probe> {
+    verdicts
+        .iter()
+        .zip(0..)
+        .map(|((act, _), seq)| Probe::new(1, seq).verdict(*act).len(100 + seq as usize))
+        .collect()
+}

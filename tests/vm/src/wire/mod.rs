@@ -8,6 +8,7 @@ pub mod frames;
 pub mod packet;
 pub mod probe;
 pub mod rest;
+pub mod stamps;
 pub mod stream;
 pub mod toeplitz;
 pub mod xsk;

@@ -121,6 +121,12 @@ pub struct Tap {
     rest: Rest,
 }
 
+impl AsFd for Tap {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 impl Tap {
     pub fn open(port: &Port) -> Result<Self> {
         let fd = open(port, Some(SockProtocol::EthAll))?;

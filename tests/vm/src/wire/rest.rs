@@ -60,7 +60,12 @@ impl Rest {
             rcu::grace_period()?;
             let after = ports()?;
             let missing = missing(&after)?;
-            Ok(before == after && (missing == 0 || missing == self.0))
+            let at_rest = before.len() == after.len()
+                && after
+                    .iter()
+                    .zip(&before)
+                    .all(|(now, old)| now.at_rest_since(old));
+            Ok(at_rest && (missing == 0 || missing == self.0))
         })
     }
 }

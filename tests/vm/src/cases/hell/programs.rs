@@ -9,7 +9,7 @@ use crate::{
     harness::case,
     host::ensure_eq,
     random::Random,
-    support::steer::Chain,
+    support::{buffers::BUFFER, steer::Chain, xsk::head_max},
     wire::{
         ensure_same,
         packet::{Sender, Tap},
@@ -23,10 +23,8 @@ use std::collections::BTreeMap;
 
 /// Probes of a round, at most as many as the program has places for.
 const COUNT: u32 = 500;
-/// What the head can move to the front at most: the headroom, less what the kernel keeps there.
-const HEAD_MAX: i64 = 280;
 /// The longest frame in one buffer.
-const FRAME_ROOM: i64 = 3456;
+const FRAME_ROOM: i64 = BUFFER as i64;
 /// The longest frame that a port with the default MTU takes: two tags more than the kernel allows
 /// for.
 const LONGEST: usize = 1522;
@@ -47,12 +45,12 @@ struct Step {
 }
 
 impl Step {
-    /// One for a probe of this length.
-    fn any(random: &mut Random, len: usize) -> Self {
+    /// One for a probe of this length. `head_max` is what the head can move to the front at most.
+    fn any(random: &mut Random, len: usize, head_max: i64) -> Self {
         let len = len as i64;
 
         Self {
-            head: delta(random, -HEAD_MAX, len - ETH as i64),
+            head: delta(random, -head_max, len - ETH as i64),
             tail: delta(random, ETH as i64 - len, FRAME_ROOM - len),
             meta: random.between(-320, 16) as i32,
             act: random.pick(&[
@@ -74,12 +72,12 @@ impl Step {
     }
 
     /// The frame after it, as the rules of the helpers have it, and which of the two succeeded.
-    fn applied(&self, mut frame: Vec<u8>) -> (Vec<u8>, u32) {
+    fn applied(&self, mut frame: Vec<u8>, head_max: i64) -> (Vec<u8>, u32) {
         let original = frame.len() as i64;
         let (head, tail) = (i64::from(self.head), i64::from(self.tail));
         let mut did = 0;
 
-        if (-HEAD_MAX..=original - ETH as i64).contains(&head) {
+        if (-head_max..=original - ETH as i64).contains(&head) {
             did |= DID_HEAD;
             if head < 0 {
                 frame = [&pattern()[..-head as usize], &frame].concat();
@@ -121,12 +119,12 @@ fn padded(mut frame: Vec<u8>) -> Vec<u8> {
 }
 
 /// Probes, and what is to be done to each.
-fn choose(random: &mut Random) -> Vec<(Probe, Step)> {
+fn choose(random: &mut Random, head_max: i64) -> Vec<(Probe, Step)> {
     let choice = |seq| loop {
         let len = random.pick(&[60, 61, 128, 700, 1513, 1514]);
         let probe = Probe::new(1, seq).len(len);
-        let step = Step::any(random, len);
-        let (frame, _) = step.applied(probe.frame());
+        let step = Step::any(random, len, head_max);
+        let (frame, _) = step.applied(probe.frame(), head_max);
 
         // What looks like a tag would be taken out.
         if !matches!(frame[12..14], [0x81, 0x00] | [0x88, 0xa8]) {
@@ -156,12 +154,13 @@ fn anything(bed: &Bed) -> Result<()> {
     bed.a.set_promisc(true)?;
     chain.second.b.set_promisc(true)?;
     chain.up()?;
+    let head_max = head_max(&bed.b)?.into();
     let back = Tap::open(&bed.a)?;
     let passed = Tap::open(&bed.b)?;
     let beyond = Tap::open(&chain.second.b)?;
     let sender = Sender::open(&bed.a)?;
     rounds("hell::programs_do_anything", |random| {
-        let probes = choose(random);
+        let probes = choose(random, head_max);
 
         for (probe, step) in &probes {
             let Step {
@@ -173,7 +172,7 @@ fn anything(bed: &Bed) -> Result<()> {
             program.write("steps", probe.seq, [head, tail, meta, act as i32])?;
         }
         for (probe, step) in &probes {
-            let (frame, did) = step.applied(probe.frame());
+            let (frame, did) = step.applied(probe.frame(), head_max);
             let len = frame.len();
             let what = format!(
                 "probe of {} bytes, head {}, tail {}, meta {}, verdict {:#x}",

@@ -11,11 +11,9 @@ use crate::{
         wait_until,
     },
     nl::netdev::{self, PagePool},
+    support::buffers::PAGE,
 };
 use anyhow::{ensure, Result};
-
-/// Of a buffer.
-const PAGE: u64 = 4096;
 
 /// The page pools in a port's namespace, where there are no others.
 fn pools(port: &Port) -> Result<Vec<PagePool>> {
@@ -38,7 +36,7 @@ fn check_buffers(port: &Port, queues: u64, size: u64) -> Result<()> {
             (
                 Some(port.ifindex.into()),
                 Some(size),
-                Some(size * PAGE),
+                Some(size * PAGE as u64),
                 false
             ),
             "{queues} queues of {size}: device, pages and bytes of a pool, and whether the driver \

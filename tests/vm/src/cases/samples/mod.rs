@@ -8,6 +8,7 @@ mod hook_chain;
 mod hook_cost;
 mod socket_filter;
 mod xdp_attach;
+mod xsk;
 
 use crate::{
     bed::{Bed, Port},
@@ -23,7 +24,7 @@ use std::{env, path::Path};
 const ICMPV6: u8 = 58;
 
 /// Starts a sample, given with its arguments as one line, in the port's namespace.
-fn start(port: &Port, line: &str) -> Result<Running> {
+pub(super) fn start(port: &Port, line: &str) -> Result<Running> {
     let line = command(line)?;
 
     port.ns.enter(|| Running::start(&line))

@@ -11,6 +11,7 @@ mod table;
 use crate::{
     bed::{Bed, Port},
     harness::case,
+    support::hwtstamp,
 };
 use anyhow::Result;
 use states::in_all_states;
@@ -19,6 +20,8 @@ case!(ports "settings::ring_size", "queues=2",
     |bed| in_all_states(bed, &[table::RING_SIZE]));
 case!(ports "settings::ring_size_with_threaded_napi", "queues=2",
     |bed| in_all_states(bed, &[table::RING_SIZE_WITH_THREADS]));
+case!(ports "settings::tx_ring_size", "queues=2",
+    |bed| in_all_states(bed, &[table::TX_RING_SIZE]));
 case!(ports "settings::channels", "queues=4",
     |bed| in_all_states(bed, &[table::CHANNELS]));
 case!(ports "settings::channels_and_a_table_of_the_user", "queues=4",
@@ -53,6 +56,8 @@ case!(ports "settings::mtu_with_a_program", "queues=2",
     |bed| in_all_states(bed, &[table::MTU_WITH_A_PROGRAM]));
 case!(ports "settings::address_and_modes", "",
     |bed| in_all_states(bed, &[table::ADDRESS, table::PROMISC, table::ALLMULTICAST]));
+case!(ports "settings::time_stamps", "queues=2",
+    |bed| in_all_states(bed, &[table::TIME_STAMPS]); allow(&[hwtstamp::ONE_STEP_REFUSED]));
 case!(ports "settings::deferred_interrupts", "queues=2",
     |bed| in_all_states(bed, &table::NAPI));
 
@@ -113,6 +118,8 @@ enum Set {
     Command(&'static str),
     /// By writing it to a file of the port in sysfs.
     Sysfs(&'static str),
+    /// By a function, which has a name.
+    By(&'static str, fn(&Port, &str) -> Result<()>),
 }
 
 /// Where a value shows.

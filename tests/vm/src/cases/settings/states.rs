@@ -250,6 +250,7 @@ impl Set {
         match self {
             Self::Command(_) => port.ns.exec(&self.line(port, &value)).map(drop),
             Self::Sysfs(file) => port.write_sysfs(file, &value),
+            Self::By(_, set) => set(port, &value),
         }
     }
 
@@ -257,6 +258,7 @@ impl Set {
         match self {
             Self::Command(command) => command.replace("DEV", &port.name),
             Self::Sysfs(file) => format!("/sys/class/net/{}/{file}", port.name),
+            Self::By(name, _) => format!("{}: {name}", port.name),
         }
     }
 
@@ -264,7 +266,7 @@ impl Set {
         let name = self.name(port);
 
         match self {
-            Self::Command(_) => format!("{name} {value}").trim_end().to_owned(),
+            Self::Command(_) | Self::By(..) => format!("{name} {value}").trim_end().to_owned(),
             Self::Sysfs(_) => format!("echo {value} >{name}"),
         }
     }

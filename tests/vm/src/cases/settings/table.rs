@@ -9,12 +9,15 @@ use crate::{
     host::ensure_eq,
     nl::netdev,
     support::{
+        buffers::{MTU_MAX, SINGLE_MTU},
+        hwtstamp,
         polls::poll_in_threads,
         qstats::check_first,
         rss::{check_spread, hashed},
     },
 };
 use anyhow::{ensure, Result};
+use const_format::formatcp;
 
 /// Headings of `ethtool -g` and `-l`.
 const MAXIMUM: &str = "Pre-set maximums";
@@ -35,6 +38,7 @@ fn both(bed: &Bed, option: &str, what: &str) -> Result<()> {
 // ethtool -G
 
 const NO_RING_SIZE: &str = "rx: must be a power of two from 64 to 4096";
+const NO_TX_RING_SIZE: &str = "tx: must be a power of two from 64 to 4096";
 const TOO_LARGE: &str = "requested ring size exceeds maximum";
 
 pub const RING_SIZE: Setting = Setting {
@@ -59,7 +63,6 @@ pub const RING_SIZE: Setting = Setting {
         ("rx 100", NO_RING_SIZE),
         ("rx 4095", NO_RING_SIZE),
         ("rx 8192", TOO_LARGE),
-        ("tx 64", TOO_LARGE),
     ],
     works: |bed, values| check_buffers(bed, values[1].parse()?),
     ..SETTING
@@ -71,6 +74,29 @@ pub const RING_SIZE_WITH_THREADS: Setting = Setting {
         poll_in_threads(&bed.b)
     },
     ..RING_SIZE
+};
+
+/// Of AF_XDP sockets in zero-copy mode.
+pub const TX_RING_SIZE: Setting = Setting {
+    set: Set::Command("ethtool -G DEV"),
+    shown: &[
+        Shown::Ethtool("-g", MAXIMUM, "TX"),
+        Shown::Ethtool("-g", CURRENT, "TX"),
+    ],
+    default: &["4096", "512"],
+    accepted: &[
+        ("tx 64", &["4096", "64"]),
+        ("tx 4096", &["4096", "4096"]),
+        ("tx 512", &["4096", "512"]),
+    ],
+    refused: &[
+        ("tx 32", NO_TX_RING_SIZE),
+        ("tx 0", NO_TX_RING_SIZE),
+        ("tx 100", NO_TX_RING_SIZE),
+        ("tx 8192", TOO_LARGE),
+    ],
+    then: &["ethtool -G DEV rx 256", "ethtool -G DEV rx 512"],
+    ..SETTING
 };
 
 /// Each of two rings has a buffer in every descriptor, but for those that are being refilled.
@@ -536,6 +562,12 @@ pub const RULES: Setting = Setting {
 const TOO_LARGE_MTU: &str = "mtu greater than device maximum";
 const TOO_SMALL_MTU: &str = "mtu less than device minimum";
 
+/// Values of the MTU as they are typed and shown: the greatest, the greatest at which each frame is in
+/// one buffer, and the next.
+const GREATEST_MTU: &str = formatcp!("{MTU_MAX}");
+const ONE_BUFFER_MTU: &str = formatcp!("{SINGLE_MTU}");
+const TWO_BUFFERS_MTU: &str = formatcp!("{}", SINGLE_MTU + 1);
+
 pub const MTU: Setting = Setting {
     set: Set::Command("ip link set dev DEV mtu"),
     shown: &[
@@ -543,15 +575,15 @@ pub const MTU: Setting = Setting {
         Shown::By("least MTU", |port| Ok(port.link()?.min_mtu.to_string())),
         Shown::By("greatest MTU", |port| Ok(port.link()?.max_mtu.to_string())),
     ],
-    default: &["1500", "68", "62186"],
+    default: &["1500", "68", GREATEST_MTU],
     accepted: &[
-        ("68", &["68", "68", "62186"]),
-        ("62186", &["62186", "68", "62186"]),
-        ("3435", &["3435", "68", "62186"]),
-        ("1500", &["1500", "68", "62186"]),
+        ("68", &["68", "68", GREATEST_MTU]),
+        (GREATEST_MTU, &[GREATEST_MTU, "68", GREATEST_MTU]),
+        (TWO_BUFFERS_MTU, &[TWO_BUFFERS_MTU, "68", GREATEST_MTU]),
+        ("1500", &["1500", "68", GREATEST_MTU]),
     ],
     refused: &[
-        ("62187", TOO_LARGE_MTU),
+        (formatcp!("{}", MTU_MAX + 1), TOO_LARGE_MTU),
         ("65536", TOO_LARGE_MTU),
         ("67", TOO_SMALL_MTU),
         ("0", TOO_SMALL_MTU),
@@ -561,15 +593,15 @@ pub const MTU: Setting = Setting {
 
 /// A program that does not support frames in several buffers.
 pub const MTU_WITH_A_PROGRAM: Setting = Setting {
-    default: &["1500", "68", "3434"],
+    default: &["1500", "68", ONE_BUFFER_MTU],
     accepted: &[
-        ("68", &["68", "68", "3434"]),
-        ("3434", &["3434", "68", "3434"]),
-        ("1500", &["1500", "68", "3434"]),
+        ("68", &["68", "68", ONE_BUFFER_MTU]),
+        (ONE_BUFFER_MTU, &[ONE_BUFFER_MTU, "68", ONE_BUFFER_MTU]),
+        ("1500", &["1500", "68", ONE_BUFFER_MTU]),
     ],
     refused: &[
-        ("3435", TOO_LARGE_MTU),
-        ("62186", TOO_LARGE_MTU),
+        (TWO_BUFFERS_MTU, TOO_LARGE_MTU),
+        (GREATEST_MTU, TOO_LARGE_MTU),
         ("67", TOO_SMALL_MTU),
         ("0", TOO_SMALL_MTU),
     ],
@@ -581,6 +613,34 @@ pub const MTU_WITH_A_PROGRAM: Setting = Setting {
     },
     programs: ["count_drop", "count_pass"],
     ..MTU
+};
+
+// SIOCSHWTSTAMP: ethtool has no option for it yet.
+
+/// Values and what shows: `tx_type` and `rx_filter`.
+pub const TIME_STAMPS: Setting = Setting {
+    set: Set::By("SIOCSHWTSTAMP", hwtstamp::set_text),
+    shown: &[Shown::By("SIOCGHWTSTAMP", hwtstamp::text)],
+    default: &["0 0"],
+    accepted: &[
+        ("1 0", &["1 0"]),
+        ("0 1", &["0 1"]),
+        // PTP, and NTP.
+        ("1 12", &["1 1"]),
+        ("0 15", &["0 1"]),
+        ("0 0", &["0 0"]),
+        ("1 1", &["1 1"]),
+    ],
+    refused: &[
+        ("2 0", hwtstamp::ONE_STEP_REFUSED),
+        ("3 1", hwtstamp::ONE_STEP_REFUSED),
+        ("4 0", "Math result not representable"),
+        ("0 16", "Math result not representable"),
+    ],
+    works: |bed, values| hwtstamp::check(bed, values[0]),
+    // They are still there afterwards, when a socket wants to receive at each port.
+    programs: ["count_pass_frags", "count_pass_frags"],
+    ..SETTING
 };
 
 const NO_ADDRESS: &str = "Cannot assign requested address";

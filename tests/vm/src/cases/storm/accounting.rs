@@ -35,6 +35,7 @@ pub fn stop_and_check(storm: &mut Storm<'_>, gate: &Gate) -> Result<()> {
             backlog(port)
         })
         .with_context(|| stuck::describe(storm))?;
+        storm.finish_sockets(n)?;
     }
     storm.pass_all(true)?;
     for pair in 0..PORTS / 2 {

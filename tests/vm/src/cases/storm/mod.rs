@@ -17,6 +17,7 @@ mod model;
 mod program;
 mod sharing;
 mod soak;
+mod sockets;
 mod state;
 mod steps;
 mod stop;
@@ -29,6 +30,7 @@ use crate::{
     harness::case,
     host::{cmd, instruments, netns::Netns, setting, usage::Usage},
     random,
+    support::hwtstamp::ONE_STEP_REFUSED,
 };
 use anyhow::{ensure, Context, Result};
 use gate::Gate;
@@ -40,13 +42,13 @@ const STEPS: u32 = 300;
 const DEBUG_STEPS: u32 = 150;
 /// Steps between two checks of everything, by default.
 const EVERY: u32 = 50;
-/// What pktgen logs when a port is deleted, or down.
-const PKTGEN: &str = "pktgen: ";
+/// What may be logged: by pktgen when a port is deleted, or down; and why an ioctl is refused.
+const LOGGED: &[&str] = &["pktgen: ", ONE_STEP_REFUSED];
 /// Steps between two lines about the progress.
 const PROGRESS: u32 = 500;
 
 case!(ports "storm::soak", soak::PARAMS, soak::soak);
-case!(bare "storm::steps", storm; allow(&[PKTGEN]));
+case!(bare "storm::steps", storm; allow(LOGGED));
 fn storm() -> Result<()> {
     let usual = if instruments::present() {
         DEBUG_STEPS

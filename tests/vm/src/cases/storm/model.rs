@@ -5,18 +5,18 @@
 use super::program::{Attached, Choice, Mode};
 use crate::{
     bed::{mac_text, Port},
-    host::ensure_eq,
+    host::{ensure_eq, hwtstamp::Config},
     nl::ethtool::rss_contexts,
-    support::polls::napi,
+    support::{buffers, polls::napi},
     wire::Mac,
 };
 use anyhow::{anyhow, ensure, Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub const MIN_MTU: u32 = 68;
-pub const MAX_MTU: u32 = 62186;
+pub const MAX_MTU: u32 = buffers::MTU_MAX as u32;
 /// The largest MTU with a program without frags support.
-const SINGLE_MTU: u32 = 3434;
+pub const SINGLE_MTU: u32 = buffers::SINGLE_MTU as u32;
 /// The longest moderation time.
 pub const MAX_USECS: u32 = 10_000;
 /// Entries of the indirection table.
@@ -63,6 +63,8 @@ pub struct Model {
     pub ring: u32,
     pub pause: [bool; 2],
     pub moderation: Moderation,
+    /// Which frames get time stamps for sockets.
+    pub stamps: Config,
     off: BTreeSet<&'static str>,
     /// The user's indirection table: this many queues in turn, from 0 on.
     pub equal: Option<u32>,
@@ -95,6 +97,7 @@ impl Model {
                 usecs: 0,
                 frames: 64,
             },
+            stamps: Config::OFF,
             off: BTreeSet::new(),
             equal: None,
             key: None,
@@ -220,6 +223,7 @@ impl Model {
         let link = port.link()?;
         ensure_eq!(link.promiscuity == 1, self.promisc, "{name}: promiscuous");
         ensure_eq!(link.up, self.up, "{name}: up");
+        ensure_eq!(Config::of(port)?, self.stamps, "{name}: time stamps");
         Ok(())
     }
 

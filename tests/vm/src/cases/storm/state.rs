@@ -6,6 +6,8 @@ use super::{
     gate::{Gate, Location, PORTS},
     model::Model,
     program::Programs,
+    sockets::Bound,
+    stuck::wait_for_progress,
     traffic::address,
     trouble::Trouble,
 };
@@ -14,7 +16,7 @@ use crate::{
     host::{kmsg::Kmsg, module, netns::Netns, setting, wait_until, watchdog},
     nl::link::New,
     random::Random,
-    wire::{probe::Probe, xsk::Xsk},
+    wire::probe::Probe,
 };
 use anyhow::{ensure, Context, Result};
 use std::{
@@ -46,7 +48,7 @@ pub struct PortState {
     pub model: Model,
     pub programs: Programs,
     /// AF_XDP sockets, by queue.
-    pub sockets: BTreeMap<u32, Xsk>,
+    pub sockets: BTreeMap<u32, Bound>,
     /// The namespace in which it is, an index of [`SPACES`].
     space: usize,
 }
@@ -427,6 +429,28 @@ impl<'a> Storm<'a> {
             .try_for_each(|program| program.drop_redirected(which))
     }
 
+    /// Waits until the frames that a port's AF_XDP sockets have given to the kernel are sent, or
+    /// lost and counted. A port that is down keeps them.
+    pub fn finish_sockets(&mut self, n: usize) -> Result<()> {
+        let state = &mut self.ports[n];
+
+        if !state.model.up {
+            return Ok(());
+        }
+        for (queue, socket) in &mut state.sockets {
+            socket.wake()?;
+            wait_for_progress("the frames of an AF_XDP socket are sent", || {
+                let left = socket.finish()?;
+
+                Ok(
+                    (left > 0)
+                        .then(|| format!("{left} buffers are left at queue {queue} of ox{n}")),
+                )
+            })?;
+        }
+        Ok(())
+    }
+
     /// Compares the frames in a port's AF_XDP sockets.
     pub fn drain_sockets(&self, n: usize) -> Result<()> {
         for (queue, socket) in &self.ports[n].sockets {
@@ -458,7 +482,7 @@ impl<'a> Storm<'a> {
             .kernel
             .lines()?
             .iter()
-            .filter(|line| line.is_bad(&[super::PKTGEN]))
+            .filter(|line| line.is_bad(super::LOGGED))
             .map(|line| line.text.clone())
             .collect();
 

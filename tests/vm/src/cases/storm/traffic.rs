@@ -131,7 +131,7 @@ pub fn start<'scope>(
 }
 
 /// A random probe.
-fn probe(random: &mut Random, longest: usize) -> Probe {
+pub fn probe(random: &mut Random, longest: usize) -> Probe {
     let asked = random.pick(&VERDICTS);
     let hops = random.below(MAX_HOPS.into()) as u8;
     let len = match random.below(4) {

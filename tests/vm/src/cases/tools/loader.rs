@@ -51,6 +51,7 @@ fn dispatcher(bed: &Bed) -> Result<()> {
     for (feature, answer) in [
         ("NETDEV_XDP_ACT_BASIC", "yes"),
         ("NETDEV_XDP_ACT_REDIRECT", "yes"),
+        ("NETDEV_XDP_ACT_XSK_ZEROCOPY", "yes"),
         ("NETDEV_XDP_ACT_HW_OFFLOAD", "no"),
     ] {
         ensure!(

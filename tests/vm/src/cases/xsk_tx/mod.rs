@@ -6,30 +6,33 @@
 mod metadata;
 
 use crate::{
-    bed::{Bed, Port},
+    bed::Bed,
     bpf::Program,
     harness::case,
     host::ensure_eq,
     random::{seed, Random},
     support::{
+        buffers::BUFFERS_MAX,
         in_parallel,
         polls::{poll_in_threads, slow_down},
         probes::{assorted, set_mtu},
+        qstats,
         steer::Steer,
         traffic::{check_alive, settle, settle_after_down, settle_wire},
+        xsk::{any_frame, cut, expect_frame},
     },
     wire::{
-        ensure_same,
         packet::Tap,
         probe::{verdict, Probe},
         xsk::{
-            tx::{Options, XskTx},
+            socket::{Mode, Setup},
+            tx::XskTx,
             Desc, Xsk,
         },
-        ETH, ETH_ZLEN, NOBODY, SOURCE,
+        ETH, ETH_ZLEN,
     },
 };
-use anyhow::{ensure, Context, Result};
+use anyhow::{ensure, Result};
 use nix::errno::Errno;
 
 /// Metadata with all that there is to ask for.
@@ -37,49 +40,38 @@ const METADATA: u32 = 24;
 
 const SMALL: &str = "queues=1 ring_size=64";
 
-/// Both directions: who sends, and who receives.
-fn ways(bed: &Bed) -> [(&Port, &Port); 2] {
-    [(&bed.a, &bed.b), (&bed.b, &bed.a)]
-}
-
-/// A frame of any length and content, from its first bytes only if it is shorter than a header. Its
-/// type is one that nothing here knows.
-fn any_frame(random: &mut Random, len: usize) -> Vec<u8> {
-    let mut frame = [&NOBODY[..], &SOURCE, &[0x88, 0xb5]].concat();
-
-    frame.extend(random.bytes(len.saturating_sub(frame.len())));
-    frame.truncate(len);
-    frame
-}
-
 /// The frame as it is on the wire.
 fn padded(mut frame: Vec<u8>) -> Vec<u8> {
     frame.resize(frame.len().max(ETH_ZLEN), 0);
     frame
 }
 
-fn expect_frame(tap: &Tap, what: &str, expected: &[u8]) -> Result<()> {
-    let found = tap.any().with_context(|| what.to_owned())?;
-
-    ensure_same(what, &found, expected)
+/// What counts the frames of a socket in this mode: those that are sent, and those that cannot be.
+fn counters(mode: Mode) -> [&'static str; 2] {
+    match mode {
+        Mode::Copy => ["packets", "dropped"],
+        _ => ["xsk_packets", "xsk_errors"],
+    }
 }
 
-case!(ports "xsk_tx::each_length", "queues=1", lengths);
+case!(ports "xsk_tx::each_length", "queues=1", |bed| lengths(bed, Mode::Copy));
+case!(ports "xsk_zc::each_length", "queues=1", |bed| lengths(bed, Mode::ZeroCopy));
 /// From a single byte to the largest that fits, padded to what the wire needs. What has no whole
 /// header is no frame: it is dropped and counted.
-fn lengths(bed: &Bed) -> Result<()> {
+fn lengths(bed: &Bed, mode: Mode) -> Result<()> {
     let seed = seed()?;
     let mut random = Random::new(seed);
     let (mut count, mut dropped) = (0, 0);
 
     bed.up()?;
-    for (from, to) in ways(bed) {
+    for (from, to) in bed.ways() {
         let tap = Tap::open(to)?;
 
         for chunk in [2048, 4096] {
-            let options = Options {
+            let options = Setup {
                 chunk,
-                ..Options::default()
+                mode,
+                ..Setup::default()
             };
             let mut socket = XskTx::open(from, 0, options)?;
 
@@ -110,10 +102,10 @@ fn lengths(bed: &Bed) -> Result<()> {
     }
     let (a, b) = settle_wire(bed)?;
     for port in [a, b] {
-        port.counters.expect_tx(
-            &port.name,
-            &[("packets", count / 2), ("dropped", dropped / 2)],
-        )?;
+        let [packets, errors] = counters(mode);
+
+        port.counters
+            .expect_tx(&port.name, &[(packets, count / 2), (errors, dropped / 2)])?;
     }
     Ok(())
 }
@@ -124,10 +116,10 @@ fn to_socket(bed: &Bed) -> Result<()> {
     let probes = assorted(verdict::PASS);
 
     bed.up()?;
-    for (from, to) in ways(bed) {
+    for (from, to) in bed.ways() {
         let mut steer = Steer::load()?;
         let receiver = Xsk::open(to, 0, 2048, false)?;
-        let mut sender = XskTx::open(from, 0, Options::default())?;
+        let mut sender = XskTx::open(from, 0, Setup::default())?;
 
         steer.by_socket()?;
         steer.socket(0, &receiver)?;
@@ -149,31 +141,41 @@ fn to_socket(bed: &Bed) -> Result<()> {
     settle(bed).map(drop)
 }
 
-case!(ports "xsk_tx::every_queue", "queues=4", queues);
+case!(ports "xsk_tx::every_queue", "queues=4", |bed| queues(bed, Mode::Copy));
+case!(ports "xsk_zc::every_queue", "queues=4", |bed| queues(bed, Mode::ZeroCopy));
 /// A socket on each queue of both ports at once, with the stack's own frames in between.
-fn queues(bed: &Bed) -> Result<()> {
+fn queues(bed: &Bed, mode: Mode) -> Result<()> {
     const QUEUES: u32 = 4;
     const FRAMES: u32 = 400;
     const BATCH: u32 = 50;
+    const TO_RECEIVE: usize = 128;
 
     bed.up()?;
     let taps = [Tap::open(&bed.b)?, Tap::open(&bed.a)?];
-    let jobs = ways(bed).into_iter().flat_map(|(port, _)| {
+    let jobs = bed.ways().into_iter().flat_map(|(port, _)| {
         (0..QUEUES).map(move |queue| {
-            move || -> Result<()> {
-                let mut socket = XskTx::open(port, queue, Options::default())?;
+            move || {
+                let options = Setup {
+                    mode,
+                    ..Setup::default()
+                };
+                let mut socket = XskTx::open(port, queue, options)?;
 
+                if mode == Mode::ZeroCopy {
+                    socket.receive_into(TO_RECEIVE);
+                }
                 for seq in 0..FRAMES {
                     socket.queue(&Probe::new(queue, seq).frame(), None)?;
                     if (seq + 1) % BATCH == 0 {
                         ensure_eq!(socket.flush()?.len(), BATCH as usize, "completions");
                     }
                 }
-                Ok(())
+                Ok(socket)
             }
         })
     });
-    in_parallel(jobs)?;
+    // A queue whose socket is closed loses what it has received and not polled yet.
+    let sockets = in_parallel(jobs)?;
 
     let expected: Vec<_> = (0..QUEUES)
         .flat_map(|flow| (0..FRAMES).map(move |seq| Probe::new(flow, seq)))
@@ -184,61 +186,42 @@ fn queues(bed: &Bed) -> Result<()> {
             "other probes than were sent"
         );
     }
+    drop(sockets);
     let (a, b) = settle(bed)?;
     for port in [a, b] {
+        let [packets, _] = counters(mode);
+
         ensure_eq!(
-            port.counters.tx_each("packets")?,
+            port.counters.tx_each(packets)?,
             [u64::from(FRAMES); QUEUES as usize],
-            "{}: tx_queue_*_packets",
+            "{}: tx_queue_*_{packets}",
             port.name
         );
     }
-    Ok(())
+    [&bed.a, &bed.b].into_iter().try_for_each(qstats::check)
 }
-
-/// Cuts a frame into so many parts of any lengths, none of which is larger than `room`.
-fn cut<'a>(random: &mut Random, frame: &'a [u8], parts: usize, room: usize) -> Vec<&'a [u8]> {
-    let mut rest = frame;
-    let mut result = Vec::new();
-
-    for left in (0..parts).rev() {
-        // What is left must fit into what follows, a byte in each part at least.
-        let least = rest.len().saturating_sub(left * room).max(1);
-        let most = (rest.len() - left).min(room);
-        let len = random.between(least as i64, most as i64) as usize;
-        let (part, more) = rest.split_at(len);
-
-        result.push(part);
-        rest = more;
-    }
-    result
-}
-
-/// The most buffers that the kernel takes for a frame: one for the head of an skb, and its
-/// fragments.
-const PARTS_MAX: usize = 18;
 
 case!(ports "xsk_tx::multi_buffer", "queues=1", multi);
 /// Frames in several buffers, up to the longest there are.
 fn multi(bed: &Bed) -> Result<()> {
     let seed = seed()?;
     let mut random = Random::new(seed);
-    let options = Options {
+    let options = Setup {
         chunk: 4096,
         sg: true,
         metadata: METADATA,
-        ..Options::default()
+        ..Setup::default()
     };
 
     for mtu in [9000, 60_000] {
         set_mtu(bed, mtu)?;
         bed.up()?;
-        for (from, to) in ways(bed) {
+        for (from, to) in bed.ways() {
             let tap = Tap::open(to)?;
             let mut socket = XskTx::open(from, 0, options)?;
             let room = socket.room();
 
-            for parts in 1..=PARTS_MAX {
+            for parts in 1..=BUFFERS_MAX {
                 let longest = (parts * room).min(mtu + ETH);
 
                 for len in [60.max(parts), longest / 2, longest] {
@@ -256,7 +239,7 @@ fn multi(bed: &Bed) -> Result<()> {
 
             // One buffer more is too many: all are given back, and the next frame gets through.
             let frame = any_frame(&mut random, 1000);
-            let parts = cut(&mut random, &frame, PARTS_MAX + 1, room);
+            let parts = cut(&mut random, &frame, BUFFERS_MAX + 1, room);
             socket.queue_parts(&parts, None)?;
             ensure_eq!(socket.flush()?.len(), parts.len(), "completions");
             ensure_eq!(
@@ -294,14 +277,14 @@ fn invalid(bed: &Bed) -> Result<()> {
     const ROUNDS: usize = 40;
     let seed = seed()?;
     let mut random = Random::new(seed);
-    let options = Options {
+    let options = Setup {
         metadata: METADATA,
         sg: true,
-        ..Options::default()
+        ..Setup::default()
     };
 
     bed.up()?;
-    for (from, to) in ways(bed) {
+    for (from, to) in bed.ways() {
         let tap = Tap::open(to)?;
         let mut socket = XskTx::open(from, 0, options)?;
         let mut counted = 0;
@@ -357,14 +340,14 @@ fn too_long(bed: &Bed) -> Result<()> {
     const KEPT: usize = 1522;
     let seed = seed()?;
     let mut random = Random::new(seed);
-    let options = Options {
+    let options = Setup {
         chunk: 4096,
-        ..Options::default()
+        ..Setup::default()
     };
     let mut lost = 0;
 
     bed.up()?;
-    for (from, to) in ways(bed) {
+    for (from, to) in bed.ways() {
         let tap = Tap::open(to)?;
         let mut socket = XskTx::open(from, 0, options)?;
 
@@ -395,7 +378,7 @@ case!(ports "xsk_tx::no_link", "queues=1", no_link);
 fn no_link(bed: &Bed) -> Result<()> {
     bed.up()?;
     let tap = Tap::open(&bed.b)?;
-    let mut socket = XskTx::open(&bed.a, 0, Options::default())?;
+    let mut socket = XskTx::open(&bed.a, 0, Setup::default())?;
 
     bed.b.down()?;
     bed.a.wait_running(false)?;
@@ -468,7 +451,7 @@ case!(ports "xsk_tx::a_full_ring_loses_nothing", SMALL, full);
 /// lost, sent twice, reordered or completed before it was sent.
 fn full(bed: &Bed) -> Result<()> {
     let (slow, tap) = slow_receiver(bed)?;
-    let mut socket = XskTx::open(&bed.a, 0, Options::default())?;
+    let mut socket = XskTx::open(&bed.a, 0, Setup::default())?;
     let (mut seq, mut completed) = (0, 0);
 
     for _ in 0..5 {
@@ -491,9 +474,9 @@ case!(ports "xsk_tx::closed_with_frames_in_it", SMALL, closed);
 /// A socket is closed while the queue is stopped, with descriptors in its ring, and another with
 /// half a frame taken. The queue goes on, and the next socket can use it.
 fn closed(bed: &Bed) -> Result<()> {
-    let options = Options {
+    let options = Setup {
         sg: true,
-        ..Options::default()
+        ..Setup::default()
     };
     let (_slow, tap) = slow_receiver(bed)?;
     let mut socket = XskTx::open(&bed.a, 0, options)?;

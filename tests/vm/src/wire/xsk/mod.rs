@@ -1,95 +1,64 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! AF_XDP sockets in copy mode: [`Xsk`] receives, [`tx::XskTx`] sends.
+//! AF_XDP sockets: [`Xsk`] receives, [`tx::XskTx`] sends, and [`socket::Socket`] leaves everything
+//! to the test.
 
-mod raw;
+pub mod socket;
 pub mod tx;
 
 use super::rest::Rest;
 use crate::{
-    bed::Port,
-    host::{wait_until, PATIENCE},
+    bed::{Bed, Port},
+    host::PATIENCE,
 };
 use anyhow::{bail, ensure, Context, Result};
-use nix::{
-    errno::Errno,
-    libc,
-    poll::{poll, PollFd, PollFlags, PollTimeout},
-    sys::socket::{recv, MsgFlags},
-};
-use raw::{Area, Ring};
+use nix::poll::{PollFlags, PollTimeout};
+pub use oxnic_xsk::Desc;
+use socket::{Mode, Setup, Socket};
 use std::{
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     time::Duration,
 };
 
-/// Buffers of a socket, and entries of its rings.
-const BUFFERS: u32 = 512;
-/// What the kernel keeps in front of each frame (`XDP_PACKET_HEADROOM`).
-const HEADROOM: usize = 256;
-const XDP_PKT_CONTD: u32 = 1;
+pub const XDP_PKT_CONTD: u32 = 1;
 
-/// The two words of a descriptor: `struct xdp_desc`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Desc {
-    pub addr: u64,
-    pub len: u32,
-    pub options: u32,
-}
+/// A zero-copy socket on every queue of both ports, with many buffers, for frames of any length.
+/// Nobody reads what it receives. A frame has as much room behind it as in a page of the port's
+/// own.
+pub fn on_every_queue(bed: &Bed) -> Result<Vec<Socket>> {
+    let setup = Setup {
+        mode: Mode::ZeroCopy,
+        chunk: 4096,
+        headroom: 64,
+        sg: true,
+        buffers: 4096,
+        fill: 4096,
+        ..Setup::default()
+    };
+    let mut sockets = Vec::new();
 
-impl From<[u64; 2]> for Desc {
-    fn from([addr, rest]: [u64; 2]) -> Self {
-        Self {
-            addr,
-            len: rest as u32,
-            options: (rest >> 32) as u32,
+    for port in [&bed.a, &bed.b] {
+        for queue in 0..port.counters()?.rx_each("packets")?.len() as u32 {
+            let socket = Socket::open(port, queue, setup)?;
+
+            socket.fill_all();
+            sockets.push(socket);
         }
     }
+    Ok(sockets)
 }
 
-impl From<Desc> for [u64; 2] {
-    fn from(desc: Desc) -> Self {
-        [
-            desc.addr,
-            u64::from(desc.len) | (u64::from(desc.options) << 32),
-        ]
-    }
-}
+/// Fails unless the port has received into the memory of these sockets.
+pub fn ensure_used(bed: &Bed) -> Result<()> {
+    let used = bed.a.counters()?.rx("xsk_packets")? + bed.b.counters()?.rx("xsk_packets")?;
 
-/// Gives a socket the rings that go with its memory. The kernel wants both.
-fn set_memory_rings(fd: &OwnedFd) -> Result<()> {
-    raw::set(fd, libc::XDP_UMEM_FILL_RING, &BUFFERS, "XDP_UMEM_FILL_RING")?;
-    raw::set(
-        fd,
-        libc::XDP_UMEM_COMPLETION_RING,
-        &BUFFERS,
-        "XDP_UMEM_COMPLETION_RING",
-    )
-}
-
-fn offsets(fd: &OwnedFd) -> Result<libc::xdp_mmap_offsets> {
-    raw::get(fd, libc::XDP_MMAP_OFFSETS, "XDP_MMAP_OFFSETS")
-}
-
-/// Binds a socket. One that was closed a moment ago may still have the queue.
-fn bind(fd: &OwnedFd, port: &Port, queue: u32, sg: bool) -> Result<()> {
-    let flags = libc::XDP_COPY | libc::XDP_USE_NEED_WAKEUP | if sg { libc::XDP_USE_SG } else { 0 };
-
-    wait_until("an AF_XDP socket gets its queue", || {
-        match raw::bind(fd, port.ifindex, queue, flags) {
-            Err(Errno::EBUSY) => Ok(false),
-            result => result.map(|()| true).context("binding an AF_XDP socket"),
-        }
-    })
+    ensure!(used > 0, "no frame was received into a socket's memory");
+    Ok(())
 }
 
 /// A socket for the frames of one queue of a port.
 pub struct Xsk {
-    fd: OwnedFd,
-    frames: Area,
-    chunk: usize,
-    fill: Ring<1>,
-    rx: Ring<2>,
+    socket: Socket,
     rest: Rest,
 }
 
@@ -97,46 +66,62 @@ impl Xsk {
     /// Opens and binds a socket whose buffers have `chunk` bytes. With `sg` it takes frames that
     /// need several of them.
     pub fn open(port: &Port, queue: u32, chunk: usize, sg: bool) -> Result<Self> {
-        let frames = Area::anonymous(chunk * BUFFERS as usize)?;
-        let fd = raw::socket(port)?;
+        Self::with(
+            port,
+            queue,
+            Setup {
+                chunk,
+                sg,
+                ..Setup::default()
+            },
+        )
+    }
 
-        raw::register(&fd, &frames, chunk, 0, 0)?;
-        set_memory_rings(&fd)?;
-        raw::set(&fd, libc::XDP_RX_RING, &BUFFERS, "XDP_RX_RING")?;
-        let offsets = offsets(&fd)?;
-        let socket = Self {
-            fill: Ring::map(&fd, offsets.fr, libc::XDP_UMEM_PGOFF_FILL_RING, BUFFERS)?,
-            rx: Ring::map(&fd, offsets.rx, libc::XDP_PGOFF_RX_RING as u64, BUFFERS)?,
-            fd,
-            frames,
-            chunk,
+    /// Opens and binds a socket, all of whose buffers the kernel has.
+    pub fn with(port: &Port, queue: u32, setup: Setup) -> Result<Self> {
+        let socket = Socket::open(port, queue, setup.receiver())?;
+
+        socket.fill_all();
+        Ok(Self {
+            socket,
             rest: Rest::now()?,
-        };
+        })
+    }
 
-        (0..u64::from(BUFFERS)).for_each(|n| socket.fill.push([n * chunk as u64]));
-        bind(&socket.fd, port, queue, sg)?;
-        Ok(socket)
+    /// As [`Xsk::with`], with a TX ring. The last `kept` buffers are left to the caller, to be
+    /// sent.
+    pub fn with_tx(port: &Port, queue: u32, setup: Setup, kept: u32) -> Result<Self> {
+        let socket = Socket::open(port, queue, setup)?;
+
+        socket.fill_first(setup.buffers - kept);
+        Ok(Self {
+            socket,
+            rest: Rest::now()?,
+        })
+    }
+
+    /// The socket with its rings.
+    pub fn socket(&self) -> &Socket {
+        &self.socket
     }
 
     /// Takes the next part of a frame: its bytes, and whether more of the frame follows.
     fn part(&self) -> Option<(Vec<u8>, bool)> {
-        let Desc { addr, len, options } = self.rx.peek()?.into();
-        let bytes = self.frames.bytes(addr as usize, len as usize);
+        let desc = self.socket.take()?;
+        let bytes = self.socket.bytes(&desc);
 
-        self.rx.release();
-        self.fill.push([addr - addr % self.chunk as u64]);
-        Some((bytes, options & XDP_PKT_CONTD != 0))
+        self.socket.give_back(&desc);
+        Some((bytes, desc.options & XDP_PKT_CONTD != 0))
     }
 
     /// The next frame, or `None` if none comes for `patience`. It has to be in as few buffers as
     /// possible.
     fn next(&self, patience: Duration) -> Result<Option<Vec<u8>>> {
-        let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
         let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
-        let room = self.chunk - HEADROOM;
+        let room = self.socket.setup.room();
         let mut frame = Vec::new();
 
-        if poll(&mut fds, timeout)? == 0 {
+        if !self.socket.poll(PollFlags::POLLIN, timeout)? {
             return Ok(None);
         }
         loop {
@@ -158,9 +143,9 @@ impl Xsk {
 
     /// Makes the kernel poll the socket's queue in this thread, if the socket is set to do so.
     pub fn busy_poll(&self) -> Result<()> {
-        recv(self.fd.as_raw_fd(), &mut [], MsgFlags::MSG_DONTWAIT)
+        self.socket
+            .wake_rx()
             .context("receiving from an AF_XDP socket")
-            .map(drop)
     }
 
     pub fn any(&self) -> Result<Vec<u8>> {
@@ -189,18 +174,18 @@ impl Xsk {
 
     /// Frames that the socket could not take (`rx_dropped`).
     pub fn dropped(&self) -> Result<u64> {
-        Ok(raw::statistics(&self.fd)?.rx_dropped)
+        Ok(self.socket.statistics()?.rx_dropped)
     }
 }
 
 impl AsFd for Xsk {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.socket.as_fd()
     }
 }
 
 impl AsRawFd for Xsk {
     fn as_raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
+        self.socket.as_raw_fd()
     }
 }

@@ -2,26 +2,20 @@
 
 //! AF_XDP sockets that send.
 
-use super::{bind, offsets, raw, set_memory_rings, Desc, BUFFERS, XDP_PKT_CONTD};
+use super::{
+    socket::{Setup, Socket},
+    Desc, XDP_PKT_CONTD,
+};
 use crate::{bed::Port, host::wait_until};
 use anyhow::{bail, ensure, Context, Result};
 use nix::{
     errno::Errno,
-    libc,
-    poll::{poll, PollFd, PollFlags, PollTimeout},
-    sys::socket::{send, MsgFlags},
+    poll::{PollFlags, PollTimeout},
 };
-use raw::{Area, Ring};
-use std::{
-    collections::BTreeMap,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
-    sync::atomic::Ordering,
-};
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
-const XDP_UMEM_TX_SW_CSUM: u32 = 1 << 1;
-const XDP_UMEM_TX_METADATA_LEN: u32 = 1 << 2;
 /// Of a descriptor: there is metadata in front of the frame.
-const XDP_TX_METADATA: u32 = 1 << 1;
+pub const XDP_TX_METADATA: u32 = 1 << 1;
 
 /// Flags of metadata (`XDP_TXMD_FLAGS_*`).
 pub const TIMESTAMP: u64 = 1 << 0;
@@ -51,36 +45,9 @@ impl Request {
     }
 }
 
-/// What a socket is made with.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    pub chunk: usize,
-    /// Room for metadata in front of each frame; 0: none.
-    pub metadata: u32,
-    /// The kernel computes checksums itself instead of having the port do it.
-    pub software_checksum: bool,
-    /// Frames may be in several buffers.
-    pub sg: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            chunk: 2048,
-            metadata: 0,
-            software_checksum: false,
-            sg: false,
-        }
-    }
-}
-
 /// A socket that sends out of one queue of a port.
 pub struct XskTx {
-    fd: OwnedFd,
-    frames: Area,
-    options: Options,
-    ring: Ring<2>,
-    completions: Ring<1>,
+    socket: Socket,
     /// Buffers that no one uses.
     free: Vec<u64>,
     /// How often an address was given to the kernel and has not come back, and the buffer that is
@@ -89,60 +56,43 @@ pub struct XskTx {
 }
 
 impl XskTx {
-    pub fn open(port: &Port, queue: u32, options: Options) -> Result<Self> {
-        let frames = Area::anonymous(options.chunk * BUFFERS as usize)?;
-        let fd = raw::socket(port)?;
-        let mut flags = 0;
+    pub fn open(port: &Port, queue: u32, setup: Setup) -> Result<Self> {
+        let socket = Socket::open(port, queue, setup.sender())?;
 
-        if options.metadata > 0 {
-            flags |= XDP_UMEM_TX_METADATA_LEN;
-        }
-        if options.software_checksum {
-            flags |= XDP_UMEM_TX_SW_CSUM;
-        }
-        raw::register(&fd, &frames, options.chunk, flags, options.metadata)?;
-        set_memory_rings(&fd)?;
-        raw::set(&fd, libc::XDP_TX_RING, &BUFFERS, "XDP_TX_RING")?;
-        let offsets = offsets(&fd)?;
-        let socket = Self {
-            ring: Ring::map(&fd, offsets.tx, libc::XDP_PGOFF_TX_RING as u64, BUFFERS)?,
-            completions: Ring::map(
-                &fd,
-                offsets.cr,
-                libc::XDP_UMEM_PGOFF_COMPLETION_RING,
-                BUFFERS,
-            )?,
-            free: (0..u64::from(BUFFERS))
-                .rev()
-                .map(|n| n * options.chunk as u64)
-                .collect(),
+        Ok(Self {
+            free: (0..setup.buffers).rev().map(|n| socket.buffer(n)).collect(),
             given: BTreeMap::new(),
-            fd,
-            frames,
-            options,
-        };
+            socket,
+        })
+    }
 
-        bind(&socket.fd, port, queue, options.sg)?;
-        Ok(socket)
+    /// Gives the kernel `count` buffers to receive into: in zero-copy mode its queue has no others.
+    pub fn receive_into(&mut self, count: usize) {
+        let kept = self.free.len() - count;
+
+        for buffer in self.free.split_off(kept) {
+            self.socket.fill.push([buffer]);
+        }
+        self.socket.call_if_asked();
     }
 
     /// Bytes of a frame that a buffer has room for.
     pub fn room(&self) -> usize {
-        self.options.chunk - self.options.metadata as usize
+        self.socket.setup.chunk - self.socket.setup.metadata as usize
     }
 
     /// Writes bytes, with metadata if there are any, into a free buffer. The descriptor is not
     /// given to the kernel.
     pub fn write(&mut self, bytes: &[u8], request: Option<Request>) -> Result<Desc> {
         let chunk = self.free.pop().context("no buffer is free")?;
-        let addr = chunk + u64::from(self.options.metadata);
+        let addr = chunk + u64::from(self.socket.setup.metadata);
         let mut desc = Desc {
             addr,
             len: bytes.len() as u32,
             options: 0,
         };
 
-        self.frames.write(addr as usize, bytes);
+        self.socket.frames.write(addr as usize, bytes);
         if let Some(request) = request {
             self.request(addr, &request);
             desc.options |= XDP_TX_METADATA;
@@ -152,9 +102,10 @@ impl XskTx {
 
     /// Writes the metadata of a buffer.
     pub fn request(&mut self, addr: u64, request: &Request) {
-        let len = self.options.metadata;
+        let len = self.socket.setup.metadata;
 
-        self.frames
+        self.socket
+            .frames
             .write((addr - u64::from(len)) as usize, &request.bytes(len));
     }
 
@@ -162,7 +113,7 @@ impl XskTx {
     /// keeps.
     pub fn give(&mut self, desc: Desc, buffer: Option<u64>) {
         self.given.entry(desc.addr).or_default().push(buffer);
-        self.ring.push(desc.into());
+        self.socket.tx().push(desc.into());
     }
 
     /// Gives a frame to the kernel, which sends it with the next [`XskTx::kick`]. Returns its
@@ -187,38 +138,36 @@ impl XskTx {
         first.context("a frame without parts")
     }
 
-    /// The buffer that an address is in.
+    /// The buffer of what [`XskTx::write`] has returned.
     pub fn buffer_of(&self, addr: u64) -> u64 {
-        addr - addr % self.options.chunk as u64
+        addr - u64::from(self.socket.setup.metadata)
     }
 
     /// Makes the kernel send what it was given, a few dozen frames at most.
     pub fn kick(&self) -> Result<(), Errno> {
-        send(self.fd.as_raw_fd(), &[], MsgFlags::MSG_DONTWAIT).map(drop)
+        self.socket.wake_tx()
     }
 
     /// As [`XskTx::kick`], by asking whether there is room for more.
     pub fn kick_by_poll(&self) -> Result<bool> {
-        let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT)];
-
-        Ok(poll(&mut fds, PollTimeout::ZERO)? > 0)
+        self.socket.poll(PollFlags::POLLOUT, PollTimeout::ZERO)
     }
 
     /// Descriptors that the kernel has not taken yet.
     pub fn pending(&self) -> u32 {
-        self.ring.len()
+        self.socket.tx().len()
     }
 
     pub fn needs_wakeup(&self) -> bool {
-        self.ring.needs_wakeup()
+        self.socket.tx().needs_wakeup()
     }
 
     /// Takes the addresses that have come back. Each must have been given, and come back once only.
     pub fn completed(&mut self) -> Result<Vec<u64>> {
         let mut addresses = Vec::new();
 
-        while let Some([addr]) = self.completions.peek() {
-            self.completions.release();
+        while let Some([addr]) = self.socket.completions.peek() {
+            self.socket.completions.release();
             let Some(buffer) = self.given.get_mut(&addr).and_then(Vec::pop) else {
                 bail!("completion of {addr:#x}, which the kernel does not have");
             };
@@ -262,13 +211,13 @@ impl XskTx {
 
     /// When a completed frame was sent, as its metadata says.
     pub fn timestamp(&self, addr: u64) -> u64 {
-        let metadata = addr - u64::from(self.options.metadata);
+        let metadata = addr - u64::from(self.socket.setup.metadata);
 
-        self.frames.u64(metadata + 8).load(Ordering::Relaxed)
+        self.socket.frames.u64(metadata + 8).load(Ordering::Relaxed)
     }
 
     /// Descriptors that the kernel found invalid.
     pub fn invalid(&self) -> Result<u64> {
-        Ok(raw::statistics(&self.fd)?.tx_invalid_descs)
+        Ok(self.socket.statistics()?.tx_invalid_descs)
     }
 }

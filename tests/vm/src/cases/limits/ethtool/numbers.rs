@@ -124,6 +124,12 @@ const fn word(command: u32, at: usize) -> Option<Member> {
     Some(Member(command, 4 * at, 4))
 }
 
+const RING_SIZES: [u32; 8] = [63, 64, 65, 128, 4095, 4096, 4097, 8192];
+
+fn ring_size(n: u32) -> Option<u32> {
+    ((64..=4096).contains(&n) && n.is_power_of_two()).then_some(n)
+}
+
 fn all_numbers() -> Vec<Number> {
     use ioctl::{SCHANNELS, SCOALESCE, SFLAGS, SLINKSETTINGS, SMSGLVL, SPAUSEPARAM, SRINGPARAM};
     use netlink::{ETHTOOL_MSG_CHANNELS_SET as CHANNELS, ETHTOOL_MSG_RINGS_SET as RINGS};
@@ -137,8 +143,15 @@ fn all_numbers() -> Vec<Number> {
             name: "rx",
             member: word(SRINGPARAM, 5),
             attribute: Some(Attribute(RINGS, 6, 4)),
-            limits: &[63, 64, 65, 128, 4095, 4096, 4097, 8192],
-            becomes: |n| ((64..=4096).contains(&n) && n.is_power_of_two()).then_some(n),
+            limits: &RING_SIZES,
+            becomes: ring_size,
+        },
+        Number {
+            name: "tx",
+            member: word(SRINGPARAM, 8),
+            attribute: Some(Attribute(RINGS, 9, 4)),
+            limits: &RING_SIZES,
+            becomes: ring_size,
         },
         Number {
             name: "combined",
@@ -255,7 +268,7 @@ fn all_numbers() -> Vec<Number> {
         ),
     ];
 
-    for (at, name) in ["rx-mini", "rx-jumbo", "tx"].into_iter().enumerate() {
+    for (at, name) in ["rx-mini", "rx-jumbo"].into_iter().enumerate() {
         let attribute = Attribute(RINGS, 7 + at as u16, 4);
         numbers.push(absent(name, word(SRINGPARAM, 6 + at), Some(attribute)));
     }

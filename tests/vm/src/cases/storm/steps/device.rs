@@ -4,12 +4,12 @@
 
 use crate::{
     cases::storm::{
-        model::{mac, Moderation, MAX_MTU, MAX_USECS, MIN_MTU},
+        model::{mac, Moderation, MAX_MTU, MAX_USECS, MIN_MTU, SINGLE_MTU},
         state::Storm,
         steps::ethtool::set_moderation,
     },
     host::ensure_eq,
-    support::{polls::set_threaded, restart},
+    support::{buffers::JUMBO, polls::set_threaded, restart},
 };
 use anyhow::Result;
 use nix::errno::Errno;
@@ -22,9 +22,9 @@ pub fn mtu(storm: &mut Storm<'_>, n: usize) -> Result<()> {
         1400,
         576,
         MIN_MTU,
-        3434,
-        3435,
-        9000,
+        SINGLE_MTU,
+        SINGLE_MTU + 1,
+        JUMBO as u32,
         MAX_MTU,
         MIN_MTU - 1,
         MAX_MTU + 1,

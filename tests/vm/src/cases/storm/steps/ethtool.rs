@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rings, features, interrupts and flow control.
+//! Rings, features, interrupts, flow control, and time stamps for sockets.
 
-use crate::cases::storm::{
-    model::{Moderation, FEATURES, MAX_USECS},
-    state::Storm,
+use crate::{
+    cases::storm::{
+        model::{Moderation, FEATURES, MAX_USECS},
+        state::Storm,
+    },
+    host::{
+        ensure_eq,
+        hwtstamp::{rx_filter, tx_type, Config},
+    },
 };
 use anyhow::Result;
+use nix::errno::Errno;
 
 /// `ethtool -L`: a queue in use cannot be removed.
 pub fn channels(storm: &mut Storm<'_>, n: usize) -> Result<()> {
@@ -117,6 +124,31 @@ pub fn set_pause(storm: &mut Storm<'_>, n: usize, [rx, tx]: [bool; 2]) -> Result
         &format!("ethtool -A DEV rx {} tx {}", on(rx), on(tx)),
     )?;
     storm.ports[n].model.pause = [rx, tx];
+    Ok(())
+}
+
+/// `SIOCSHWTSTAMP`: any filter becomes the one for all frames, and one-step stamps are refused.
+pub fn time_stamps(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    let random = &mut storm.random;
+    let wish = Config::new(
+        random.pick(&[tx_type::OFF, tx_type::ON, tx_type::ONESTEP_SYNC]),
+        random.pick(&[rx_filter::NONE, rx_filter::ALL, rx_filter::NTP_ALL]),
+    );
+    let expected = if wish.tx_type == tx_type::ONESTEP_SYNC {
+        Err(Errno::ERANGE)
+    } else {
+        Ok(Config::new(
+            wish.tx_type,
+            wish.rx_filter.min(rx_filter::ALL),
+        ))
+    };
+
+    storm.log(format!("SIOCSHWTSTAMP {wish:?}"));
+    let state = &mut storm.ports[n];
+    ensure_eq!(wish.try_set(&state.port)?, expected, "{wish:?}");
+    if let Ok(config) = expected {
+        state.model.stamps = config;
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 mod device;
 pub mod ethtool;
 pub mod napi;
+mod sockets;
 mod steer;
 mod xdp;
 
@@ -16,19 +17,22 @@ use anyhow::{Context, Result};
 type Step = fn(&mut Storm<'_>, usize) -> Result<()>;
 
 /// The kinds of steps: relative frequency, name, function.
-const KINDS: [(u32, &str, Step); 29] = [
+const KINDS: [(u32, &str, Step); 32] = [
     (10, "attach", xdp::attach),
     (5, "detach", xdp::detach),
     (4, "create_link", xdp::create_link),
     (3, "update_link", xdp::update_link),
     (3, "close_link", xdp::close_link),
-    (5, "open_socket", xdp::open_socket),
-    (3, "close_socket", xdp::close_socket),
+    (5, "open_socket", sockets::open),
+    (5, "open_zero_copy", sockets::open_zero_copy),
+    (5, "close_socket", sockets::close),
+    (8, "send_by_sockets", sockets::send),
     (5, "channels", ethtool::channels),
     (5, "ring_size", ethtool::ring_size),
     (4, "features", ethtool::features),
     (3, "moderation", ethtool::moderation),
     (3, "pause", ethtool::pause),
+    (3, "time_stamps", ethtool::time_stamps),
     (3, "table", steer::table),
     (2, "key", steer::key),
     (2, "symmetric", steer::symmetric),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Programs and AF_XDP sockets.
+//! Programs.
 
 use crate::{
     cases::storm::{
@@ -11,9 +11,8 @@ use crate::{
     nl::link::{
         XDP_FLAGS_DRV_MODE, XDP_FLAGS_REPLACE, XDP_FLAGS_SKB_MODE, XDP_FLAGS_UPDATE_IF_NOEXIST,
     },
-    wire::xsk::Xsk,
 };
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{bail, ensure, Result};
 use aya::programs::XdpFlags;
 use nix::errno::Errno;
 
@@ -259,40 +258,6 @@ pub fn close_link(storm: &mut Storm<'_>, n: usize) -> Result<()> {
         storm.log(format!("ox{n}: the BPF link is closed"));
         storm.ports[n].model.attached = None;
         wait_detached(storm, n)?;
-    }
-    Ok(())
-}
-
-/// Binds an AF_XDP socket to a queue.
-pub fn open_socket(storm: &mut Storm<'_>, n: usize) -> Result<()> {
-    let queue = storm.random.below(storm.ports[n].model.queues);
-    let chunk = storm.random.pick(&[2048, 4096]);
-
-    if storm.ports[n].sockets.contains_key(&queue) {
-        return Ok(());
-    }
-    storm.log(format!(
-        "ox{n}: AF_XDP socket at queue {queue}, chunks of {chunk}"
-    ));
-    let state = &mut storm.ports[n];
-    let socket = Xsk::open(&state.port, queue, chunk, false)?;
-    for program in &mut state.programs.storm {
-        program.socket(queue, &socket)?;
-    }
-    state.sockets.insert(queue, socket);
-    Ok(())
-}
-
-/// Closes an AF_XDP socket.
-pub fn close_socket(storm: &mut Storm<'_>, n: usize) -> Result<()> {
-    storm.drain_sockets(n).context("frames in a socket")?;
-    let queue = storm.random.below(storm.ports[n].model.max_queues);
-
-    if storm.ports[n].sockets.contains_key(&queue) {
-        storm.log(format!(
-            "ox{n}: the AF_XDP socket at queue {queue} is closed"
-        ));
-        storm.ports[n].sockets.remove(&queue);
     }
     Ok(())
 }

@@ -5,8 +5,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::{bed::Port, host::ensure_eq};
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 use nix::{
     errno::Errno,
     libc,
@@ -34,6 +33,8 @@ pub struct Area {
 
 // SAFETY: The mapping belongs to the process, not to a thread.
 unsafe impl Send for Area {}
+// SAFETY: It hands out references to atomics only, and copies of bytes.
+unsafe impl Sync for Area {}
 
 impl Area {
     /// Memory of our own, for frames.
@@ -73,16 +74,19 @@ impl Area {
         Ok(Self { start, len })
     }
 
+    #[inline]
     fn at<T>(&self, offset: usize) -> &T {
         assert!(offset + size_of::<T>() <= self.len && offset % align_of::<T>() == 0);
         // SAFETY: Inside the mapping and aligned. It is only asked for atomics, which may change.
         unsafe { self.start.add(offset).cast().as_ref() }
     }
 
+    #[inline]
     fn u32(&self, offset: u64) -> &AtomicU32 {
         self.at(offset as usize)
     }
 
+    #[inline]
     pub fn u64(&self, offset: u64) -> &AtomicU64 {
         self.at(offset as usize)
     }
@@ -101,10 +105,11 @@ impl Area {
         bytes
     }
 
-    pub fn write(&mut self, offset: usize, bytes: &[u8]) {
+    /// Writes into a buffer that nobody else has at the moment, or only the kernel to read.
+    pub fn write(&self, offset: usize, bytes: &[u8]) {
         assert!(offset + bytes.len() <= self.len);
-        // SAFETY: Inside the mapping, which `bytes` is no part of; the kernel only reads it
-        // meanwhile.
+        // SAFETY: Inside the mapping, which `bytes` is no part of and no reference points to, but
+        // for those to atomics.
         unsafe {
             self.start
                 .add(offset)
@@ -146,24 +151,68 @@ impl<const WORDS: usize> Ring<WORDS> {
         })
     }
 
+    #[inline]
     fn slot(&self, index: u32) -> u64 {
         let entry = u64::from(index & (self.entries - 1));
 
         self.offsets.desc + entry * (WORDS * size_of::<u64>()) as u64
     }
 
-    /// Gives an entry to the kernel. There are never more than the ring has places for.
-    pub fn push(&self, entry: [u64; WORDS]) {
-        let producer = self.area.u32(self.offsets.producer);
-        let at = producer.load(Ordering::Relaxed);
-
-        assert!(self.len() < self.entries, "a ring is full");
+    #[inline]
+    fn write(&self, index: u32, entry: [u64; WORDS]) {
         for (word, n) in entry.into_iter().zip(0..) {
             self.area
-                .u64(self.slot(at) + 8 * n)
+                .u64(self.slot(index) + 8 * n)
                 .store(word, Ordering::Relaxed);
         }
-        producer.store(at.wrapping_add(1), Ordering::Release);
+    }
+
+    #[inline]
+    fn read(&self, index: u32) -> [u64; WORDS] {
+        let mut entry = [0; WORDS];
+
+        for (word, n) in entry.iter_mut().zip(0..) {
+            *word = self
+                .area
+                .u64(self.slot(index) + 8 * n)
+                .load(Ordering::Relaxed);
+        }
+        entry
+    }
+
+    /// Gives an entry to the kernel. There are never more than the ring has places for.
+    pub fn push(&self, entry: [u64; WORDS]) {
+        self.push_all([entry].into_iter());
+    }
+
+    /// Gives entries to the kernel, which sees all of them at once.
+    #[inline]
+    pub fn push_all(&self, entries: impl ExactSizeIterator<Item = [u64; WORDS]>) {
+        let producer = self.area.u32(self.offsets.producer);
+        let mut at = producer.load(Ordering::Relaxed);
+
+        assert!(entries.len() <= self.room() as usize, "a ring is full");
+        for entry in entries {
+            self.write(at, entry);
+            at = at.wrapping_add(1);
+        }
+        producer.store(at, Ordering::Release);
+    }
+
+    /// Shows up to `max` entries of the kernel's, and gives their places back to it. Returns how
+    /// many they were.
+    #[inline]
+    pub fn take(&self, max: u32, mut each: impl FnMut([u64; WORDS])) -> u32 {
+        let producer = self.area.u32(self.offsets.producer);
+        let consumer = self.area.u32(self.offsets.consumer);
+        let at = consumer.load(Ordering::Relaxed);
+        let count = producer.load(Ordering::Acquire).wrapping_sub(at).min(max);
+
+        for n in 0..count {
+            each(self.read(at.wrapping_add(n)));
+        }
+        consumer.store(at.wrapping_add(count), Ordering::Release);
+        count
     }
 
     /// The next entry of the kernel's, still in the ring.
@@ -174,11 +223,7 @@ impl<const WORDS: usize> Ring<WORDS> {
         if producer.load(Ordering::Acquire) == at {
             return None;
         }
-        let mut entry = [0; WORDS];
-        for (word, n) in entry.iter_mut().zip(0..) {
-            *word = self.area.u64(self.slot(at) + 8 * n).load(Ordering::Relaxed);
-        }
-        Some(entry)
+        Some(self.read(at))
     }
 
     /// Gives the place of what [`Ring::peek`] has returned back to the kernel.
@@ -189,11 +234,24 @@ impl<const WORDS: usize> Ring<WORDS> {
         consumer.store(at.wrapping_add(1), Ordering::Release);
     }
 
+    /// Sets the index of what is written next, as a program may that is broken.
+    pub fn jump(&self, index: u32) {
+        self.area
+            .u32(self.offsets.producer)
+            .store(index, Ordering::Release);
+    }
+
     /// Entries that are in the ring.
     pub fn len(&self) -> u32 {
         let index = |offset| self.area.u32(offset).load(Ordering::Acquire);
 
         index(self.offsets.producer).wrapping_sub(index(self.offsets.consumer))
+    }
+
+    /// Entries that the ring has places for.
+    pub fn room(&self) -> u32 {
+        // More than it has, after a `jump`.
+        self.entries.saturating_sub(self.len())
     }
 
     /// Whether the kernel wants to be told of new entries.
@@ -206,17 +264,16 @@ fn checked(result: libc::c_int, what: &str) -> Result<libc::c_int> {
     Errno::result(result).with_context(|| what.to_owned())
 }
 
-/// A new socket in the namespace of a port.
-pub fn socket(port: &Port) -> Result<OwnedFd> {
-    port.ns.enter(|| {
-        // SAFETY: Makes a descriptor, nothing else.
-        let fd = checked(
-            unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) },
-            "opening an AF_XDP socket",
-        )?;
-        // SAFETY: It is new and ours.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-    })
+/// A new socket, in the network namespace that the thread is in.
+pub fn socket() -> Result<OwnedFd> {
+    // SAFETY: Makes a descriptor, nothing else.
+    let fd = checked(
+        unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) },
+        "opening an AF_XDP socket",
+    )?;
+
+    // SAFETY: It is new and ours.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Makes an area the one that the socket's buffers of `chunk` bytes are in.
@@ -224,6 +281,7 @@ pub fn register(
     fd: &OwnedFd,
     frames: &Area,
     chunk: usize,
+    headroom: u32,
     flags: u32,
     tx_metadata_len: u32,
 ) -> Result<()> {
@@ -231,7 +289,7 @@ pub fn register(
         addr: frames.start.as_ptr() as u64,
         len: frames.len as u64,
         chunk_size: chunk as u32,
-        headroom: 0,
+        headroom,
         flags,
         tx_metadata_len,
     };
@@ -270,23 +328,29 @@ pub fn get<T: Copy>(fd: &OwnedFd, option: libc::c_int, what: &str) -> Result<T> 
     };
 
     checked(result, what)?;
-    ensure_eq!(len as usize, size_of::<T>(), "{what}: bytes");
+    ensure!(
+        len as usize == size_of::<T>(),
+        "{what}: {len} bytes instead of {}",
+        size_of::<T>()
+    );
     // SAFETY: The kernel has written all of it, and it consists of integers.
     Ok(unsafe { value.assume_init() })
 }
 
-pub fn statistics(fd: &OwnedFd) -> Result<libc::xdp_statistics> {
-    get(fd, libc::XDP_STATISTICS, "XDP_STATISTICS")
-}
-
-/// Binds a socket to a queue of a port.
-pub fn bind(fd: &OwnedFd, ifindex: u32, queue: u32, flags: u16) -> Result<(), Errno> {
+/// Binds a socket to a queue of a port. With `shared` it uses the buffers of that socket.
+pub fn bind(
+    fd: &OwnedFd,
+    ifindex: u32,
+    queue: u32,
+    flags: u16,
+    shared: Option<&OwnedFd>,
+) -> Result<(), Errno> {
     let address = libc::sockaddr_xdp {
         sxdp_family: libc::AF_XDP as u16,
         sxdp_flags: flags,
         sxdp_ifindex: ifindex,
         sxdp_queue_id: queue,
-        sxdp_shared_umem_fd: 0,
+        sxdp_shared_umem_fd: shared.map_or(0, |fd| fd.as_raw_fd() as u32),
     };
     // SAFETY: The kernel reads the address, which has the length that is given.
     let result = unsafe {
