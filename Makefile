@@ -44,9 +44,10 @@ SELFTESTS ?=
 REPEAT ?= 1
 # 1: measure packets per second, with KVM.
 KVM ?=
-# The kernels of make matrix; empty for all. 1: only the demo.
+# The kernels of make matrix; empty for all. 1: only the demo. 1: remove the labs that it makes.
 KERNELS ?=
 SMOKE ?=
+PRUNE ?=
 
 seed = $(if $(SEED),--env OXNIC_SEED=$(SEED))
 
@@ -151,7 +152,7 @@ kernels:
 	@scripts/kernels-list
 
 matrix:
-	@scripts/matrix $(if $(filter 1,$(SMOKE)),--smoke) $(KERNELS)
+	@scripts/matrix $(if $(filter 1,$(SMOKE)),--smoke) $(if $(filter 1,$(PRUNE)),--prune) $(KERNELS)
 
 check:
 	@scripts/check
@@ -231,6 +232,7 @@ Variables:
                   test-debug [the first that make kernels lists]
   KERNELS=        the kernels of make matrix [all]
   SMOKE=          1: make matrix only runs the demo [and the tests in the VM]
+  PRUNE=          1: make matrix removes the labs that it makes [they stay, 8 GB each]
   PROG=           the XDP program of make run: a source in C (.c) or an object
   SECTION=        its section [the first one]
   TRAFFIC=        the frames it gets, separated by commas: ping, ping6, udp, tcp, forward, jumbo,
