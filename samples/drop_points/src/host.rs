@@ -2,7 +2,6 @@
 
 //! What is done with the tools and files of the system.
 
-use crate::pktgen::Mac;
 use anyhow::{ensure, Context, Result};
 use std::{
     fs,
@@ -10,6 +9,9 @@ use std::{
     thread::sleep,
     time::{Duration, Instant},
 };
+
+/// An Ethernet address.
+pub type Mac = [u8; 6];
 
 /// Runs a command, given as one line, and returns what it printed.
 pub fn run(line: &str) -> Result<String> {

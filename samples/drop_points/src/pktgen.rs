@@ -3,13 +3,10 @@
 //! The kernel's packet generator, as a source of sk_buffs.
 
 use crate::{
-    host,
+    host::{self, Mac},
     socket::{ADDRESS, PORT},
 };
 use anyhow::{ensure, Result};
-
-/// An Ethernet address.
-pub type Mac = [u8; 6];
 
 /// No device here has this address, so a stack that gets the frame drops it in ip_rcv.
 pub const OTHER_MAC: Mac = [0x02, 0, 0, 0, 0, 0x99];

@@ -4,8 +4,8 @@
 
 use anyhow::{ensure, Context, Result};
 use oxnic_drop_points::{
-    host,
-    pktgen::{self, Mac, Pktgen, OTHER_MAC},
+    host::{self, Mac},
+    pktgen::{self, Pktgen, OTHER_MAC},
 };
 use oxnic_samples::stop::Stop;
 use std::{
