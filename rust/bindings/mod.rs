@@ -35,4 +35,5 @@ type __kernel_ssize_t = isize;
 type __kernel_ptrdiff_t = isize;
 
 include!("generated.rs");
+#[cfg(CONFIG_JUMP_LABEL)]
 pub(crate) use arch_static_branch_asm;

@@ -7,8 +7,10 @@
  */
 #include <linux/jump_label.h>
 // Cut here.
+#ifdef CONFIG_JUMP_LABEL
 macro_rules! arch_static_branch_asm {
     () => {
         ::kernel::concat_literals!(ARCH_STATIC_BRANCH_ASM("{symb} + {off}", "{l_yes}"))
     };
 }
+#endif

@@ -5,7 +5,8 @@
 //!
 //! Each is a function here, which may be called in any context. One that is off costs a NOP: the
 //! arguments of a call are only converted, and the C function called, when it is on. What must be
-//! computed for a call belongs behind `NAME_is_on()`, a NOP as well.
+//! computed for a call belongs behind `NAME_is_on()`, a NOP as well. On a kernel without jump labels
+//! it is a comparison.
 //!
 //! The kernel's `declare_trace!` does the same, but only for tracepoints that the `kernel` crate
 //! has bindings of, and with an assembly file from the kernel's own build.
@@ -19,12 +20,12 @@ use super::{
     },
 };
 use crate::bindings;
-use core::{
-    mem::offset_of,
-    ptr, //
-};
+#[cfg(CONFIG_JUMP_LABEL)]
+use core::mem::offset_of;
+use core::ptr;
 
 /// Whether a tracepoint is on: a NOP, which the kernel replaces by a jump while it is.
+#[cfg(CONFIG_JUMP_LABEL)]
 macro_rules! is_on {
     ($tracepoint:path) => {
         'is_on: {
@@ -47,6 +48,20 @@ macro_rules! is_on {
             false
         }
     };
+}
+
+/// Whether a tracepoint is on. A kernel without jump labels counts who has switched it on.
+#[cfg(not(CONFIG_JUMP_LABEL))]
+macro_rules! is_on {
+    ($tracepoint:path) => {{
+        // SAFETY: `$tracepoint` is a `struct tracepoint` that lives as long as the module. The
+        // counter is an `atomic_t`, and read as `static_key_count` in <linux/jump_label.h> reads it.
+        let users = unsafe { ptr::read_volatile(&raw const $tracepoint.key.key.enabled.counter) };
+        if users > 0 {
+            cold();
+        }
+        users > 0
+    }};
 }
 
 /// Tells the compiler that a tracepoint is rarely on. Otherwise it takes the code after several of
