@@ -23,7 +23,7 @@ static long is_over(__u32 n, __u64 *start)
 	return bpf_ktime_get_ns() - *start > WAIT;
 }
 
-SEC("raw_tp/call_function_single_entry")
+SEC("raw_tp")
 int slow_ipi(void *ctx)
 {
 	__u32 zero = 0;

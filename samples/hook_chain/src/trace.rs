@@ -9,6 +9,10 @@ use std::{fs, io::ErrorKind, path::Path};
 const TRACEFS: &str = "/sys/kernel/tracing";
 const INSTANCE: &str = "/sys/kernel/tracing/instances/hook_chain";
 
+/// What ftrace has between a function and its own code: made at run time on x86-64, a function of the
+/// kernel on arm64.
+const TRAMPOLINES: [&str; 2] = ["[FTRACE TRAMPOLINE]", "ftrace_caller"];
+
 /// The instance, removed when this is dropped.
 pub struct Instance;
 
@@ -183,7 +187,8 @@ impl Event {
     /// Takes those functions off the stack that are there only because of the tracing, or to get a
     /// line into the log.
     fn trim(&mut self) {
-        self.stack.retain(|symbol| symbol != "[FTRACE TRAMPOLINE]");
+        self.stack
+            .retain(|symbol| !TRAMPOLINES.contains(&symbol.as_str()));
         if matches!(self.what, What::Line(_)) {
             let printing = self.stack.iter().position(|symbol| symbol == "_printk");
 

@@ -126,6 +126,14 @@ impl Program {
     }
 }
 
+/// The tracepoint at which a CPU begins to handle an interrupt from another CPU that wants a function
+/// called.
+const IPI_ENTRY: &str = if cfg!(target_arch = "x86_64") {
+    "call_function_single_entry"
+} else {
+    "ipi_entry"
+};
+
 /// While this exists a CPU answers inter-CPU interrupts late.
 pub struct SlowIpi(#[expect(dead_code, reason = "keeps the program attached")] Ebpf);
 
@@ -140,7 +148,7 @@ impl SlowIpi {
             .context("no program slow_ipi")?
             .try_into()?;
         program.load().context("loading slow_ipi")?;
-        program.attach("call_function_single_entry")?;
+        program.attach(IPI_ENTRY)?;
         Ok(Self(object))
     }
 }

@@ -502,7 +502,7 @@ fn tcpdump(bed: &Bed) -> Result<()> {
     check("before", false)?;
     let mut running = bed.b.ns.enter(|| {
         Running::start(&format!(
-            "tcpdump -i {} -l -n -e -p ether host {}",
+            "tcpdump -Z root -i {} -l -n -e -p ether host {}",
             bed.b.name,
             mac_text(&FOREIGN)
         ))
@@ -513,7 +513,7 @@ fn tcpdump(bed: &Bed) -> Result<()> {
 
     let mut running = bed.b.ns.enter(|| {
         Running::start(&format!(
-            "tcpdump -i {} -l -n -e ether host {}",
+            "tcpdump -Z root -i {} -l -n -e ether host {}",
             bed.b.name,
             mac_text(&FOREIGN)
         ))

@@ -130,10 +130,11 @@ fn listed(bed: &Bed) -> Result<()> {
                 let irq = number(port, queue)?;
                 let (_, name) = shown(irq)?;
 
-                ensure_eq!(
-                    name,
-                    format!("simulated -edge {}-rx-{queue}", port.name),
-                    "interrupt {irq}"
+                // What stands between the chip and the name depends on the architecture.
+                ensure!(
+                    name.starts_with("simulated ")
+                        && name.ends_with(&format!(" -edge {}-rx-{queue}", port.name)),
+                    "interrupt {irq}: {name}"
                 );
                 ensure_eq!(affinity_of(irq)?, everywhere, "affinity of {irq}");
                 irqs.push(irq);

@@ -131,7 +131,7 @@ impl<'a> Calls<'a> {
     pub fn of(functions: &'a [Function]) -> Result<Self> {
         mount_once("tracefs", ROOT, "instances")?;
         for Function { name, .. } in functions {
-            edit_probes(&format!("p:{GROUP}/{name} {name} arg0=%di:u64"))?;
+            edit_probes(&format!("p:{GROUP}/{name} {name} arg0=$arg1:u64"))?;
         }
         let calls = Self {
             trace: Trace::start_all(&[])?,

@@ -339,14 +339,14 @@ fn whole(bed: &Bed) -> Result<()> {
 
     ensure_eq!(trees.len(), 2, "trees in: {said}");
     let at = find(&trees[0], "<Vsi as Ops>::bpf")?;
+    let [entry, syscall] = if cfg!(target_arch = "x86_64") {
+        ["entry_SYSCALL_64", "do_syscall_64"]
+    } else {
+        ["el0t_64_sync", "el0_svc"]
+    };
     expect_chain(
         &chain(&trees[0], at),
-        &[
-            "entry_SYSCALL_64",
-            "do_syscall_64",
-            "netlink_sendmsg",
-            "rtnetlink_rcv_msg",
-        ],
+        &[entry, syscall, "netlink_sendmsg", "rtnetlink_rcv_msg"],
     )
     .with_context(|| said.clone())?;
     let at = find(&trees[1], "net_rx_action")?;

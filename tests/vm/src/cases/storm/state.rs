@@ -98,7 +98,7 @@ impl<'a> Storm<'a> {
             steps: 0,
             lines: VecDeque::new(),
             // What is written there has left the VM before the next step begins.
-            console: OpenOptions::new().write(true).open("/dev/ttyS0").ok(),
+            console: OpenOptions::new().write(true).open("/dev/console").ok(),
         };
 
         storm.load()?;

@@ -113,7 +113,7 @@ fn to_file(bed: &Bed, probes: &[Probe]) -> Result<()> {
     }
     ensure_eq!(found, expected, "frames in the file");
 
-    let listed = cmd::run(&format!("tcpdump -nn -r {written}"))?;
+    let listed = cmd::run(&format!("tcpdump -Z root -nn -r {written}"))?;
     ensure_eq!(
         listed.matches("10.77.0.1.").count(),
         2 * probes.len(),
