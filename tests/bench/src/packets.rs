@@ -4,8 +4,8 @@
 
 use crate::{
     device::{Kind, BULK_SOURCE, DUMMY, KINDS, NULL},
-    host,
-    pktgen::{Mac, Pktgen, OTHER_MAC},
+    host::{self, Mac},
+    pktgen::{Pktgen, OTHER_MAC},
     profile,
     programs::{Mode, Programs},
     progress::{newest, Progress},

@@ -3,8 +3,8 @@
 //! The BPF programs of `tests/bpf/bench.bpf.c`: their maps, and running them as a source.
 
 use crate::{
-    host,
-    pktgen::{Mac, OTHER_MAC},
+    host::{self, Mac},
+    pktgen::OTHER_MAC,
 };
 use anyhow::{Context, Result};
 use libbpf_rs::{libbpf_sys, MapCore, MapFlags, Xdp, XdpFlags};
