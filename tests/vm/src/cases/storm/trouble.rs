@@ -4,12 +4,13 @@
 //! instructions where it could race with another. The module `tests/vm/kmod/trouble.c` does it, on
 //! any kernel.
 
-use crate::host::{cmd, module, wait_until};
+use crate::host::{module, wait_until};
 use anyhow::{ensure, Context, Result};
 use nix::{
     errno::Errno,
     kmod::{delete_module, finit_module, DeleteModuleFlags, ModuleInitFlags},
 };
+use object::{Object, ObjectSymbol, SymbolKind};
 use std::{
     env,
     ffi::CString,
@@ -37,13 +38,10 @@ fn racing_functions() -> Result<&'static [Function]> {
         return Ok(functions);
     }
     let mut functions = vec![(CALL.to_owned(), CALL_LEN)];
-    for line in cmd::run(&format!("nm --print-size {}", module::path()?))?.lines() {
-        let words: Vec<_> = line.split_whitespace().collect();
-
-        if let [_, len, "t" | "T", name] = words[..] {
-            if name.ends_with(REARM) {
-                functions.push((format!("oxnic:{name}"), u64::from_str_radix(len, 16)?));
-            }
+    let file = fs::read(module::path()?)?;
+    for symbol in object::File::parse(&*file)?.symbols() {
+        if symbol.kind() == SymbolKind::Text && symbol.name()?.ends_with(REARM) {
+            functions.push((format!("oxnic:{}", symbol.name()?), symbol.size()));
         }
     }
     ensure!(functions.len() > 1, "no function {REARM} in the module");
