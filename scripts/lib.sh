@@ -36,11 +36,13 @@ cache=${XDG_CACHE_HOME:-${HOME:?}/.cache}/oxnic
 # Used by the scripts that source this file.
 # shellcheck disable=SC2034
 lab=$cache/$LAB_NAME-$lab_key
+
 # lab_of NAME: the directory of the lab of another kernel.
 lab_of() {
 	# shellcheck disable=SC2016 # the variables are the other shell's
 	KERNEL=$1 bash -c '. "$1" && printf %s "$lab"' sh "$repo/scripts/lib.sh"
 }
+
 # What cargo has downloaded, for all labs.
 cargo_home=$cache/cargo
 # Build results of this clone. Clones must not share them: cargo takes a file that is older than its

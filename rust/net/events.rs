@@ -5,8 +5,8 @@
 //!
 //! Each is a function here, which may be called in any context. One that is off costs a NOP: the
 //! arguments of a call are only converted, and the C function called, when it is on. What must be
-//! computed for a call belongs behind `NAME_is_on()`, a NOP as well. On a kernel without jump labels
-//! it is a comparison.
+//! computed for a call belongs behind `NAME_is_on()`, a NOP as well. On a kernel without jump
+//! labels it is a comparison.
 //!
 //! The kernel's `declare_trace!` does the same, but only for tracepoints that the `kernel` crate
 //! has bindings of, and with an assembly file from the kernel's own build.
@@ -55,7 +55,7 @@ macro_rules! is_on {
 macro_rules! is_on {
     ($tracepoint:path) => {{
         // SAFETY: `$tracepoint` is a `struct tracepoint` that lives as long as the module. The
-        // counter is an `atomic_t`, and read as `static_key_count` in <linux/jump_label.h> reads it.
+        // counter is an `atomic_t`, read as `static_key_count` in <linux/jump_label.h> reads it.
         let users = unsafe { ptr::read_volatile(&raw const $tracepoint.key.key.enabled.counter) };
         if users > 0 {
             cold();
