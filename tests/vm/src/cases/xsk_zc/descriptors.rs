@@ -534,9 +534,9 @@ fn received(bed: &Bed) -> Result<()> {
     let socket = Socket::open(&bed.b, 0, zero_copy())?;
     let program = Program::load("verdict", "verdict")?;
     let stop = AtomicBool::new(false);
-    // Takes every frame that is passed. Without it the stack would count a frame as dropped whose
-    // protocol has become one that nobody takes.
-    let _tap = Tap::open(&bed.b)?;
+    // They take every frame that is passed, or that XDP_TX sends back. Without them the stack would
+    // count a frame as dropped whose protocol has become one that nobody takes.
+    let _taps = (Tap::open(&bed.a)?, Tap::open(&bed.b)?);
 
     bed.b.attach(&program)?;
     bed.up()?;
