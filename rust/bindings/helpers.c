@@ -14,6 +14,7 @@
 #include <linux/netlink.h>
 #include <linux/nsproxy.h>
 #include <linux/skbuff.h>
+#include <linux/tcp.h>
 #include <linux/timekeeping.h>
 #include <net/checksum.h>
 #include <net/gro.h>
@@ -290,6 +291,94 @@ void oxnic_skb_set_rx(struct sk_buff *skb, u32 hash, u32 hash_type,
 		skb_set_hash(skb, hash, hash_type);
 	if (csum_good)
 		skb->ip_summed = CHECKSUM_UNNECESSARY;
+}
+
+/*
+ * The linear part of a received skb, from its Ethernet header on, if nobody
+ * else has a reference to the skb or to its data, and so may read it.
+ */
+void *oxnic_skb_own_head(struct sk_buff *skb, u32 *len)
+{
+	if (skb_shared(skb) || skb_cloned(skb) ||
+	    !skb_mac_header_was_set(skb))
+		return NULL;
+	*len = skb_tail_pointer(skb) - skb_mac_header(skb);
+	return skb_mac_header(skb);
+}
+
+/* The metadata that a program has put in front of a received frame. */
+const void *oxnic_skb_metadata(const struct sk_buff *skb, u32 *len)
+{
+	*len = skb_metadata_len(skb);
+	return (u8 *)skb_metadata_end(skb) - *len;
+}
+
+/*
+ * Adds the bytes of a frame after the first @skip to an skb, as fragments. If it
+ * succeeds, the skb owns all pages of the frame. The skb must free its pages to
+ * page_pools (pp_recycle), and nobody else may refer to it.
+ */
+bool oxnic_skb_append_xdp(struct sk_buff *skb, const struct xdp_buff *xdp,
+			  u32 skip)
+{
+	u32 len = xdp->data_end - xdp->data;
+	const struct skb_shared_info *from = NULL;
+	u32 n = skb_shinfo(skb)->nr_frags;
+	u32 more = 0;
+	u32 i;
+
+	if (unlikely(xdp_buff_has_frags(xdp))) {
+		from = xdp_get_shared_info_from_buff(xdp);
+		more = from->nr_frags;
+	}
+	if (len <= skip || n + 1 + more > MAX_SKB_FRAGS)
+		return false;
+	if (unlikely(!skb->pp_recycle || skb_shared(skb) || skb_cloned(skb)))
+		return false;
+	skb_add_rx_frag_netmem(skb, n,
+			       page_to_netmem(virt_to_page(xdp->data_hard_start)),
+			       xdp->data + skip - xdp->data_hard_start,
+			       len - skip, xdp->frame_sz);
+	for (i = 0; i < more; i++) {
+		const skb_frag_t *frag = &from->frags[i];
+
+		skb_add_rx_frag_netmem(skb, n + 1 + i, skb_frag_netmem(frag),
+				       skb_frag_off(frag), skb_frag_size(frag),
+				       xdp->frame_sz);
+	}
+	return true;
+}
+
+/*
+ * Marks a received skb as one TCP packet that several were merged to. @tcp is the
+ * offset of the TCP header from the Ethernet header. Returns false, and does
+ * nothing, if that is not in the linear part.
+ */
+bool oxnic_skb_set_tcp_gso(struct sk_buff *skb, u16 tcp, u16 size, u16 segs,
+			   bool ipv6)
+{
+	u16 start = skb_mac_header(skb) + tcp - skb->data;
+
+	if (!skb_partial_csum_set(skb, start, offsetof(struct tcphdr, check)))
+		return false;
+	skb_shinfo(skb)->gso_size = size;
+	skb_shinfo(skb)->gso_segs = segs;
+	skb_shinfo(skb)->gso_type = ipv6 ? SKB_GSO_TCPV6 : SKB_GSO_TCPV4;
+	return true;
+}
+
+/*
+ * IP packets that are merged of several must have fewer bytes. 0: GRO does not
+ * merge packets of the device (netif_elide_gro()), or makes lists of them, which
+ * must be the single ones.
+ */
+u32 oxnic_gro_limit(const struct net_device *dev)
+{
+	if (netif_elide_gro(dev) || dev->features & NETIF_F_GRO_FRAGLIST)
+		return 0;
+	return min3(READ_ONCE(dev->gro_max_size),
+		    READ_ONCE(dev->gro_ipv4_max_size),
+		    (unsigned int)GRO_LEGACY_MAX_SIZE);
 }
 
 /*

@@ -102,6 +102,13 @@ int oxnic_xdp_do_redirect(struct net_device *dev, struct xdp_buff *xdp,
 u32 oxnic_bpf_prog_run_xdp(const struct bpf_prog *prog, struct xdp_buff *xdp);
 void oxnic_trace_xdp_exception(const struct net_device *dev,
 			       const struct bpf_prog *prog, u32 act);
+void *oxnic_skb_own_head(struct sk_buff *skb, u32 *len);
+const void *oxnic_skb_metadata(const struct sk_buff *skb, u32 *len);
+bool oxnic_skb_append_xdp(struct sk_buff *skb, const struct xdp_buff *xdp,
+			  u32 skip);
+bool oxnic_skb_set_tcp_gso(struct sk_buff *skb, u16 tcp, u16 size, u16 segs,
+			   bool ipv6);
+u32 oxnic_gro_limit(const struct net_device *dev);
 bool oxnic_xdp_buff_add_frag(struct xdp_buff *xdp, void *va, u32 offset,
 			     u32 len);
 const struct skb_shared_info *

@@ -25,7 +25,10 @@ use crate::{
         SkbReader, //
     },
     nic::{
-        completion::Completion,
+        completion::{
+            Completion,
+            Status, //
+        },
         tso::{
             self,
             Part,
@@ -84,18 +87,26 @@ impl<'a> LargeFrame<'a> {
         // All have the same Ethernet header, and none is longer than the first.
         let longest = self.template.segment_len();
         let mut fits = None;
+        // The frame before it in the ring may be another one.
+        let mut place = if self.done + 1 < self.template.count() {
+            Status::LEADS
+        } else {
+            Status::none()
+        };
         while let Some(part) = self.template.part(self.done) {
             let segment = Segment {
                 skb: self.skb,
                 reader: &self.reader,
                 template: &self.template,
                 part,
+                place,
             };
             if *fits.get_or_insert_with(|| hw.writer.fits(&segment, longest)) {
                 sent.add(hw.writer.write_whole(&segment, meta)?.into());
             } else {
                 write_counted(queue, hw, &segment, meta, sent)?;
             }
+            place = Status::FOLLOWS;
             self.done += 1;
         }
         Ok(())
@@ -144,6 +155,8 @@ struct Segment<'a> {
     reader: &'a SkbReader<'a>,
     template: &'a Template,
     part: Part,
+    /// Whether it is the first that is written into the ring, or follows another one.
+    place: Status,
 }
 
 impl TxFrame for Segment<'_> {
@@ -170,6 +183,11 @@ impl TxFrame for Segment<'_> {
     #[inline]
     fn tag(&self) -> Option<Tag> {
         TxFrame::tag(self.skb)
+    }
+
+    #[inline]
+    fn segment(&self) -> Status {
+        self.place
     }
 
     /// The payload first: the headers have its checksum.

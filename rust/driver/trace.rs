@@ -302,6 +302,20 @@ impl<'a> Trace<'a> {
         );
     }
 
+    /// The stack gets `segments` TCP segments as one frame of this many bytes. Those with a program
+    /// have been told by their verdicts.
+    #[cold]
+    pub(crate) fn merged(&self, ring: u16, has_prog: bool, bytes: usize, segments: u16) {
+        if !self.rx_status() {
+            return;
+        }
+        let no_program = if has_prog { "" } else { "READ_ONCE: none; " };
+        netdev_info!(
+            self.dev,
+            "rx_ring[{ring}]: {no_program}napi_gro_receive({bytes} bytes in {segments} segments)\n"
+        );
+    }
+
     /// A transmit queue has been stopped for too long, waiting for a ring of the peer.
     #[cold]
     pub(crate) fn tx_timeout(&self, queue: u16, status: &RxHwStatus) {

@@ -356,6 +356,54 @@ impl SkBuff {
         unsafe { bindings::oxnic_skb_set_rx(self.as_ptr(), hash, hash_type, csum_good) };
     }
 
+    /// The linear part of a received frame, from the Ethernet header on. [`None`] if somebody else
+    /// has a reference to the skb or to its data.
+    pub(crate) fn own_head(&mut self) -> Option<&mut [u8]> {
+        let mut len = 0;
+        // SAFETY: The skb is valid.
+        let start = unsafe { bindings::oxnic_skb_own_head(self.as_ptr(), &mut len) };
+        let start = NonNull::new(start)?.cast().as_ptr();
+        // SAFETY: These bytes are in the linear part. They are ours alone as long as the skb, of
+        // which there is no other reference or clone, is borrowed mutably.
+        Some(unsafe { slice::from_raw_parts_mut(start, len as usize) })
+    }
+
+    /// The metadata that a program has put in front of a received frame (`skb_metadata_len`).
+    pub(crate) fn metadata(&self) -> &[u8] {
+        let mut len = 0;
+        // SAFETY: The skb is valid, and the metadata is in its linear part, before the frame.
+        unsafe {
+            let start = bindings::oxnic_skb_metadata(self.as_ptr(), &mut len);
+            slice::from_raw_parts(start.cast(), len as usize)
+        }
+    }
+
+    /// Adds the bytes of `frame` after the first `skip` as fragments. On success the skb owns the
+    /// pages of the frame.
+    ///
+    /// Fails if the bytes in the first buffer are not more, if there would be more than
+    /// `MAX_SKB_FRAGS` fragments, if the skb does not return pages to page_pools
+    /// (`skb_mark_for_recycle`), or if there is another reference to it.
+    ///
+    /// # Safety
+    ///
+    /// The frame must be valid, in pages from page_pools, which are the caller's. On success the
+    /// caller gives them up.
+    #[inline]
+    pub(super) unsafe fn append_xdp(&mut self, frame: &bindings::xdp_buff, skip: usize) -> bool {
+        // SAFETY: The skb is valid; the rest is the caller's promise.
+        unsafe { bindings::oxnic_skb_append_xdp(self.as_ptr(), frame, skip as u32) }
+    }
+
+    /// Marks a received skb as a TCP packet that `segments` segments were merged to, as GRO does
+    /// (`tcp_gro_complete`): it can be cut again, into segments of `size` bytes of payload, and the
+    /// checksum is left to whoever sends it. `tcp` is the offset of the TCP header from the
+    /// Ethernet header. Returns `false`, and does nothing, if the skb has no such header.
+    pub(crate) fn set_tcp_gso(&mut self, tcp: u16, size: u16, segments: u16, ipv6: bool) -> bool {
+        // SAFETY: The skb is valid, and borrowed mutably.
+        unsafe { bindings::oxnic_skb_set_tcp_gso(self.as_ptr(), tcp, size, segments, ipv6) }
+    }
+
     /// Frees an skb that was sent (`consume_skb`). Not in a hard interrupt.
     #[inline]
     pub(crate) fn consume(self) {

@@ -11,7 +11,8 @@ use super::{
     },
     vlan::{
         Protocol,
-        Tag, //
+        Tag,
+        TAG_LEN, //
     },
 };
 
@@ -20,8 +21,8 @@ use super::{
 pub struct Status(u32);
 
 impl Status {
-    /// The last buffer of its frame.
-    pub const END_OF_PACKET: Self = Self(1 << 0);
+    /// The frame goes on in the next descriptor.
+    pub const MORE_BUFFERS: Self = Self(1 << 0);
 
     /// The transport checksum is good (`CHECKSUM_UNNECESSARY`).
     pub const CHECKSUM_GOOD: Self = Self(1 << 1);
@@ -35,10 +36,24 @@ impl Status {
     /// There is a timestamp.
     const TIMESTAMP: Self = Self(1 << 4);
 
+    /// A segment of a TCP frame that the card has cut. The next frame in the ring is the next
+    /// segment of the same frame, if that has been written, and then it has [`Self::FOLLOWS`].
+    pub const LEADS: Self = Self(1 << 5);
+
+    /// A segment of the same frame as the frame before it in the ring, which it follows.
+    pub const FOLLOWS: Self = Self(1 << 6);
+
     /// The bits that callers set. The others are set with the tag and the timestamp.
-    const PUBLIC: u32 = Self::END_OF_PACKET.0 | Self::CHECKSUM_GOOD.0;
+    const PUBLIC: u32 =
+        Self::MORE_BUFFERS.0 | Self::CHECKSUM_GOOD.0 | Self::LEADS.0 | Self::FOLLOWS.0;
+
+    /// The bits that say where the buffer belongs, and nothing about the frame.
+    const PLACE: u32 = Self::MORE_BUFFERS.0 | Self::LEADS.0 | Self::FOLLOWS.0;
 
     const TAGS: u32 = Self::CUSTOMER_TAG.0 | Self::SERVICE_TAG.0;
+
+    /// A tag was stripped from the frame, if any of these bits is set.
+    pub const TAG_STRIPPED: Self = Self(Self::TAGS);
 
     /// No bits.
     pub const fn none() -> Self {
@@ -158,6 +173,13 @@ impl Completion {
         self.len
     }
 
+    /// The same with the tag that was stripped: as many bytes as were on the wire.
+    #[inline]
+    pub const fn wire_len(&self) -> u64 {
+        let tag = if self.has_vlan() { TAG_LEN } else { 0 };
+        (self.len as u64).wrapping_add(tag as u64)
+    }
+
     /// The RSS hash.
     #[inline]
     pub const fn hash(&self) -> Hash {
@@ -187,11 +209,26 @@ impl Completion {
         Status(self.bits).contains(status)
     }
 
+    /// Whether any of these status bits is set.
+    #[inline]
+    pub const fn is_any(&self, status: Status) -> bool {
+        self.bits & status.0 != 0
+    }
+
     /// Whether the completion has only a length: no hash, no stripped tag, no good checksum, no
     /// timestamp.
     #[inline]
     pub const fn is_bare(&self) -> bool {
-        self.bits & !Status::END_OF_PACKET.0 == 0
+        self.bits & !Status::PLACE == 0
+    }
+
+    /// Whether all that is known about the frame, but for its length, is known about that of
+    /// `other` too: the hash, the stripped tag, the checksum and the timestamp.
+    #[inline]
+    pub const fn has_metadata_of(&self, other: &Self) -> bool {
+        self.timestamp == other.timestamp
+            && self.rss_hash == other.rss_hash
+            && (self.bits ^ other.bits) & !Status::PLACE == 0
     }
 
     /// Whether a tag was stripped from the frame.

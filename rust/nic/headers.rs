@@ -47,7 +47,7 @@ pub const IPPROTO_TCP: u8 = 6;
 const IPPROTO_UDP: u8 = 17;
 
 /// The more-fragments bit and the fragment offset: one of them is set in every fragment.
-const IPV4_FRAGMENT: u16 = 0x3fff;
+pub(super) const IPV4_FRAGMENT: u16 = 0x3fff;
 
 /// The Ethernet header of a frame, with its tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

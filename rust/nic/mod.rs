@@ -16,6 +16,7 @@
 //! - [`ring`]: the buffer is handed to the receiving driver, with a [`completion`];
 //! - [`irq`]: the receiving driver is interrupted, at most once per batch and moderated, adaptively
 //!   by [`dim`];
+//! - [`merge`]: which segments of a TCP frame the receiving driver may put together again;
 //! - [`pause`]: a sender that found no buffer is woken when there are some again;
 //! - [`need_wakeup`]: a refill that found no buffer is repeated when user space has some.
 //!
@@ -30,6 +31,7 @@ pub mod dim;
 pub mod filter;
 pub mod headers;
 pub mod irq;
+pub mod merge;
 pub mod need_wakeup;
 pub mod ntuple;
 pub mod pause;

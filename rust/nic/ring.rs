@@ -32,7 +32,10 @@ use core::{
 };
 
 use super::{
-    completion::Completion,
+    completion::{
+        Completion,
+        Status, //
+    },
     storage::{
         Arc,
         Store, //
@@ -375,6 +378,20 @@ impl<H: Handle> DriverSide<H> {
         // INVARIANT: The slot is empty now.
         self.limit.set(index.wrapping_add(1));
         Some((completion, buffer))
+    }
+
+    /// Whether the buffer that [`take`](Self::take) would return has these status bits.
+    #[inline]
+    pub fn next_is(&self, status: Status) -> bool {
+        let index = self.limit.get();
+        if index == self.completed.get() && !self.refresh() {
+            return false;
+        }
+        // SAFETY: The handle keeps the ring alive.
+        let entry = unsafe { self.slots.entry(index) };
+        // SAFETY: As in `take`: the driver owns the slot, and the NIC does not write to the
+        // completion.
+        unsafe { (*entry).completion.is(status) }
     }
 
     /// Reads the NIC's index again, and returns whether there is a published buffer.

@@ -28,8 +28,9 @@ use super::{
     wire::Patch, //
 };
 
-const TCP_LEN: usize = 20;
-const TCP_MAX_LEN: usize = 60;
+/// Length of a TCP header without options, in bytes.
+pub(super) const TCP_LEN: usize = 20;
+pub(super) const TCP_MAX_LEN: usize = 60;
 
 /// Bytes of an IP header up to the last field that differs between segments, the checksum of IPv4.
 const IP_START: usize = 12;
@@ -38,9 +39,9 @@ const IP_START: usize = 12;
 /// header or an IPv6 header, and the longest TCP header.
 pub const HEADERS_LEN: usize = ETH_LEN + MAX_TAGS * TAG_LEN + IPV4_MAX_LEN + TCP_MAX_LEN;
 
-const FIN: u8 = 1 << 0;
-const PSH: u8 = 1 << 3;
-const CWR: u8 = 1 << 7;
+pub(super) const FIN: u8 = 1 << 0;
+pub(super) const PSH: u8 = 1 << 3;
+pub(super) const CWR: u8 = 1 << 7;
 
 /// Whether [`Template::new`] finds the TCP header of a large frame that starts with `head`, after
 /// `more_tags` further VLAN tags have been inserted. The bytes of a
@@ -405,7 +406,7 @@ fn write_field<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
 }
 
 /// Adds up the 16-bit words of a header.
-fn sum(bytes: &[u8]) -> u64 {
+pub(super) fn sum(bytes: &[u8]) -> u64 {
     bytes
         .chunks_exact(2)
         .map(|word| match *word {
@@ -417,7 +418,7 @@ fn sum(bytes: &[u8]) -> u64 {
 
 /// Folds a sum to 16 bits by adding the carries.
 #[inline]
-fn fold(sum: u64) -> u16 {
+pub(super) fn fold(sum: u64) -> u16 {
     // The first two steps leave at most 17 bits, and the third at most 0x10000.
     let sum = (sum & 0xffff_ffff) + (sum >> 32);
     let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);

@@ -87,6 +87,13 @@ pub trait TxFrame {
         None
     }
 
+    /// [`Status::LEADS`] or [`Status::FOLLOWS`], if the frame is a segment that the hardware has
+    /// cut.
+    #[inline(always)]
+    fn segment(&self) -> Status {
+        Status::none()
+    }
+
     /// Copies the whole frame to `to`, which is [`len`](Self::len) bytes long. Fills in a checksum
     /// that the stack has left to the hardware.
     fn copy_to(&self, to: Dest<'_>) -> Result<Checksum, Malformed>;
@@ -364,7 +371,7 @@ impl<R: BufferRing> RingWriter<R> {
         // Padded first: less has to be kept in registers while the frame is copied.
         let stored = pad(room, len)?;
         frame.copy_plain(start, room)?;
-        let status = Checksum::Unknown.status().with(Status::END_OF_PACKET);
+        let status = Checksum::Unknown.status();
         slot.complete(add_meta(Completion::new(stored).with_status(status)));
         Some(stored)
     }
@@ -396,7 +403,7 @@ impl<R: BufferRing> RingWriter<R> {
         let room = slot.buffer();
         let checksum = frame.copy_to(room.first(len).ok_or(Refused::Oversize)?)?;
         let stored = pad(room, len).ok_or(Refused::Oversize)?;
-        let status = checksum.status().with(Status::END_OF_PACKET);
+        let status = checksum.status().with(frame.segment());
         slot.complete(meta.with_len(stored).with_status(status));
         Ok(stored)
     }
@@ -476,12 +483,12 @@ impl<R: BufferRing> RingWriter<R> {
             let len = room_len.min(stored - offset);
             source.copy(offset, room.first(len).ok_or(Refused::Oversize)?)?;
             offset += len;
-            let last = if offset == stored {
-                Status::END_OF_PACKET
-            } else {
+            let more = if offset == stored {
                 Status::none()
+            } else {
+                Status::MORE_BUFFERS
             };
-            let status = checksum.status().with(last);
+            let status = checksum.status().with(frame.segment()).with(more);
             slot.complete(plan.completion.with_len(len as u32).with_status(status));
         }
         Ok(())

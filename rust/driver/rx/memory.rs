@@ -27,7 +27,10 @@ use crate::{
         xsk, //
     },
     nic::{
-        completion::Completion,
+        completion::{
+            Completion,
+            Status, //
+        },
         ring::DriverSide, //
     },
 };
@@ -42,6 +45,10 @@ pub(crate) type Descriptors<M> = DriverSide<Arc<DescRing<<M as Memory>::Buffer>>
 
 /// The memory into which a ring receives frames.
 pub(crate) trait Memory: Sized + Send + 'static {
+    /// The frames that are not simply one buffer: those of several buffers, and TCP segments if the
+    /// driver merges them.
+    const SPECIAL: Status;
+
     /// A buffer.
     type Buffer: Send + 'static;
     /// A frame in a single buffer, taken out of XDP: only its bytes are left.
@@ -99,6 +106,10 @@ pub(crate) trait Memory: Sized + Send + 'static {
 pub(crate) struct Pages(pub(super) Pin<KBox<xdp::RxQueue>>);
 
 impl Memory for Pages {
+    const SPECIAL: Status = Status::MORE_BUFFERS
+        .with(Status::LEADS)
+        .with(Status::FOLLOWS);
+
     type Buffer = page_pool::Buffer;
     type Linear = xdp::LinearBuff;
     type Slot<'q> = xdp::XdpBuffSlot<'q, &'q Completion>;
@@ -236,6 +247,9 @@ impl Umem {
 }
 
 impl Memory for Umem {
+    /// An skb is a copy of the frame.
+    const SPECIAL: Status = Status::MORE_BUFFERS;
+
     type Buffer = xsk::UmemBuffer;
     type Linear = xsk::LinearBuff;
     type Slot<'q> = xsk::FrameSlot<'q, &'q Completion>;

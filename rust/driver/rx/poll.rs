@@ -9,6 +9,7 @@ use super::{
         Pages,
         Umem, //
     },
+    merge::clean_segments,
     ring::{
         RingConfig,
         RxRing, //
@@ -47,14 +48,14 @@ use crate::{
             Polled, //
         },
         page_pool::MAX_BUFFERS,
-        xdp::{
-            ProgRef,
-            RxFrame, //
-        },
+        xdp::ProgRef,
         xsk, //
     },
     nic::{
-        completion::Status,
+        completion::{
+            Completion,
+            Status, //
+        },
         dim::Dim,
         need_wakeup,
         vlan::TAG_LEN, //
@@ -431,18 +432,23 @@ impl<M: Memory> RingPoll<M> {
             };
             frames += 1;
             bytes = bytes.wrapping_add(completion.len().into());
-            if completion.has_vlan() {
-                bytes += TAG_LEN as u64;
+            // A single comparison for most frames.
+            if completion.is_any(Status::TAG_STRIPPED.with(M::SPECIAL)) {
+                if completion.has_vlan() {
+                    bytes += TAG_LEN as u64;
+                }
+                if completion.is_any(M::SPECIAL) {
+                    let first = (completion, buffer);
+                    frames +=
+                        clean_special(&mut rx, &mut slot, prog, traced, first, budget - frames);
+                    continue;
+                }
             }
             let Some(buff) = M::load(&mut slot, buffer, completion.len(), completion) else {
                 // Not reached: the ring's buffers are from its pool.
                 break;
             };
-            if buff.descriptor().is(Status::END_OF_PACKET) {
-                rx.run_xdp(prog, traced, buff);
-            } else {
-                bytes += clean_frags(&mut rx, prog, traced, buff);
-            }
+            rx.run_xdp(prog, traced, buff);
         }
         if let Some(prog) = prog {
             rx.flush_tx(prog);
@@ -493,7 +499,7 @@ impl<M: Memory> RingPoll<M> {
     /// Takes the frames that no poll will see out of the ring, and counts them as lost.
     fn count_down(&self) {
         while let Some((completion, buffer)) = self.descriptors.take() {
-            if completion.is(Status::END_OF_PACKET) {
+            if !completion.is(Status::MORE_BUFFERS) {
                 self.common.ring.stats.down.add(1);
             }
             // There is an empty descriptor, the one that the frame was in.
@@ -540,38 +546,35 @@ impl Common {
     }
 }
 
-/// Adds the other buffers of a multi-buffer frame to the first, and runs the program on the whole.
-/// Returns how many bytes they hold.
-///
-/// The NIC accepts no frame with more buffers than an xdp_buff takes. But user space may have put a
-/// buffer of a ring of umem into the fill ring twice; a frame with such a buffer is lost.
+/// Goes on with the first buffer of a multi-buffer frame; or with a TCP segment, and those that
+/// follow it in the ring, up to `budget` frames more. Runs the program on each. Returns the number
+/// of these frames. Counts all bytes that were not in the first buffer.
 #[cold]
-fn clean_frags<M: Memory>(
-    rx: &mut RxContext<'_, M>,
+#[inline(never)]
+fn clean_special<'q, M: Memory>(
+    rx: &mut RxContext<'q, M>,
+    slot: &mut M::Slot<'q>,
     prog: Option<ProgRef<'_>>,
     traced: bool,
-    mut buff: M::Buff<'_, '_>,
-) -> u64 {
-    let (mut bytes, mut complete) = (0, true);
-    // The NIC publishes whole frames.
-    while let Some((completion, buffer)) = rx.descriptors.take() {
-        bytes += u64::from(completion.len());
-        if let Err(buffer) = buff.add_frag(buffer, completion.len()) {
-            complete = false;
-            // There is an empty descriptor, the one that the buffer was in.
-            let _ = rx.descriptors.post(buffer);
-        }
-        if completion.is(Status::END_OF_PACKET) {
-            break;
+    first: (&'q Completion, M::Buffer),
+    budget: u32,
+) -> u32 {
+    let (completion, buffer) = first;
+    if M::SPECIAL.contains(Status::LEADS) && completion.is_any(Status::LEADS.with(Status::FOLLOWS))
+    {
+        // Where GRO does not merge segments, nor must the driver.
+        let limit = rx.dev.gro_limit();
+        if limit != 0 {
+            let first = (completion, buffer);
+            return clean_segments(rx, slot, prog, traced, first, budget, limit);
         }
     }
-    rx.ring.stats.multi_buffer.add(1);
-    if !complete {
-        rx.ring.stats.xsk_frags_invalid.add(1);
-        return bytes;
+    let mut whole = M::load(slot, buffer, completion.len(), completion);
+    if completion.is(Status::MORE_BUFFERS) {
+        whole = whole.and_then(|first| rx.add_frags(prog, first));
     }
-    if let Some(whole) = rx.check_frags(prog, buff) {
-        rx.run_xdp(prog, traced, whole);
+    if let Some(buff) = whole {
+        rx.run_xdp(prog, traced, buff);
     }
-    bytes
+    0
 }

@@ -52,6 +52,8 @@ counters! {
         bytes,
         /// Frames among them with more than one buffer.
         multi_buffer,
+        /// TCP segments among them that were added to the skb of the segment before them.
+        segments_merged,
         /// Frames with the verdict XDP_PASS.
         xdp_pass,
         /// Frames with the verdict XDP_DROP.

@@ -65,16 +65,29 @@ impl<M: Memory> RxContext<'_, M> {
         &mut self,
         prog: Option<ProgRef<'_>>,
         traced: bool,
-        mut buff: M::Buff<'_, '_>,
+        buff: M::Buff<'_, '_>,
     ) {
-        // Before the program changes the frame.
-        let size = traced.then(|| self.trace.frame(self.ring.index(), prog, &buff));
         let Some(prog) = prog else {
-            if let Some(size) = size {
+            if traced {
+                let size = self.trace.frame(self.ring.index(), None, &buff);
                 self.trace.no_program(self.ring.index(), size);
             }
             return self.pass(buff);
         };
+        self.run_prog(prog, traced, buff, Self::pass);
+    }
+
+    /// As [`run_xdp`](Self::run_xdp), with a program. `pass` hands the frame to the stack.
+    #[inline(always)]
+    pub(crate) fn run_prog<'w, 'q>(
+        &mut self,
+        prog: ProgRef<'_>,
+        traced: bool,
+        mut buff: M::Buff<'w, 'q>,
+        pass: impl FnOnce(&Self, M::Buff<'w, 'q>),
+    ) {
+        // Before the program changes the frame.
+        let size = traced.then(|| self.trace.frame(self.ring.index(), Some(prog), &buff));
         let action = prog.bpf_prog_run_xdp(&mut buff, self.cx);
         if let Some(size) = size {
             self.trace.verdict(self.ring.index(), prog, size, action);
@@ -89,7 +102,7 @@ impl<M: Memory> RxContext<'_, M> {
             }
             XdpAction::PASS => {
                 stats.xdp_pass.add(1);
-                self.pass(buff);
+                pass(self, buff);
             }
             XdpAction::TX => self.transmit(prog, buff),
             XdpAction::REDIRECT => self.redirect(prog, traced, buff),
@@ -97,10 +110,43 @@ impl<M: Memory> RxContext<'_, M> {
         }
     }
 
+    /// Adds the other buffers of a multi-buffer frame to the first, and counts their bytes. Returns
+    /// the frame if the program may see it.
+    ///
+    /// The NIC accepts no frame with more buffers than an xdp_buff takes. But user space may have
+    /// put a buffer of a ring of umem into the fill ring twice; a frame with such a buffer is lost.
+    #[cold]
+    pub(crate) fn add_frags<'w, 'q>(
+        &mut self,
+        prog: Option<ProgRef<'_>>,
+        mut buff: M::Buff<'w, 'q>,
+    ) -> Option<M::Buff<'w, 'q>> {
+        let (mut bytes, mut complete) = (0, true);
+        // The NIC publishes whole frames.
+        while let Some((completion, buffer)) = self.descriptors.take() {
+            bytes += u64::from(completion.len());
+            if let Err(buffer) = buff.add_frag(buffer, completion.len()) {
+                complete = false;
+                // There is an empty descriptor, the one that the buffer was in.
+                let _ = self.descriptors.post(buffer);
+            }
+            if !completion.is(Status::MORE_BUFFERS) {
+                break;
+            }
+        }
+        self.ring.stats.multi_buffer.add(1);
+        self.ring.stats.bytes.add(bytes);
+        if !complete {
+            self.ring.stats.xsk_frags_invalid.add(1);
+            return None;
+        }
+        self.check_frags(prog, buff)
+    }
+
     /// Returns a multi-buffer frame, or drops it if `prog` has no frags support: such a program
     /// must not see one, whatever the MTU was when the frame arrived.
     #[cold]
-    pub(crate) fn check_frags<'w, 'q>(
+    fn check_frags<'w, 'q>(
         &mut self,
         prog: Option<ProgRef<'_>>,
         buff: M::Buff<'w, 'q>,
@@ -180,15 +226,23 @@ impl<M: Memory> RxContext<'_, M> {
     /// Builds an skb around the frame and hands it to the stack.
     #[inline(always)]
     fn pass(&self, buff: M::Buff<'_, '_>) {
+        if let Some(skb) = self.build_skb(buff) {
+            self.cx.gro_receive(skb);
+        }
+    }
+
+    /// Builds an skb around the frame. Without memory the frame is lost and counted.
+    #[inline(always)]
+    pub(crate) fn build_skb(&self, buff: M::Buff<'_, '_>) -> Option<SkBuff> {
         let descriptor = *buff.descriptor();
         let Some(mut skb) = buff.into_skb(self.cx) else {
             self.ring.stats.skb_alloc_fail.add(1);
-            return;
+            return None;
         };
         if !descriptor.is_bare() {
             self.describe(&mut skb, descriptor);
         }
-        self.cx.gro_receive(skb);
+        Some(skb)
     }
 
     /// Copies the NIC's metadata of a frame to its skb: hash, checksum status, VLAN tag and time

@@ -120,6 +120,16 @@ impl Device {
         self.features() & feature != 0
     }
 
+    /// Received TCP segments that are merged to one IP packet must give one of fewer bytes than
+    /// this, as those that GRO merges; 0 if GRO does not merge frames of the device
+    /// (`netif_elide_gro`), because it is switched off or there is a program in generic mode, or if
+    /// it makes lists of them (`NETIF_F_GRO_FRAGLIST`).
+    #[inline]
+    pub(crate) fn gro_limit(&self) -> usize {
+        // SAFETY: The device is alive by the type's invariants.
+        unsafe { bindings::oxnic_gro_limit(self.as_ptr()) as usize }
+    }
+
     /// Tells the stack that the link is there (`netif_carrier_on`). Any context.
     pub(crate) fn carrier_on(&self) {
         // SAFETY: The device is alive by the type's invariants.

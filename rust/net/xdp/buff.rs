@@ -168,6 +168,17 @@ impl XdpBuff {
         unsafe { slice::from_raw_parts(self.0.data.cast(), len) }
     }
 
+    /// The metadata in front of the frame.
+    #[inline]
+    fn metadata(&self) -> &[u8] {
+        let start: *const u8 = self.0.data_meta.cast();
+        let len = (self.0.data as usize)
+            .checked_sub(start as usize)
+            .unwrap_or_default();
+        // SAFETY: The range from `data_meta` to `data` is in the page, which is ours.
+        unsafe { slice::from_raw_parts(start, len) }
+    }
+
     /// Fills `to` with the bytes of the frame from `offset` on, from all its buffers. Fails with
     /// `EINVAL` if there are not enough.
     pub(crate) fn copy_to(&self, offset: usize, to: Dest<'_>) -> Result {
@@ -519,6 +530,27 @@ impl<D: RxDescriptor> RxFrame for Buff<'_, '_, D> {
         core::mem::forget(self);
         // SAFETY: The skb is new, and its reference is ours.
         Some(unsafe { SkBuff::from_raw(skb) })
+    }
+
+    #[inline]
+    fn linear(&self) -> &[u8] {
+        self.data()
+    }
+
+    #[inline]
+    fn metadata(&self) -> &[u8] {
+        XdpBuff::metadata(self)
+    }
+
+    #[inline]
+    fn append_to(self, skb: &mut SkBuff, skip: usize) -> Result<(), Self> {
+        // SAFETY: The frame is valid, in pages from a page_pool, which are ours.
+        if !unsafe { skb.append_xdp(&self.0.frame.head.xdp, skip) } {
+            return Err(self);
+        }
+        // The skb owns the pages now.
+        core::mem::forget(self);
+        Ok(())
     }
 
     /// A frame from another pool than the queue's is never redirected (`EINVAL`): the target may

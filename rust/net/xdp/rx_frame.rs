@@ -52,6 +52,26 @@ pub(crate) trait RxFrame: HasProgCtx + FrameBytes + Sized {
     /// is ready for the stack. `None` if there is no memory; the frame is then lost.
     fn into_skb(self, cx: &Context<'_>) -> Option<SkBuff>;
 
+    /// The bytes in the first buffer. None if it is in umem, of which there is no slice.
+    #[inline]
+    fn linear(&self) -> &[u8] {
+        &[]
+    }
+
+    /// The metadata that a program has put in front of the frame.
+    #[inline]
+    fn metadata(&self) -> &[u8] {
+        &[]
+    }
+
+    /// Adds the bytes after the first `skip` to an skb, which has been built of another frame and
+    /// owns this one from here on. On failure the frame is returned: if it is in umem, if not more
+    /// than these bytes are in its first buffer, or if the skb cannot have so many fragments.
+    #[inline]
+    fn append_to(self, _skb: &mut SkBuff, _skip: usize) -> Result<(), Self> {
+        Err(self)
+    }
+
     /// Sends the frame to the target that the program's redirect helper has set
     /// (`xdp_do_redirect`). The end of the poll flushes (`xdp_do_flush`). On failure the frame is
     /// returned, unless it was consumed.

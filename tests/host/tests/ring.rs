@@ -55,7 +55,7 @@ fn completion(len: u32) -> Completion {
             value: !len,
             kind: HashType::TcpIpv6,
         })
-        .with_status(Status::END_OF_PACKET)
+        .with_status(Status::MORE_BUFFERS)
 }
 
 /// A buffer that counts how many buffers are alive.

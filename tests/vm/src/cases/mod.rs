@@ -16,6 +16,7 @@ mod fault;
 mod filter;
 mod frags;
 mod frags_prog;
+mod gro;
 mod hell;
 mod hints;
 mod hwtstamp;
