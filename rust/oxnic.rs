@@ -63,6 +63,11 @@ impl kernel::Module for Oxnic {
         .map_err(|refused| {
             pr_err!("{}\n", refused);
             EINVAL
+        })?
+        .with_personality(net::module_param::personality())
+        .map_err(|name| {
+            pr_err!("personality={}: there is none of this name\n", name);
+            EINVAL
         })?;
         Ok(Self {
             _ports: driver::Ports::new(params)?,

@@ -530,14 +530,17 @@ u64 oxnic_ktime_get_tai_ns(void)
 }
 
 void oxnic_hrtimer_setup(struct hrtimer *timer,
-			 enum hrtimer_restart (*callback)(struct hrtimer *))
+			 enum hrtimer_restart (*callback)(struct hrtimer *),
+			 bool soft)
 {
-	hrtimer_setup(timer, callback, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
+	hrtimer_setup(timer, callback, CLOCK_MONOTONIC,
+		      soft ? HRTIMER_MODE_REL_SOFT : HRTIMER_MODE_REL);
 }
 
-void oxnic_hrtimer_start(struct hrtimer *timer, u64 ns, u64 slack)
+void oxnic_hrtimer_start(struct hrtimer *timer, u64 ns, u64 slack, bool soft)
 {
-	hrtimer_start_range_ns(timer, ns_to_ktime(ns), slack, HRTIMER_MODE_REL);
+	hrtimer_start_range_ns(timer, ns_to_ktime(ns), slack,
+			       soft ? HRTIMER_MODE_REL_SOFT : HRTIMER_MODE_REL);
 }
 
 /* Whether @nest contains an attribute of this type. */

@@ -166,8 +166,12 @@ void oxnic_xdp_get_target(struct oxnic_xdp_target *target);
 /* Time */
 u64 oxnic_ktime_get_tai_ns(void);
 void oxnic_hrtimer_setup(struct hrtimer *timer,
-			 enum hrtimer_restart (*callback)(struct hrtimer *));
-void oxnic_hrtimer_start(struct hrtimer *timer, u64 ns, u64 slack);
+			 enum hrtimer_restart (*callback)(struct hrtimer *),
+			 bool soft);
+void oxnic_hrtimer_start(struct hrtimer *timer, u64 ns, u64 slack, bool soft);
+
+/* The parameter of the module, or NULL. */
+extern char *oxnic_personality;
 
 /* rtnetlink */
 bool oxnic_nla_contains(const struct nlattr *nest, int type);

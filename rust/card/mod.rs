@@ -12,6 +12,7 @@
 //!   card wakes.
 //! - The other end of the wire, [`Peer`](port::Peer): [`read`](port::Peer::read) in a poll or while
 //!   sending, [`get`](port::Peer::get) in process context.
+//! - The link: [`lose_link`](port::Port::lose_link), which a [`LinkTimer`](link::LinkTimer) ends.
 //! - Receive filter, RSS and steering rules, [`RxSteering`](steering::RxSteering):
 //!   [`change_filter`](steering::RxSteering::change_filter);
 //!   [`copy`](steering::RxSteering::copy), change the copy, then
@@ -36,7 +37,8 @@
 //!
 //! | file | what it holds |
 //! | --- | --- |
-//! | [`port`] | a port: its queues and registers, its end of the wire, and the carrier |
+//! | [`port`] | a port: its queues and registers, and its end of the wire |
+//! | [`link`] | the link between the two ends, the carrier, and how a card loses the link |
 //! | [`steering`] | which receive queue a frame goes to, and which frames are discarded |
 //! | [`dma`] | how the card reads the frames that are sent |
 //! | [`rx`] | step 5 of the hook: a receive queue and its interrupt |
@@ -50,6 +52,7 @@
 
 pub(crate) mod dma;
 mod flow_control;
+pub(crate) mod link;
 pub(crate) mod port;
 pub(crate) mod rx;
 pub(crate) mod rx_ring;

@@ -102,7 +102,9 @@ pub(crate) struct Port {
     /// The speed that the wire reports, in Mbit/s.
     pub(crate) speed: AtomicU32,
     /// Whether the interface is up; written under RTNL.
-    up: AtomicBool,
+    pub(super) up: AtomicBool,
+    /// Whether the card has lost the link, and it is not back yet.
+    pub(super) link_lost: AtomicBool,
     /// The device while it is registered.
     pub(crate) dev: DeviceSlot,
 }
@@ -127,6 +129,7 @@ impl Port {
             paused_before: AtomicU64::new(0),
             speed: AtomicU32::new(DEFAULT_SPEED),
             up: AtomicBool::new(false),
+            link_lost: AtomicBool::new(false),
             dev: DeviceSlot::new(),
         };
         Ok(Arc::new(port, GFP_KERNEL)?)
@@ -178,9 +181,7 @@ impl Port {
     pub(crate) fn for_each_running(&self, change: impl Fn(&mut RxHw)) {
         let bh = bh::disable();
         for queue in self.rx_queues.iter() {
-            if let Some(hw) = &mut *queue.hw.lock(&bh) {
-                change(hw);
-            }
+            queue.if_running(&bh, &change);
         }
     }
 
@@ -217,21 +218,13 @@ impl Port {
     }
 
     /// The interface of `dev`, the device of this port, went up or down: sets the carrier at both
-    /// ends.
+    /// ends. A card that is down has no link to wait for.
     pub(crate) fn set_up(&self, up: bool, dev: &Device, peer: &Port, _rtnl: &Rtnl) {
-        self.up.store(up, Ordering::Relaxed);
-        let link = up && peer.up.load(Ordering::Relaxed);
-        let set_carrier = |dev: &Device| {
-            if link {
-                dev.carrier_on();
-            } else {
-                dev.carrier_off();
-            }
-        };
-        set_carrier(dev);
-        if let Some(dev) = peer.device() {
-            set_carrier(&dev);
+        self.up.store(up, Ordering::SeqCst);
+        if !up {
+            self.regain_link(peer, &bh::disable());
         }
+        self.set_carrier(Some(dev), peer);
     }
 }
 

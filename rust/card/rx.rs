@@ -93,6 +93,18 @@ pub(crate) struct RxHwQueue {
     /// written before it unlocks, so no frame waits unpublished for a later one.
     #[pin]
     pub(crate) hw: bh::Lock<Option<RxHw>>,
+    /// Locked after `hw`.
+    #[pin]
+    without_link: bh::Lock<WithoutLink>,
+}
+
+/// The place of a queue while the link is lost.
+#[derive(Default)]
+struct WithoutLink {
+    /// Whether the link is lost.
+    lost: bool,
+    /// The queue, which is off the wire for that reason.
+    hw: Option<RxHw>,
 }
 
 /// The wire lock of a receive queue.
@@ -325,6 +337,8 @@ impl IrqTimer {
 }
 
 impl TimerCallback for IrqTimer {
+    type Context = timer::Context;
+
     fn expired(&self, cx: &timer::Context) {
         let fires = self.always || self.line.irq.expire(|| self.line.is_pending());
         if fires && !self.line.vector.deliver_remote() {
@@ -446,12 +460,14 @@ impl RxHwQueue {
                 waiters: Waiters::new(),
                 restarting: AtomicBool::new(false),
                 hw <- bh::Lock::new(None),
+                without_link <- bh::Lock::new(WithoutLink::default()),
             }),
             GFP_KERNEL,
         )
     }
 
-    /// Connects the queue to the wire. Returns what was connected before: it gets no more frames.
+    /// Connects the queue to the wire, or to its place until the link is back. Returns what was
+    /// connected before: it gets no more frames.
     pub(crate) fn start(&self, hw: RxHw) -> Option<RxHw> {
         self.exchange(Some(hw), false)
     }
@@ -470,8 +486,50 @@ impl RxHwQueue {
     fn exchange(&self, new: Option<RxHw>, restarting: bool) -> Option<RxHw> {
         let bh = bh::disable();
         let mut hw = self.hw.lock(&bh);
+        let mut without_link = self.without_link.lock(&bh);
         self.restarting.store(restarting, Ordering::Relaxed);
-        core::mem::replace(&mut *hw, new)
+        let place = if without_link.lost {
+            &mut without_link.hw
+        } else {
+            &mut *hw
+        };
+        core::mem::replace(place, new)
+    }
+
+    /// The link is lost: takes the queue off the wire until it is [back](Self::regain_link). The
+    /// frames in its ring stay. Returns the transmit queues of the peer that wait for its buffers.
+    pub(super) fn lose_link(&self, bh: &bh::Disabled) -> impl Iterator<Item = u32> + '_ {
+        let mut hw = self.hw.lock(bh);
+        let mut without_link = self.without_link.lock(bh);
+        if !without_link.lost {
+            *without_link = WithoutLink {
+                lost: true,
+                hw: hw.take(),
+            };
+        }
+        self.waiters.take_all()
+    }
+
+    /// The link is back: connects the queue to the wire again, and raises its interrupt, for what
+    /// could not be sent meanwhile.
+    pub(super) fn regain_link(&self, bh: &bh::Disabled) {
+        let mut hw = self.hw.lock(bh);
+        let without_link = core::mem::take(&mut *self.without_link.lock(bh));
+        if let Some(back) = without_link.hw {
+            let IrqTimer { line, napi, .. } = back.timer.target();
+            line.interrupt(napi, bh);
+            // There was none on the wire.
+            *hw = Some(back);
+        }
+    }
+
+    /// Calls `change` if the queue runs, on the wire or while the link is lost.
+    pub(super) fn if_running(&self, bh: &bh::Disabled, change: impl FnOnce(&mut RxHw)) {
+        let mut hw = self.hw.lock(bh);
+        let mut without_link = self.without_link.lock(bh);
+        if let Some(hw) = (*hw).as_mut().or(without_link.hw.as_mut()) {
+            change(hw);
+        }
     }
 
     /// Whether the queue, which does not run, will be started again. The lock of `hw` must be held.

@@ -16,6 +16,7 @@
 //! | [`features`] | which features the stack may use for a single skb |
 //! | [`hwtstamp`] | time stamps for sockets |
 //! | [`settings`] | settings of the user that polls read |
+//! | [`switches`] | what the port does as other cards do |
 //! | [`params`] | module parameters |
 //! | [`trace`] | the lines in the kernel log |
 //!
@@ -33,6 +34,7 @@ mod reconfig;
 mod rx;
 mod rx_mode;
 mod settings;
+mod switches;
 mod trace;
 mod tx;
 mod vsi;

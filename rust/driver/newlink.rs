@@ -19,7 +19,7 @@ use crate::{
         debugfs::WriteFile,
         device::{
             Config,
-            Device, //
+            LockedDevice, //
         },
         rtnl::{
             self,
@@ -31,6 +31,7 @@ use crate::{
             Registration, //
         },
     },
+    nic::switches::Switches,
 };
 use core::{
     ffi::CStr,
@@ -56,6 +57,8 @@ impl Kind for Vsi {
     const ADMIN_ONLY: bool = true;
     // Without a parent, for which memory is mapped, there is no AF_XDP zero-copy.
     const PARENT: Option<&CStr> = Some(c"oxnic");
+    // The personality.
+    const TEXT_SETTING: Option<u16> = Some(1);
 
     fn queues(tx: Option<u32>, rx: Option<u32>, extack: ExtAck<'_>) -> Result<u16> {
         if let (Some(tx), Some(rx)) = (tx, rx) {
@@ -77,9 +80,17 @@ impl Kind for Vsi {
     fn new(
         queues: u16,
         link: Option<&Self>,
+        text: Option<&[u8]>,
         extack: ExtAck<'_>,
     ) -> Result<impl PinInit<Self, Error>> {
         let ring_size = defaults()?.ring_size;
+        let switches = match text {
+            None => defaults()?.personality,
+            Some(name) => Switches::of_personality(name).ok_or_else(|| {
+                extack.set(fmt!("personality: there is none of this name"));
+                EINVAL
+            })?,
+        };
         let peer = match link {
             Some(link) if link.peer.device().is_some() => {
                 extack.set(fmt!("link: the port already has a peer"));
@@ -92,11 +103,11 @@ impl Kind for Vsi {
         port.speed
             .store(peer.speed.load(Ordering::Relaxed), Ordering::Relaxed);
         port.count_pauses(0, &peer);
-        Vsi::new(port, peer)
+        Vsi::new(port, peer, switches)
     }
 
-    fn registered(&self, dev: &Device, link: Option<&Self>, rtnl: &Rtnl) {
-        self.port.dev.set(Some(dev.into()), rtnl);
+    fn registered(&self, dev: &LockedDevice, link: Option<&Self>, rtnl: &Rtnl) {
+        self.port.dev.set(Some((&**dev).into()), rtnl);
         // Not in `open`, which would overwrite a map that the user has set.
         dev.set_default_xps(0..self.port.queues(), rtnl);
         dev.set_max_segments(max_segments(self.peer.get().ring_size()), rtnl);
@@ -105,6 +116,9 @@ impl Kind for Vsi {
             link.port.count_pauses(paused, &self.port);
             link.peer.exchange(self.port.clone(), rtnl);
             self.limit_peer(self.port.ring_size(), rtnl);
+        }
+        if self.settings.switches() != Switches::NONE {
+            self.announce(dev, rtnl);
         }
     }
 }

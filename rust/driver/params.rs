@@ -4,9 +4,16 @@
 
 use crate::{
     net::device,
-    nic::pause, //
+    nic::{
+        pause,
+        switches::Switches, //
+    },
 };
-use kernel::fmt;
+use core::ffi::CStr;
+use kernel::{
+    fmt,
+    str::BStr, //
+};
 
 /// Most pairs of ports.
 const MAX_PAIRS: i64 = 64;
@@ -31,6 +38,8 @@ pub(crate) struct Params {
     pub(crate) queues: u16,
     /// Descriptors of a receive ring.
     pub(crate) ring_size: u32,
+    /// The switches of a port: none, or those of a personality.
+    pub(crate) personality: Switches,
 }
 
 /// A parameter out of its range; displays as the line for the kernel log.
@@ -62,7 +71,22 @@ impl Params {
             pairs: pairs as usize,
             queues: queues as u16,
             ring_size: size,
+            personality: Switches::NONE,
         })
+    }
+}
+
+impl Params {
+    /// The same for ports with the personality of this name. Returns the name if there is none.
+    pub(crate) fn with_personality(self, name: Option<&CStr>) -> Result<Self, &BStr> {
+        let Some(name) = name else { return Ok(self) };
+        match Switches::of_personality(name.to_bytes()) {
+            Some(personality) => Ok(Self {
+                personality,
+                ..self
+            }),
+            None => Err(BStr::from_bytes(name.to_bytes())),
+        }
     }
 }
 

@@ -18,7 +18,9 @@ use super::{
             end_all,
             end_ready,
             quiesce,
-            ReadyRing, //
+            ConnectedRing,
+            ReadyRing,
+            RunningRing, //
         },
         ring::RingConfig,
     },
@@ -59,6 +61,14 @@ use kernel::{
     alloc::KVBox,
     prelude::*, //
 };
+
+/// Rings that are to replace the running ones, and room for what that takes: it cannot fail.
+pub(crate) struct NewRings<'a> {
+    ready: KVec<ReadyRing<'a>>,
+    connected: KVec<ConnectedRing<'a>>,
+    running: KVec<RunningRing>,
+    halted: KVec<ReadyRing<'a>>,
+}
 
 impl Vsi {
     /// Allocates and fills the rings `which`, with `size` descriptors each. Fails with `ENOMEM`,
@@ -135,14 +145,8 @@ impl Vsi {
         extack: ExtAck<'_>,
         rtnl: &Rtnl,
     ) -> Result {
-        let up = self.port.is_up();
-        let which = if up { 0..self.port.queues() } else { 0..0 };
-        let count = which.len();
-        let mut running = KVec::with_capacity(self.rx_rings.len(), GFP_KERNEL)?;
-        let mut connected = KVec::with_capacity(count, GFP_KERNEL)?;
-        let mut halted = KVec::with_capacity(count, GFP_KERNEL)?;
-        let ready = self
-            .ready_rings(dev, which, size)
+        let new = self
+            .new_rings(dev, size)
             .inspect_err(|_| extack.set(fmt!("rx: no memory for rings of {size} descriptors")))?;
 
         let smaller = size < self.port.ring_size();
@@ -150,6 +154,46 @@ impl Vsi {
             self.limit_peer(size, rtnl);
         }
         self.port.set_ring_size(size, dev, rtnl);
+        self.exchange_rings(dev, new, drain, || {});
+        if !smaller {
+            self.limit_peer(size, rtnl);
+        }
+        Ok(())
+    }
+
+    /// New rings of this size for the queues that run. Fails with `ENOMEM`.
+    pub(crate) fn new_rings<'a>(&self, dev: &'a LockedDevice, size: u32) -> Result<NewRings<'a>> {
+        let up = self.port.is_up();
+        let which = if up { 0..self.port.queues() } else { 0..0 };
+        let count = which.len();
+        let running = KVec::with_capacity(self.rx_rings.len(), GFP_KERNEL)?;
+        let connected = KVec::with_capacity(count, GFP_KERNEL)?;
+        let halted = KVec::with_capacity(count, GFP_KERNEL)?;
+        let ready = self.ready_rings(dev, which, size)?;
+        Ok(NewRings {
+            ready,
+            connected,
+            running,
+            halted,
+        })
+    }
+
+    /// Exchanges the running rings. `drain` is called with the old rings, which frames do not reach
+    /// any more; those that it leaves in them are lost and counted. `meanwhile` is called when
+    /// neither the old rings nor the new ones are polled.
+    pub(crate) fn exchange_rings<'a>(
+        &self,
+        dev: &'a LockedDevice,
+        new: NewRings<'a>,
+        drain: impl FnOnce(&[RunningRing]),
+        meanwhile: impl FnOnce(),
+    ) {
+        let NewRings {
+            ready,
+            mut connected,
+            mut running,
+            mut halted,
+        } = new;
         let config = self.rx_config(dev);
         let mut rings = self.running.lock();
         let mut old = core::mem::replace(&mut *rings, KVec::new());
@@ -160,6 +204,7 @@ impl Vsi {
         }
         drain(&old);
         quiesce(&old);
+        meanwhile();
         for (ring, old) in connected.into_iter().zip(old) {
             // The new ring is polled only when the old one is not any more, so that frames of a
             // flow keep their order.
@@ -172,16 +217,17 @@ impl Vsi {
         *rings = running;
         drop(rings);
         end_ready(halted);
-        if !smaller {
-            self.limit_peer(size, rtnl);
-        }
-        Ok(())
     }
 
     /// Changes the number of queues: at least 1, at most the number of rings.
     pub(crate) fn change_queues(&self, dev: &LockedDevice, queues: u32, rtnl: &Rtnl) -> Result {
         let old = self.port.queues();
         let (new, up) = (queues as usize, self.port.is_up());
+        if self.xdp_prog.get().is_some() && new > old && !self.has_spare_queues(new) {
+            // This callback has no extack.
+            netdev_info!(dev, "channels: XDP needs {new} more queues\n");
+            return Err(EINVAL);
+        }
         let steering = self.steering_for(dev, queues, rtnl)?;
         let added = if up { old.min(new)..new } else { 0..0 };
         let mut leaving = KVec::with_capacity(old.saturating_sub(new), GFP_KERNEL)?;

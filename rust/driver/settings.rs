@@ -2,7 +2,10 @@
 
 //! The settings of a port that its polls read.
 
-use crate::net::ethtool::msg;
+use crate::{
+    net::ethtool::msg,
+    nic::switches::Switches, //
+};
 use core::sync::atomic::{
     AtomicBool,
     AtomicU32,
@@ -29,6 +32,8 @@ pub(crate) struct Settings {
     /// How many descriptors of AF_XDP sockets a queue reads at a time, and so the most that wait
     /// for the peer's buffers (`ethtool -G … tx`).
     pub(crate) tx_ring_size: AtomicU32,
+    /// What the port does as other cards do, [`Switches`] (`ethtool --set-priv-flags`).
+    switches: AtomicU32,
 }
 
 impl Settings {
@@ -46,7 +51,20 @@ impl Settings {
                 rx: AtomicBool::new(false),
             },
             tx_ring_size: AtomicU32::new(DEFAULT_TX_RING),
+            switches: AtomicU32::new(Switches::NONE.bits()),
         }
+    }
+
+    /// What the port does as other cards do.
+    #[inline]
+    pub(crate) fn switches(&self) -> Switches {
+        Switches::from_bits(self.switches.load(Ordering::Relaxed))
+    }
+
+    /// Sets what the port does as other cards do. The driver must tell the kernel what follows from
+    /// that.
+    pub(super) fn set_switches(&self, switches: Switches) {
+        self.switches.store(switches.bits(), Ordering::Relaxed);
     }
 }
 

@@ -26,7 +26,10 @@ use crate::{
         xsk::Pool,
     },
     netdev_info,
-    nic::irq::Raised, //
+    nic::{
+        irq::Raised,
+        switches::Switches, //
+    },
 };
 use core::sync::atomic::Ordering;
 use kernel::{
@@ -129,6 +132,57 @@ impl<'a> Trace<'a> {
                 self.dev,
                 "receive filter: at most {room} {kind} addresses: \
                  {kind} frames are filtered again\n"
+            );
+        }
+    }
+
+    /// The user has changed the switches.
+    pub(crate) fn switches(&self, old: Switches, new: Switches) {
+        if !self.drv() {
+            return;
+        }
+        for (name, on) in old.changes_to(new) {
+            let state = if on { "on" } else { "off" };
+            netdev_info!(self.dev, "{name}: {state}\n");
+        }
+    }
+
+    /// A program was attached or detached, and that has reset the rings, with `lost` frames in
+    /// them.
+    pub(crate) fn rings_reset(&self, lost: u64) {
+        if self.drv() {
+            netdev_info!(self.dev, "rings reset, {lost} frames in them lost\n");
+        }
+    }
+
+    /// A program is detached, which is to reset the rings, but there is no memory for new ones.
+    pub(crate) fn rings_kept(&self, size: u32) {
+        if self.drv() {
+            netdev_info!(
+                self.dev,
+                "rings not reset: no memory for rings of {size} descriptors\n"
+            );
+        }
+    }
+
+    /// A program was attached or detached, and that has taken the link down for `ns` nanoseconds.
+    pub(crate) fn link_lost(&self, ns: u64) {
+        if self.drv() {
+            netdev_info!(self.dev, "link lost for {} ms\n", ns / 1_000_000);
+        }
+    }
+
+    /// Frames cannot be redirected to this port while it has no program; or now they can.
+    pub(crate) fn redirect_target(&self, is_one: bool) {
+        if !self.drv() {
+            return;
+        }
+        if is_one {
+            netdev_info!(self.dev, "ndo_xdp_xmit: frames are accepted again\n");
+        } else {
+            netdev_info!(
+                self.dev,
+                "ndo_xdp_xmit: no frames are accepted without a program\n"
             );
         }
     }

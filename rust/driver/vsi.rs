@@ -12,10 +12,14 @@ use super::{
         ring::RxRing, //
     },
     settings::Settings,
-    tx::ring::TxRing, //
+    tx::{
+        ring::TxRing,
+        xmit_gate::XmitGate, //
+    },
 };
 use crate::{
     card::{
+        link::LinkTimer,
         port::{
             Peer,
             Port, //
@@ -54,6 +58,7 @@ use crate::{
             RxMode, //
         },
         skbuff::SkBuff,
+        timer::Timer,
         xdp::{
             self,
             Command,
@@ -64,6 +69,7 @@ use crate::{
     },
     nic::{
         steering::Steering,
+        switches::Switches,
         vlan::Strip,
         wire, //
     },
@@ -92,7 +98,7 @@ const ETH_MAX_MTU: u32 = u16::MAX as u32;
 
 /// The largest MTU: a frame of as many buffers as an xdp_buff takes. With pages of more than 4 KiB
 /// that would be more than an IP packet.
-const MAX_MTU: u32 = {
+pub(super) const MAX_MTU: u32 = {
     let mtu = (MAX_BUFFERS * FRAME_ROOM) as u32 - FRAME_OVERHEAD;
 
     if mtu < ETH_MAX_MTU {
@@ -103,7 +109,7 @@ const MAX_MTU: u32 = {
 };
 
 /// The largest MTU at which every frame fits into one buffer.
-const SINGLE_BUFFER_MTU: u32 = FRAME_ROOM as u32 - FRAME_OVERHEAD;
+pub(super) const SINGLE_BUFFER_MTU: u32 = FRAME_ROOM as u32 - FRAME_OVERHEAD;
 
 /// Offloads and other features that are on by default.
 const FEATURES: u64 = feature::SG
@@ -124,7 +130,7 @@ const MORE_FEATURES: u64 =
 const VLAN_FEATURES: u64 = feature::SG | feature::HW_CSUM | feature::TSO | feature::HIGHDMA;
 
 /// XDP features, announced in netlink.
-const XDP_FEATURES: u32 = xdp::feature::BASIC
+pub(super) const XDP_FEATURES: u32 = xdp::feature::BASIC
     | xdp::feature::REDIRECT
     | xdp::feature::NDO_XMIT
     | xdp::feature::RX_SG
@@ -153,14 +159,6 @@ pub(crate) const CONFIG: Config = Config {
     netpoll: Netpoll::Refused,
 };
 
-/// The largest MTU with this program.
-pub(crate) fn max_mtu(prog: Option<&Prog>) -> u32 {
-    match prog {
-        Some(prog) if !prog.has_frags() => SINGLE_BUFFER_MTU,
-        _ => MAX_MTU,
-    }
-}
-
 /// The most segments of a large frame for a peer with rings of this size. More would work, in
 /// several steps, but a single frame should not fill a ring.
 pub(crate) fn max_segments(ring_size: u32) -> u16 {
@@ -182,16 +180,26 @@ pub(crate) struct Vsi {
     pub(crate) tx_rings: KVec<TxRing>,
     /// The program of the device. Polls read the copy in their ring.
     pub(crate) xdp_prog: ProgSlot,
+    /// Whether frames can be redirected to the device.
+    pub(crate) xmit_gate: XmitGate,
+    /// Ends the loss of the link that attaching a program may cause.
+    pub(crate) link_timer: Pin<KBox<Timer<LinkTimer>>>,
     /// The receive rings while the interface is up.
     #[pin]
     pub(crate) running: Mutex<KVec<RunningRing>>,
 }
 
 impl Vsi {
-    /// The device of `port`, with `peer` at the other end of the wire.
-    pub(crate) fn new(port: Arc<Port>, peer: Arc<Port>) -> Result<impl PinInit<Self, Error>> {
+    /// The device of `port`, with `peer` at the other end of the wire, and with these switches.
+    pub(crate) fn new(
+        port: Arc<Port>,
+        peer: Arc<Port>,
+        switches: Switches,
+    ) -> Result<impl PinInit<Self, Error>> {
         let peer = Arc::new(Peer::new(peer), GFP_KERNEL)?;
         let settings = Arc::new(Settings::new(), GFP_KERNEL)?;
+        settings.set_switches(switches);
+        let link_timer = LinkTimer::new(&port, &peer)?;
         let mut rx_rings = KVec::with_capacity(port.rx_queues.len(), GFP_KERNEL)?;
         let mut tx_rings = KVec::with_capacity(port.rx_queues.len(), GFP_KERNEL)?;
         for queue in port.rx_queues.iter() {
@@ -205,6 +213,8 @@ impl Vsi {
             rx_rings,
             tx_rings,
             xdp_prog: ProgSlot::new(),
+            xmit_gate: XmitGate::default(),
+            link_timer,
             running <- new_mutex!(KVec::new(), "oxnic::Vsi::running"),
         }? Error))
     }
@@ -295,12 +305,14 @@ impl device::Ops for Vsi {
         }
         dev.start_all_tx_queues(rtnl);
         self.port.set_up(true, dev, &self.peer.get(), rtnl);
+        self.set_xmit_gate(dev);
         Ok(())
     }
 
     fn stop(&self, dev: &LockedDevice, rtnl: &Rtnl) {
         let peer = self.peer.get();
         self.port.set_up(false, dev, &peer, rtnl);
+        self.set_xmit_gate(dev);
         let mut rings = core::mem::replace(&mut *self.running.lock(), KVec::new());
         for ring in &mut rings {
             ring.disconnect(&peer);

@@ -31,6 +31,7 @@ pub(crate) mod hwtstamp;
 #[allow(unreachable_pub)]
 mod ipi;
 pub(crate) mod irq;
+pub(crate) mod module_param;
 pub(crate) mod napi;
 pub(crate) mod page_pool;
 pub(crate) mod print;

@@ -8,7 +8,7 @@ use super::{
     device::{
         config::Config,
         netdev::{
-            Device,
+            LockedDevice,
             NAME_LEN, //
         },
         ops,
@@ -69,17 +69,22 @@ pub(crate) trait Kind: ops::Ops {
     /// The configuration of each device.
     const CONFIG: Config;
 
+    /// The number of the only setting of this link type's own (in `IFLA_INFO_DATA`), a text. None
+    /// by default.
+    const TEXT_SETTING: Option<u16> = None;
+
     /// The number of transmit queues of a device, which is also that of its receive queues. `tx`
     /// and `rx` are the numbers that the user asks for, if any (`IFLA_NUM_TX_QUEUES`,
     /// `IFLA_NUM_RX_QUEUES`). Called more than once for each device.
     fn queues(tx: Option<u32>, rx: Option<u32>, extack: ExtAck<'_>) -> Result<u16>;
 
     /// The driver's data of a new device, which is to be joined with the device `link`
-    /// (`IFLA_LINK`) if there is one. Registering the device may still fail afterwards. Process
-    /// context, under RTNL.
+    /// (`IFLA_LINK`) if there is one, and has this [text](Self::TEXT_SETTING), if the user gives
+    /// one. Registering the device may still fail afterwards. Process context, under RTNL.
     fn new(
         queues: u16,
         link: Option<&Self>,
+        text: Option<&[u8]>,
         extack: ExtAck<'_>,
     ) -> Result<impl PinInit<Self, Error>>;
 
@@ -93,7 +98,7 @@ pub(crate) trait Kind: ops::Ops {
     ///
     /// [`link_peer`]: ops::Ops::link_peer
     /// [`set_features`]: ops::Ops::set_features
-    fn registered(&self, dev: &Device, link: Option<&Self>, rtnl: &Rtnl);
+    fn registered(&self, dev: &LockedDevice, link: Option<&Self>, rtnl: &Rtnl);
 
     /// The name of the parent of all devices of this kind (`SET_NETDEV_DEV`), for which DMA is
     /// mapped: a device on the faux bus, which exists as long as the kind is registered. None by
@@ -168,7 +173,7 @@ impl<T: Kind> Registration<T> {
         let extack = ExtAck::none();
         // SAFETY: The device comes from `LinkOps::alloc`, which `rtnl_create_link` calls, and has
         // not been registered. It is freed below if this fails.
-        let made = unsafe { LinkOps::<T>::register(dev, link, extack, rtnl) };
+        let made = unsafe { LinkOps::<T>::register(dev, link, None, extack, rtnl) };
         let made = made.inspect_err(|_| {
             // SAFETY: The device is either not registered, or being unregistered; in the second
             // case `free_netdev` defers the free (`NETREG_UNREGISTERING`).
@@ -216,13 +221,8 @@ impl<'a> Attrs<'a> {
 
     /// The payload of an attribute.
     fn bytes(self, kind: u32) -> Option<&'a [u8]> {
-        let attr: *const bindings::nlattr = self.get(kind)?;
-        const HEADER: usize = size_of::<bindings::nlattr>();
-        // SAFETY: The payload follows the header, whose `nla_len` is the length of both.
-        Some(unsafe {
-            let len = usize::from((*attr).nla_len).saturating_sub(HEADER);
-            core::slice::from_raw_parts(attr.add(1).cast(), len)
-        })
+        // SAFETY: The attribute is valid, by the contract of `from_raw`.
+        Some(unsafe { payload(self.get(kind)?) })
     }
 
     fn u32(self, kind: u32) -> Option<u32> {
@@ -235,6 +235,21 @@ impl<'a> Attrs<'a> {
         let tx = self.u32(bindings::IFLA_NUM_TX_QUEUES);
         let rx = self.u32(bindings::IFLA_NUM_RX_QUEUES);
         T::queues(tx, rx, extack)
+    }
+}
+
+/// The payload of an attribute.
+///
+/// # Safety
+///
+/// The attribute must be in a message that holds all of it and lives for `'a`.
+unsafe fn payload<'a>(attr: &'a bindings::nlattr) -> &'a [u8] {
+    const HEADER: usize = size_of::<bindings::nlattr>();
+    let attr: *const bindings::nlattr = attr;
+    // SAFETY: The payload follows the header, whose `nla_len` is the length of both.
+    unsafe {
+        let len = usize::from((*attr).nla_len).saturating_sub(HEADER);
+        core::slice::from_raw_parts(attr.add(1).cast(), len)
     }
 }
 
@@ -251,6 +266,11 @@ impl<T: Kind> LinkOps<T> {
         validate: Some(Self::validate),
         newlink: Some(Self::newlink),
         get_link_net: callback!(T::HAS_LINK_PEER, Self::link_net),
+        // Without a policy: `text` looks at the only one of these attributes.
+        maxtype: match T::TEXT_SETTING {
+            Some(number) => number as u32,
+            None => 0,
+        },
         // SAFETY: A null function pointer is `None`, and every other field may be zero too.
         ..unsafe { MaybeUninit::zeroed().assume_init() }
     };
@@ -260,12 +280,18 @@ impl<T: Kind> LinkOps<T> {
     /// Called by the kernel as `validate`.
     unsafe extern "C" fn validate(
         attrs: *mut *mut bindings::nlattr,
-        _data: *mut *mut bindings::nlattr,
+        data: *mut *mut bindings::nlattr,
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
         // SAFETY: The kernel calls this with attributes that it has validated, and with an extack
         // for this call.
-        let (attrs, extack) = unsafe { (Attrs::from_raw(attrs), ExtAck::from_raw(extack)) };
+        let (attrs, text, extack) = unsafe {
+            (
+                Attrs::from_raw(attrs),
+                Self::text(data),
+                ExtAck::from_raw(extack),
+            )
+        };
         from_result(|| {
             if let Some(address) = attrs.bytes(bindings::IFLA_ADDRESS) {
                 let is_unicast = address.len() == 6
@@ -280,8 +306,8 @@ impl<T: Kind> LinkOps<T> {
                 // SAFETY: The kernel has validated the attributes nested in it.
                 unsafe { bindings::oxnic_nla_contains(info, bindings::IFLA_INFO_DATA as c_int) }
             });
-            if has_data {
-                extack.set(fmt!("this type of link has no settings of its own"));
+            if has_data && text.is_none() {
+                extack.set(fmt!("this type of link has no such setting"));
                 return Err(EINVAL);
             }
             attrs.queues::<T>(extack).map(|_| 0)
@@ -324,9 +350,10 @@ impl<T: Kind> LinkOps<T> {
     ) -> c_int {
         // SAFETY: The kernel calls this under RTNL, with attributes that it has validated, and with
         // an extack for this call.
-        let (attrs, extack, rtnl) = unsafe {
+        let (attrs, text, extack, rtnl) = unsafe {
             (
                 Attrs::from_raw((*params).tb),
+                Self::text((*params).data),
                 ExtAck::from_raw(extack),
                 Rtnl::assume_held(),
             )
@@ -344,8 +371,26 @@ impl<T: Kind> LinkOps<T> {
             };
             // SAFETY: The device comes from `alloc` and has not been registered. On an error the
             // kernel frees it.
-            unsafe { Self::register(dev, link, extack, &rtnl) }.map(|_| 0)
+            unsafe { Self::register(dev, link, text, extack, &rtnl) }.map(|_| 0)
         })
+    }
+
+    /// The text of [`Kind::TEXT_SETTING`], without the NUL at its end.
+    ///
+    /// # Safety
+    ///
+    /// `data` must be null, or an array of `maxtype + 1` pointers, each null or to an attribute in
+    /// a message that outlives the result.
+    unsafe fn text<'a>(data: *mut *mut bindings::nlattr) -> Option<&'a [u8]> {
+        let number = T::TEXT_SETTING?;
+        if data.is_null() {
+            return None;
+        }
+        // SAFETY: The caller's promise: the number is that of the last pointer.
+        let attr = unsafe { (*data.add(number.into())).as_ref() }?;
+        // SAFETY: The kernel has checked that the message holds the whole attribute.
+        let text = unsafe { payload(attr) };
+        Some(text.strip_suffix(b"\0").unwrap_or(text))
     }
 
     /// The device with number `index`, which must be of this link type, in the network namespace
@@ -391,12 +436,13 @@ impl<T: Kind> LinkOps<T> {
     unsafe fn register<'a>(
         dev: *mut bindings::net_device,
         link: Option<&T>,
+        text: Option<&[u8]>,
         extack: ExtAck<'_>,
         rtnl: &'a Rtnl,
     ) -> Result<&'a T> {
         // SAFETY: The device is alive. The number is the `u16` that `alloc` was given.
         let queues = unsafe { (*dev).num_rx_queues } as u16;
-        let data = T::new(queues, link, extack)?;
+        let data = T::new(queues, link, text, extack)?;
         let dev = NonNull::new(dev).ok_or(ENOMEM)?;
         // SAFETY: The operations of the device are the first field of the `Registered` of a
         // `Registration`, which is not dropped before all its devices.
@@ -412,7 +458,14 @@ impl<T: Kind> LinkOps<T> {
         }
         // SAFETY: The caller's promise.
         let (dev, data) = unsafe { Allocated::<T>::register(dev, data, parent, rtnl) }?;
-        data.registered(dev, link, rtnl);
+        let guard = dev.lock();
+        let locked = match &guard {
+            Some(locked) => locked,
+            // SAFETY: The device is registered. Without an instance lock for its callbacks it is
+            // RTNL that protects them.
+            None => unsafe { LockedDevice::from_raw(dev.as_ptr()) },
+        };
+        data.registered(locked, link, rtnl);
         Ok(data)
     }
 

@@ -9,6 +9,7 @@
 //!
 //! C header: [`include/linux/hrtimer.h`](srctree/include/linux/hrtimer.h)
 
+use super::bh;
 use crate::bindings;
 use core::{
     pin::Pin,
@@ -22,9 +23,43 @@ use kernel::{
 
 /// The callback of a timer.
 pub(crate) trait TimerCallback: Send + Sync {
-    /// The timer has expired. Interrupt context (see [`Context`]): must be short, and must not take
-    /// a lock that is taken in other contexts.
-    fn expired(&self, cx: &Context);
+    /// The context in which it is called: [`Context`] or [`bh::Disabled`].
+    type Context: Expires;
+
+    /// The timer has expired. Must be short. In interrupt context it must not take a lock that is
+    /// taken in other contexts.
+    fn expired(&self, cx: &Self::Context);
+}
+
+/// A context in which timers expire.
+pub(crate) trait Expires {
+    /// Whether it is a softirq (`HRTIMER_MODE_SOFT`).
+    const SOFT: bool;
+
+    /// The proof of the context.
+    ///
+    /// # Safety
+    ///
+    /// Called in the callback of a timer that was made for this context, which uses the proof no
+    /// longer than that.
+    unsafe fn assume() -> Self;
+}
+
+impl Expires for Context {
+    const SOFT: bool = false;
+
+    unsafe fn assume() -> Self {
+        Self(())
+    }
+}
+
+impl Expires for bh::Disabled {
+    const SOFT: bool = true;
+
+    unsafe fn assume() -> Self {
+        // SAFETY: The timer softirq (`hrtimer_run_softirq`): bottom halves are off.
+        unsafe { Self::assume() }
+    }
 }
 
 /// Proof of the interrupt context of a timer: a hard interrupt, or with PREEMPT_RT the timer
@@ -57,7 +92,9 @@ impl<T: TimerCallback + 'static> Timer<T> {
             pin_init!(Self {
                 timer <- Opaque::ffi_init(|slot: *mut bindings::hrtimer| {
                     // SAFETY: The slot is ours and does not move.
-                    unsafe { bindings::oxnic_hrtimer_setup(slot, Some(Self::callback)) }
+                    unsafe {
+                        bindings::oxnic_hrtimer_setup(slot, Some(Self::callback), T::Context::SOFT)
+                    }
                 }),
                 target,
             }),
@@ -83,21 +120,22 @@ impl<T: TimerCallback + 'static> Timer<T> {
     #[inline]
     pub(crate) fn start(&self, ns: u64, slack: u64) {
         // SAFETY: The timer is initialised, and `drop` cancels it.
-        unsafe { bindings::oxnic_hrtimer_start(self.as_ptr(), ns, slack) };
+        unsafe { bindings::oxnic_hrtimer_start(self.as_ptr(), ns, slack, T::Context::SOFT) };
     }
 
     /// The C callback.
     ///
     /// # Safety
     ///
-    /// Called by the kernel for a timer inside a `Timer<T>`, in the interrupt that [`Context`]
-    /// stands for.
+    /// Called by the kernel for a timer inside a `Timer<T>`, in the context that `T::Context` stands
+    /// for.
     unsafe extern "C" fn callback(timer: *mut bindings::hrtimer) -> bindings::hrtimer_restart {
         // SAFETY: The timer is a field of a `Self`, whose `drop` waits for this callback. Only
         // shared references to that exist. The pointer is from `as_ptr`, so it may be used for the
         // whole value.
         let this = unsafe { &*container_of!(Opaque::cast_from(timer), Self, timer) };
-        this.target.expired(&Context(()));
+        // SAFETY: This is the callback of a timer that was made for this context.
+        this.target.expired(&unsafe { T::Context::assume() });
         bindings::hrtimer_restart_HRTIMER_NORESTART
     }
 }

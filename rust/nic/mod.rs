@@ -20,11 +20,14 @@
 //! - [`pause`]: a sender that found no buffer is woken when there are some again;
 //! - [`need_wakeup`]: a refill that found no buffer is repeated when user space has some.
 //!
-//! [`headers`] parses the frame for the files that need its headers.
+//! [`headers`] parses the frame for the files that need its headers, and [`checksum`] verifies it.
+//! [`switches`] says what a port
+//! does differently so as to be like another card.
 //!
 //! Nothing here takes a lock, allocates, or writes a shared cache line per frame.
 
 pub mod cache;
+pub mod checksum;
 pub mod completion;
 pub mod counter;
 pub mod dim;
@@ -39,6 +42,7 @@ pub mod ring;
 pub mod rss;
 pub mod steering;
 pub mod storage;
+pub mod switches;
 mod sync;
 pub mod tso;
 pub mod vlan;

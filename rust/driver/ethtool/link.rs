@@ -20,7 +20,7 @@ const MAX_SPEED: u32 = 10_000_000;
 impl Vsi {
     /// The settings of the link; without a carrier the speed is unknown.
     pub(crate) fn get_link_settings(&self) -> LinkSettings {
-        let link = self.port.is_up() && self.peer.get().is_up();
+        let link = self.port.has_link(&self.peer.get());
         LinkSettings {
             speed: link.then(|| self.port.speed.load(Ordering::Relaxed)),
             full_duplex: link.then_some(true),

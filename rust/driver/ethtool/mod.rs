@@ -41,7 +41,11 @@ use crate::{
             Rtnl, //
         },
     },
-    netdev_info, //
+    netdev_info,
+    nic::switches::{
+        self,
+        Switches, //
+    },
 };
 use core::sync::atomic::Ordering;
 use kernel::prelude::*;
@@ -96,6 +100,16 @@ impl Ops for Vsi {
             .steering
             .arrivals
             .each(|name, value| visitor.visit(fmt!("rx_{name}"), value));
+    }
+
+    const PRIV_FLAG_NAMES: &'static [&'static str] = switches::NAMES;
+
+    fn priv_flags(&self) -> u32 {
+        self.settings.switches().bits()
+    }
+
+    fn set_priv_flags(&self, dev: &LockedDevice, flags: u32, rtnl: &Rtnl) -> Result {
+        self.change_switches(dev, Switches::from_bits(flags), rtnl)
     }
 
     fn ts_info(&self) -> TsInfo {

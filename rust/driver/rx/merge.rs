@@ -41,7 +41,7 @@ pub(super) fn clean_segments<'q, M: Memory>(
     rx: &mut RxContext<'q, M>,
     slot: &mut M::Slot<'q>,
     prog: Option<ProgRef<'_>>,
-    traced: bool,
+    special: bool,
     first: (&'q Completion, M::Buffer),
     budget: u32,
     limit: usize,
@@ -53,7 +53,7 @@ pub(super) fn clean_segments<'q, M: Memory>(
         meta_len: 0,
         size: None,
         limit,
-        traced,
+        special,
     };
     let (mut frames, mut bytes) = (0_u32, 0_u64);
     let mut next = Some(first);
@@ -65,14 +65,15 @@ pub(super) fn clean_segments<'q, M: Memory>(
         let mut passed = false;
         match (whole, prog) {
             (None, _) => {}
-            (Some(buff), Some(prog)) => rx.run_prog(prog, traced, buff, |rx, buff| {
+            (Some(buff), Some(prog)) => rx.run_prog(prog, special, buff, |rx, buff, csum_good| {
                 passed = true;
-                merger.pass(rx, buff, None);
+                merger.pass(rx, buff, csum_good, None);
             }),
             (Some(buff), None) => {
-                let size = traced.then(|| rx.trace.frame(rx.ring.index(), None, &buff));
+                let size = special.then(|| rx.trace.frame(rx.ring.index(), None, &buff));
+                let csum_good = special && rx.verify_csum(&buff);
                 passed = true;
-                merger.pass(rx, buff, size);
+                merger.pass(rx, buff, csum_good, size);
             }
         }
         if !passed {
@@ -107,7 +108,7 @@ struct Merger<'q> {
     /// A merged IP packet has fewer bytes.
     limit: usize,
     /// Whether the trace tells what becomes of frames.
-    traced: bool,
+    special: bool,
 }
 
 impl<'q> Merger<'q> {
@@ -118,13 +119,14 @@ impl<'q> Merger<'q> {
         &mut self,
         rx: &RxContext<'_, M>,
         buff: M::Buff<'w, 'q>,
+        csum_good: bool,
         size: Option<Size>,
     ) where
         'q: 'w,
     {
         if let Some(buff) = self.add(rx, buff) {
             self.flush(rx);
-            self.hold(rx, buff, size);
+            self.hold(rx, buff, csum_good, size);
         }
     }
 
@@ -169,6 +171,7 @@ impl<'q> Merger<'q> {
         &mut self,
         rx: &RxContext<'_, M>,
         buff: M::Buff<'w, 'q>,
+        csum_good: bool,
         size: Option<Size>,
     ) where
         'q: 'w,
@@ -185,7 +188,7 @@ impl<'q> Merger<'q> {
             self.merged.clear();
             false
         };
-        self.held = rx.build_skb(buff);
+        self.held = rx.build_skb(buff, csum_good);
         if !can_go_on {
             self.flush(rx);
         }
@@ -207,7 +210,7 @@ impl<'q> Merger<'q> {
             {
                 return;
             }
-            if self.traced {
+            if self.special {
                 let bytes = self.merged.frame_len();
                 rx.trace
                     .merged(rx.ring.index(), self.size.is_none(), bytes, gso.segments);

@@ -58,6 +58,7 @@ use crate::{
         },
         dim::Dim,
         need_wakeup,
+        switches::Switches,
         vlan::TAG_LEN, //
     },
 };
@@ -297,6 +298,11 @@ impl RingPoll<Umem> {
             peer: &self.common.peer.read(cx),
             stats: &self.common.ring.xsk_tx,
             ring_size: self.common.settings.tx_ring_size.load(Ordering::Relaxed),
+            metadata: !self
+                .common
+                .settings
+                .switches()
+                .has(Switches::XSK_NO_TX_METADATA),
         }
         .transmit(cx)
     }
@@ -370,13 +376,14 @@ impl<M: Memory> RingPoll<M> {
     fn clean_rx_irq(&mut self, cx: &napi::Context<'_>, budget: u32) -> u32 {
         // READ_ONCE: the program for all frames of this poll.
         let prog = self.common.ring.xdp_prog.read_once(cx);
-        let traced = self.trace().frames();
-        // Two copies of the loop. In the first one it is a constant that frames are not traced and
-        // that the program is called directly: the checks that this saves are 7 of the 360
-        // instructions that a dropped frame costs.
+        let switches = self.common.settings.switches();
+        let special = self.trace().frames() || switches.has_any(Switches::PER_FRAME);
+        // Two copies of the loop. In the first one it is a constant that frames are not traced, nor
+        // special for a switch, and that the program is called directly: the checks that this saves
+        // are 7 of the 360 instructions that a dropped frame costs.
         match prog {
-            Some(prog) if prog.is_direct() && !traced => self.clean(cx, budget, Some(prog), false),
-            prog => self.clean_any(cx, budget, prog.map(ProgRef::indirect), traced),
+            Some(prog) if prog.is_direct() && !special => self.clean(cx, budget, Some(prog), false),
+            prog => self.clean_any(cx, budget, prog.map(ProgRef::indirect), special),
         }
     }
 
@@ -388,9 +395,9 @@ impl<M: Memory> RingPoll<M> {
         cx: &napi::Context<'_>,
         budget: u32,
         prog: Option<ProgRef<'_>>,
-        traced: bool,
+        special: bool,
     ) -> u32 {
-        self.clean(cx, budget, prog, traced)
+        self.clean(cx, budget, prog, special)
     }
 
     /// The loop over the frames.
@@ -400,7 +407,7 @@ impl<M: Memory> RingPoll<M> {
         cx: &napi::Context<'_>,
         budget: u32,
         prog: Option<ProgRef<'_>>,
-        traced: bool,
+        special: bool,
     ) -> u32 {
         let Common {
             ring,
@@ -423,6 +430,7 @@ impl<M: Memory> RingPoll<M> {
             trace: Trace::new(dev, settings),
             rx_csum: dev.has_feature(feature::RXCSUM),
             rx_tstamp: settings.hwtstamp.rx.load(Ordering::Relaxed),
+            switches: settings.switches(),
             tx: XdpTxBulk::new(&peer),
         };
         let (mut frames, mut bytes) = (0, 0_u64);
@@ -440,7 +448,7 @@ impl<M: Memory> RingPoll<M> {
                 if completion.is_any(M::SPECIAL) {
                     let first = (completion, buffer);
                     frames +=
-                        clean_special(&mut rx, &mut slot, prog, traced, first, budget - frames);
+                        clean_special(&mut rx, &mut slot, prog, special, first, budget - frames);
                     continue;
                 }
             }
@@ -448,7 +456,7 @@ impl<M: Memory> RingPoll<M> {
                 // Not reached: the ring's buffers are from its pool.
                 break;
             };
-            rx.run_xdp(prog, traced, buff);
+            rx.run_xdp(prog, special, buff);
         }
         if let Some(prog) = prog {
             rx.flush_tx(prog);
@@ -555,7 +563,7 @@ fn clean_special<'q, M: Memory>(
     rx: &mut RxContext<'q, M>,
     slot: &mut M::Slot<'q>,
     prog: Option<ProgRef<'_>>,
-    traced: bool,
+    special: bool,
     first: (&'q Completion, M::Buffer),
     budget: u32,
 ) -> u32 {
@@ -566,7 +574,7 @@ fn clean_special<'q, M: Memory>(
         let limit = rx.dev.gro_limit();
         if limit != 0 {
             let first = (completion, buffer);
-            return clean_segments(rx, slot, prog, traced, first, budget, limit);
+            return clean_segments(rx, slot, prog, special, first, budget, limit);
         }
     }
     let mut whole = M::load(slot, buffer, completion.len(), completion);
@@ -574,7 +582,7 @@ fn clean_special<'q, M: Memory>(
         whole = whole.and_then(|first| rx.add_frags(prog, first));
     }
     if let Some(buff) = whole {
-        rx.run_xdp(prog, traced, buff);
+        rx.run_xdp(prog, special, buff);
     }
     0
 }

@@ -58,6 +58,8 @@ pub(crate) struct XskTx<'a> {
     pub(crate) stats: &'a XskTxStats,
     /// Number of descriptors that are read from the TX rings at a time.
     pub(crate) ring_size: u32,
+    /// Whether user space may request something for a frame.
+    pub(crate) metadata: bool,
 }
 
 /// The next frame must wait: for this time in nanoseconds; or until the peer has buffers, and then
@@ -146,7 +148,7 @@ impl XskTx<'_> {
     /// frames.
     #[inline(never)]
     fn send_any(&self, sender: &mut WireSender<'_>, counts: &mut TxCounts) -> Result<u32, Wait> {
-        let Some(mut frame) = self.pool.next_frame() else {
+        let Some(mut frame) = self.pool.next_frame(self.metadata) else {
             return Ok(0);
         };
         if let Some(delay) = until_launch(&frame) {

@@ -5,6 +5,7 @@
 use super::tx_bulk::XdpTxBulk;
 use crate::{
     card::wire::TxCounts,
+    dest::Dest,
     driver::{
         rx::{
             memory::{
@@ -24,6 +25,7 @@ use crate::{
         },
         xdp::{
             self,
+            FrameBytes,
             ProgRef,
             RedirectTarget,
             RxDescriptor,
@@ -32,11 +34,13 @@ use crate::{
         },
     },
     nic::{
+        checksum,
         completion::{
             Completion,
             Status, //
         },
-        rss, //
+        rss,
+        switches::Switches, //
     },
 };
 
@@ -53,28 +57,31 @@ pub(crate) struct RxContext<'a, M: Memory> {
     pub(crate) rx_csum: bool,
     /// Whether skbs get the time stamp of the card. Without it, frames may have one for a program.
     pub(crate) rx_tstamp: bool,
+    /// The switches of the port.
+    pub(crate) switches: Switches,
     /// Frames that XDP_TX has collected.
     pub(crate) tx: XdpTxBulk<'a, M>,
 }
 
 impl<M: Memory> RxContext<'_, M> {
-    /// Steps 6 and 7: runs the program on a frame, and acts on the verdict. If `traced`, the trace
-    /// tells both.
+    /// Steps 6 and 7: runs the program on a frame, and acts on the verdict. If `special`, the trace
+    /// tells both, and the switches that are about single frames are looked at.
     #[inline(always)]
     pub(crate) fn run_xdp(
         &mut self,
         prog: Option<ProgRef<'_>>,
-        traced: bool,
+        special: bool,
         buff: M::Buff<'_, '_>,
     ) {
         let Some(prog) = prog else {
-            if traced {
+            if special {
                 let size = self.trace.frame(self.ring.index(), None, &buff);
                 self.trace.no_program(self.ring.index(), size);
             }
-            return self.pass(buff);
+            let csum_good = special && self.verify_csum(&buff);
+            return self.pass(buff, csum_good);
         };
-        self.run_prog(prog, traced, buff, Self::pass);
+        self.run_prog(prog, special, buff, Self::pass);
     }
 
     /// As [`run_xdp`](Self::run_xdp), with a program. `pass` hands the frame to the stack.
@@ -82,13 +89,18 @@ impl<M: Memory> RxContext<'_, M> {
     pub(crate) fn run_prog<'w, 'q>(
         &mut self,
         prog: ProgRef<'_>,
-        traced: bool,
+        special: bool,
         mut buff: M::Buff<'w, 'q>,
-        pass: impl FnOnce(&Self, M::Buff<'w, 'q>),
+        pass: impl FnOnce(&Self, M::Buff<'w, 'q>, bool),
     ) {
         // Before the program changes the frame.
-        let size = traced.then(|| self.trace.frame(self.ring.index(), Some(prog), &buff));
-        let action = prog.bpf_prog_run_xdp(&mut buff, self.cx);
+        let size = special.then(|| self.trace.frame(self.ring.index(), Some(prog), &buff));
+        let csum_good = special && self.verify_csum(&buff);
+        let action = if special {
+            self.run_limited(prog, &mut buff)
+        } else {
+            prog.bpf_prog_run_xdp(&mut buff, self.cx)
+        };
         if let Some(size) = size {
             self.trace.verdict(self.ring.index(), prog, size, action);
         }
@@ -102,10 +114,10 @@ impl<M: Memory> RxContext<'_, M> {
             }
             XdpAction::PASS => {
                 stats.xdp_pass.add(1);
-                pass(self, buff);
+                pass(self, buff, csum_good);
             }
             XdpAction::TX => self.transmit(prog, buff),
-            XdpAction::REDIRECT => self.redirect(prog, traced, buff),
+            XdpAction::REDIRECT => self.redirect(prog, special, buff),
             _ => self.fail(prog, action, buff),
         }
     }
@@ -143,8 +155,27 @@ impl<M: Memory> RxContext<'_, M> {
         self.check_frags(prog, buff)
     }
 
-    /// Returns a multi-buffer frame, or drops it if `prog` has no frags support: such a program
-    /// must not see one, whatever the MTU was when the frame arrived.
+    /// Runs the program with as much headroom as the switches leave it.
+    #[cold]
+    fn run_limited(&self, prog: ProgRef<'_>, buff: &mut M::Buff<'_, '_>) -> XdpAction {
+        match self.switches.headroom() {
+            Some(bytes) => buff.run_with_headroom(bytes, prog, self.cx),
+            None => prog.bpf_prog_run_xdp(buff, self.cx),
+        }
+    }
+
+    /// Whether the card has verified the checksum of a frame that has just arrived, if a switch has
+    /// it do so for every frame.
+    #[cold]
+    pub(crate) fn verify_csum(&self, buff: &M::Buff<'_, '_>) -> bool {
+        self.switches.has(Switches::CSUM_BEFORE_XDP)
+            && checksum::is_good(buff.size().0, |offset, to| {
+                buff.copy_to(offset, Dest::from(to)).ok()
+            })
+    }
+
+    /// Returns a multi-buffer frame, or drops it if `prog` has no frags support, or if a switch
+    /// says so: such a program must not see one, whatever the MTU was when the frame arrived.
     #[cold]
     fn check_frags<'w, 'q>(
         &mut self,
@@ -152,7 +183,7 @@ impl<M: Memory> RxContext<'_, M> {
         buff: M::Buff<'w, 'q>,
     ) -> Option<M::Buff<'w, 'q>> {
         let prog = match prog {
-            Some(prog) if !prog.has_frags() => prog,
+            Some(prog) if !prog.has_frags() || self.switches.has(Switches::NO_FRAGS) => prog,
             _ => return Some(buff),
         };
         self.ring.stats.xdp_no_frags.add(1);
@@ -225,22 +256,22 @@ impl<M: Memory> RxContext<'_, M> {
 
     /// Builds an skb around the frame and hands it to the stack.
     #[inline(always)]
-    fn pass(&self, buff: M::Buff<'_, '_>) {
-        if let Some(skb) = self.build_skb(buff) {
+    fn pass(&self, buff: M::Buff<'_, '_>, csum_good: bool) {
+        if let Some(skb) = self.build_skb(buff, csum_good) {
             self.cx.gro_receive(skb);
         }
     }
 
     /// Builds an skb around the frame. Without memory the frame is lost and counted.
     #[inline(always)]
-    pub(crate) fn build_skb(&self, buff: M::Buff<'_, '_>) -> Option<SkBuff> {
+    pub(crate) fn build_skb(&self, buff: M::Buff<'_, '_>, csum_good: bool) -> Option<SkBuff> {
         let descriptor = *buff.descriptor();
         let Some(mut skb) = buff.into_skb(self.cx) else {
             self.ring.stats.skb_alloc_fail.add(1);
             return None;
         };
-        if !descriptor.is_bare() {
-            self.describe(&mut skb, descriptor);
+        if csum_good || !descriptor.is_bare() {
+            self.describe(&mut skb, descriptor, csum_good);
         }
         Some(skb)
     }
@@ -248,14 +279,14 @@ impl<M: Memory> RxContext<'_, M> {
     /// Copies the NIC's metadata of a frame to its skb: hash, checksum status, VLAN tag and time
     /// stamp.
     #[inline(never)]
-    fn describe(&self, skb: &mut SkBuff, descriptor: &Completion) {
+    fn describe(&self, skb: &mut SkBuff, descriptor: &Completion, csum_good: bool) {
         let hash = descriptor.hash();
         let hash_type = match hash.kind {
             rss::HashType::None => HashType::None,
             with_ports if with_ports.has_ports() => HashType::L4,
             _ => HashType::L3,
         };
-        let csum_good = self.rx_csum && descriptor.is(Status::CHECKSUM_GOOD);
+        let csum_good = self.rx_csum && (csum_good || descriptor.is(Status::CHECKSUM_GOOD));
         skb.set_received(hash.value, hash_type, csum_good);
         if let Some(tag) = descriptor.hints().vlan {
             skb.set_vlan_tag(tag);

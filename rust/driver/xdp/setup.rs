@@ -8,13 +8,13 @@
 use crate::{
     compat::EOPNOTSUPP,
     driver::{
+        reconfig::NewRings,
+        switches::LINK_LOSS_NS,
         trace::Trace,
-        vsi::{
-            self,
-            Vsi, //
-        },
+        vsi::Vsi, //
     },
     net::{
+        bh,
         device::LockedDevice,
         rtnl::{
             ExtAck,
@@ -25,6 +25,7 @@ use crate::{
             Prog, //
         },
     },
+    nic::switches::Switches,
 };
 use kernel::{
     prelude::*,
@@ -53,6 +54,9 @@ impl Vsi {
     /// A program that does not support multi-buffer frames is refused while the MTU allows for such
     /// frames, and limits the MTU while it is attached. Frames that arrived before the MTU was
     /// lowered may still be in a ring: `RxContext::check_frags` keeps them from the program.
+    ///
+    /// With some [switches](crate::driver::switches) the rings are reset meanwhile, or the link is
+    /// lost afterwards.
     fn xdp_setup(
         &self,
         dev: &LockedDevice,
@@ -63,19 +67,67 @@ impl Vsi {
         let trace = Trace::new(dev, &self.settings);
         let new = prog.as_deref();
         trace.setup_prog(new);
-        let max_mtu = vsi::max_mtu(new);
-        if dev.mtu() > max_mtu {
-            extack.set(fmt!(
-                "the program has no frags support, so the MTU may be at most {max_mtu}"
-            ));
-            return Err(EOPNOTSUPP);
+        self.check_prog(dev, new, extack)?;
+        let old = self.xdp_prog.get();
+        let disruption = self.disruption(old.as_deref(), new);
+        let rings = self.rings_for_reset(dev, disruption, new, extack)?;
+        if let Some(rings) = rings {
+            let lost = self.frames_lost_in_rings();
+            self.exchange_rings(dev, rings, |_| {}, || self.set_prog(dev, &prog, rtnl));
+            trace.rings_reset(self.frames_lost_in_rings() - lost);
+        } else {
+            self.set_prog(dev, &prog, rtnl);
         }
-        dev.set_max_mtu(max_mtu, rtnl);
+        self.announce(dev, rtnl);
+        let peer = self.peer.get();
+        if disruption.has(Switches::ATTACH_LINK_DOWN) && self.port.has_link(&peer) {
+            trace.link_lost(LINK_LOSS_NS);
+            self.port.lose_link(&peer, &bh::disable());
+            self.link_timer.start(LINK_LOSS_NS, 0);
+        }
+        Ok(())
+    }
+
+    /// New rings, if a switch makes the change of the program reset them. Fails with `ENOMEM`; but
+    /// not without a new program, since the kernel relies on it that a program can be detached:
+    /// then the rings are not reset.
+    fn rings_for_reset<'a>(
+        &self,
+        dev: &'a LockedDevice,
+        disruption: Switches,
+        new: Option<&Prog>,
+        extack: ExtAck<'_>,
+    ) -> Result<Option<NewRings<'a>>> {
+        if !disruption.has(Switches::ATTACH_LOSES_FRAMES) || !self.port.is_up() {
+            return Ok(None);
+        }
+        let size = self.port.ring_size();
+        match self.new_rings(dev, size) {
+            Ok(rings) => Ok(Some(rings)),
+            Err(_) if new.is_none() => {
+                Trace::new(dev, &self.settings).rings_kept(size);
+                Ok(None)
+            }
+            Err(error) => {
+                extack.set(fmt!("no memory for rings of {size} descriptors"));
+                Err(error)
+            }
+        }
+    }
+
+    /// Frames that were in rings which were stopped, and are lost.
+    fn frames_lost_in_rings(&self) -> u64 {
+        self.rx_rings.iter().map(|ring| ring.stats.down.get()).sum()
+    }
+
+    /// Step 4: xchg in the device, WRITE_ONCE in each ring, bpf_prog_put.
+    fn set_prog(&self, dev: &LockedDevice, prog: &Option<ARef<Prog>>, rtnl: &Rtnl) {
+        let trace = Trace::new(dev, &self.settings);
+        let new = prog.as_deref();
         // From now on the card collects what the new program may ask for.
         let meta = self.rx_metadata(new, dev.features());
         self.port.for_each_running(|hw| hw.meta = meta);
 
-        // Step 4: xchg in the device, WRITE_ONCE in each ring, bpf_prog_put.
         let old = self.xdp_prog.xchg(prog.clone(), rtnl);
         trace.xchg(old.as_deref(), new);
         for ring in self.rx_rings.iter() {
@@ -86,6 +138,5 @@ impl Vsi {
         }
         // bpf_prog_put: drops the device's own reference to the old program.
         drop(old);
-        Ok(())
     }
 }

@@ -7,6 +7,7 @@
 //!   a device;
 //! - [`config`]: what a driver chooses when it makes a device;
 //! - [`ops`]: the callbacks of a driver; [`callbacks`] and [`queue_stats`]: their C side;
+//! - [`xdp_settings`]: what a device says of XDP;
 //! - [`private`]: how a callback finds the driver's data;
 //! - [`registration`]: how a device is allocated, registered and unregistered.
 //!
@@ -24,6 +25,7 @@ pub(super) mod queue_mgmt_table;
 mod queue_stats;
 pub(super) mod registration;
 mod tx_queue;
+mod xdp_settings;
 
 pub(crate) use config::{
     feature,

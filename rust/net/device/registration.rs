@@ -84,7 +84,7 @@ impl<T: Ops> Allocated<T> {
             raw.ethtool_ops = &ethtool::EthtoolOps::<T>::TABLE;
             raw.stat_ops = StatOps::<T>::TABLE_IF_ANY;
             raw.queue_mgmt_ops = T::QUEUE_MGMT.map_or(ptr::null(), |table| table.as_ptr());
-            raw.xdp_metadata_ops = &xdp::METADATA_OPS;
+            raw.xdp_metadata_ops = xdp::HintKinds::ALL.ops();
             if config.xsk_tx_metadata {
                 raw.xsk_tx_metadata_ops = &xsk::TX_METADATA_OPS;
             }

@@ -5,7 +5,7 @@
 //! - [`ops`]: the callbacks of a driver;
 //! - [`settings`], [`rxfh`], [`flow_rule`]: what these take and return;
 //! - [`table`]: the table of C callbacks. Each of them is in the file of its subject: [`coalesce`],
-//!   [`info`], [`link`], [`ntuple`], [`pause`], [`rings`], [`rss`], [`stats`].
+//!   [`info`], [`link`], [`ntuple`], [`pause`], [`priv_flags`], [`rings`], [`rss`], [`stats`].
 //!
 //! C header: [`include/linux/ethtool.h`](srctree/include/linux/ethtool.h)
 
@@ -16,6 +16,7 @@ mod link;
 mod ntuple;
 mod ops;
 mod pause;
+mod priv_flags;
 mod rings;
 mod rss;
 mod rxfh;

@@ -73,6 +73,19 @@ pub(crate) trait Ops {
     /// `ethtool -S`: passes each statistic to `visitor`. Number and order never change.
     fn stats(&self, visitor: &mut dyn Visitor);
 
+    /// The names of the private flags, at most 32 with at most 31 bytes each.
+    const PRIV_FLAG_NAMES: &'static [&'static str] = &[];
+
+    /// `ethtool --show-priv-flags`: a bit for each name, which is set if the flag is on.
+    fn priv_flags(&self) -> u32 {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool --set-priv-flags`: how all flags are to be.
+    fn set_priv_flags(&self, _dev: &LockedDevice, _flags: u32, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// `ethtool -T`: the hardware time stamps that the device can take. Without this callback there
     /// are none. The driver is taken to report times of sending in software
     /// (`SkBuff::tx_timestamp`). Perhaps under RCU instead of the lock of a [`LockedDevice`]; must

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Statistics by name (`ethtool -S`).
+//! Statistics by name (`ethtool -S`), and the names of other sets.
 
 use super::{
     ops::Ops,
@@ -75,11 +75,14 @@ impl<T: Ops> EthtoolOps<T> {
         dev: *mut bindings::net_device,
         set: c_int,
     ) -> c_int {
-        if set as u32 != bindings::ethtool_stringset_ETH_SS_STATS {
-            return EOPNOTSUPP.to_errno();
+        match set as u32 {
+            // SAFETY: The kernel calls this for a device of ours.
+            bindings::ethtool_stringset_ETH_SS_STATS => unsafe { with_stats::<T>(dev).1 as c_int },
+            bindings::ethtool_stringset_ETH_SS_PRIV_FLAGS if T::HAS_PRIV_FLAGS => {
+                T::PRIV_FLAG_NAMES.len() as c_int
+            }
+            _ => EOPNOTSUPP.to_errno(),
         }
-        // SAFETY: The kernel calls this for a device of ours.
-        unsafe { with_stats::<T>(dev).1 as c_int }
     }
 
     /// # Safety
@@ -90,16 +93,23 @@ impl<T: Ops> EthtoolOps<T> {
         set: u32,
         buffer: *mut u8,
     ) {
-        if set != bindings::ethtool_stringset_ETH_SS_STATS {
-            return;
-        }
-        // SAFETY: The kernel calls this for a device of ours, with room for as many names as
-        // `sset_count` said.
-        let (data, buffer) = unsafe {
-            let (data, n_stats) = with_stats::<T>(dev);
-            (data, slice::from_raw_parts_mut(buffer, n_stats * NAME_LEN))
+        // SAFETY: The kernel calls this for a device of ours.
+        let (data, n_stats) = unsafe { with_stats::<T>(dev) };
+        let count = match set {
+            bindings::ethtool_stringset_ETH_SS_STATS => n_stats,
+            bindings::ethtool_stringset_ETH_SS_PRIV_FLAGS => T::PRIV_FLAG_NAMES.len(),
+            _ => return,
         };
-        data.stats(&mut Names(buffer.chunks_exact_mut(NAME_LEN)));
+        // SAFETY: The kernel has room for as many names as `sset_count` said.
+        let buffer = unsafe { slice::from_raw_parts_mut(buffer, count * NAME_LEN) };
+        let mut names = Names(buffer.chunks_exact_mut(NAME_LEN));
+        if set == bindings::ethtool_stringset_ETH_SS_STATS {
+            data.stats(&mut names);
+        } else {
+            for name in T::PRIV_FLAG_NAMES {
+                names.visit(fmt!("{name}"), 0);
+            }
+        }
     }
 
     /// # Safety

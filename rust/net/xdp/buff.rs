@@ -8,7 +8,10 @@ use super::{
         Frags, //
     },
     hints::RxDescriptor,
-    prog::ProgRef,
+    prog::{
+        ProgRef,
+        XdpAction, //
+    },
     prog_ctx::{
         HasProgCtx,
         ProgCtx,
@@ -479,6 +482,28 @@ impl<D: RxDescriptor> RxFrame for Buff<'_, '_, D> {
     #[inline]
     fn descriptor(&self) -> &D {
         &self.0.frame.descriptor
+    }
+
+    fn run_with_headroom(&mut self, bytes: u32, prog: ProgRef<'_>, cx: &Context<'_>) -> XdpAction {
+        let xdp = &mut self.0.frame.head.xdp;
+        let start = xdp.data_hard_start;
+        // Not beyond the start of the frame or of its metadata, where a program may have moved it.
+        let used = xdp.data.min(xdp.data_meta) as usize;
+        let less = HEADROOM
+            .saturating_sub(bytes as usize)
+            .min(used.saturating_sub(start as usize));
+        // SAFETY: `less` is at most `HEADROOM`, which is inside the page.
+        xdp.data_hard_start = unsafe { start.byte_add(less) };
+        // Shorter than the page, so it fits.
+        let less = less as u32;
+        // SAFETY: Both arms of the union are integers. The end of the room stays where it is.
+        unsafe { xdp.__bindgen_anon_1.__bindgen_anon_1.frame_sz -= less };
+        let action = prog.bpf_prog_run_xdp(self, cx);
+        let xdp = &mut self.0.frame.head.xdp;
+        xdp.data_hard_start = start;
+        // SAFETY: As above.
+        unsafe { xdp.__bindgen_anon_1.__bindgen_anon_1.frame_sz += less };
+        action
     }
 
     /// `xdp_buff_add_frag`; at most [`MAX_BUFFERS`](crate::net::page_pool::MAX_BUFFERS).

@@ -13,13 +13,57 @@ use crate::{
 };
 use kernel::prelude::*;
 
+/// Which metadata a device has for programs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HintKinds {
+    /// The time stamp.
+    pub(crate) timestamp: bool,
+    /// The hash.
+    pub(crate) hash: bool,
+    /// The VLAN tag that was stripped.
+    pub(crate) vlan: bool,
+}
+
+impl HintKinds {
+    /// All metadata.
+    pub(crate) const ALL: Self = Self {
+        timestamp: true,
+        hash: true,
+        vlan: true,
+    };
+
+    /// The table of the callbacks for this metadata.
+    pub(in crate::net) fn ops(self) -> &'static bindings::xdp_metadata_ops {
+        let Self {
+            timestamp,
+            hash,
+            vlan,
+        } = self;
+        &METADATA_OPS[usize::from(timestamp)][usize::from(hash)][usize::from(vlan)]
+    }
+}
+
+/// The tables of the callbacks, without and with each of timestamp, hash, and VLAN tag.
+static METADATA_OPS: [[[bindings::xdp_metadata_ops; 2]; 2]; 2] = [
+    [
+        [ops(false, false, false), ops(false, false, true)],
+        [ops(false, true, false), ops(false, true, true)],
+    ],
+    [
+        [ops(true, false, false), ops(true, false, true)],
+        [ops(true, true, false), ops(true, true, true)],
+    ],
+];
+
 /// The callbacks. They find the descriptor after the `xdp_buff` of the frame that the program runs
 /// on.
-pub(in crate::net) static METADATA_OPS: bindings::xdp_metadata_ops = bindings::xdp_metadata_ops {
-    xmo_rx_timestamp: Some(rx_timestamp),
-    xmo_rx_hash: Some(rx_hash),
-    xmo_rx_vlan_tag: Some(rx_vlan_tag),
-};
+const fn ops(timestamp: bool, hash: bool, vlan: bool) -> bindings::xdp_metadata_ops {
+    bindings::xdp_metadata_ops {
+        xmo_rx_timestamp: callback!(timestamp, rx_timestamp),
+        xmo_rx_hash: callback!(hash, rx_hash),
+        xmo_rx_vlan_tag: callback!(vlan, rx_vlan_tag),
+    }
+}
 
 /// The hints of the frame that a program runs on.
 ///

@@ -46,7 +46,7 @@ pub(crate) use hints::{
     RxDescriptor,
     RxHints, //
 };
-pub(super) use kfuncs::METADATA_OPS;
+pub(crate) use kfuncs::HintKinds;
 pub(crate) use prog::{
     trace_exception,
     warn_invalid_action,

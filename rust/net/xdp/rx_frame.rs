@@ -4,7 +4,10 @@
 
 use super::{
     hints::RxDescriptor,
-    prog::ProgRef,
+    prog::{
+        ProgRef,
+        XdpAction, //
+    },
     prog_ctx::HasProgCtx, //
 };
 use crate::{
@@ -34,6 +37,12 @@ pub(crate) trait RxFrame: HasProgCtx + FrameBytes + Sized {
     #[inline]
     fn is_whole(&self) -> bool {
         true
+    }
+
+    /// Runs the program on the frame with at most `bytes` bytes of headroom, which includes what the
+    /// kernel keeps of it for an `xdp_frame`. Frames in umem always have that of their pool.
+    fn run_with_headroom(&mut self, _bytes: u32, prog: ProgRef<'_>, cx: &Context<'_>) -> XdpAction {
+        prog.bpf_prog_run_xdp(self, cx)
     }
 
     /// Adds the next `len` bytes of the frame, which the NIC has written to `buffer`. A length

@@ -40,6 +40,15 @@ pub(in crate::net) static TX_METADATA_OPS: bindings::xsk_tx_metadata_ops =
         tmo_request_launch_time: Some(request_launch_time),
     };
 
+/// No callbacks: the device ignores what user space requests.
+pub(in crate::net) static NO_TX_METADATA_OPS: bindings::xsk_tx_metadata_ops =
+    bindings::xsk_tx_metadata_ops {
+        tmo_request_timestamp: None,
+        tmo_fill_timestamp: None,
+        tmo_request_checksum: None,
+        tmo_request_launch_time: None,
+    };
+
 impl TxRequest {
     /// Reads the request of a frame (`xsk_tx_metadata_request`). Invalid metadata is ignored, as
     /// the kernel does.

@@ -43,7 +43,10 @@ pub(crate) use frame::{
     START_LEN, //
 };
 pub(crate) use metadata::TxRequest;
-pub(super) use metadata::TX_METADATA_OPS;
+pub(super) use metadata::{
+    NO_TX_METADATA_OPS,
+    TX_METADATA_OPS, //
+};
 pub(super) use pool::is_mapped;
 pub(crate) use pool::{
     Layout,

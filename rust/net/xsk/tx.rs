@@ -152,9 +152,10 @@ impl PoolTx<'_> {
             .map(move |desc| unsafe { umem.bytes(desc) })
     }
 
-    /// The next frame to be sent.
+    /// The next frame to be sent, with what user space requests for it; or without, if the device
+    /// has no `metadata`.
     #[inline]
-    pub(crate) fn next_frame(&self) -> Option<TxDesc<'_>> {
+    pub(crate) fn next_frame(&self, metadata: bool) -> Option<TxDesc<'_>> {
         let (first, end) = (self.0.next.get(), self.0.end.get());
         if first == end {
             return None;
@@ -177,7 +178,7 @@ impl PoolTx<'_> {
                     completion: None,
                     _pool: PhantomData,
                 };
-                if self.has_metadata(first) {
+                if metadata && self.has_metadata(first) {
                     frame.read_metadata();
                 }
                 return Some(frame);
@@ -216,7 +217,7 @@ impl PoolTx<'_> {
     /// See [`Pool::abort`].
     fn abort(&self) -> u64 {
         let mut lost = 0;
-        while let Some(frame) = self.next_frame() {
+        while let Some(frame) = self.next_frame(false) {
             let descs = frame.descs();
             lost += 1;
             self.advance(descs);

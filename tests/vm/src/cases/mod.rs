@@ -48,6 +48,7 @@ mod skbs;
 mod stacked;
 mod storm;
 mod swap;
+mod switches;
 mod teardown;
 mod tools;
 mod trace;

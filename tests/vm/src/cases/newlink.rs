@@ -227,11 +227,12 @@ fn refusals(bed: &Bed) -> Result<()> {
     let with_mac = |mac: &[u8]| New::port().with(LinkAttribute::Address(mac.to_vec()));
     let range = "numtxqueues, numrxqueues: must be 1 to 64";
     let address = "address: must be a unicast Ethernet address";
-    let data = "this type of link has no settings of its own";
+    let data = "this type of link has no such setting";
     let kind = "link: must be a device of type oxnic";
     let no_device = "link: no such device";
-    // An attribute, of the only type that there could be.
-    let one = [8, 0, 1, 0, 1, 0, 0, 0].to_vec();
+    // The attribute that there is, a text, and one that there is not.
+    let card = [8, 0, 1, 0, b'e', b'1', b'k', 0].to_vec();
+    let other = [8, 0, 2, 0, 1, 0, 0, 0].to_vec();
     let links = ns.ip("-br link")?;
 
     for (new, errno, reason) in [
@@ -261,7 +262,12 @@ fn refusals(bed: &Bed) -> Result<()> {
             "mtu greater than device maximum",
         ),
         (New::port().with_data(vec![]), Errno::EINVAL, data),
-        (New::port().with_data(one), Errno::EINVAL, data),
+        (New::port().with_data(other), Errno::EINVAL, data),
+        (
+            New::port().with_data(card),
+            Errno::EINVAL,
+            "personality: there is none of this name",
+        ),
         (New::peer_of(lo), Errno::EINVAL, kind),
         (New::peer_of(NOBODY), Errno::ENODEV, no_device),
         (New::peer_of(0), Errno::ENODEV, no_device),

@@ -34,6 +34,28 @@ pub const FEATURES: [(&str, &str); 8] = [
     (NTUPLE, "ntuple-filters"),
 ];
 const TSO: &str = "tso";
+
+/// The private flags that are switched, and the MTU of those that limit it.
+pub const FLAGS: [(&str, Option<u32>); 15] = [
+    ("xdp-xmit-needs-prog", None),
+    ("xdp-xmit-queue-per-cpu", None),
+    ("xdp-attach-loses-frames", None),
+    ("xdp-attach-link-down", None),
+    ("xdp-replace-as-attach", None),
+    ("xdp-headroom-192", None),
+    ("xdp-headroom-256", None),
+    ("xdp-mtu-1500", Some(1500)),
+    ("xdp-mtu-3046", Some(3046)),
+    (NO_FRAGS, None),
+    ("xdp-xmit-no-frags", None),
+    ("xdp-no-hint-timestamp", None),
+    ("xdp-no-hint-hash", None),
+    ("xdp-no-hint-vlan", None),
+    ("rx-csum-before-xdp", None),
+];
+const NO_FRAGS: &str = "xdp-no-frags";
+/// Flags of which at most one is on.
+const GROUPS: [&str; 2] = ["xdp-headroom-", "xdp-mtu-"];
 pub const NTUPLE: &str = "ntuple";
 
 /// Interrupt moderation.
@@ -75,6 +97,8 @@ pub struct Model {
     /// Rules by their locations.
     pub rules: BTreeMap<u32, Target>,
     pub attached: Option<Attached>,
+    /// The private flags that are on.
+    flags: BTreeSet<&'static str>,
     /// By queue: for how many polls interrupts are deferred, and for how many nanoseconds each
     /// time.
     pub deferral: BTreeMap<u32, (u32, u64)>,
@@ -105,6 +129,7 @@ impl Model {
             contexts: BTreeMap::new(),
             rules: BTreeMap::new(),
             attached: None,
+            flags: BTreeSet::new(),
             deferral: BTreeMap::new(),
         }
     }
@@ -125,6 +150,21 @@ impl Model {
         if !self.has(NTUPLE) {
             self.rules.clear();
         }
+    }
+
+    pub fn has_flag(&self, flag: &str) -> bool {
+        self.flags.contains(flag)
+    }
+
+    /// Switches a private flag.
+    pub fn switch_flag(&mut self, flag: &'static str) {
+        if self.flags.remove(flag) {
+            return;
+        }
+        for group in GROUPS.iter().filter(|group| flag.starts_with(*group)) {
+            self.flags.retain(|other| !other.starts_with(group));
+        }
+        self.flags.insert(flag);
     }
 
     /// How many queues the user's tables and rules need.
@@ -149,15 +189,24 @@ impl Model {
 
     /// The largest MTU with the attached program.
     pub fn max_mtu(&self) -> u32 {
-        match self.attached_as(Mode::Driver) {
-            Some(attached) if !attached.choice.has_frags() => SINGLE_MTU,
-            _ => MAX_MTU,
+        self.attached_as(Mode::Driver)
+            .map_or(MAX_MTU, |attached| self.max_mtu_with(attached.choice))
+    }
+
+    /// The largest MTU with a program.
+    fn max_mtu_with(&self, choice: Choice) -> u32 {
+        if choice.has_frags() && !self.has_flag(NO_FRAGS) {
+            return MAX_MTU;
         }
+        let limits = FLAGS.iter().filter(|(flag, _)| self.has_flag(flag));
+        limits
+            .filter_map(|(_, mtu)| *mtu)
+            .fold(SINGLE_MTU, u32::min)
     }
 
     /// Whether the driver accepts a program with this MTU.
     pub fn accepts(&self, choice: Choice) -> bool {
-        choice.has_frags() || self.mtu <= SINGLE_MTU
+        self.mtu <= self.max_mtu_with(choice)
     }
 
     /// Compares what a single query shows.
@@ -216,6 +265,11 @@ impl Model {
             .map(|(short, long)| (*long, on(self.has(short))))
             .collect();
         shows("-k", &features)?;
+        let flags: Vec<_> = FLAGS
+            .iter()
+            .map(|(flag, _)| (*flag, on(self.has_flag(flag))))
+            .collect();
+        shows("--show-priv-flags", &flags)?;
         self.check_rss(port)?;
         self.check_rules(port)?;
         self.check_deferral(port)?;

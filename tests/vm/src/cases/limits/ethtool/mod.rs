@@ -132,7 +132,6 @@ fn besides(port: &Port) -> Result<()> {
     for command in [
         ioctl::SWOL,
         ioctl::NWAY_RST,
-        ioctl::SPFLAGS,
         ioctl::RESET,
         ioctl::SEEE,
         ioctl::STUNABLE,

@@ -4,7 +4,7 @@
 
 use crate::{
     cases::storm::{
-        model::{Moderation, FEATURES, MAX_USECS},
+        model::{Moderation, FEATURES, FLAGS, MAX_USECS},
         state::Storm,
     },
     host::{
@@ -70,6 +70,21 @@ pub fn features(storm: &mut Storm<'_>, n: usize) -> Result<()> {
         storm.command(n, &[], &format!("ethtool -K DEV {feature} {new}"))?;
         storm.ports[n].model.switch(feature);
     }
+    Ok(())
+}
+
+/// `ethtool --set-priv-flags`: switches one flag. More often off than on, or no port would be as
+/// usual.
+pub fn private_flags(storm: &mut Storm<'_>, n: usize) -> Result<()> {
+    let (flag, _) = storm.random.pick(&FLAGS);
+    let is_on = storm.ports[n].model.has_flag(flag);
+
+    if !is_on && storm.random.flip() {
+        return Ok(());
+    }
+    let line = format!("ethtool --set-priv-flags DEV {flag} {}", on(!is_on));
+    storm.command(n, &[], &line)?;
+    storm.ports[n].model.switch_flag(flag);
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use anyhow::{Context, Result};
 type Step = fn(&mut Storm<'_>, usize) -> Result<()>;
 
 /// The kinds of steps: relative frequency, name, function.
-const KINDS: [(u32, &str, Step); 32] = [
+const KINDS: [(u32, &str, Step); 33] = [
     (10, "attach", xdp::attach),
     (5, "detach", xdp::detach),
     (4, "create_link", xdp::create_link),
@@ -30,6 +30,7 @@ const KINDS: [(u32, &str, Step); 32] = [
     (5, "channels", ethtool::channels),
     (5, "ring_size", ethtool::ring_size),
     (4, "features", ethtool::features),
+    (5, "private_flags", ethtool::private_flags),
     (3, "moderation", ethtool::moderation),
     (3, "pause", ethtool::pause),
     (3, "time_stamps", ethtool::time_stamps),

@@ -20,7 +20,7 @@ use nix::errno::Errno;
 type Refusal = Option<(Errno, &'static str)>;
 
 const LINKED: (Errno, &str) = (Errno::EBUSY, "Can't replace active BPF XDP link");
-const FRAGS: (Errno, &str) = (Errno::EOPNOTSUPP, "the program has no frags support");
+const FRAGS: (Errno, &str) = (Errno::EOPNOTSUPP, "so the MTU may be at most");
 
 fn flag(mode: Mode) -> u32 {
     match mode {
