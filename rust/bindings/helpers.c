@@ -524,6 +524,30 @@ void oxnic_xdp_get_target(struct oxnic_xdp_target *target)
 	};
 }
 
+/*
+ * Copies a frame in a single buffer to a small skb, with the metadata in front
+ * of it. Otherwise like xdp_build_skb_from_buff(), which keeps the buffer.
+ */
+struct sk_buff *oxnic_xdp_copy_skb(struct napi_struct *napi,
+				   const struct xdp_buff *xdp)
+{
+	u32 metalen = xdp->data - xdp->data_meta;
+	u32 len = xdp->data_end - xdp->data_meta;
+	struct sk_buff *skb;
+
+	skb = napi_alloc_skb(napi, len);
+	if (unlikely(!skb))
+		return NULL;
+	memcpy(__skb_put(skb, len), xdp->data_meta, len);
+	if (metalen) {
+		skb_metadata_set(skb, metalen);
+		__skb_pull(skb, metalen);
+	}
+	skb_record_rx_queue(skb, xdp->rxq->queue_index);
+	skb->protocol = eth_type_trans(skb, xdp->rxq->dev);
+	return skb;
+}
+
 u64 oxnic_ktime_get_tai_ns(void)
 {
 	return ktime_get_clocktai_ns();

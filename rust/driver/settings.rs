@@ -21,6 +21,9 @@ const DEFAULT_FRAMES: u32 = 64;
 /// Size of the transmit rings of AF_XDP by default.
 const DEFAULT_TX_RING: u32 = 512;
 
+/// Frames for the stack of up to this many bytes are copied by default, as by most drivers.
+const DEFAULT_RX_COPYBREAK: u32 = 256;
+
 /// The settings of a port, each written under the instance lock of its device.
 pub(crate) struct Settings {
     /// Message types that are printed (`ethtool -s … msglvl`).
@@ -32,6 +35,9 @@ pub(crate) struct Settings {
     /// How many descriptors of AF_XDP sockets a queue reads at a time, and so the most that wait
     /// for the peer's buffers (`ethtool -G … tx`).
     pub(crate) tx_ring_size: AtomicU32,
+    /// The longest frame, in bytes, that is copied to an skb of its own size when it goes to the
+    /// stack, so that its buffer stays in the ring; 0: none (`ethtool --set-tunable … rx-copybreak`).
+    pub(crate) rx_copybreak: AtomicU32,
     /// What the port does as other cards do, [`Switches`] (`ethtool --set-priv-flags`).
     switches: AtomicU32,
 }
@@ -51,6 +57,7 @@ impl Settings {
                 rx: AtomicBool::new(false),
             },
             tx_ring_size: AtomicU32::new(DEFAULT_TX_RING),
+            rx_copybreak: AtomicU32::new(DEFAULT_RX_COPYBREAK),
             switches: AtomicU32::new(Switches::NONE.bits()),
         }
     }

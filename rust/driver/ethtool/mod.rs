@@ -102,6 +102,14 @@ impl Ops for Vsi {
             .each(|name, value| visitor.visit(fmt!("rx_{name}"), value));
     }
 
+    fn rx_copybreak(&self) -> u32 {
+        self.settings.rx_copybreak.load(Ordering::Relaxed)
+    }
+
+    fn set_rx_copybreak(&self, bytes: u32) {
+        self.settings.rx_copybreak.store(bytes, Ordering::Relaxed);
+    }
+
     const PRIV_FLAG_NAMES: &'static [&'static str] = switches::NAMES;
 
     fn priv_flags(&self) -> u32 {

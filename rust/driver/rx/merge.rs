@@ -188,7 +188,8 @@ impl<'q> Merger<'q> {
             self.merged.clear();
             false
         };
-        self.held = rx.build_skb(buff, csum_good);
+        // Never a copy: pages are added only to an skb around a page.
+        self.held = rx.build_skb(buff, csum_good, 0);
         if !can_go_on {
             self.flush(rx);
         }

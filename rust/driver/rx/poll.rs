@@ -430,6 +430,7 @@ impl<M: Memory> RingPoll<M> {
             trace: Trace::new(dev, settings),
             rx_csum: dev.has_feature(feature::RXCSUM),
             rx_tstamp: settings.hwtstamp.rx.load(Ordering::Relaxed),
+            copybreak: settings.rx_copybreak.load(Ordering::Relaxed),
             switches: settings.switches(),
             tx: XdpTxBulk::new(&peer),
         };

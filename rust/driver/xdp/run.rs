@@ -57,6 +57,8 @@ pub(crate) struct RxContext<'a, M: Memory> {
     pub(crate) rx_csum: bool,
     /// Whether skbs get the time stamp of the card. Without it, frames may have one for a program.
     pub(crate) rx_tstamp: bool,
+    /// The longest frame for the stack that is copied.
+    pub(crate) copybreak: u32,
     /// The switches of the port.
     pub(crate) switches: Switches,
     /// Frames that XDP_TX has collected.
@@ -254,19 +256,33 @@ impl<M: Memory> RxContext<'_, M> {
         self.exception(prog, action, buff);
     }
 
-    /// Builds an skb around the frame and hands it to the stack.
+    /// Builds an skb of the frame and hands it to the stack.
     #[inline(always)]
     fn pass(&self, buff: M::Buff<'_, '_>, csum_good: bool) {
-        if let Some(skb) = self.build_skb(buff, csum_good) {
+        if let Some(skb) = self.build_skb(buff, csum_good, self.copybreak) {
             self.cx.gro_receive(skb);
         }
     }
 
-    /// Builds an skb around the frame. Without memory the frame is lost and counted.
+    /// Builds an skb around the frame, or copies one of up to `copybreak` bytes. The buffer of a
+    /// frame that was copied is posted again. Without memory the frame is lost and counted.
     #[inline(always)]
-    pub(crate) fn build_skb(&self, buff: M::Buff<'_, '_>, csum_good: bool) -> Option<SkBuff> {
+    pub(crate) fn build_skb(
+        &self,
+        buff: M::Buff<'_, '_>,
+        csum_good: bool,
+        copybreak: u32,
+    ) -> Option<SkBuff> {
         let descriptor = *buff.descriptor();
-        let Some(mut skb) = buff.into_skb(self.cx) else {
+        let skb = match buff.copy_skb(copybreak, self.cx) {
+            Ok((skb, buffer)) => {
+                // There is an empty descriptor: the one that the frame was in.
+                let _ = self.descriptors.post(buffer);
+                Some(skb)
+            }
+            Err(buff) => buff.into_skb(self.cx),
+        };
+        let Some(mut skb) = skb else {
             self.ring.stats.skb_alloc_fail.add(1);
             return None;
         };

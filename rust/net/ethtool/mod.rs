@@ -5,7 +5,8 @@
 //! - [`ops`]: the callbacks of a driver;
 //! - [`settings`], [`rxfh`], [`flow_rule`]: what these take and return;
 //! - [`table`]: the table of C callbacks. Each of them is in the file of its subject: [`coalesce`],
-//!   [`info`], [`link`], [`ntuple`], [`pause`], [`priv_flags`], [`rings`], [`rss`], [`stats`].
+//!   [`info`], [`link`], [`ntuple`], [`pause`], [`priv_flags`], [`rings`], [`rss`], [`stats`],
+//!   [`tunable`].
 //!
 //! C header: [`include/linux/ethtool.h`](srctree/include/linux/ethtool.h)
 
@@ -23,6 +24,7 @@ mod rxfh;
 mod settings;
 mod stats;
 mod table;
+mod tunable;
 
 pub(crate) use flow_rule::{
     FlowRule,

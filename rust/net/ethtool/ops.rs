@@ -73,6 +73,17 @@ pub(crate) trait Ops {
     /// `ethtool -S`: passes each statistic to `visitor`. Number and order never change.
     fn stats(&self, visitor: &mut dyn Visitor);
 
+    /// `ethtool --get-tunable … rx-copybreak`: the longest frame, in bytes, that the driver copies to
+    /// a small skb; 0 if none is copied.
+    fn rx_copybreak(&self) -> u32 {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ethtool --set-tunable … rx-copybreak`.
+    fn set_rx_copybreak(&self, _bytes: u32) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// The names of the private flags, at most 32 with at most 31 bytes each.
     const PRIV_FLAG_NAMES: &'static [&'static str] = &[];
 

@@ -32,6 +32,8 @@ impl<T: Ops> EthtoolOps<T> {
         get_ethtool_stats: Some(Self::stats),
         get_priv_flags: callback!(T::HAS_PRIV_FLAGS, Self::priv_flags),
         set_priv_flags: callback!(T::HAS_SET_PRIV_FLAGS, Self::set_priv_flags),
+        get_tunable: callback!(T::HAS_RX_COPYBREAK, Self::tunable),
+        set_tunable: callback!(T::HAS_SET_RX_COPYBREAK, Self::set_tunable),
         get_link_ksettings: callback!(T::HAS_LINK_SETTINGS, Self::link_settings),
         set_link_ksettings: callback!(T::HAS_SET_LINK_SETTINGS, Self::set_link_settings),
         get_ringparam: callback!(T::HAS_RINGPARAM, Self::ringparam),

@@ -578,6 +578,25 @@ impl<D: RxDescriptor> RxFrame for Buff<'_, '_, D> {
         Ok(())
     }
 
+    /// The length includes the metadata that a program has put in front of the frame, which is
+    /// copied too.
+    #[inline]
+    fn copy_skb(self, max: u32, cx: &Context<'_>) -> Result<(SkBuff, Buffer), Self> {
+        let xdp = &raw const self.0.frame.head.xdp;
+        // SAFETY: The frame is valid.
+        let len = unsafe { ((*xdp).data_end as usize).wrapping_sub((*xdp).data_meta as usize) };
+        if len > max as usize || self.has_frags() {
+            return Err(self);
+        }
+        // SAFETY: The frame is valid and in a single buffer, and this is a poll of the NAPI.
+        let skb = unsafe { bindings::oxnic_xdp_copy_skb(cx.napi().as_ptr(), xdp) };
+        if skb.is_null() {
+            return Err(self);
+        }
+        // SAFETY: The skb is new, and its reference is ours.
+        Ok((unsafe { SkBuff::from_raw(skb) }, self.into_buffer(cx)))
+    }
+
     /// A frame from another pool than the queue's is never redirected (`EINVAL`): the target may
     /// recycle it directly, which only the poll of the pool's own NAPI permits.
     #[inline]

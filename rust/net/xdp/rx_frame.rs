@@ -81,6 +81,14 @@ pub(crate) trait RxFrame: HasProgCtx + FrameBytes + Sized {
         Err(self)
     }
 
+    /// A copy of the frame in a small skb, and the buffer, which can be posted again. Returns the
+    /// frame if it is longer than `max` bytes or in several buffers, or if there is no memory.
+    /// Frames in umem are always returned: [`into_skb`](Self::into_skb) copies them.
+    #[inline]
+    fn copy_skb(self, _max: u32, _cx: &Context<'_>) -> Result<(SkBuff, Self::Buffer), Self> {
+        Err(self)
+    }
+
     /// Sends the frame to the target that the program's redirect helper has set
     /// (`xdp_do_redirect`). The end of the poll flushes (`xdp_do_flush`). On failure the frame is
     /// returned, unless it was consumed.

@@ -9,6 +9,7 @@ mod bulk;
 mod checksum;
 mod coalesce;
 mod conserve;
+mod copybreak;
 mod device;
 mod drain;
 mod fair;
