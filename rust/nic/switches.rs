@@ -125,7 +125,7 @@ switches! {
         /// virtio, as of QEMU.
         VIRTIO_NET: "virtio_net" = [
             XMIT_NEEDS_PROG, HEADROOM_256, NO_HINT_TIMESTAMP, NO_HINT_HASH, NO_HINT_VLAN,
-            XSK_NO_FRAGS, XSK_NO_TX_METADATA,
+            XSK_NO_ZEROCOPY, XSK_NO_FRAGS, XSK_NO_TX_METADATA,
         ],
         /// Amazon's cloud.
         ENA: "ena" = [
