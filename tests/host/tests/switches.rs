@@ -96,13 +96,13 @@ fn a_personality_brings_its_set_and_no_other_switch() {
 #[test]
 fn a_changed_personality_is_none() {
     for (name, set) in PERSONALITIES {
-        for n in 0..NAMES.len() - PERSONALITIES.len() {
+        for (n, switch) in NAMES[..NAMES.len() - PERSONALITIES.len()].iter().enumerate() {
             let flag = Switches::from_bits(1 << n);
             let wanted = Switches::from_bits(set.bits() ^ flag.bits());
             let after = set.changed(wanted).unwrap();
             assert_eq!(after.personality(), None, "{name}");
             assert_eq!(personality_bit(after), Switches::NONE, "{name}");
-            assert_eq!(after.has(flag), !set.has(flag), "{name}, {}", NAMES[n]);
+            assert_eq!(after.has(flag), !set.has(flag), "{name}, {switch}");
         }
     }
 }
