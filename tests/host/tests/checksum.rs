@@ -21,7 +21,7 @@ fn is_good(frame: &[u8]) -> bool {
 fn sum(bytes: &[u8]) -> u16 {
     let mut total: u32 = bytes
         .chunks(2)
-        .map(|word| u32::from(word[0]) << 8 | u32::from(*word.get(1).unwrap_or(&0)))
+        .map(|word| (u32::from(word[0]) << 8) | u32::from(*word.get(1).unwrap_or(&0)))
         .sum();
     while total > 0xffff {
         total = (total & 0xffff) + (total >> 16);

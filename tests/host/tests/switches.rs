@@ -96,7 +96,8 @@ fn a_personality_brings_its_set_and_no_other_switch() {
 #[test]
 fn a_changed_personality_is_none() {
     for (name, set) in PERSONALITIES {
-        for (n, switch) in NAMES[..NAMES.len() - PERSONALITIES.len()].iter().enumerate() {
+        let switches = &NAMES[..NAMES.len() - PERSONALITIES.len()];
+        for (n, switch) in switches.iter().enumerate() {
             let flag = Switches::from_bits(1 << n);
             let wanted = Switches::from_bits(set.bits() ^ flag.bits());
             let after = set.changed(wanted).unwrap();
