@@ -3,7 +3,7 @@
 #include "probe.h"
 
 #define FRAME_MAX	3456	/* the size of a receive buffer */
-#define FRAGS_MAX	62208	/* the longest frame that a port receives */
+#define FRAGS_MAX	65557	/* the longest frame that a port receives */
 
 struct record {
 	__u32 len;

@@ -8,7 +8,7 @@ use crate::{
     harness::case,
     host::{ensure_eq, wait_until},
     nl::netdev,
-    support::{rss::check_spread, traffic::check_alive},
+    support::{buffers::PAGE, rss::check_spread, traffic::check_alive},
     wire::xsk::Xsk,
 };
 use anyhow::{anyhow, ensure, Context, Result};
@@ -153,13 +153,17 @@ fn segments(bed: &Bed) -> Result<()> {
 case!(ports "reconfig::without_memory", "queues=64 ring_size=64", without_memory; stock_only());
 /// Without enough memory everything stays as it is.
 fn without_memory(bed: &Bed) -> Result<()> {
+    // That of B does not fit beside that of A.
+    const LARGE: usize = 4096 * 4096 / PAGE;
+    let large = format!("rx {LARGE}");
+
     bed.up()?;
-    bed.a.ethtool("-G", "rx 4096")?;
+    bed.a.ethtool("-G", &large)?;
     refused(
         &bed.b,
         "-G",
-        "rx 4096",
-        "rx: no memory for rings of 4096 descriptors",
+        &large,
+        &format!("rx: no memory for rings of {LARGE} descriptors"),
     )?;
     ensure_eq!(size(&bed.b)?, 64, "the size after a refusal");
     // No refill of a poll has failed.
@@ -169,7 +173,7 @@ fn without_memory(bed: &Bed) -> Result<()> {
     check_alive(bed)?;
 
     bed.b.ethtool("-L", "combined 1")?;
-    bed.b.ethtool("-G", "rx 4096")?;
+    bed.b.ethtool("-G", &large)?;
     bed.b.ethtool_refusal("-L", "combined 64")?;
     ensure_eq!(count(&bed.b)?, 1, "channels after a refusal");
     bed.b.expect_queues(1).context("after a refusal")?;

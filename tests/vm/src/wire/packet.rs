@@ -26,6 +26,8 @@ use std::{
     time::Duration,
 };
 
+/// Bytes of the longest frame: an IP packet with an Ethernet header and two VLAN tags.
+const FRAME_MAX: usize = 65535 + 22;
 /// Room for what arrives while the receiver does not look.
 const RECEIVE_BUFFER: usize = 128 << 20;
 
@@ -151,7 +153,7 @@ impl Tap {
     pub fn next(&self, patience: Duration) -> Result<Option<Vec<u8>>> {
         let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
         let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
-        let mut frame = vec![0; 65536];
+        let mut frame = vec![0; FRAME_MAX];
 
         loop {
             match poll(&mut fds, timeout) {

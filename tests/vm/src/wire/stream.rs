@@ -77,6 +77,8 @@ pub fn udp(port: &Port, address: &str, number: u16) -> Result<UdpSocket> {
     let socket = port.ns.enter(|| Ok(UdpSocket::bind(address)?))?;
 
     socket.set_read_timeout(Some(PATIENCE))?;
+    // With large pages few datagrams would fit, for each of them takes a page.
+    setsockopt(&socket, sockopt::RcvBufForce, &(4 << 20))?;
     Ok(socket)
 }
 

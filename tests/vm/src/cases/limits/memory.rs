@@ -15,6 +15,9 @@ use crate::{
 };
 use anyhow::{ensure, Result};
 
+/// How many descriptors each of 64 rings can have, so that their buffers fit into the VM's memory.
+const LARGE_RING: u64 = (4096 * 4096 / PAGE) as u64;
+
 /// The page pools in a port's namespace, where there are no others.
 fn pools(port: &Port) -> Result<Vec<PagePool>> {
     port.ns.enter(netdev::page_pools)
@@ -56,7 +59,7 @@ fn buffers(bed: &Bed) -> Result<()> {
     port.up()?;
     check_buffers(port, 64, 64)?;
     for (queues, sizes) in [
-        (64, &[4096, 512, 64][..]),
+        (64, &[LARGE_RING, 512, 64][..]),
         (4, &[64, 512, 4096]),
         (1, &[4096, 512, 64]),
         (2, &[64, 4096]),
@@ -88,7 +91,7 @@ case!(ports "limits::memory_of_descriptors", "queues=64 ring_size=64", descripto
 fn descriptors(bed: &Bed) -> Result<()> {
     const RINGS: u64 = 64;
     const SMALL: u64 = 64;
-    const LARGE: u64 = 2048;
+    const LARGE: u64 = LARGE_RING / 2;
     const TAKEN: u64 = RINGS * (LARGE - SMALL) * (32 + 8);
     /// By how much the kernel's other objects grow or shrink meanwhile.
     const NOISE: u64 = TAKEN / 5;
