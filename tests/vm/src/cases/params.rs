@@ -18,6 +18,8 @@ use std::fs;
 
 const ZERO_TO_64: &str = "0 to 64";
 const ONE_TO_64: &str = "1 to 64";
+/// Where they are listed.
+const PERSONALITIES: &str = "Documentation/cards.md";
 const RING_SIZES: &str = "a power of two from 64 to 4096";
 /// Lines about any module from elsewhere, which the kernel begins with the module's name.
 const TAINTS: [&str; 2] = ["taints kernel", "module verification failed"];
@@ -135,12 +137,13 @@ fn modinfo() -> Result<()> {
             "pairs" => ZERO_TO_64,
             "queues" => ONE_TO_64,
             "ring_size" => RING_SIZES,
+            "personality" => PERSONALITIES,
             _ => bail!("modinfo shows a parameter {name}"),
         };
 
         ensure!(
             description.contains(expected),
-            "modinfo describes {name} as \"{description}\", without its range, {expected}"
+            "modinfo describes {name} as \"{description}\", without what it can be, {expected}"
         );
         ensure!(
             description.contains("default"),
@@ -149,7 +152,11 @@ fn modinfo() -> Result<()> {
         names.push(name);
     }
     names.sort_unstable();
-    ensure_eq!(names, ["pairs", "queues", "ring_size"], "modinfo -p");
+    ensure_eq!(
+        names,
+        ["pairs", "personality", "queues", "ring_size"],
+        "modinfo -p"
+    );
 
     // What the kernel asks for when a user wants a link of the type.
     let alias = cmd::run(&format!("modinfo -F alias {}", module::path()?))?;
