@@ -175,7 +175,10 @@ int device_48_of_64(struct xdp_md *ctx)
 	return (*frames)++ % 64 < 48 ? XDP_PASS : XDP_DROP;
 }
 
-/* Every other frame goes to UDP port 10. */
+/*
+ * Every other frame goes to UDP port 10. The others go to port 9 whatever port they have: live
+ * frames of BPF_PROG_RUN come back as they were left.
+ */
 SEC("xdp/devmap")
 int device_two_ports(struct xdp_md *ctx)
 {
@@ -188,8 +191,7 @@ int device_two_ports(struct xdp_md *ctx)
 	if (!probe || !frames)
 		return XDP_ABORTED;
 	udp = (void *)probe - sizeof(*udp);
-	if ((*frames)++ % 2)
-		udp->dest = bpf_htons(10);
+	udp->dest = (*frames)++ % 2 ? bpf_htons(10) : bpf_htons(9);
 	return XDP_PASS;
 }
 
