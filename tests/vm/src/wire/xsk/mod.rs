@@ -12,7 +12,10 @@ use crate::{
     host::PATIENCE,
 };
 use anyhow::{bail, ensure, Context, Result};
-use nix::poll::{PollFlags, PollTimeout};
+use nix::{
+    poll::{PollFlags, PollTimeout},
+    unistd::{sysconf, SysconfVar},
+};
 pub use oxnic_xsk::Desc;
 use socket::{Mode, Setup, Socket};
 use std::{
@@ -26,9 +29,10 @@ pub const XDP_PKT_CONTD: u32 = 1;
 /// Nobody reads what it receives. A frame has as much room behind it as in a page of the port's
 /// own.
 pub fn on_every_queue(bed: &Bed) -> Result<Vec<Socket>> {
+    let page = sysconf(SysconfVar::PAGE_SIZE)?.context("the size of a page")?;
     let setup = Setup {
         mode: Mode::ZeroCopy,
-        chunk: 4096,
+        chunk: page as usize,
         headroom: 64,
         sg: true,
         buffers: 4096,
