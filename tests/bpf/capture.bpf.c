@@ -4,6 +4,7 @@
 
 #define FRAME_MAX	3456	/* the size of a receive buffer */
 #define FRAGS_MAX	65557	/* the longest frame that a port receives */
+#define PART_MAX	32768
 
 struct record {
 	__u32 len;
@@ -62,6 +63,21 @@ int capture(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+/* In two parts: bpf_xdp_load_bytes() does not take more than 65535 bytes at once. */
+static __always_inline long load(struct xdp_md *ctx, struct long_record *rec, __u64 len)
+{
+	long err;
+
+	if (len <= PART_MAX)
+		return bpf_xdp_load_bytes(ctx, 0, rec->data, len);
+	err = bpf_xdp_load_bytes(ctx, 0, rec->data, PART_MAX);
+	len -= PART_MAX;
+	barrier_var(len);
+	if (err || !len || len > FRAGS_MAX - PART_MAX)
+		return -1;
+	return bpf_xdp_load_bytes(ctx, PART_MAX, rec->data + PART_MAX, len);
+}
+
 /* The same for multi-buffer frames; there is room for about a hundred. */
 SEC("xdp.frags")
 int capture_frags(struct xdp_md *ctx)
@@ -80,7 +96,7 @@ int capture_frags(struct xdp_md *ctx)
 	}
 	rec->len = len;
 	rec->queue = ctx->rx_queue_index;
-	if (bpf_xdp_load_bytes(ctx, 0, rec->data, len)) {
+	if (load(ctx, rec, len)) {
 		bpf_ringbuf_discard(rec, 0);
 		return XDP_ABORTED;
 	}
