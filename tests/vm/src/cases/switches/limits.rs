@@ -219,7 +219,7 @@ fn hints(bed: &Bed) -> Result<()> {
     for without in 0..8 {
         let mut expected = all;
         for (n, (flag, bit)) in kinds.into_iter().enumerate() {
-            if without >> n & 1 != 0 {
+            if (without >> n) & 1 != 0 {
                 on(&bed.b, flag)?;
                 expected &= !bit;
             } else {
@@ -242,7 +242,7 @@ fn hints(bed: &Bed) -> Result<()> {
             // The frame has no tag, which is another answer.
             ensure_eq!(
                 answer == NONE,
-                without >> n & 1 != 0,
+                (without >> n) & 1 != 0,
                 "{}: answer {answer}",
                 kinds[n].0
             );
