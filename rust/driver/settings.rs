@@ -21,8 +21,9 @@ const DEFAULT_FRAMES: u32 = 64;
 /// Size of the transmit rings of AF_XDP by default.
 const DEFAULT_TX_RING: u32 = 512;
 
-/// Frames for the stack of up to this many bytes are copied by default, as by most drivers.
-const DEFAULT_RX_COPYBREAK: u32 = 256;
+/// Frames for the stack are not copied by default: a page_pool gives a buffer for less than an skb
+/// with memory of its own costs.
+const DEFAULT_RX_COPYBREAK: u32 = 0;
 
 /// The settings of a port, each written under the instance lock of its device.
 pub(crate) struct Settings {

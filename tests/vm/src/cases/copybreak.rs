@@ -56,15 +56,15 @@ fn small_frames(bed: &Bed) -> Result<()> {
     let program = Program::load("count", "count_pass")?;
 
     bed.up()?;
-    ensure_eq!(get(&bed.b)?, 256, "the default");
+    ensure_eq!(get(&bed.b)?, 0, "the default");
     for with_program in [false, true] {
         if with_program {
             bed.b.attach(&program)?;
         }
-        for limit in [256, 0, 100, 1000, 256] {
+        for limit in [0, 256, 100, 1000, 0] {
             set(&bed.b, limit)?;
             ensure_eq!(get(&bed.b)?, limit, "the limit");
-            ensure_eq!(get(&bed.a)?, 256, "that of the other port");
+            ensure_eq!(get(&bed.a)?, 0, "that of the other port");
             for len in [100, 101, 256, 257, 1000, 1001, 1514] {
                 let memory = memory_of(bed, len)?;
                 let what = format!("limit {limit}, {len} bytes take {memory}");
