@@ -62,22 +62,17 @@ pub(super) fn clean_segments<'q, M: Memory>(
         if completion.is(Status::MORE_BUFFERS) {
             whole = whole.and_then(|first| rx.add_frags(prog, first));
         }
-        let mut passed = false;
         match (whole, prog) {
-            (None, _) => {}
-            (Some(buff), Some(prog)) => rx.run_prog(prog, special, buff, |rx, buff, csum_good| {
-                passed = true;
-                merger.pass(rx, buff, csum_good, None);
-            }),
+            (None, _) => merger.flush(rx),
+            (Some(buff), Some(prog)) => match rx.run_prog(prog, special, buff) {
+                Some((buff, csum_good)) => merger.pass(rx, buff, csum_good, None),
+                None => merger.flush(rx),
+            },
             (Some(buff), None) => {
                 let size = special.then(|| rx.trace.frame(rx.ring.index(), None, &buff));
                 let csum_good = special && rx.verify_csum(&buff);
-                passed = true;
                 merger.pass(rx, buff, csum_good, size);
             }
-        }
-        if !passed {
-            merger.flush(rx);
         }
         if frames == budget || !rx.descriptors.next_is(Status::FOLLOWS) {
             break;

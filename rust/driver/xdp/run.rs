@@ -83,18 +83,20 @@ impl<M: Memory> RxContext<'_, M> {
             let csum_good = special && self.verify_csum(&buff);
             return self.pass(buff, csum_good);
         };
-        self.run_prog(prog, special, buff, Self::pass);
+        if let Some((buff, csum_good)) = self.run_prog(prog, special, buff) {
+            self.pass(buff, csum_good);
+        }
     }
 
-    /// As [`run_xdp`](Self::run_xdp), with a program. `pass` hands the frame to the stack.
+    /// As [`run_xdp`](Self::run_xdp), with a program. Returns a frame that is to go to the stack, and
+    /// whether a switch had the card verify its checksum.
     #[inline(always)]
     pub(crate) fn run_prog<'w, 'q>(
         &mut self,
         prog: ProgRef<'_>,
         special: bool,
         mut buff: M::Buff<'w, 'q>,
-        pass: impl FnOnce(&Self, M::Buff<'w, 'q>, bool),
-    ) {
+    ) -> Option<(M::Buff<'w, 'q>, bool)> {
         // Before the program changes the frame.
         let size = special.then(|| self.trace.frame(self.ring.index(), Some(prog), &buff));
         let csum_good = special && self.verify_csum(&buff);
@@ -116,12 +118,13 @@ impl<M: Memory> RxContext<'_, M> {
             }
             XdpAction::PASS => {
                 stats.xdp_pass.add(1);
-                pass(self, buff, csum_good);
+                return Some((buff, csum_good));
             }
             XdpAction::TX => self.transmit(prog, buff),
             XdpAction::REDIRECT => self.redirect(prog, special, buff),
             _ => self.fail(prog, action, buff),
         }
+        None
     }
 
     /// Adds the other buffers of a multi-buffer frame to the first, and counts their bytes. Returns
@@ -274,13 +277,10 @@ impl<M: Memory> RxContext<'_, M> {
         copybreak: u32,
     ) -> Option<SkBuff> {
         let descriptor = *buff.descriptor();
-        let skb = match buff.copy_skb(copybreak, self.cx) {
-            Ok((skb, buffer)) => {
-                // There is an empty descriptor: the one that the frame was in.
-                let _ = self.descriptors.post(buffer);
-                Some(skb)
-            }
-            Err(buff) => buff.into_skb(self.cx),
+        let skb = if copybreak == 0 {
+            buff.into_skb(self.cx)
+        } else {
+            self.copy_skb(buff, copybreak)
         };
         let Some(mut skb) = skb else {
             self.ring.stats.skb_alloc_fail.add(1);
@@ -290,6 +290,20 @@ impl<M: Memory> RxContext<'_, M> {
             self.describe(&mut skb, descriptor, csum_good);
         }
         Some(skb)
+    }
+
+    /// Copies a frame of up to `copybreak` bytes to an skb. Builds the skb of a longer one around it.
+    #[cold]
+    #[inline(never)]
+    fn copy_skb(&self, buff: M::Buff<'_, '_>, copybreak: u32) -> Option<SkBuff> {
+        match buff.copy_skb(copybreak, self.cx) {
+            Ok((skb, buffer)) => {
+                // There is an empty descriptor: the one that the frame was in.
+                let _ = self.descriptors.post(buffer);
+                Some(skb)
+            }
+            Err(buff) => buff.into_skb(self.cx),
+        }
     }
 
     /// Copies the NIC's metadata of a frame to its skb: hash, checksum status, VLAN tag and time
