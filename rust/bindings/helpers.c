@@ -525,11 +525,11 @@ void oxnic_xdp_get_target(struct oxnic_xdp_target *target)
 }
 
 /*
- * Copies a frame in a single buffer to a small skb, with the metadata in front
- * of it. Otherwise like xdp_build_skb_from_buff(), which keeps the buffer.
+ * A new skb with a copy of the first buffer of a frame, and of the metadata in
+ * front of it. What it needs for the stack is left to the caller.
  */
-struct sk_buff *oxnic_xdp_copy_skb(struct napi_struct *napi,
-				   const struct xdp_buff *xdp)
+struct sk_buff *oxnic_xdp_copy_linear(struct napi_struct *napi,
+				      const struct xdp_buff *xdp)
 {
 	u32 metalen = xdp->data - xdp->data_meta;
 	u32 len = xdp->data_end - xdp->data_meta;
@@ -543,6 +543,20 @@ struct sk_buff *oxnic_xdp_copy_skb(struct napi_struct *napi,
 		skb_metadata_set(skb, metalen);
 		__skb_pull(skb, metalen);
 	}
+	return skb;
+}
+
+/*
+ * Copies a frame in a single buffer to a small skb, with the metadata in front
+ * of it. Otherwise like xdp_build_skb_from_buff(), which keeps the buffer.
+ */
+struct sk_buff *oxnic_xdp_copy_skb(struct napi_struct *napi,
+				   const struct xdp_buff *xdp)
+{
+	struct sk_buff *skb = oxnic_xdp_copy_linear(napi, xdp);
+
+	if (unlikely(!skb))
+		return NULL;
 	skb_record_rx_queue(skb, xdp->rxq->queue_index);
 	skb->protocol = eth_type_trans(skb, xdp->rxq->dev);
 	return skb;

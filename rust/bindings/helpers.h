@@ -138,6 +138,8 @@ bool oxnic_xsk_add_frag(struct xdp_buff *xdp, struct xdp_buff *frag, u32 len);
 bool oxnic_xsk_check_frags(struct xdp_buff *xdp);
 u32 oxnic_xsk_len(const struct xdp_buff *xdp, u32 *buffers);
 int oxnic_xsk_copy(const struct xdp_buff *xdp, u32 offset, void *to, u32 len);
+struct sk_buff *oxnic_xdp_copy_linear(struct napi_struct *napi,
+				      const struct xdp_buff *xdp);
 struct sk_buff *oxnic_xdp_copy_skb(struct napi_struct *napi,
 				   const struct xdp_buff *xdp);
 struct sk_buff *oxnic_xsk_build_skb(struct napi_struct *napi,

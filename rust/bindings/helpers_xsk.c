@@ -252,19 +252,12 @@ int oxnic_xsk_copy(const struct xdp_buff *xdp, u32 offset, void *to, u32 len)
 struct sk_buff *oxnic_xsk_build_skb(struct napi_struct *napi,
 				    const struct xdp_buff *xdp)
 {
-	u32 metalen = xdp->data - xdp->data_meta;
-	u32 len = xdp->data_end - xdp->data_meta;
+	struct sk_buff *skb = oxnic_xdp_copy_linear(napi, xdp);
 	struct xdp_buff_xsk *frag;
-	struct sk_buff *skb;
+	u32 len;
 
-	skb = napi_alloc_skb(napi, len);
 	if (unlikely(!skb))
 		return NULL;
-	memcpy(__skb_put(skb, len), xdp->data_meta, len);
-	if (metalen) {
-		skb_metadata_set(skb, metalen);
-		__skb_pull(skb, metalen);
-	}
 	list_for_each_entry(frag, xsk_frags(xdp), list_node) {
 		int nr = skb_shinfo(skb)->nr_frags;
 		struct page *page;

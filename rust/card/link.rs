@@ -79,10 +79,10 @@ impl Port {
 
     /// Takes the queues of both ends off the wire if the link is lost, or connects them again.
     ///
-    /// As in [`set_carrier`](Self::set_carrier), several threads may do so at once: the two ends may
-    /// lose the link and regain it at the same time, and the timer of an earlier loss may expire
-    /// while the next one begins. The last to change a queue finds what holds, since each reads that
-    /// again after it has changed the queues.
+    /// As in [`set_carrier`](Self::set_carrier), several threads may do so at once: the two ends
+    /// may lose the link and regain it at the same time, and the timer of an earlier loss may
+    /// expire while the next one begins. The last to change a queue finds what holds, since each
+    /// reads that again after it has changed the queues.
     fn connect_queues(&self, peer: &Port, bh: &bh::Disabled) {
         loop {
             let lost = self.is_link_lost(peer);

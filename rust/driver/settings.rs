@@ -37,7 +37,8 @@ pub(crate) struct Settings {
     /// for the peer's buffers (`ethtool -G … tx`).
     pub(crate) tx_ring_size: AtomicU32,
     /// The longest frame, in bytes, that is copied to an skb of its own size when it goes to the
-    /// stack, so that its buffer stays in the ring; 0: none (`ethtool --set-tunable … rx-copybreak`).
+    /// stack, so that its buffer stays in the ring; 0: none (`ethtool --set-tunable …
+    /// rx-copybreak`).
     pub(crate) rx_copybreak: AtomicU32,
     /// What the port does as other cards do, [`Switches`] (`ethtool --set-priv-flags`).
     switches: AtomicU32,

@@ -127,8 +127,8 @@ impl<T: TimerCallback + 'static> Timer<T> {
     ///
     /// # Safety
     ///
-    /// Called by the kernel for a timer inside a `Timer<T>`, in the context that `T::Context` stands
-    /// for.
+    /// Called by the kernel for a timer inside a `Timer<T>`, in the context that `T::Context`
+    /// stands for.
     unsafe extern "C" fn callback(timer: *mut bindings::hrtimer) -> bindings::hrtimer_restart {
         // SAFETY: The timer is a field of a `Self`, whose `drop` waits for this callback. Only
         // shared references to that exist. The pointer is from `as_ptr`, so it may be used for the

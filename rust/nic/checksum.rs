@@ -2,18 +2,27 @@
 
 //! Verifies the checksums of a frame, as a card does when it arrives.
 
-use super::vlan::TAG_LEN;
-
-/// Length of an Ethernet header.
-const ETH_LEN: usize = 14;
-const ETH_P_IP: u16 = 0x0800;
-const ETH_P_IPV6: u16 = 0x86dd;
-/// The EtherTypes of VLAN tags, 802.1Q and 802.1ad.
-const TAGS: [u16; 2] = [0x8100, 0x88a8];
-const IPPROTO_TCP: u8 = 6;
-const IPPROTO_UDP: u8 = 17;
-/// The flag that more fragments follow, and the offset of a fragment.
-const FRAGMENT: u16 = 0x3fff;
+use super::{
+    headers::{
+        ETH_LEN,
+        ETH_P_IP,
+        ETH_P_IPV6,
+        IPPROTO_TCP,
+        IPPROTO_UDP,
+        IPV4_FRAGMENT,
+        IPV4_LEN,
+        IPV6_LEN,
+        MAX_TAGS, //
+    },
+    tso::{
+        self,
+        fold, //
+    },
+    vlan::{
+        Protocol,
+        TAG_LEN, //
+    },
+};
 
 /// Bytes that are read at a time. Even, so that a sum goes on with the next piece.
 const PIECE: usize = 128;
@@ -29,8 +38,8 @@ pub fn is_good(len: usize, read: impl Fn(usize, &mut [u8]) -> Option<()>) -> boo
 
 fn is_verified(len: usize, read: &impl Fn(usize, &mut [u8]) -> Option<()>) -> Option<bool> {
     let (mut at, mut protocol) = (ETH_LEN, u16_at(ETH_LEN - 2, read)?);
-    for _ in 0..2 {
-        if TAGS.contains(&protocol) {
+    for _ in 0..MAX_TAGS {
+        if Protocol::from_ethertype(protocol).is_some() {
             at += TAG_LEN;
             protocol = u16_at(at - 2, read)?;
         }
@@ -40,7 +49,7 @@ fn is_verified(len: usize, read: &impl Fn(usize, &mut [u8]) -> Option<()>) -> Op
         ETH_P_IP => {
             let header = usize::from(u8_at(at, read)? & 0xf) * 4;
             let total = usize::from(u16_at(at + 2, read)?);
-            if header < 20 || total < header || u16_at(at + 6, read)? & FRAGMENT != 0 {
+            if header < IPV4_LEN || total < header || u16_at(at + 6, read)? & IPV4_FRAGMENT != 0 {
                 return None;
             }
             if fold(sum(at, at + header, read)?) != 0xffff {
@@ -51,7 +60,7 @@ fn is_verified(len: usize, read: &impl Fn(usize, &mut [u8]) -> Option<()>) -> Op
         }
         ETH_P_IPV6 => {
             let transport = u8_at(at + 6, read)?;
-            let start = at + 40;
+            let start = at + IPV6_LEN;
             let end = start + usize::from(u16_at(at + 4, read)?);
             (transport, at + 8..start, start, end)
         }
@@ -80,22 +89,13 @@ fn sum(start: usize, end: usize, read: &impl Fn(usize, &mut [u8]) -> Option<()>)
     while at < end {
         let bytes = piece.get_mut(..PIECE.min(end - at))?;
         read(at, bytes)?;
-        for word in bytes.chunks(2) {
-            let low = word.get(1).copied().unwrap_or(0);
-            total += u64::from(u16::from_be_bytes([*word.first()?, low]));
+        total += tso::sum(bytes);
+        if let [odd] = *bytes.chunks_exact(2).remainder() {
+            total += u64::from(odd) << 8;
         }
         at += bytes.len();
     }
     Some(total)
-}
-
-/// Adds the carries to a sum.
-fn fold(sum: u64) -> u64 {
-    let mut sum = sum;
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum
 }
 
 fn u8_at(at: usize, read: &impl Fn(usize, &mut [u8]) -> Option<()>) -> Option<u8> {

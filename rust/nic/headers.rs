@@ -44,7 +44,7 @@ pub const ETH_P_IPV6: u16 = 0x86dd;
 /// Protocol number of TCP.
 pub const IPPROTO_TCP: u8 = 6;
 
-const IPPROTO_UDP: u8 = 17;
+pub(super) const IPPROTO_UDP: u8 = 17;
 
 /// The more-fragments bit and the fragment offset: one of them is set in every fragment.
 pub(super) const IPV4_FRAGMENT: u16 = 0x3fff;

@@ -102,7 +102,7 @@ struct Merger<'q> {
     size: Option<Size>,
     /// A merged IP packet has fewer bytes.
     limit: usize,
-    /// Whether the trace tells what becomes of frames.
+    /// As for [`RxContext::run_xdp`].
     special: bool,
 }
 

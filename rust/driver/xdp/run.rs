@@ -88,8 +88,8 @@ impl<M: Memory> RxContext<'_, M> {
         }
     }
 
-    /// As [`run_xdp`](Self::run_xdp), with a program. Returns a frame that is to go to the stack, and
-    /// whether a switch had the card verify its checksum.
+    /// As [`run_xdp`](Self::run_xdp), with a program. Returns a frame that is to go to the stack,
+    /// and whether a switch had the card verify its checksum.
     #[inline(always)]
     pub(crate) fn run_prog<'w, 'q>(
         &mut self,
@@ -292,7 +292,8 @@ impl<M: Memory> RxContext<'_, M> {
         Some(skb)
     }
 
-    /// Copies a frame of up to `copybreak` bytes to an skb. Builds the skb of a longer one around it.
+    /// Copies a frame of up to `copybreak` bytes to an skb. Builds the skb of a longer one around
+    /// it.
     #[cold]
     #[inline(never)]
     fn copy_skb(&self, buff: M::Buff<'_, '_>, copybreak: u32) -> Option<SkBuff> {

@@ -24,8 +24,8 @@ impl LockedDevice {
         unsafe { bindings::xdp_set_features_flag_locked(self.as_ptr(), features) };
     }
 
-    /// Whether the user may switch a feature, one of [`feature`](super::feature). A fixed one is on.
-    /// Calls `set_features` if that changes it (`netdev_update_features`). May sleep.
+    /// Whether the user may switch a feature, one of [`feature`](super::feature). A fixed one is
+    /// on. Calls `set_features` if that changes it (`netdev_update_features`). May sleep.
     pub(crate) fn set_fixed(&self, feature: u64, fixed: bool, _rtnl: &Rtnl) {
         let dev = self.as_ptr();
         // SAFETY: The device is alive, and RTNL excludes other users of the two fields. The kernel

@@ -73,8 +73,8 @@ pub(crate) trait Ops {
     /// `ethtool -S`: passes each statistic to `visitor`. Number and order never change.
     fn stats(&self, visitor: &mut dyn Visitor);
 
-    /// `ethtool --get-tunable … rx-copybreak`: the longest frame, in bytes, that the driver copies to
-    /// a small skb; 0 if none is copied.
+    /// `ethtool --get-tunable … rx-copybreak`: the longest frame, in bytes, that the driver copies
+    /// to a small skb; 0 if none is copied.
     fn rx_copybreak(&self) -> u32 {
         build_error!(VTABLE_DEFAULT_ERROR)
     }

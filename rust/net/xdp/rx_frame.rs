@@ -39,8 +39,8 @@ pub(crate) trait RxFrame: HasProgCtx + FrameBytes + Sized {
         true
     }
 
-    /// Runs the program on the frame with at most `bytes` bytes of headroom, which includes what the
-    /// kernel keeps of it for an `xdp_frame`. Frames in umem always have that of their pool.
+    /// Runs the program on the frame with at most `bytes` bytes of headroom, which includes what
+    /// the kernel keeps of it for an `xdp_frame`. Frames in umem always have that of their pool.
     fn run_with_headroom(&mut self, _bytes: u32, prog: ProgRef<'_>, cx: &Context<'_>) -> XdpAction {
         prog.bpf_prog_run_xdp(self, cx)
     }

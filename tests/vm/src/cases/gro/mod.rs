@@ -264,8 +264,8 @@ fn check_frames(frames: &[Vec<u8>], large: &Large) -> Result<()> {
 }
 
 case!(ports "gro::polls", ONE, polls);
-/// Nothing is held beyond a poll, although the budget ends in the middle of a frame's segments: each
-/// poll hands over as many segments as it has taken off the ring.
+/// Nothing is held beyond a poll, although the budget ends in the middle of a frame's segments:
+/// each poll hands over as many segments as it has taken off the ring.
 fn polls(bed: &Bed) -> Result<()> {
     const HEADERS: usize = IPV4_LEN + TCP;
     let frames = [Large::new(45_000, 1000), Large::new(45_000, 1000)];

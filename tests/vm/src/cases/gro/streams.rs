@@ -133,8 +133,8 @@ fn vlan(bed: &Bed) -> Result<()> {
     settle(bed).map(drop)
 }
 
-/// Sends a stream from A through B to `far`, the end of a second wire, where all frames must fit the
-/// MTU. With `tso` the second port cuts them, otherwise the stack.
+/// Sends a stream from A through B to `far`, the end of a second wire, where all frames must fit
+/// the MTU. With `tso` the second port cuts them, otherwise the stack.
 fn forward(bed: &Bed, second: &SecondPair, to: &str) -> Result<()> {
     let wire = Bed {
         a: second.near.clone(),

@@ -174,8 +174,8 @@ fn carrier(bed: &Bed) -> Result<[bool; 2]> {
     Ok([bed.a.link()?.carrier, bed.b.link()?.carrier])
 }
 
-/// Waits until the link is back at both ends. The carrier first: the kernel tells that it is running
-/// some time later, so that may still be about the time before.
+/// Waits until the link is back at both ends. The carrier first: the kernel tells that it is
+/// running some time later, so that may still be about the time before.
 fn wait_link(bed: &Bed) -> Result<()> {
     wait_until("the link is back", || Ok(carrier(bed)? == [true; 2]))?;
     bed.a.wait_running(true)?;

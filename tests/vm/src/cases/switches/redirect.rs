@@ -269,8 +269,8 @@ fn no_frags(bed: &Bed) -> Result<()> {
 }
 
 case!(ports "switches::xmit_gate_and_the_interface", "pairs=2", gate);
-/// With all switches about redirects, the target goes down and up: a frame gets across exactly while
-/// it is up.
+/// With all switches about redirects, the target goes down and up: a frame gets across exactly
+/// while it is up.
 fn gate(bed: &Bed) -> Result<()> {
     let (chain, _steer) = chain(bed)?;
     let target = &chain.second.a;

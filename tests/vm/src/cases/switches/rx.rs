@@ -34,8 +34,8 @@ fn seen(bed: &Bed, observer: &Observer, frame: &[u8]) -> Result<Seen> {
 }
 
 case!(ports "switches::csum_before_xdp", "", csum);
-/// The card verifies every frame, whoever sent it, before the program changes it: so the stack takes
-/// a checksum for good that the program has made bad.
+/// The card verifies every frame, whoever sent it, before the program changes it: so the stack
+/// takes a checksum for good that the program has made bad.
 fn csum(bed: &Bed) -> Result<()> {
     let pass = Program::load("verdict", "verdict")?;
     let good = Probe::new(1, 0).frame();
